@@ -1,0 +1,70 @@
+# Every command of the house. Each builds the environment it needs, so a fresh clone with
+# Python 3.11, make and pip is enough. Another interpreter: make PYTHON=/path/to/python3.11 test
+
+VENV := .venv
+BIN := $(VENV)/bin
+INSTALLED := $(VENV)/.installed
+EXTRAS := .[platform,dev]
+IS_311 := import sys; sys.exit(sys.version_info[:2] != (3, 11))
+
+# Asked only when the environment is built: the first of these names that is Python 3.11.
+PYTHON ?= $(shell for name in python3.11 python3 python; do \
+	"$$name" -c '$(IS_311)' 2>/dev/null && echo "$$name" && break; done)
+
+.DEFAULT_GOAL := help
+.DELETE_ON_ERROR:
+
+.PHONY: help
+help: ## Show this help
+	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+
+.PHONY: demo
+demo: $(INSTALLED) ## Distil a small teacher into a two-step student; results in runs/quickstart
+	$(BIN)/python jobs/distill.py --config configs/quickstart.yaml
+
+.PHONY: test
+test: lint ## Run the linters, the type checker, the import contracts and every test
+	$(BIN)/pytest
+
+.PHONY: lint
+lint: $(INSTALLED) ## Run ruff, mypy and import-linter; stop at the first that fails
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+
+.PHONY: format
+format: $(INSTALLED) ## Mend what ruff can mend, then format the code
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+
+.PHONY: install
+install: $(INSTALLED) ## Build the environment in .venv with the pinned versions
+
+# The variable, not the flag -c, because it also holds for the build backend's own environment.
+$(INSTALLED): export PIP_CONSTRAINT := constraints.txt
+$(INSTALLED): pyproject.toml constraints.txt
+	@"$(PYTHON)" -c '$(IS_311)' 2>/dev/null || { \
+		echo "Python 3.11 is needed, and '$(or $(PYTHON),python3.11)' is not it." \
+			"Install it, or name one: make PYTHON=/path/to/python3.11" >&2; exit 1; }
+	"$(PYTHON)" -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -e '$(EXTRAS)'
+	@touch $@
+
+# Beside what pyproject.toml names: the backend asks for editables when it builds an editable.
+.PHONY: constraints
+constraints: $(INSTALLED) ## Pin anew what a fresh environment gets; rewrites constraints.txt
+	@set -e; new="$$(mktemp -d)"; trap 'rm -rf "$$new"' EXIT; \
+	$(BIN)/python -m venv "$$new/venv"; \
+	backend="$$($(BIN)/python -c 'import tomllib; print(*tomllib.load(open("pyproject.toml", \
+		"rb"))["build-system"]["requires"])')"; \
+	"$$new/venv/bin/pip" install --disable-pip-version-check $$backend editables -e '$(EXTRAS)'; \
+	grep '^#' constraints.txt > "$$new/pins"; \
+	"$$new/venv/bin/pip" freeze --all --exclude-editable > "$$new/freeze"; \
+	sed -e '/^pip==/d' -e 's/+.*//' "$$new/freeze" | LC_ALL=C sort -f >> "$$new/pins"; \
+	cp "$$new/pins" constraints.txt
+
+.PHONY: clean
+clean: ## Remove caches and builds; .venv and runs/ are kept
+	rm -rf dist .pytest_cache .mypy_cache .ruff_cache .hypothesis .import_linter_cache
+	find platform jobs serve tests -name __pycache__ -type d -prune -exec rm -rf {} +

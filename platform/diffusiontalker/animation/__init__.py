@@ -1,0 +1,1 @@
+"""Rigs and files: coefficients to vertices, and to what Unreal, Blender and the web take in."""

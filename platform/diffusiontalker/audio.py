@@ -1,0 +1,90 @@
+"""Recordings in: any format libsndfile reads, any rate, mono or stereo, to mono 16 kHz float32."""
+
+from pathlib import Path
+
+import numpy as np
+import soundfile
+import soxr
+
+from diffusiontalker.errors import UserError
+
+SAMPLE_RATE = 16_000
+"""Hz; the rate of every encoder and of the shards."""
+MIN_SECONDS = 0.2
+MAX_SECONDS = 3600.0
+LEVEL_DB = -23.0
+"""RMS of the louder parts after ``normalize``, in dB relative to full scale: our choice."""
+
+
+def load(path: str | Path, max_seconds: float = MAX_SECONDS) -> tuple[np.ndarray, int]:
+    """Read a recording.
+
+    Returns:
+        Samples (n,) float32, mono (channels averaged), and their rate in Hz.
+
+    Raises:
+        UserError: missing, not audio, empty, or longer than ``max_seconds``; the length that the
+            header claims is checked before anything is decoded.
+    """
+    path = Path(path)
+    if not path.is_file():
+        raise UserError(f"{path}: no such file")
+    if path.stat().st_size == 0:
+        raise UserError(f"{path}: the file is empty")
+    try:
+        with soundfile.SoundFile(path) as file:
+            if file.samplerate <= 0 or file.frames / file.samplerate > max_seconds:
+                raise UserError(
+                    f"{path}: {file.frames / max(file.samplerate, 1):.0f} s of audio, "
+                    f"but at most {max_seconds:.0f} s are allowed; cut it into parts"
+                )
+            samples = file.read(dtype="float32", always_2d=True)
+            rate = int(file.samplerate)
+    except (soundfile.LibsndfileError, RuntimeError) as error:
+        raise UserError(f"{path}: not a readable audio file (wav, flac, ogg or mp3)") from error
+    return samples.mean(axis=1), rate
+
+
+def prepare(samples: np.ndarray, rate: int, where: str = "audio") -> np.ndarray:
+    """Check, resample to 16 kHz and bring to a common level: (n,) or (n, channels) -> (m,).
+
+    Raises:
+        UserError: no samples, NaN or infinite samples, too short, or an impossible rate.
+    """
+    samples = np.asarray(samples)
+    if np.issubdtype(samples.dtype, np.integer):
+        samples = samples / float(np.iinfo(samples.dtype).max)
+    samples = samples.astype(np.float32)
+    if samples.ndim == 2:
+        samples = samples.mean(axis=1)
+    if samples.ndim != 1:
+        raise UserError(f"{where}: expected samples (n,) or (n, channels), got {samples.shape}")
+    if not 1_000 <= rate <= 384_000:
+        raise UserError(f"{where}: a sample rate of {rate} Hz; expected 1000 to 384000")
+    if len(samples) == 0:
+        raise UserError(f"{where}: holds no samples")
+    if not np.isfinite(samples).all():
+        raise UserError(f"{where}: holds NaN or infinite samples; export it again")
+    if len(samples) / rate < MIN_SECONDS:
+        raise UserError(
+            f"{where}: {len(samples) / rate:.3f} s of audio; at least {MIN_SECONDS} s are needed"
+        )
+    if rate != SAMPLE_RATE:
+        samples = soxr.resample(samples, rate, SAMPLE_RATE)
+    return normalize(samples)
+
+
+def normalize(samples: np.ndarray) -> np.ndarray:
+    """Remove DC and scale (n,) so that its louder parts have an RMS of ``LEVEL_DB``.
+
+    The level is taken over the 20 ms pieces within 25 dB of the loudest, so that pauses do not
+    count. Silence stays silence.
+    """
+    samples = samples - samples.mean()
+    piece = SAMPLE_RATE // 50
+    count = max(len(samples) // piece, 1)
+    power = np.array([np.mean(part**2) for part in np.array_split(samples, count)])
+    level = power[power >= power.max() * 10**-2.5].mean()
+    if level < 1e-10:
+        return samples.astype(np.float32)
+    return np.clip(samples * np.sqrt(10 ** (LEVEL_DB / 10) / level), -1.0, 1.0).astype(np.float32)

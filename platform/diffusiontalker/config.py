@@ -1,0 +1,323 @@
+"""One typed tree of settings for every job: strict YAML, ``key=value`` overrides, clear errors.
+
+A setting has one home here, a type, a unit and a default. "v1" and "v2" name the paper a value or
+an idea comes from (arXiv 2311.16565 and 2503.18159); where neither settles a value, it is ours.
+"""
+
+import difflib
+import hashlib
+import json
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Annotated, Any, Literal, get_args
+
+import yaml
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+
+from diffusiontalker.errors import UserError
+
+Weight = Annotated[float, Field(ge=0)]
+Count = Annotated[int, Field(ge=1)]
+Share = Annotated[float, Field(ge=0, le=1)]
+
+
+class Section(BaseModel):
+    """A group of settings: unknown keys are errors, values are frozen once read."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, use_attribute_docstrings=True)
+
+
+class CorpusSettings(Section):
+    """The procedural corpus, or prepared shards of your own."""
+
+    path: str | None = None
+    """Folder of prepared shards to use instead of the procedural corpus."""
+    speakers: Annotated[int, Field(ge=2, le=2000)] = 16
+    """Speakers of train, val and test_seen."""
+    unseen_speakers: Count = 4
+    """Speakers of test_unseen alone."""
+    minutes: Annotated[float, Field(gt=0)] = 48.0
+    """Minutes of speech to aim for in train."""
+    eval_clips: Annotated[int, Field(ge=4)] = 56
+    """Clips in each of val, test_seen and test_unseen."""
+    emotions: tuple[str, ...] = (
+        "neutral",
+        "happiness",
+        "anger",
+        "sadness",
+        "fear",
+        "surprise",
+        "disgust",
+    )
+    expected_draws: Annotated[int, Field(ge=2)] = 24
+    """Draws averaged into the expected face of evaluation clips."""
+    clips_per_shard: Count = 48
+    seed: int = 0
+
+
+class EncoderSettings(Section):
+    """The teacher's frozen large audio encoder: any Hugging Face speech model."""
+
+    name: str | None = None
+    """Hub name or local folder, e.g. facebook/hubert-base-ls960. None: train a small HuBERT on
+    the corpus's phonemes first."""
+    revision: str | None = None
+    """Hub revision to pin."""
+    layers: tuple[int, ...] = (1, 4)
+    """Hidden states whose concatenation is the audio feature; 0 is the input of the first layer,
+    negative counts from the end."""
+    hidden: Count = 128
+    """Width of the small HuBERT."""
+    depth: Count = 4
+    """Transformer layers of the small HuBERT."""
+    epochs: Count = 3
+    passes: Count = 4
+    """Passes over the data in an epoch (between two checkpoints)."""
+    batch_seconds: Annotated[float, Field(gt=0)] = 48.0
+    """Seconds of speech in a training batch."""
+    learning_rate: Annotated[float, Field(gt=0)] = 2e-3
+
+
+class DecoderSettings(Section):
+    """A motion decoder: noisy coefficients, audio and personalized embedding to x_0."""
+
+    kind: Literal["gru", "tcn"] = "tcn"
+    """gru: v1's two-layer GRU. tcn: residual temporal convolutions (ours; faster on CPUs)."""
+    width: Count = 192
+    depth: Count = 8
+    """Layers of the GRU, or residual blocks of the TCN."""
+    dilations: tuple[Count, ...] = (1, 2, 4, 8)
+    """Dilations of the TCN's blocks, repeated in order."""
+
+
+class StudentSettings(Section):
+    """The student: a trainable small audio encoder and a smaller decoder (v2)."""
+
+    encoder_width: Count = 128
+    encoder_depth: Count = 4
+    """Residual convolution blocks over the log-mel spectrogram at 30 fps."""
+    decoder: DecoderSettings = DecoderSettings(depth=6)
+
+
+class PersonalizerSettings(Section):
+    """Identity and emotion libraries and what derives them from a voice (v1, v2)."""
+
+    dim: Count = 32
+    """Width of a library entry (v1: 32)."""
+    fused: Count = 64
+    """Width of the personalized embedding."""
+    use_identity: bool = True
+    use_emotion: bool = True
+    """v1 has identity alone."""
+    from_voice: Share = 0.5
+    """Share of training examples conditioned on the embedding derived from the voice instead of
+    the library entry, so that both may be used at inference."""
+
+
+class DiffusionSettings(Section):
+    """The noise schedule and the sampler."""
+
+    schedule: Literal["linear", "cosine"] = "cosine"
+    """v1: linear."""
+    sampler: Literal["ddim", "ancestral"] = "ddim"
+    steps: Count = 16
+    """Sampling steps of the teacher."""
+    rounds: tuple[Count, ...] = (8, 4, 2)
+    """Steps of each student; every one is half of the one before."""
+
+    @model_validator(mode="after")
+    def _halves(self) -> "DiffusionSettings":
+        before = self.steps
+        for steps in self.rounds:
+            if steps * 2 != before:
+                raise ValueError(
+                    f"rounds must halve the steps each time: {steps} does not follow {before}"
+                )
+            before = steps
+        return self
+
+
+class LossSettings(Section):
+    """Weights of the losses (v1's where it gives one)."""
+
+    exp: Weight = 1.0
+    """x_0 over all channels (v1: 1)."""
+    lip: Weight = 1.0
+    """x_0 over the lip channels (v1: 1)."""
+    vel: Weight = 0.5
+    """Velocity (v1: 0.5)."""
+    con_identity: Weight = 0.007
+    """Contrastive identity (v1: 0.007)."""
+    con_emotion: Weight = 0.007
+    dis: Weight = 0.1
+    """Distillation target (v1: 0.1)."""
+    ae: Weight = 0.1
+    """Student's audio features against the teacher's (v2; weight ours)."""
+    pc: Weight = 0.01
+    """Personalizer enhancer (v2; weight ours)."""
+    temperature: Annotated[float, Field(gt=0)] = 0.1
+    """Of the contrastive losses."""
+    student_truth: Literal["all", "lip"] = "all"
+    """Channels on which a student also sees the recording (exp, vel). A regression to the
+    recording blurs what the audio does not determine; "lip" leaves the upper face to the
+    distillation target alone (ours)."""
+    channel_power: Share = 0.5
+    """Channels weigh as (their standard deviation)^power in losses on standardised coefficients:
+    0 treats all alike, 1 follows their share of the error in coefficient space (ours)."""
+
+
+class TrainSettings(Section):
+    """One Ray Train run: the teacher, or a round."""
+
+    epochs: Count = 5
+    """Checkpoints and validations happen at the end of each."""
+    passes: Count = 12
+    """Passes over the data in an epoch: small corpora need many, and a stream costs time to start."""
+    batch: Count = 32
+    """Windows in a batch, per worker."""
+    learning_rate: Annotated[float, Field(gt=0)] = 1.5e-3
+    warmup: Share = 0.05
+    """Share of the steps in which the learning rate rises; it falls along a cosine after."""
+    weight_decay: Weight = 0.01
+    clip_norm: Annotated[float, Field(gt=0)] = 1.0
+    ema: Annotated[float, Field(ge=0, lt=1)] = 0.99
+    """Decay of the averaged weights that validation and sampling use; 0 switches it off."""
+
+
+class TrainingSettings(Section):
+    """What every training run shares, and each run's own schedule."""
+
+    window: Annotated[int, Field(ge=16)] = 96
+    """Frames in a training window."""
+    workers: Count = 1
+    """Ray Train workers; each has its own GPU if ``gpu``."""
+    gpu: bool = False
+    threads: Count = 2
+    """CPU threads of a worker."""
+    max_failures: Annotated[int, Field(ge=0)] = 2
+    """Times that a run may lose its workers and go on from its last checkpoint."""
+    teacher: TrainSettings = TrainSettings()
+    round: TrainSettings = TrainSettings()
+    seed: int = 0
+
+
+class EvaluationSettings(Section):
+    """How models are measured on the test splits."""
+
+    seeds: Annotated[int, Field(ge=2)] = 4
+    """Samples per clip: errors average over them, diversity and energy score need several."""
+    teacher_steps: tuple[Count, ...] = (16, 8, 4, 2, 1)
+    """Step counts at which the undistilled teacher is sampled, as the baseline of each student."""
+    rig: str | None = None
+    """A rig (.npz with mean, deltas, names) for the vertex metrics; None: the Face Cap head."""
+
+
+class Settings(Section):
+    """All settings of a run."""
+
+    output: str = "runs/quickstart"
+    """Folder of the run."""
+    corpus: CorpusSettings = CorpusSettings()
+    encoder: EncoderSettings = EncoderSettings()
+    personalizer: PersonalizerSettings = PersonalizerSettings()
+    decoder: DecoderSettings = DecoderSettings()
+    student: StudentSettings = StudentSettings()
+    diffusion: DiffusionSettings = DiffusionSettings()
+    losses: LossSettings = LossSettings()
+    student_losses: LossSettings = LossSettings()
+    training: TrainingSettings = TrainingSettings()
+    evaluation: EvaluationSettings = EvaluationSettings()
+
+
+def load(path: str | Path | None, overrides: Sequence[str] = ()) -> Settings:
+    """Read settings from YAML, then apply ``key=value`` overrides (dots lead into sections).
+
+    Raises:
+        UserError: no such file, no YAML, a key that is unknown, stands twice or is out of range;
+            the line names the key and the nearest right one.
+    """
+    tree: dict[str, Any] = {}
+    if path is not None:
+        try:
+            text = Path(path).read_text()
+        except (OSError, UnicodeDecodeError) as error:
+            raise UserError(f"{path}: cannot read the configuration ({error})") from error
+        try:
+            tree = yaml.load(text, Loader=_StrictLoader) or {}  # noqa: S506 - a SafeLoader
+        except yaml.YAMLError as error:
+            raise UserError(f"{path}: not valid YAML: {error}") from error
+        if not isinstance(tree, dict):
+            raise UserError(f"{path}: expected keys and values, got {type(tree).__name__}")
+    for override in overrides:
+        _apply(tree, override)
+    try:
+        return Settings.model_validate(tree)
+    except ValidationError as error:
+        raise UserError(f"{path or 'settings'}: {_explain(error)}") from error
+
+
+def to_yaml(settings: Section) -> str:
+    """The resolved settings as YAML that ``load`` reads back."""
+    return yaml.safe_dump(settings.model_dump(mode="json"), sort_keys=False)
+
+
+def fingerprint(*parts: Any) -> str:
+    """A short hash of settings, strings and numbers: the same content, the same name."""
+    plain = [p.model_dump(mode="json") if isinstance(p, BaseModel) else p for p in parts]
+    return hashlib.sha256(json.dumps(plain, sort_keys=True).encode()).hexdigest()[:12]
+
+
+class _StrictLoader(yaml.SafeLoader):
+    """SafeLoader that refuses a key that stands twice."""
+
+    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
+        keys = [self.construct_object(key) for key, _ in node.value]
+        for key in keys:
+            if keys.count(key) > 1:
+                raise yaml.constructor.ConstructorError(
+                    None, None, f"the key {key!r} stands twice", node.start_mark
+                )
+        return super().construct_mapping(node, deep)
+
+
+def _apply(tree: dict[str, Any], override: str) -> None:
+    key, equals, text = override.partition("=")
+    if not equals or not key:
+        raise UserError(f"{override!r} is not of the form key=value, like training.workers=2")
+    try:
+        value = yaml.load(text, Loader=_StrictLoader)  # noqa: S506 - a SafeLoader
+    except yaml.YAMLError as error:
+        raise UserError(f"{override!r}: the value is not valid YAML") from error
+    *sections, leaf = key.split(".")
+    for section in sections:
+        tree = tree.setdefault(section, {})
+        if not isinstance(tree, dict):
+            raise UserError(f"{override!r}: {section!r} is a value, not a section")
+    tree[leaf] = value
+
+
+def _explain(error: ValidationError) -> str:
+    """The first mistake of a pydantic error as one line."""
+    first = error.errors()[0]
+    where = ".".join(str(part) for part in first["loc"])
+    if first["type"] == "extra_forbidden":
+        known = _keys_beside(first["loc"])
+        near = difflib.get_close_matches(str(first["loc"][-1]), known, n=1, cutoff=0.5)
+        hint = f"did you mean {near[0]!r}?" if near else f"known here: {', '.join(known)}"
+        return f"unknown setting {where!r}; {hint}"
+    message = first["msg"].removeprefix("Value error, ")
+    return f"{where}: {message} (got {_short(first['input'])})"
+
+
+def _short(value: Any) -> str:
+    text = repr(value)
+    return text if len(text) <= 60 else text[:57] + "..."
+
+
+def _keys_beside(location: tuple[int | str, ...]) -> list[str]:
+    model: type[BaseModel] = Settings
+    for part in location[:-1]:
+        annotation = model.model_fields[str(part)].annotation
+        inner = [a for a in (annotation, *get_args(annotation)) if isinstance(a, type)]
+        model = next(a for a in inner if issubclass(a, BaseModel))
+    return list(model.model_fields)

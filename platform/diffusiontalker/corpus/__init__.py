@@ -1,0 +1,1 @@
+"""Where clips come from (so far a procedural corpus) and the Parquet shards they become."""

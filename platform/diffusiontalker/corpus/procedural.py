@@ -1,0 +1,173 @@
+"""The procedural corpus: made on the spot, with a known process behind it.
+
+Ray Data makes one shard per task. A shard that exists is not made again, so a killed run goes on
+where it was; the manifest is written when all are there.
+"""
+
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import ray
+import soxr
+
+from diffusiontalker.arkit import FPS
+from diffusiontalker.audio import SAMPLE_RATE, normalize
+from diffusiontalker.config import CorpusSettings
+from diffusiontalker.corpus import face, shards, text
+from diffusiontalker.corpus.shards import Clip, Manifest, ShardInfo
+from diffusiontalker.corpus.speech import Phone, speak
+from diffusiontalker.corpus.voices import EMOTIONS, Emotion, Speaker, speakers
+from diffusiontalker.errors import UserError
+
+SECONDS_PER_CLIP = 4.2
+"""Measured mean of one or two sentences of the grammar; only the number of clips follows from it."""
+
+
+@dataclass(frozen=True)
+class Plan:
+    """One clip to be made."""
+
+    id: str
+    split: str
+    sentence: str
+    speaker: Speaker
+    emotion: str
+    seed: int
+
+
+def plan(settings: CorpusSettings) -> list[Plan]:
+    """Who says what in which emotion, for every split. Deterministic for a seed."""
+    unknown = sorted(set(settings.emotions) - set(EMOTIONS))
+    if unknown:
+        raise UserError(f"corpus.emotions: unknown {unknown[0]!r}; known: {', '.join(EMOTIONS)}")
+    rng = np.random.default_rng([settings.seed, 1])
+    everyone = speakers(settings.speakers + settings.unseen_speakers, settings.seed)
+    seen, unseen = everyone[: settings.speakers], everyone[settings.speakers :]
+    train = max(round(settings.minutes * 60 / SECONDS_PER_CLIP), len(seen))
+    counts = [train, *[settings.eval_clips] * 3]
+    # Two sentences for every clip; half of the clips say both.
+    pools = text.split_sentences([2 * count for count in counts], rng)
+    plans = []
+    for split, count, pool in zip(shards.SPLITS, counts, pools, strict=True):
+        people = unseen if split == "test_unseen" else seen
+        for i in range(count):
+            # Every speaker says every emotion about equally often.
+            speaker = people[i % len(people)]
+            emotion = settings.emotions[(i // len(people) + i) % len(settings.emotions)]
+            both = rng.random() < 0.5
+            sentence = " ".join(pool[2 * i : 2 * i + 2]) if both else pool[2 * i]
+            plans.append(Plan(f"{split}-{i:05d}", split, sentence, speaker, emotion, len(plans)))
+    return plans
+
+
+def make_clip(plan: Plan, settings: CorpusSettings) -> Clip:
+    """Speak and animate one planned clip."""
+    rng = np.random.default_rng([settings.seed, 2, plan.seed])
+    emotion = EMOTIONS[plan.emotion]
+    intensity = float(rng.uniform(0.65, 1.0))
+    prosody = plan.speaker.prosody(emotion, intensity)
+    spoken, rate, phones = speak(plan.sentence, plan.speaker.voice, prosody)
+    # A shorter vocal tract raises formants and pitch; here by playing faster, times included.
+    tract = plan.speaker.tract
+    audio = soxr.resample(spoken, rate * tract, SAMPLE_RATE).astype(np.float32)
+    phones = [Phone(p.ipa, p.start / tract, p.end / tract) for p in phones]
+    audio = normalize(_voice_quality(audio, emotion, intensity, rng))
+    performance = face.perform(audio, SAMPLE_RATE, phones, plan.speaker, emotion, intensity)
+    evaluated = plan.split != "train"
+    coefficients = face.draw(performance, np.random.default_rng([settings.seed, 3, plan.seed]))
+    frames = len(coefficients)
+    return Clip(
+        id=plan.id,
+        source="procedural",
+        identity=plan.speaker.name,
+        emotion=plan.emotion,
+        split=plan.split,
+        text=plan.sentence,
+        audio=audio[: round(frames * SAMPLE_RATE / FPS)],
+        coefficients=coefficients,
+        phones=[p.ipa for p in phones],
+        phone_starts=np.array([p.start for p in phones], np.float32),
+        redraw=face.draw(performance, np.random.default_rng([settings.seed, 4, plan.seed]))
+        if evaluated
+        else None,
+        expected=face.expected(
+            performance, np.random.default_rng([settings.seed, 5, plan.seed]),
+            settings.expected_draws,
+        )
+        if evaluated
+        else None,
+    )  # fmt: skip
+
+
+def _voice_quality(
+    audio: np.ndarray, emotion: Emotion, intensity: float, rng: np.random.Generator
+) -> np.ndarray:
+    """Spectral tilt and tremolo of an emotion, and a little noise of a room."""
+    spectrum = np.fft.rfft(audio)
+    octaves = np.log2(np.maximum(np.fft.rfftfreq(len(audio), 1 / SAMPLE_RATE), 60.0) / 500.0)
+    spectrum *= 10 ** (emotion.tilt * intensity * octaves / 20)
+    audio = np.fft.irfft(spectrum, len(audio))
+    seconds = np.arange(len(audio)) / SAMPLE_RATE
+    wobble = np.sin(2 * np.pi * (6.0 * seconds + rng.random()))
+    audio = audio * (1.0 - 0.5 * emotion.tremor * intensity * (1.0 + wobble))
+    noise = 10 ** (-rng.uniform(35, 60) / 20) * np.std(audio)
+    return (audio + noise * rng.normal(size=len(audio))).astype(np.float32)
+
+
+def make(folder: Path, settings: CorpusSettings, progress: Callable[[int, int], None]) -> Manifest:
+    """Make the corpus in ``folder``; what is there already is kept.
+
+    Args:
+        folder: receives the shards and ``manifest.json``.
+        settings: size, speakers, seed.
+        progress: called with shards done and shards in all.
+    """
+    if (folder / "manifest.json").is_file():
+        return shards.open_corpus(folder)
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise UserError(f"{folder}: cannot make the folder ({error.strerror})") from error
+    batches = _batches(plan(settings), settings)
+    done: list[ShardInfo] = []
+    for info in _make_shards(folder, batches, settings):
+        done.append(info)
+        progress(len(done), len(batches))
+    manifest = Manifest(
+        source="procedural",
+        shards=sorted(done, key=lambda shard: shard.file),
+        identities=[s.name for s in speakers(settings.speakers, settings.seed)],
+        emotions=list(settings.emotions),
+    )
+    shards.write_manifest(folder, manifest)
+    return manifest
+
+
+def _batches(plans: list[Plan], settings: CorpusSettings) -> dict[str, list[Plan]]:
+    """Shard names and their clips. Clips are shuffled so that each shard is a fair sample."""
+    out = {}
+    for split in shards.SPLITS:
+        own = [p for p in plans if p.split == split]
+        np.random.default_rng([settings.seed, 6]).shuffle(own)  # type: ignore[arg-type]
+        size = settings.clips_per_shard
+        for k in range(0, len(own), size):
+            out[f"{split}-{k // size:05d}.parquet"] = own[k : k + size]
+    return out
+
+
+def _make_shards(
+    folder: Path, batches: dict[str, list[Plan]], settings: CorpusSettings
+) -> Iterable[ShardInfo]:
+    def make_one(item: dict[str, Any]) -> dict[str, Any]:
+        path = folder / item["file"]
+        if path.is_file():
+            table = shards.read_table(path, ["split", "frames"])
+            return vars(shards.describe(path, table))
+        return vars(shards.write_shard(path, [make_clip(p, settings) for p in batches[path.name]]))
+
+    names = ray.data.from_items([{"file": name} for name in batches], override_num_blocks=len(batches))
+    for row in names.map(make_one).iter_rows():
+        yield ShardInfo(**row)

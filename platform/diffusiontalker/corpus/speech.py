@@ -1,0 +1,128 @@
+"""Speech with exact phoneme times, from eSpeak NG through ctypes.
+
+``espeakng-loader`` ships the shared library (GPL-3, loaded at run time, an optional dependency).
+The library keeps one global voice, so each process speaks one utterance at a time.
+"""
+
+import ctypes
+import functools
+from dataclasses import dataclass
+
+import numpy as np
+
+from diffusiontalker.errors import UserError
+
+_SYNCHRONOUS = 2
+_PHONEME_EVENTS_IPA = 1 | 2
+_UTF8 = 1
+_END, _PHONEME = 0, 7
+_RATE, _VOLUME, _PITCH, _RANGE = 1, 2, 3, 4
+
+
+class _Event(ctypes.Structure):
+    _fields_ = (
+        ("type", ctypes.c_int),
+        ("unique_identifier", ctypes.c_uint),
+        ("text_position", ctypes.c_int),
+        ("length", ctypes.c_int),
+        ("audio_position", ctypes.c_int),
+        ("sample", ctypes.c_int),
+        ("user_data", ctypes.c_void_p),
+        ("id", ctypes.c_char * 8),
+    )
+
+
+_CALLBACK = ctypes.CFUNCTYPE(
+    ctypes.c_int, ctypes.POINTER(ctypes.c_short), ctypes.c_int, ctypes.POINTER(_Event)
+)
+
+
+@dataclass(frozen=True)
+class Phone:
+    """One phoneme: IPA with stress marks ("" is a pause), start and end in seconds."""
+
+    ipa: str
+    start: float
+    end: float
+
+
+@dataclass(frozen=True)
+class Prosody:
+    """eSpeak's dials: words a minute, then volume, pitch and pitch range on 0-100."""
+
+    rate: float = 165.0
+    volume: float = 100.0
+    pitch: float = 50.0
+    range: float = 50.0
+
+
+class _Engine:
+    def __init__(self) -> None:
+        try:
+            import espeakng_loader
+        except ImportError as error:
+            raise UserError(
+                "the procedural corpus needs espeakng-loader: pip install 'diffusiontalker[platform]'"
+            ) from error
+        self.lib = ctypes.CDLL(espeakng_loader.get_library_path())
+        data = espeakng_loader.get_data_path().encode()
+        self.sample_rate = self.lib.espeak_Initialize(_SYNCHRONOUS, 0, data, _PHONEME_EVENTS_IPA)
+        if self.sample_rate <= 0:
+            raise UserError(f"eSpeak NG did not start with the data in {data.decode()}")
+        self._pcm: list[np.ndarray] = []
+        self._phonemes: list[tuple[int, str]] = []
+        self._callback = _CALLBACK(self._collect)  # kept: the library holds only the pointer
+        self.lib.espeak_SetSynthCallback(self._callback)
+
+    def _collect(self, wav, count, events) -> int:  # type: ignore[no-untyped-def]
+        if wav and count > 0:
+            self._pcm.append(np.ctypeslib.as_array(wav, (count,)).copy())
+        i = 0
+        while events[i].type != _END:
+            if events[i].type == _PHONEME:
+                self._phonemes.append((events[i].sample, events[i].id.decode("utf-8", "ignore")))
+            i += 1
+        return 0
+
+    def speak(self, text: str, voice: str, prosody: Prosody) -> tuple[np.ndarray, list[Phone]]:
+        if self.lib.espeak_SetVoiceByName(voice.encode()) != 0:
+            raise UserError(f"eSpeak NG has no voice {voice!r}")
+        for dial, value in (
+            (_RATE, prosody.rate),
+            (_VOLUME, prosody.volume),
+            (_PITCH, prosody.pitch),
+            (_RANGE, prosody.range),
+        ):
+            self.lib.espeak_SetParameter(dial, round(value), 0)
+        self._pcm, self._phonemes = [], []
+        raw = text.encode()
+        self.lib.espeak_Synth(raw, len(raw) + 1, 0, 0, 0, _UTF8, None, None)
+        if not self._pcm:
+            raise UserError(f"eSpeak NG said nothing for {text!r}")
+        samples = np.concatenate(self._pcm).astype(np.float32) / 32768.0
+        ends = [sample for sample, _ in self._phonemes[1:]] + [len(samples)]
+        phones = [
+            Phone(ipa, sample / self.sample_rate, end / self.sample_rate)
+            for (sample, ipa), end in zip(self._phonemes, ends, strict=True)
+            if end > sample
+        ]
+        return samples, phones
+
+
+@functools.cache
+def _engine() -> _Engine:
+    return _Engine()
+
+
+def speak(text: str, voice: str, prosody: Prosody) -> tuple[np.ndarray, int, list[Phone]]:
+    """Speak ``text``.
+
+    Returns:
+        Samples (n,) float32 in [-1, 1], their rate in Hz, and the phonemes in order of time.
+
+    Raises:
+        UserError: no such voice, nothing said, or the library is not installed.
+    """
+    engine = _engine()
+    samples, phones = engine.speak(text, voice, prosody)
+    return samples, engine.sample_rate, phones

@@ -1,0 +1,1 @@
+"""Gaussian diffusion: one continuous schedule, samplers, and the distillation target."""

@@ -1,0 +1,1 @@
+"""Audio encoders, the contrastive personalizer, motion decoders, and the talker that joins them."""

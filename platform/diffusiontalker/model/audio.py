@@ -1,0 +1,67 @@
+"""Audio encoders inside the talker: frozen features adapted, or a log-mel convolutional encoder.
+
+The large encoder itself is frozen and runs once per clip, in ``features``; what the teacher trains
+is the small adapter over it. The student trains its whole encoder (v2).
+"""
+
+import torch
+from torch import Tensor, nn
+
+from diffusiontalker.runtime.log_mel import BANDS, PER_FRAME
+
+
+class ChannelNorm(nn.Module):
+    """RMS norm over the channels of (B, C, T): the statistics of a frame never see another."""
+
+    def __init__(self, channels: int) -> None:
+        super().__init__()
+        self.gain = nn.Parameter(torch.ones(channels, 1))
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(B, C, T) -> (B, C, T)."""
+        return x * torch.rsqrt(x.square().mean(1, keepdim=True) + 1e-6) * self.gain
+
+
+class FeatureAdapter(nn.Module):
+    """Frozen encoder features (B, T, D) to audio features (B, T, A)."""
+
+    def __init__(self, features: int, width: int) -> None:
+        super().__init__()
+        self.norm = nn.LayerNorm(features)
+        self.project = nn.Linear(features, width)
+
+    def forward(self, features: Tensor, mask: Tensor) -> Tensor:
+        """``features`` (B, T, D), ``mask`` (B, T, 1) -> (B, T, A), zero on padding."""
+        return self.project(self.norm(features)) * mask
+
+
+class LogMelEncoder(nn.Module):
+    """A log-mel spectrogram (B, 2T, 80) to audio features (B, T, A): the student's encoder.
+
+    A strided convolution brings 60 Hz to 30 fps; residual blocks with dilations 1, 2, 4, ... then
+    see about half a second to either side. Our choice: a tenth of HuBERT-base's front end.
+    """
+
+    def __init__(self, width: int, depth: int, out: int) -> None:
+        super().__init__()
+        self.stem = nn.Conv1d(BANDS, width, kernel_size=2 * PER_FRAME + 1, stride=PER_FRAME,
+                              padding=PER_FRAME)  # fmt: skip
+        self.blocks = nn.ModuleList(
+            nn.Sequential(
+                ChannelNorm(width),
+                nn.Conv1d(width, width, 3, padding=2 ** (i % 3), dilation=2 ** (i % 3)),
+                nn.GELU(),
+                nn.Conv1d(width, width, 1),
+            )
+            for i in range(depth)
+        )
+        self.norm = ChannelNorm(width)
+        self.project = nn.Conv1d(width, out, 1)
+
+    def forward(self, log_mel: Tensor, mask: Tensor) -> Tensor:
+        """``log_mel`` (B, 2T, 80), ``mask`` (B, T, 1) -> (B, T, A), zero on padding."""
+        mask = mask.transpose(1, 2)
+        h = self.stem(log_mel.transpose(1, 2)) * mask
+        for block in self.blocks:
+            h = (h + block(h)) * mask
+        return (self.project(self.norm(h)) * mask).transpose(1, 2)

@@ -1,0 +1,94 @@
+"""The contrastive personalizer: who speaks, in which emotion, from the voice alone (v1, v2).
+
+Two learnable libraries hold one entry per identity and per emotion; MLP encoders turn entries into
+embeddings on the unit sphere. Heads over the audio features derive embeddings in the same space;
+the contrastive loss pulls a voice to its own entries. At inference the most similar entry is used
+(v1), or a name, or the embedding of the voice itself. Identity and emotion attend to each other
+(v2's cross-attention) and are fused into the personalized embedding.
+"""
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from diffusiontalker.config import PersonalizerSettings
+
+
+@dataclass(frozen=True)
+class Voice:
+    """What the audio says about its speaker: unit embeddings (B, E) of identity and emotion."""
+
+    identity: Tensor
+    emotion: Tensor
+
+
+class Library(nn.Module):
+    """Learnable entries (N, E) and the MLP that encodes them (v1's identity encoder)."""
+
+    def __init__(self, count: int, dim: int) -> None:
+        super().__init__()
+        self.entries = nn.Parameter(torch.randn(count, dim))
+        self.encode = nn.Sequential(nn.Linear(dim, dim), nn.GELU(), nn.Linear(dim, dim))
+
+    def forward(self) -> Tensor:
+        """Unit embeddings (N, E) of all entries."""
+        return F.normalize(self.encode(self.entries), dim=-1)
+
+
+class VoiceHead(nn.Module):
+    """Audio features (B, T, A) to one unit embedding (B, E), by statistics over time.
+
+    Mean and standard deviation of a frame-wise MLP: our choice; v1 leaves the pooling open.
+    """
+
+    def __init__(self, audio: int, dim: int) -> None:
+        super().__init__()
+        hidden = 96
+        self.frames = nn.Sequential(nn.Linear(audio, hidden), nn.GELU())
+        self.pooled = nn.Sequential(
+            nn.Linear(2 * hidden, hidden), nn.GELU(), nn.Linear(hidden, dim)
+        )
+
+    def forward(self, audio: Tensor, mask: Tensor) -> Tensor:
+        """``audio`` (B, T, A), ``mask`` (B, T, 1) of real frames."""
+        h = self.frames(audio)
+        count = mask.sum(1).clamp(min=1)
+        mean = (h * mask).sum(1) / count
+        variance = ((h - mean[:, None]).square() * mask).sum(1) / count
+        pooled = torch.cat([mean, (variance + 1e-5).sqrt()], dim=-1)
+        return F.normalize(self.pooled(pooled), dim=-1)
+
+
+class Personalizer(nn.Module):
+    """Libraries, heads and fusion."""
+
+    def __init__(
+        self, settings: PersonalizerSettings, audio: int, identities: int, emotions: int
+    ) -> None:
+        super().__init__()
+        self.settings = settings
+        dim = settings.dim
+        self.identities = Library(identities, dim)
+        self.emotions = Library(emotions, dim)
+        self.identity_head = VoiceHead(audio, dim)
+        self.emotion_head = VoiceHead(audio, dim)
+        self.tokens = nn.Linear(dim, settings.fused)
+        self.attention = nn.MultiheadAttention(settings.fused, num_heads=4, batch_first=True)
+        self.fuse = nn.Linear(2 * settings.fused, settings.fused)
+
+    def listen(self, audio: Tensor, mask: Tensor) -> Voice:
+        """Embeddings of the voice; ``audio`` (B, T, A), ``mask`` (B, T, 1)."""
+        return Voice(self.identity_head(audio, mask), self.emotion_head(audio, mask))
+
+    def forward(self, identity: Tensor, emotion: Tensor) -> Tensor:
+        """Fuse unit embeddings (B, E) of identity and emotion: personalized embedding (B, P).
+
+        Each of the two tokens attends to both; an embedding switched off in the settings is zero.
+        """
+        identity = identity * float(self.settings.use_identity)
+        emotion = emotion * float(self.settings.use_emotion)
+        tokens = self.tokens(torch.stack([identity, emotion], dim=1))
+        attended, _ = self.attention(tokens, tokens, tokens, need_weights=False)
+        return self.fuse((tokens + attended).flatten(1))

@@ -1,0 +1,175 @@
+"""The talker: one network for teacher and student; they differ in audio encoder and size alone.
+
+Coefficients inside are standardised per channel by the training set's mean and standard deviation.
+The noise schedule assumes data of unit variance; raw coefficients have a tenth of that, and a
+network trained on them learns to draw a blur (our choice; the papers do not say).
+"""
+
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from diffusiontalker.arkit import CHANNELS, UPPER
+from diffusiontalker.config import DecoderSettings, PersonalizerSettings
+from diffusiontalker.diffusion.samplers import sample
+from diffusiontalker.diffusion.schedule import Kind, Schedule, broadcast
+from diffusiontalker.model.audio import FeatureAdapter, LogMelEncoder
+from diffusiontalker.model.decoder import make_decoder
+from diffusiontalker.model.personalizer import Personalizer, Voice
+
+
+@dataclass(frozen=True)
+class TalkerConfig:
+    """Everything needed to build a talker before its weights are loaded."""
+
+    identities: tuple[str, ...]
+    emotions: tuple[str, ...]
+    audio_dim: int
+    decoder: DecoderSettings
+    personalizer: PersonalizerSettings
+    schedule: Kind
+    feature_dim: int | None = None
+    """Width of the frozen encoder's features: a teacher. None: a student on log-mel input."""
+    encoder_width: int = 0
+    encoder_depth: int = 0
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain values, for JSON and YAML."""
+        plain = asdict(self)
+        plain["decoder"] = self.decoder.model_dump(mode="json")
+        plain["personalizer"] = self.personalizer.model_dump(mode="json")
+        plain["identities"], plain["emotions"] = list(self.identities), list(self.emotions)
+        return plain
+
+    @classmethod
+    def from_dict(cls, plain: dict[str, Any]) -> "TalkerConfig":
+        """The inverse of ``to_dict``."""
+        plain = dict(plain)
+        plain["decoder"] = DecoderSettings.model_validate(plain["decoder"])
+        plain["personalizer"] = PersonalizerSettings.model_validate(plain["personalizer"])
+        plain["identities"], plain["emotions"] = tuple(plain["identities"]), tuple(plain["emotions"])
+        return cls(**plain)
+
+
+@dataclass(frozen=True)
+class Condition:
+    """What the decoder sees of a clip; it does not depend on the step, so it is computed once."""
+
+    audio: Tensor
+    """(B, T, A)."""
+    personalized: Tensor
+    """(B, P)."""
+    mask: Tensor
+    """(B, T, 1), 1 on real frames."""
+
+
+class Talker(nn.Module):
+    """Audio encoder, personalizer and motion decoder."""
+
+    coefficient_mean: Tensor
+    coefficient_scale: Tensor
+
+    def __init__(self, config: TalkerConfig) -> None:
+        super().__init__()
+        self.config = config
+        self.schedule = Schedule(config.schedule)
+        self.encoder: FeatureAdapter | LogMelEncoder
+        if config.feature_dim is not None:
+            self.encoder = FeatureAdapter(config.feature_dim, config.audio_dim)
+        else:
+            self.encoder = LogMelEncoder(
+                config.encoder_width, config.encoder_depth, config.audio_dim
+            )
+        self.personalizer = Personalizer(
+            config.personalizer, config.audio_dim, len(config.identities), len(config.emotions)
+        )
+        self.decoder = make_decoder(config.decoder, config.audio_dim, config.personalizer.fused)
+        self.upper_encoder = UpperFaceEncoder(config.personalizer.fused)
+        self.register_buffer("coefficient_mean", torch.zeros(len(CHANNELS)))
+        self.register_buffer("coefficient_scale", torch.ones(len(CHANNELS)))
+
+    def encode(self, inputs: Tensor, mask: Tensor) -> Tensor:
+        """Features (B, T, D) or log-mel (B, 2T, 80), mask (B, T, 1) -> audio (B, T, A)."""
+        return self.encoder(inputs, mask)
+
+    def listen(self, audio: Tensor, mask: Tensor) -> Voice:
+        """Identity and emotion embeddings of the voice, from ``encode``'s output."""
+        return self.personalizer.listen(audio, mask)
+
+    def condition(self, audio: Tensor, identity: Tensor, emotion: Tensor, mask: Tensor) -> Condition:
+        """Fuse unit embeddings (B, E) and join them with the audio."""
+        return Condition(audio, self.personalizer(identity, emotion), mask)
+
+    def predict(self, x_t: Tensor, t: Tensor, condition: Condition) -> Tensor:
+        """x_0 from standardised noisy coefficients ``x_t`` (B, T, 52) at ``t`` (B,).
+
+        x_0 = alpha x_t + sigma F(x_t): the network F then always has a target of unit variance,
+        and little noise needs no copying through it (the preconditioning of Karras et al. 2022
+        for data of unit variance on a variance-preserving schedule; our choice).
+        """
+        f = self.decoder(x_t, t, condition.audio, condition.personalized, condition.mask)
+        alpha, sigma = self.schedule.alpha(t), self.schedule.sigma(t)
+        return broadcast(alpha, x_t) * x_t * condition.mask + broadcast(sigma, x_t) * f
+
+    def standardise(self, coefficients: Tensor) -> Tensor:
+        """Coefficients in 0-1 (B, T, 52) to zero mean and unit variance per channel."""
+        return (coefficients - self.coefficient_mean) / self.coefficient_scale
+
+    def destandardise(self, x_0: Tensor) -> Tensor:
+        """The inverse of ``standardise``."""
+        return x_0 * self.coefficient_scale + self.coefficient_mean
+
+    def generate(
+        self,
+        condition: Condition,
+        noise: Tensor,
+        steps: int,
+        sampler: str = "ddim",
+        generator: torch.Generator | None = None,
+    ) -> Tensor:
+        """Coefficients (B, T, 52) in 0-1 from ``noise`` (B, T, 52)."""
+        x_0 = sample(
+            lambda x_t, t: self.predict(x_t, t, condition),
+            self.schedule,
+            noise,
+            steps,
+            sampler,
+            generator,
+        )
+        return self.destandardise(x_0).clamp(0, 1)
+
+
+class UpperFaceEncoder(nn.Module):
+    """The upper face of a prediction to an embedding (B, P), for the personalizer enhancer (v2).
+
+    Used in training alone. Mean and standard deviation over time of a small convolution: ours.
+    """
+
+    def __init__(self, dim: int) -> None:
+        super().__init__()
+        self.frames = nn.Conv1d(len(UPPER), dim, 5, padding=2)
+        self.pooled = nn.Linear(2 * dim, dim)
+
+    def forward(self, x_0: Tensor, mask: Tensor) -> Tensor:
+        """``x_0`` (B, T, 52) standardised, ``mask`` (B, T, 1)."""
+        upper = (x_0[..., list(UPPER)] * mask).transpose(1, 2)
+        h = nn.functional.gelu(self.frames(upper)).transpose(1, 2)
+        count = mask.sum(1).clamp(min=1)
+        mean = (h * mask).sum(1) / count
+        deviation = (((h - mean[:, None]).square() * mask).sum(1) / count + 1e-5).sqrt()
+        return self.pooled(torch.cat([mean, deviation], dim=-1))
+
+
+def inherit(student: Talker, teacher: Talker) -> list[str]:
+    """Copy into ``student`` every tensor of ``teacher`` that has the same name and shape.
+
+    A student with fewer blocks keeps the teacher's first ones; residual blocks survive the cut.
+    Returns the names that were not copied.
+    """
+    given = teacher.state_dict()
+    own = student.state_dict()
+    copied = {k: v for k, v in given.items() if k in own and own[k].shape == v.shape}
+    student.load_state_dict({**own, **copied})
+    return sorted(set(own) - set(copied))

@@ -1,0 +1,1 @@
+"""The student without torch or ray: numpy and ONNX Runtime alone."""

@@ -1,0 +1,1 @@
+"""Ray Train runs: the small encoder, the teacher, and every distillation round."""

@@ -1,0 +1,256 @@
+"""What each training run optimises: a module whose forward turns a batch into named losses.
+
+``losses["loss"]`` is the weighted sum; the others are its parts, unweighted, for the curves.
+"""
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+from transformers import HubertConfig, HubertModel
+
+from diffusiontalker.arkit import CHANNELS, LIP
+from diffusiontalker.config import LossSettings
+from diffusiontalker.diffusion import distillation
+from diffusiontalker.model.personalizer import Voice
+from diffusiontalker.model.talker import Condition, Talker
+from diffusiontalker.objectives import losses
+from diffusiontalker.training.examples import IGNORED, UNKNOWN
+
+Batch = dict[str, Tensor]
+
+
+class EncoderTask(nn.Module):
+    """Frame-wise phoneme recognition, which makes a small HuBERT hear what a mouth must show.
+
+    HuBERT's own masked prediction needs days; labels are exact here, so plain cross-entropy does
+    (our choice).
+    """
+
+    def __init__(self, model: HubertModel, phonemes: int) -> None:
+        super().__init__()
+        self.model = model
+        self.head = nn.Linear(model.config.hidden_size, phonemes)
+
+    def forward(self, batch: Batch, generator: torch.Generator) -> dict[str, Tensor]:
+        """``audio`` (B, n) at 16 kHz, ``labels`` (B, outputs)."""
+        audio = batch["audio"]
+        audio = (audio - audio.mean(1, keepdim=True)) / (audio.std(1, keepdim=True) + 1e-4)
+        scores = self.head(self.model(audio).last_hidden_state)
+        labels = batch["labels"]
+        loss = F.cross_entropy(scores.transpose(1, 2), labels, ignore_index=IGNORED)
+        known = labels != IGNORED
+        right = (scores.argmax(-1) == labels) & known
+        return {"loss": loss, "accuracy": right.sum() / known.sum().clamp(min=1)}
+
+
+def small_hubert(hidden: int, depth: int) -> HubertModel:
+    """A HuBERT of a hundredth of the base model's size, at the same 50 Hz.
+
+    Three wide strides replace seven narrow ones in the front end: most of HuBERT's time on a CPU
+    goes into its first convolutions.
+    """
+    return HubertModel(
+        HubertConfig(
+            hidden_size=hidden,
+            num_hidden_layers=depth,
+            num_attention_heads=max(hidden // 32, 1),
+            intermediate_size=3 * hidden,
+            conv_dim=(96, 128, 128),
+            conv_kernel=(80, 8, 4),
+            conv_stride=(20, 4, 4),
+            conv_bias=True,
+            feat_extract_norm="layer",
+            do_stable_layer_norm=True,
+            num_conv_pos_embeddings=32,
+            num_conv_pos_embedding_groups=8,
+            hidden_dropout=0.0,
+            attention_dropout=0.0,
+            activation_dropout=0.0,
+            feat_proj_dropout=0.0,
+            layerdrop=0.0,
+            apply_spec_augment=False,
+        )
+    )
+
+
+class TeacherTask(nn.Module):
+    """The teacher: x_0 prediction at a random time, with v1's losses and v2's enhancer."""
+
+    def __init__(self, talker: Talker, settings: LossSettings) -> None:
+        super().__init__()
+        self.talker = talker
+        self.settings = settings
+
+    def forward(self, batch: Batch, generator: torch.Generator) -> dict[str, Tensor]:
+        """One batch of motion windows."""
+        talker, mask = self.talker, batch["mask"][..., None]
+        audio = talker.encode(batch["features"], mask)
+        condition, voice, keys = personalise(talker, audio, batch, generator)
+        x_0, noise = noisy_pair(talker, batch, generator)
+        t = torch.rand(len(x_0), generator=generator, device=x_0.device)
+        x_0_hat = talker.predict(talker.schedule.add_noise(x_0, noise, t), t, condition)
+        weights = self.settings
+        space = loss_space(talker, weights)
+        p, g = x_0_hat * space, x_0 * space
+        parts = {
+            "exp": losses.exp(p, g, batch["mask"]),
+            "lip": losses.lip(p, g, batch["mask"]),
+            "vel": losses.vel(p, g, batch["mask"]),
+            **contrast(voice, keys, batch, weights.temperature),
+            "pc": enhancer(talker, x_0_hat, condition, batch, weights.temperature),
+        }
+        return {"loss": weigh(parts, weights), **parts}
+
+
+class RoundTask(nn.Module):
+    """One distillation round: the student's n steps land where the teacher's 2n steps land."""
+
+    def __init__(self, student: Talker, teacher: Talker, steps: int, settings: LossSettings) -> None:
+        super().__init__()
+        self.talker = student
+        self.teacher = teacher.eval().requires_grad_(False)
+        self.steps = steps
+        self.settings = settings
+
+    def train(self, mode: bool = True) -> "RoundTask":
+        """The teacher stays in evaluation mode."""
+        super().train(mode)
+        self.teacher.eval()
+        return self
+
+    def forward(self, batch: Batch, generator: torch.Generator) -> dict[str, Tensor]:
+        """One batch of motion windows."""
+        student, teacher, mask = self.talker, self.teacher, batch["mask"][..., None]
+        heard = augment(batch["log_mel"], generator) if self.training else batch["log_mel"]
+        audio = student.encode(heard, mask)
+        condition, voice, keys = personalise(student, audio, batch, generator)
+        x_0, noise = noisy_pair(student, batch, generator)
+        # The student only ever visits the n points of its own grid.
+        k = torch.randint(1, self.steps + 1, (len(x_0),), generator=generator, device=x_0.device)
+        t = k.to(x_0.dtype) / self.steps
+        z = student.schedule.add_noise(x_0, noise, t)
+        with torch.no_grad():
+            mel = teacher.config.feature_dim is None
+            teacher_audio = teacher.encode(batch["log_mel"] if mel else batch["features"], mask)
+            teacher_condition, teacher_voice, _ = personalise(teacher, teacher_audio, batch, None)
+            x_tilde = distillation.target(
+                lambda x, s: teacher.predict(x, s, teacher_condition),
+                student.schedule, z, t, self.steps,
+            )  # fmt: skip
+        x_0_hat = student.predict(z, t, condition)
+        weights = self.settings
+        space = loss_space(student, weights)
+        p, g, goal = x_0_hat * space, x_0 * space, x_tilde * space
+        truth = LIP if weights.student_truth == "lip" else None
+        parts = {
+            "exp": losses.exp(p, g, batch["mask"], truth),
+            "lip": losses.lip(p, g, batch["mask"]),
+            "vel": losses.vel(p, g, batch["mask"], truth),
+            "dis": losses.dis(
+                goal, p, batch["mask"], distillation.weight(student.schedule, t)
+            ),
+            "ae": losses.ae(audio, teacher_audio, batch["mask"]),
+            **contrast(voice, keys, batch, weights.temperature),
+            "pc": 0.5
+            * (
+                enhancer(student, x_0_hat, condition, batch, weights.temperature)
+                + enhancer(student, x_tilde, teacher_condition, batch, weights.temperature)
+            ),
+        }  # fmt: skip
+        return {"loss": weigh(parts, weights), **parts}
+
+
+def noisy_pair(talker: Talker, batch: Batch, generator: torch.Generator) -> tuple[Tensor, Tensor]:
+    """Standardised x_0 (B, T, 52), zero on padding, and noise like it."""
+    x_0 = talker.standardise(batch["coefficients"]) * batch["mask"][..., None]
+    return x_0, torch.randn(x_0.shape, generator=generator, device=x_0.device, dtype=x_0.dtype)
+
+
+def personalise(
+    talker: Talker, audio: Tensor, batch: Batch, generator: torch.Generator | None
+) -> tuple[Condition, Voice, Voice]:
+    """The condition, the embeddings heard (B, E), and the libraries (N, E).
+
+    Each example is conditioned on its library entries, or on what the voice says: where the label
+    is unknown, and on a random share ``from_voice`` of the others. Without a generator the library
+    is used wherever it can be, as at inference with a known name.
+    """
+    mask = batch["mask"][..., None]
+    voice = talker.listen(audio, mask)
+    keys = Voice(talker.personalizer.identities(), talker.personalizer.emotions())
+    share = talker.config.personalizer.from_voice
+
+    def choose(library: Tensor, labels: Tensor, heard: Tensor) -> Tensor:
+        from_voice = labels == UNKNOWN
+        if generator is not None:
+            drawn = torch.rand(len(labels), generator=generator, device=labels.device)
+            from_voice = from_voice | (drawn < share)
+        return torch.where(from_voice[:, None], heard, library[labels.clamp(min=0)])
+
+    identity = choose(keys.identity, batch["identity"], voice.identity)
+    emotion = choose(keys.emotion, batch["emotion"], voice.emotion)
+    return talker.condition(audio, identity, emotion, mask), voice, keys
+
+
+def contrast(voice: Voice, keys: Voice, batch: Batch, temperature: float) -> dict[str, Tensor]:
+    """Contrastive losses of identity and emotion against their libraries (v1's L_con, v2)."""
+
+    def one(heard: Tensor, library: Tensor, labels: Tensor) -> Tensor:
+        own = torch.arange(len(library), device=labels.device) == labels[:, None]
+        return losses.contrastive(heard, library, own, temperature)
+
+    return {
+        "con_identity": one(voice.identity, keys.identity, batch["identity"]),
+        "con_emotion": one(voice.emotion, keys.emotion, batch["emotion"]),
+    }
+
+
+def enhancer(
+    talker: Talker, x_0: Tensor, condition: Condition, batch: Batch, temperature: float
+) -> Tensor:
+    """v2's L_pc between personalized embeddings and the upper faces of predictions."""
+    same = torch.ones(len(x_0), len(x_0), dtype=torch.bool, device=x_0.device)
+    for label in (batch["identity"], batch["emotion"]):
+        same &= (label[:, None] == label) & (label != UNKNOWN)
+    upper = talker.upper_encoder(x_0, condition.mask)
+    return losses.pc(condition.personalized, upper, temperature, same)
+
+
+def loss_space(talker: Talker, settings: LossSettings) -> Tensor:
+    """Factors (52,) on standardised coefficients before a loss; their mean square is 1."""
+    factors = talker.coefficient_scale**settings.channel_power
+    return factors / factors.square().mean().sqrt()
+
+
+def weigh(parts: dict[str, Tensor], settings: LossSettings) -> Tensor:
+    """The weighted sum of the parts."""
+    return torch.stack([getattr(settings, name) * part for name, part in parts.items()]).sum()
+
+
+def augment(log_mel: Tensor, generator: torch.Generator) -> Tensor:
+    """Other rooms and microphones: level, tilt and masked bands of (B, 2T, 80).
+
+    Units are those of the standardised log-mel; 0.77 is 10 dB. Our choice, so that a student does
+    not listen to one recording chain alone. Identity and emotion survive such changes.
+    """
+    shape = (len(log_mel), 1, 1)
+
+    def normal(scale: float) -> Tensor:
+        return scale * torch.randn(shape, generator=generator, device=log_mel.device)
+
+    bands = torch.linspace(-1, 1, log_mel.shape[-1], device=log_mel.device)
+    out = log_mel + normal(0.15) + normal(0.15) * bands
+    start = torch.randint(0, log_mel.shape[-1], shape, generator=generator, device=log_mel.device)
+    width = torch.randint(0, 10, shape, generator=generator, device=log_mel.device)
+    index = torch.arange(log_mel.shape[-1], device=log_mel.device)
+    hidden = (index >= start) & (index < start + width)
+    return torch.where(hidden, out.mean(-1, keepdim=True), out)
+
+
+def coefficient_statistics(total: np.ndarray, squares: np.ndarray, count: int) -> tuple[Tensor, Tensor]:
+    """Mean and standard deviation (52,) from sums; a channel that never moves counts as 0.01."""
+    mean = total / count
+    deviation = np.sqrt(np.maximum(squares / count - mean**2, 0.0))
+    assert len(mean) == len(CHANNELS)
+    return torch.from_numpy(mean).float(), torch.from_numpy(np.maximum(deviation, 0.01)).float()
