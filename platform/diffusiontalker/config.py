@@ -78,13 +78,22 @@ class EncoderSettings(Section):
     learning_rate: Annotated[float, Field(gt=0)] = 2e-3
 
 
+class ContextSettings(Section):
+    """The part of the motion decoder that runs once per clip (ours)."""
+
+    width: Count = 160
+    depth: Annotated[int, Field(ge=0)] = 6
+    """Residual blocks; 0 leaves it out, and the decoder sees the audio features, as in the papers."""
+    dilations: tuple[Count, ...] = (1, 2, 4, 8)
+
+
 class DecoderSettings(Section):
-    """A motion decoder: noisy coefficients, audio and personalized embedding to x_0."""
+    """The part of the motion decoder that runs every step: noisy coefficients to x_0."""
 
     kind: Literal["gru", "tcn"] = "tcn"
     """gru: v1's two-layer GRU. tcn: residual temporal convolutions (ours; faster on CPUs)."""
-    width: Count = 192
-    depth: Count = 8
+    width: Count = 128
+    depth: Count = 4
     """Layers of the GRU, or residual blocks of the TCN."""
     dilations: tuple[Count, ...] = (1, 2, 4, 8)
     """Dilations of the TCN's blocks, repeated in order."""
@@ -96,7 +105,8 @@ class StudentSettings(Section):
     encoder_width: Count = 128
     encoder_depth: Count = 4
     """Residual convolution blocks over the log-mel spectrogram at 30 fps."""
-    decoder: DecoderSettings = DecoderSettings(depth=6)
+    context: ContextSettings = ContextSettings(depth=4)
+    decoder: DecoderSettings = DecoderSettings(depth=3)
 
 
 class PersonalizerSettings(Section):
@@ -146,6 +156,8 @@ class LossSettings(Section):
     """x_0 over the lip channels (v1: 1)."""
     vel: Weight = 0.5
     """Velocity (v1: 0.5)."""
+    mean: Weight = 1.0
+    """Context's mean against the recording, all channels and lips (ours)."""
     con_identity: Weight = 0.007
     """Contrastive identity (v1: 0.007)."""
     con_emotion: Weight = 0.007
@@ -219,7 +231,10 @@ class Settings(Section):
     """Folder of the run."""
     corpus: CorpusSettings = CorpusSettings()
     encoder: EncoderSettings = EncoderSettings()
+    audio_dim: Count = 128
+    """Width of the audio features that personalizer and decoder see."""
     personalizer: PersonalizerSettings = PersonalizerSettings()
+    context: ContextSettings = ContextSettings()
     decoder: DecoderSettings = DecoderSettings()
     student: StudentSettings = StudentSettings()
     diffusion: DiffusionSettings = DiffusionSettings()

@@ -1,6 +1,9 @@
-"""Motion decoders: (noisy coefficients, audio, personalized embedding, step) to a prediction.
+"""The motion decoder: a context that is computed once per clip, and a network that runs every step.
 
-Both map (B, T, 52) to (B, T, 52) and see the step as an embedding of t in [0, 1].
+Both papers concatenate audio, personalized embedding, step and noisy coefficients and decode them
+together, step after step. What does not depend on the step need not be computed again: the context
+holds most of the capacity, so that fewer steps and more capacity no longer pull apart (our choice;
+``context.depth: 0`` is the papers' form).
 """
 
 import math
@@ -9,7 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from diffusiontalker.arkit import CHANNELS
-from diffusiontalker.config import DecoderSettings
+from diffusiontalker.config import ContextSettings, DecoderSettings
 from diffusiontalker.model.audio import ChannelNorm
 
 STEP_DIM = 64
@@ -22,25 +25,6 @@ def step_embedding(t: Tensor) -> Tensor:
     )
     angles = t[:, None] * frequencies
     return torch.cat([angles.sin(), angles.cos()], dim=-1).to(t.dtype)
-
-
-class GruDecoder(nn.Module):
-    """v1's decoder: everything concatenated per frame, then a GRU (v1: 2 layers of 256)."""
-
-    def __init__(self, settings: DecoderSettings, audio: int, personalized: int) -> None:
-        super().__init__()
-        size = len(CHANNELS) + audio + personalized + STEP_DIM
-        self.gru = nn.GRU(size, settings.width, settings.depth, batch_first=True)
-        self.out = nn.Linear(settings.width, len(CHANNELS))
-
-    def forward(
-        self, x_t: Tensor, t: Tensor, audio: Tensor, personalized: Tensor, mask: Tensor
-    ) -> Tensor:
-        """``x_t`` (B, T, 52), ``t`` (B,), ``audio`` (B, T, A), ``personalized`` (B, P)."""
-        once = torch.cat([personalized, step_embedding(t)], dim=-1)
-        once = once[:, None].expand(-1, x_t.shape[1], -1)
-        h, _ = self.gru(torch.cat([x_t, audio, once], dim=-1) * mask)
-        return self.out(h) * mask
 
 
 class TcnBlock(nn.Module):
@@ -62,13 +46,60 @@ class TcnBlock(nn.Module):
         return h + self.mix(nn.functional.gelu(self.dilated(inner))) * mask
 
 
+class Context(nn.Module):
+    """Audio and personalized embedding to what the decoder sees in every step, and to the mean.
+
+    The mean (B, T, 52) is the expected face given the audio, standardised: the mouth is nearly
+    determined by it, the upper face is not. The decoder then draws around it.
+    """
+
+    def __init__(self, settings: ContextSettings, audio: int, personalized: int) -> None:
+        super().__init__()
+        width = settings.width
+        self.enter = nn.Conv1d(audio, width, 3, padding=1)
+        self.blocks = nn.ModuleList(
+            TcnBlock(width, settings.dilations[i % len(settings.dilations)], personalized)
+            for i in range(settings.depth)
+        )
+        self.norm = ChannelNorm(width)
+        self.mean = nn.Conv1d(width, len(CHANNELS), 1)
+
+    def forward(self, audio: Tensor, personalized: Tensor, mask: Tensor) -> tuple[Tensor, Tensor]:
+        """``audio`` (B, T, A), ``personalized`` (B, P), ``mask`` (B, T, 1) -> (B, T, K), mean."""
+        mask = mask.transpose(1, 2)
+        h = self.enter(audio.transpose(1, 2) * mask) * mask
+        for block in self.blocks:
+            h = block(h, personalized, mask)
+        h = self.norm(h) * mask
+        return h.transpose(1, 2), (self.mean(h) * mask).transpose(1, 2)
+
+
+class GruDecoder(nn.Module):
+    """v1's decoder: everything concatenated per frame, then a GRU (v1: 2 layers of 256)."""
+
+    def __init__(self, settings: DecoderSettings, context: int, personalized: int) -> None:
+        super().__init__()
+        size = len(CHANNELS) + context + personalized + STEP_DIM
+        self.gru = nn.GRU(size, settings.width, settings.depth, batch_first=True)
+        self.out = nn.Linear(settings.width, len(CHANNELS))
+
+    def forward(
+        self, x_t: Tensor, t: Tensor, context: Tensor, personalized: Tensor, mask: Tensor
+    ) -> Tensor:
+        """``x_t`` (B, T, 52), ``t`` (B,), ``context`` (B, T, K), ``personalized`` (B, P)."""
+        once = torch.cat([personalized, step_embedding(t)], dim=-1)
+        once = once[:, None].expand(-1, x_t.shape[1], -1)
+        h, _ = self.gru(torch.cat([x_t, context, once], dim=-1) * mask)
+        return self.out(h) * mask
+
+
 class TcnDecoder(nn.Module):
     """Residual temporal convolutions: no recurrence, so fast on CPUs and easy to stream (ours)."""
 
-    def __init__(self, settings: DecoderSettings, audio: int, personalized: int) -> None:
+    def __init__(self, settings: DecoderSettings, context: int, personalized: int) -> None:
         super().__init__()
         width = settings.width
-        self.enter = nn.Conv1d(len(CHANNELS) + audio, width, 3, padding=1)
+        self.enter = nn.Conv1d(len(CHANNELS) + context, width, 3, padding=1)
         self.condition = nn.Sequential(
             nn.Linear(STEP_DIM + personalized, width), nn.GELU(), nn.Linear(width, width), nn.GELU()
         )
@@ -81,12 +112,12 @@ class TcnDecoder(nn.Module):
         self.out = nn.Conv1d(width, len(CHANNELS), 1)
 
     def forward(
-        self, x_t: Tensor, t: Tensor, audio: Tensor, personalized: Tensor, mask: Tensor
+        self, x_t: Tensor, t: Tensor, context: Tensor, personalized: Tensor, mask: Tensor
     ) -> Tensor:
-        """``x_t`` (B, T, 52), ``t`` (B,), ``audio`` (B, T, A), ``personalized`` (B, P)."""
+        """``x_t`` (B, T, 52), ``t`` (B,), ``context`` (B, T, K), ``personalized`` (B, P)."""
         mask = mask.transpose(1, 2)
         condition = self.condition(torch.cat([step_embedding(t), personalized], dim=-1))
-        h = self.enter(torch.cat([x_t, audio], dim=-1).transpose(1, 2) * mask)
+        h = self.enter(torch.cat([x_t, context], dim=-1).transpose(1, 2) * mask)
         h = (h + self.enter_condition(condition)[..., None]) * mask
         for block in self.blocks:
             h = block(h, condition, mask)
@@ -94,8 +125,8 @@ class TcnDecoder(nn.Module):
 
 
 def make_decoder(
-    settings: DecoderSettings, audio: int, personalized: int
+    settings: DecoderSettings, context: int, personalized: int
 ) -> GruDecoder | TcnDecoder:
     """The decoder that ``settings.kind`` names."""
     kind = GruDecoder if settings.kind == "gru" else TcnDecoder
-    return kind(settings, audio, personalized)
+    return kind(settings, context, personalized)

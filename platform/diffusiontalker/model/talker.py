@@ -12,11 +12,11 @@ import torch
 from torch import Tensor, nn
 
 from diffusiontalker.arkit import CHANNELS, UPPER
-from diffusiontalker.config import DecoderSettings, PersonalizerSettings
+from diffusiontalker.config import ContextSettings, DecoderSettings, PersonalizerSettings
 from diffusiontalker.diffusion.samplers import sample
 from diffusiontalker.diffusion.schedule import Kind, Schedule, broadcast
 from diffusiontalker.model.audio import FeatureAdapter, LogMelEncoder
-from diffusiontalker.model.decoder import make_decoder
+from diffusiontalker.model.decoder import Context, make_decoder
 from diffusiontalker.model.personalizer import Personalizer, Voice
 
 
@@ -27,6 +27,7 @@ class TalkerConfig:
     identities: tuple[str, ...]
     emotions: tuple[str, ...]
     audio_dim: int
+    context: ContextSettings
     decoder: DecoderSettings
     personalizer: PersonalizerSettings
     schedule: Kind
@@ -38,6 +39,7 @@ class TalkerConfig:
     def to_dict(self) -> dict[str, Any]:
         """Plain values, for JSON and YAML."""
         plain = asdict(self)
+        plain["context"] = self.context.model_dump(mode="json")
         plain["decoder"] = self.decoder.model_dump(mode="json")
         plain["personalizer"] = self.personalizer.model_dump(mode="json")
         plain["identities"], plain["emotions"] = list(self.identities), list(self.emotions)
@@ -47,6 +49,7 @@ class TalkerConfig:
     def from_dict(cls, plain: dict[str, Any]) -> "TalkerConfig":
         """The inverse of ``to_dict``."""
         plain = dict(plain)
+        plain["context"] = ContextSettings.model_validate(plain["context"])
         plain["decoder"] = DecoderSettings.model_validate(plain["decoder"])
         plain["personalizer"] = PersonalizerSettings.model_validate(plain["personalizer"])
         plain["identities"], plain["emotions"] = tuple(plain["identities"]), tuple(plain["emotions"])
@@ -57,8 +60,10 @@ class TalkerConfig:
 class Condition:
     """What the decoder sees of a clip; it does not depend on the step, so it is computed once."""
 
-    audio: Tensor
-    """(B, T, A)."""
+    context: Tensor
+    """(B, T, K)."""
+    mean: Tensor
+    """(B, T, 52): the expected face, standardised."""
     personalized: Tensor
     """(B, P)."""
     mask: Tensor
@@ -70,6 +75,8 @@ class Talker(nn.Module):
 
     coefficient_mean: Tensor
     coefficient_scale: Tensor
+    residual_variance: Tensor
+    """(52,) variance of standardised x_0 around the context's mean, tracked while training."""
 
     def __init__(self, config: TalkerConfig) -> None:
         super().__init__()
@@ -85,10 +92,14 @@ class Talker(nn.Module):
         self.personalizer = Personalizer(
             config.personalizer, config.audio_dim, len(config.identities), len(config.emotions)
         )
-        self.decoder = make_decoder(config.decoder, config.audio_dim, config.personalizer.fused)
-        self.upper_encoder = UpperFaceEncoder(config.personalizer.fused)
+        fused = config.personalizer.fused
+        self.context = Context(config.context, config.audio_dim, fused) if config.context.depth else None
+        seen = config.context.width if self.context else config.audio_dim
+        self.decoder = make_decoder(config.decoder, seen, fused)
+        self.upper_encoder = UpperFaceEncoder(fused)
         self.register_buffer("coefficient_mean", torch.zeros(len(CHANNELS)))
         self.register_buffer("coefficient_scale", torch.ones(len(CHANNELS)))
+        self.register_buffer("residual_variance", torch.ones(len(CHANNELS)))
 
     def encode(self, inputs: Tensor, mask: Tensor) -> Tensor:
         """Features (B, T, D) or log-mel (B, 2T, 80), mask (B, T, 1) -> audio (B, T, A)."""
@@ -99,19 +110,34 @@ class Talker(nn.Module):
         return self.personalizer.listen(audio, mask)
 
     def condition(self, audio: Tensor, identity: Tensor, emotion: Tensor, mask: Tensor) -> Condition:
-        """Fuse unit embeddings (B, E) and join them with the audio."""
-        return Condition(audio, self.personalizer(identity, emotion), mask)
+        """Everything of the clip that the steps share; ``identity``, ``emotion`` are unit (B, E)."""
+        personalized = self.personalizer(identity, emotion)
+        if self.context is None:
+            mean = audio.new_zeros(*audio.shape[:2], len(CHANNELS))
+            return Condition(audio, mean, personalized, mask)
+        context, mean = self.context(audio, personalized, mask)
+        return Condition(context, mean, personalized, mask)
 
     def predict(self, x_t: Tensor, t: Tensor, condition: Condition) -> Tensor:
         """x_0 from standardised noisy coefficients ``x_t`` (B, T, 52) at ``t`` (B,).
 
-        x_0 = alpha x_t + sigma F(x_t): the network F then always has a target of unit variance,
-        and little noise needs no copying through it (the preconditioning of Karras et al. 2022
-        for data of unit variance on a variance-preserving schedule; our choice).
+        The posterior of a Gaussian around the context's mean, plus the decoder's correction in
+        units of that posterior's deviation. With m the mean, v the residual variance and F the
+        decoder:
+
+            x_0 = m + alpha v / (alpha^2 v + sigma^2) (x_t - alpha m)
+                  + sigma sqrt(v / (alpha^2 v + sigma^2)) F(x_t, t)
+
+        For m = 0, v = 1 this is x_0 = alpha x_t + sigma F, the preconditioning of Karras et al.
+        2022 on a variance-preserving schedule. What the audio determines (small v) then depends
+        little on the noise, in few steps as in many (our choice).
         """
-        f = self.decoder(x_t, t, condition.audio, condition.personalized, condition.mask)
-        alpha, sigma = self.schedule.alpha(t), self.schedule.sigma(t)
-        return broadcast(alpha, x_t) * x_t * condition.mask + broadcast(sigma, x_t) * f
+        f = self.decoder(x_t, t, condition.context, condition.personalized, condition.mask)
+        alpha, sigma = broadcast(self.schedule.alpha(t), x_t), broadcast(self.schedule.sigma(t), x_t)
+        v, m = self.residual_variance, condition.mean
+        total = alpha.square() * v + sigma.square()
+        posterior = m + alpha * v / total * (x_t - alpha * m)
+        return (posterior + sigma * (v / total).sqrt() * f) * condition.mask
 
     def standardise(self, coefficients: Tensor) -> Tensor:
         """Coefficients in 0-1 (B, T, 52) to zero mean and unit variance per channel."""

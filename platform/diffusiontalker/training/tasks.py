@@ -89,11 +89,14 @@ class TeacherTask(nn.Module):
         condition, voice, keys = personalise(talker, audio, batch, generator)
         x_0, noise = noisy_pair(talker, batch, generator)
         t = torch.rand(len(x_0), generator=generator, device=x_0.device)
+        if self.training:
+            track_residual(talker, x_0, condition)
         x_0_hat = talker.predict(talker.schedule.add_noise(x_0, noise, t), t, condition)
         weights = self.settings
         space = loss_space(talker, weights)
         p, g = x_0_hat * space, x_0 * space
         parts = {
+            "mean": mean_error(condition, g, space, batch),
             "exp": losses.exp(p, g, batch["mask"]),
             "lip": losses.lip(p, g, batch["mask"]),
             "vel": losses.vel(p, g, batch["mask"]),
@@ -138,12 +141,15 @@ class RoundTask(nn.Module):
                 lambda x, s: teacher.predict(x, s, teacher_condition),
                 student.schedule, z, t, self.steps,
             )  # fmt: skip
+        if self.training:
+            track_residual(student, x_0, condition)
         x_0_hat = student.predict(z, t, condition)
         weights = self.settings
         space = loss_space(student, weights)
         p, g, goal = x_0_hat * space, x_0 * space, x_tilde * space
         truth = LIP if weights.student_truth == "lip" else None
         parts = {
+            "mean": mean_error(condition, g, space, batch),
             "exp": losses.exp(p, g, batch["mask"], truth),
             "lip": losses.lip(p, g, batch["mask"]),
             "vel": losses.vel(p, g, batch["mask"], truth),
@@ -215,6 +221,22 @@ def enhancer(
         same &= (label[:, None] == label) & (label != UNKNOWN)
     upper = talker.upper_encoder(x_0, condition.mask)
     return losses.pc(condition.personalized, upper, temperature, same)
+
+
+def mean_error(condition: Condition, goal: Tensor, space: Tensor, batch: Batch) -> Tensor:
+    """The context's mean against the recording ``goal`` (already in loss space): all and lips."""
+    mean = condition.mean * space
+    return losses.exp(mean, goal, batch["mask"]) + losses.lip(mean, goal, batch["mask"])
+
+
+@torch.no_grad()
+def track_residual(talker: Talker, x_0: Tensor, condition: Condition, keep: float = 0.98) -> None:
+    """Move the talker's residual variance towards this batch's; a floor keeps it invertible."""
+    if talker.context is None:
+        return
+    error = (x_0 - condition.mean).square() * condition.mask
+    variance = (error.sum((0, 1)) / condition.mask.sum()).clamp(1e-3, 1.0)
+    talker.residual_variance.lerp_(variance, 1 - keep)
 
 
 def loss_space(talker: Talker, settings: LossSettings) -> Tensor:

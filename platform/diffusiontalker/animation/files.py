@@ -1,0 +1,97 @@
+"""Files read and written whole: one line for the user when they cannot be, never half a file."""
+
+import uuid
+import zipfile
+import zlib
+from io import BytesIO
+from pathlib import Path
+
+import numpy as np
+
+from diffusiontalker import arkit
+from diffusiontalker.errors import UserError
+
+_DAMAGED = (ValueError, EOFError, OSError, zipfile.BadZipFile, zlib.error)
+
+
+def write_bytes(path: Path, data: bytes) -> None:
+    """Write to a sibling and rename it over ``path``, so that a reader never sees half a file.
+
+    Raises:
+        UserError: the folder is missing or not writable, or the disk is full.
+    """
+    if not path.parent.is_dir():
+        raise UserError(f"cannot write {path}: there is no folder {path.parent}; make it first")
+    temporary = path.parent / f".{uuid.uuid4().hex}.tmp"
+    try:
+        temporary.write_bytes(data)
+        temporary.replace(path)
+    except OSError as error:
+        raise UserError(f"cannot write {path}: {error.strerror or error}") from error
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+def read_bytes(path: Path) -> bytes:
+    """The whole file. Raises UserError if it is missing or not readable."""
+    try:
+        return path.read_bytes()
+    except OSError as error:
+        raise UserError(f"cannot read {path}: {error.strerror or error}") from error
+
+
+def read_text(path: Path) -> str:
+    """The whole file as UTF-8, with or without a byte-order mark. Raises UserError."""
+    try:
+        return read_bytes(path).decode("utf-8-sig")
+    except UnicodeDecodeError as error:
+        raise UserError(f"{path}: not UTF-8 text; is it the right file?") from error
+
+
+def read_npz(path: Path) -> dict[str, np.ndarray]:
+    """Every array of an ``.npz``. Pickled objects are refused. Raises UserError."""
+    data = BytesIO(read_bytes(path))
+    try:
+        with zipfile.ZipFile(data), np.load(data, allow_pickle=False) as archive:
+            return {key: archive[key] for key in archive.files}
+    except _DAMAGED as error:
+        raise UserError(f"{path}: not an .npz of plain arrays ({error})") from error
+
+
+def read_npy(path: Path) -> np.ndarray:
+    """The array of an ``.npy``. Pickled objects are refused. Raises UserError."""
+    try:
+        return np.lib.format.read_array(BytesIO(read_bytes(path)), allow_pickle=False)
+    except _DAMAGED as error:
+        raise UserError(f"{path}: not an .npy of a plain array ({error})") from error
+
+
+def numbers(array: np.ndarray, where: str) -> np.ndarray:
+    """``array`` as float32. Raises UserError if it does not hold finite numbers."""
+    if array.dtype.kind not in "fiu":
+        raise UserError(f"{where}: holds {array.dtype}, expected numbers")
+    with np.errstate(over="ignore"):
+        values = array.astype(np.float32)
+    if not np.isfinite(values).all():
+        first = tuple(int(i) for i in np.argwhere(~np.isfinite(values))[0])
+        raise UserError(f"{where}: NaN or infinity at index {first}")
+    return values
+
+
+def coefficients(values: np.ndarray, where: str) -> np.ndarray:
+    """``values`` as finite float32 (T, 52), T at least 1. Raises UserError otherwise."""
+    values = numbers(np.asarray(values), where)
+    if values.ndim != 2 or values.shape[1] != len(arkit.CHANNELS) or len(values) == 0:
+        raise UserError(f"{where}: shape {values.shape}, expected (frames, {len(arkit.CHANNELS)})")
+    return values
+
+
+def rate(fps: object, where: str) -> float:
+    """``fps`` as a float. Raises UserError if it is not a finite number above 0."""
+    try:
+        value = float(fps)  # type: ignore[arg-type]
+    except (TypeError, ValueError):
+        value = float("nan")
+    if not 0 < value < float("inf"):
+        raise UserError(f"{where}: fps is {fps!r}, expected a number above 0")
+    return value

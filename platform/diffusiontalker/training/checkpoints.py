@@ -1,0 +1,70 @@
+"""What a run leaves behind: models as safetensors beside a JSON configuration; nothing pickled."""
+
+import json
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors.torch import load_file, save_file
+from torch import nn
+
+from diffusiontalker.errors import UserError
+from diffusiontalker.model.talker import Talker, TalkerConfig
+
+
+def save_talker(folder: Path, talker: Talker) -> None:
+    """Write ``talker.json`` and ``model.safetensors``."""
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / "talker.json").write_text(json.dumps(talker.config.to_dict(), indent=1) + "\n")
+    save_file(talker.state_dict(), folder / "model.safetensors")
+
+
+def load_talker(folder: Path) -> Talker:
+    """Read what ``save_talker`` wrote, in evaluation mode.
+
+    Raises:
+        UserError: a file is missing or damaged, or does not fit the other.
+    """
+    try:
+        config = TalkerConfig.from_dict(json.loads((folder / "talker.json").read_text()))
+        talker = Talker(config)
+        talker.load_state_dict(load_file(folder / "model.safetensors"))
+    except FileNotFoundError as error:
+        raise UserError(f"{error.filename}: the checkpoint lacks this file") from error
+    except Exception as error:
+        raise UserError(f"{folder}: not a checkpoint of this release ({error})") from error
+    return talker.eval()
+
+
+@dataclass
+class RunState:
+    """Where a training run stands at the end of an epoch; everything a resume needs."""
+
+    epoch: int = 0
+    """Epochs done."""
+    step: int = 0
+    history: list[dict[str, float]] = field(default_factory=list)
+    """Averages of the losses, a few dozen an epoch, for the curves."""
+
+
+def save_run(
+    folder: Path, state: RunState, module: nn.Module, average: nn.Module, optimizer: torch.optim.Optimizer
+) -> None:
+    """Write a resumable checkpoint."""
+    save_file(_contiguous(module), folder / "trained.safetensors")
+    save_file(_contiguous(average), folder / "average.safetensors")
+    torch.save(optimizer.state_dict(), folder / "optimizer.pt")
+    (folder / "state.json").write_text(json.dumps(vars(state)))
+
+
+def load_run(folder: Path, module: nn.Module, average: nn.Module, optimizer: Any) -> RunState:
+    """Restore what ``save_run`` wrote, in place; the optimizer's tensors load without pickle."""
+    module.load_state_dict(load_file(folder / "trained.safetensors"))
+    average.load_state_dict(load_file(folder / "average.safetensors"))
+    optimizer.load_state_dict(torch.load(folder / "optimizer.pt", weights_only=True))
+    return RunState(**json.loads((folder / "state.json").read_text()))
+
+
+def _contiguous(module: nn.Module) -> dict[str, torch.Tensor]:
+    return {key: value.detach().contiguous() for key, value in module.state_dict().items()}

@@ -1,0 +1,173 @@
+"""The one training loop, run by Ray Train on every worker, for every stage.
+
+It knows nothing of diffusion: a task (``tasks.py``) turns a batch into losses; the loop steps,
+averages weights, validates, reports a checkpoint at each epoch's end and resumes from it.
+"""
+
+import copy
+import math
+import shutil
+import tempfile
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import ray
+import ray.train
+import ray.train.torch
+import torch
+from torch import nn
+
+from diffusiontalker.config import TrainSettings
+from diffusiontalker.training import checkpoints, stream
+from diffusiontalker.training.checkpoints import RunState
+
+CURVE_POINTS = 24
+"""Points of a loss curve per epoch."""
+
+
+def run(config: dict[str, Any]) -> None:
+    """Ray Train's function. ``config`` holds:
+
+    make_task: () -> the task, with its trained module as ``trained`` (the part that is saved)
+    settings: TrainSettings
+    batch, steps_per_epoch, threads, seed, stage, board (actor or None)
+    """
+    settings: TrainSettings = config["settings"]
+    torch.set_num_threads(config["threads"])
+    torch.manual_seed(config["seed"])
+    device = ray.train.torch.get_device()
+    rank, world = ray.train.get_context().get_world_rank(), ray.train.get_context().get_world_size()
+    task: nn.Module = config["make_task"]().to(device)
+    average = Average(task, settings.ema)
+    parameters = [p for p in task.parameters() if p.requires_grad]
+    optimizer = torch.optim.AdamW(
+        parameters, lr=settings.learning_rate, weight_decay=settings.weight_decay
+    )
+    state = RunState()
+    checkpoint = ray.train.get_checkpoint()
+    if checkpoint is not None:
+        with checkpoint.as_directory() as folder:
+            state = checkpoints.load_run(Path(folder), task, average.module, optimizer)
+            average.updates = state.step
+    # Libraries that a batch does not name get no gradient: DDP must expect that.
+    parallel = ray.train.torch.prepare_model(
+        task, move_to_device=False, parallel_strategy_kwargs={"find_unused_parameters": True}
+    )
+    total = settings.epochs * config["steps_per_epoch"]
+    train, val = ray.train.get_dataset_shard("train"), ray.train.get_dataset_shard("val")
+    for epoch in range(state.epoch, settings.epochs):
+        parallel.train()
+        generator = torch.Generator(device=device).manual_seed(
+            config["seed"] * 1_000_003 + epoch * 1009 + rank
+        )
+        curve = Curve(state, max(config["steps_per_epoch"] // CURVE_POINTS, 1))
+        started = time.monotonic()
+        for number, batch in enumerate(stream.batches(train, config["batch"], device), start=1):
+            for group in optimizer.param_groups:
+                group["lr"] = learning_rate(settings, state.step / total)
+            losses = parallel(batch, generator)
+            optimizer.zero_grad(set_to_none=True)
+            losses["loss"].backward()
+            nn.utils.clip_grad_norm_(parameters, settings.clip_norm)
+            optimizer.step()
+            average.update(task)
+            state.step += 1
+            curve.add(losses)
+            if rank == 0 and config["board"] is not None and number % 5 == 0:
+                rate = number * config["batch"] * world / (time.monotonic() - started)
+                text = (
+                    f"epoch {epoch + 1}/{settings.epochs}, loss {curve.last:.4f}, "
+                    f"{rate:.0f} windows/s"
+                )
+                done = (epoch + min(number / config["steps_per_epoch"], 1.0)) / settings.epochs
+                config["board"].put.remote(config["stage"], done, text)
+        state.epoch = epoch + 1
+        metrics = validate(average.module, val, config, device)
+        state.history.append({"step": state.step, **{f"val_{k}": v for k, v in metrics.items()}})
+        report(state, task, average.module, optimizer, metrics, rank)
+
+
+def report(
+    state: RunState, task: nn.Module, average: nn.Module, optimizer: torch.optim.Optimizer,
+    metrics: dict[str, float], rank: int,
+) -> None:  # fmt: skip
+    """Hand metrics, and on rank 0 a checkpoint, to Ray Train: a barrier for all workers."""
+    metrics = {f"val_{key}": value for key, value in metrics.items()}
+    folder = None
+    if rank == 0:
+        folder = Path(tempfile.mkdtemp(prefix="diffusiontalker-"))
+        checkpoints.save_run(folder, state, task, average, optimizer)
+    ray.train.report(
+        {"epoch": state.epoch, **metrics},
+        checkpoint=ray.train.Checkpoint.from_directory(folder) if folder else None,
+    )
+    if folder is not None:
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+@torch.no_grad()
+def validate(
+    module: nn.Module, val: ray.data.DataIterator, config: dict[str, Any], device: torch.device
+) -> dict[str, float]:
+    """Mean losses over the validation split, with the same noise every time."""
+    module.eval()
+    generator = torch.Generator(device=device).manual_seed(12345)
+    sums: dict[str, float] = {}
+    count = 0
+    for batch in stream.batches(val, min(config["batch"], config["val_windows"]), device):
+        for key, value in module(batch, generator).items():
+            sums[key] = sums.get(key, 0.0) + value.item()
+        count += 1
+    return {key: value / count for key, value in sums.items()} if count else {}
+
+
+def learning_rate(settings: TrainSettings, share: float) -> float:
+    """Linear warm-up, then half a cosine down to a hundredth; ``share`` of all steps is done."""
+    if share < settings.warmup:
+        return settings.learning_rate * max(share / settings.warmup, 0.02)
+    fall = min((share - settings.warmup) / (1 - settings.warmup), 1.0)
+    return settings.learning_rate * (0.01 + 0.99 * 0.5 * (1 + math.cos(math.pi * fall)))
+
+
+class Average:
+    """An exponential moving average of a module's weights; short at first, then of full length."""
+
+    def __init__(self, module: nn.Module, decay: float) -> None:
+        self.module = copy.deepcopy(module).eval().requires_grad_(False)
+        self.decay = decay
+        self.updates = 0
+
+    @torch.no_grad()
+    def update(self, module: nn.Module) -> None:
+        """Move the average towards ``module``."""
+        self.updates += 1
+        decay = min(self.decay, self.updates / (self.updates + 9))
+        own, other = self.module.state_dict(), module.state_dict()
+        floating = [k for k, v in own.items() if v.is_floating_point()]
+        torch._foreach_lerp_([own[k] for k in floating], [other[k] for k in floating], 1 - decay)
+
+
+class Curve:
+    """Averages losses over a few steps and appends a point to the run's history."""
+
+    def __init__(self, state: RunState, every: int) -> None:
+        self.state, self.every = state, every
+        self.sums: dict[str, float] = {}
+        self.count = 0
+        self.last = math.nan
+
+    def add(self, losses: dict[str, torch.Tensor]) -> None:
+        """Add one step's losses."""
+        for key, value in losses.items():
+            self.sums[key] = self.sums.get(key, 0.0) + value.item()
+        self.count += 1
+        self.last = self.sums["loss"] / self.count
+        if self.count == self.every:
+            point = {key: value / self.count for key, value in self.sums.items()}
+            self.state.history.append({"step": self.state.step, **point})
+            self.sums, self.count = {}, 0
+
+
+TaskMaker = Callable[[], nn.Module]

@@ -1,0 +1,120 @@
+"""What people see while a long run goes on: one live line on a terminal, few lines in a log.
+
+Workers tell a small actor where they are; the driver asks it and draws. An actor rather than the
+workers' output, because on a cluster their output comes late, prefixed and in floods.
+"""
+
+import sys
+import threading
+import time
+from types import TracebackType
+
+import ray
+from rich.console import Console
+from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+
+LOG_EVERY = 20.0
+"""Seconds between two lines of one stage where output is no terminal."""
+
+
+@ray.remote(num_cpus=0)
+class Board:
+    """The last word of each stage."""
+
+    def __init__(self) -> None:
+        self.entries: dict[str, tuple[float, str]] = {}
+
+    def put(self, stage: str, share: float, text: str) -> None:
+        """``share`` in 0-1 of the stage is done."""
+        self.entries[stage] = (share, text)
+
+    def get(self, stage: str) -> tuple[float, str] | None:
+        """The last ``put`` of the stage."""
+        return self.entries.get(stage)
+
+
+class Display:
+    """Shows one stage at a time: use as a context manager around it."""
+
+    def __init__(self, stage: str, board: ray.actor.ActorHandle | None = None) -> None:
+        self.stage = stage
+        self.board = board
+        self.live = sys.stdout.isatty()
+        self.console = Console(soft_wrap=True)
+        self.started = time.monotonic()
+        self.said = self.started
+        self.stop = threading.Event()
+        self.bar: Progress | None = None
+        self.thread: threading.Thread | None = None
+
+    def __enter__(self) -> "Display":
+        if self.live:
+            self.bar = Progress(
+                TextColumn(f"{self.stage:<12}"),
+                BarColumn(24),
+                TextColumn("{task.percentage:>3.0f} %"),
+                TimeElapsedColumn(),
+                TextColumn("left"),
+                TimeRemainingColumn(elapsed_when_finished=False),
+                TextColumn("{task.description}"),
+                console=self.console,
+            )
+            self.bar.start()
+            self.task = self.bar.add_task("", total=1.0)
+        else:
+            self.say(f"{self.stage:<12} started")
+        if self.board is not None:
+            self.thread = threading.Thread(target=self._follow, daemon=True)
+            self.thread.start()
+        return self
+
+    def update(self, share: float, text: str = "") -> None:
+        """Say that ``share`` (0-1) is done."""
+        if self.bar is not None:
+            self.bar.update(self.task, completed=share, description=text)
+        elif time.monotonic() - self.said > LOG_EVERY:
+            self.said = time.monotonic()
+            spent = self.said - self.started
+            left = f", {clock(spent / share - spent)} left" if share > 0.02 else ""
+            self.say(f"{self.stage:<12} {share:4.0%} {text}{left}")
+
+    def count(self, done: int, total: int) -> None:
+        """``update`` for work that is counted in pieces."""
+        self.update(done / total, f"{done} of {total}")
+
+    def say(self, line: str) -> None:
+        """Print a whole line."""
+        self.console.print(line, highlight=False, markup=False)
+
+    def _follow(self) -> None:
+        while not self.stop.wait(1.0):
+            try:
+                entry = ray.get(self.board.get.remote(self.stage), timeout=5)  # type: ignore[union-attr]
+            except Exception:  # noqa: BLE001 - progress must never end the work it shows
+                continue
+            if entry is not None:
+                self.update(*entry)
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self.stop.set()
+        if self.thread is not None:
+            self.thread.join(timeout=6)
+        if self.bar is not None:
+            self.bar.stop()
+        if error is None:
+            self.say(f"{self.stage:<12} done in {clock(time.monotonic() - self.started)}")
+
+
+def clock(seconds: float) -> str:
+    """A duration that people read at a glance: 45 s, 3 min 05 s, 2 h 10 min."""
+    seconds = round(seconds)
+    if seconds < 60:
+        return f"{seconds} s"
+    if seconds < 3600:
+        return f"{seconds // 60} min {seconds % 60:02d} s"
+    return f"{seconds // 3600} h {seconds % 3600 // 60:02d} min"

@@ -1,0 +1,327 @@
+"""Animation files: every format there and back, their exact layout, and bad input."""
+
+import json
+import resource
+from pathlib import Path
+
+import numpy as np
+import pygltflib
+import pytest
+import soundfile
+from openfacefx.importers_csv import read_csv
+
+from diffusiontalker import arkit
+from diffusiontalker.animation import glb, livelink
+from diffusiontalker.animation.rig import Rig, default_rig
+from diffusiontalker.animation.writers import read_coefficients, write
+from diffusiontalker.errors import UserError
+
+
+def clip(frames: int = 40) -> np.ndarray:
+    return np.random.default_rng(0).random((frames, 52)).astype(np.float32)
+
+
+# There and back
+
+
+@pytest.mark.parametrize("suffix", [".csv", ".json", ".npz"])
+@pytest.mark.parametrize("fps", [25.0, 29.97, 30.0, 50.0, 60.0])
+def test_round_trip(tmp_path: Path, suffix: str, fps: float) -> None:
+    path = tmp_path / f"clip{suffix}"
+    assert write(path, clip(), fps) == [path]
+    coefficients, rate = read_coefficients(path)
+    np.testing.assert_allclose(coefficients, clip(), atol=6e-7)
+    assert rate == pytest.approx(fps, rel=1e-4)
+    assert coefficients.dtype == np.float32
+
+
+def test_npy_is_bare_at_30_fps(tmp_path: Path) -> None:
+    write(tmp_path / "clip.npy", clip(), 30)
+    np.testing.assert_array_equal(np.load(tmp_path / "clip.npy", allow_pickle=False), clip())
+    coefficients, rate = read_coefficients(tmp_path / "clip.npy")
+    np.testing.assert_array_equal(coefficients, clip())
+    assert rate == 30
+
+
+@pytest.mark.parametrize("suffix", [".csv", ".json", ".npz", ".npy"])
+def test_one_frame(tmp_path: Path, suffix: str) -> None:
+    write(tmp_path / f"clip{suffix}", clip(1), 30)
+    assert read_coefficients(tmp_path / f"clip{suffix}")[0].shape == (1, 52)
+
+
+def test_values_are_not_clipped(tmp_path: Path) -> None:
+    for suffix in (".csv", ".json", ".npz", ".npy"):
+        write(tmp_path / f"clip{suffix}", np.full((3, 52), -1.25), 30)
+        assert (read_coefficients(tmp_path / f"clip{suffix}")[0] == -1.25).all()
+
+
+# Live Link Face
+
+
+def test_csv_layout(tmp_path: Path) -> None:
+    coefficients = np.zeros((32, 52), np.float32)
+    coefficients[1, arkit.INDEX["mouthRight"]] = 0.75
+    write(tmp_path / "clip.csv", coefficients, 30)
+    lines = (tmp_path / "clip.csv").read_text().splitlines()
+    header = lines[0].split(",")
+    assert len(lines) == 33
+    assert header[:4] == ["Timecode", "BlendShapeCount", "EyeBlinkLeft", "EyeLookDownLeft"]
+    assert header[-10:-7] == ["TongueOut", "HeadYaw", "HeadPitch"]
+    assert len(header) == 2 + 52 + 9
+    assert {name.lower() for name in livelink.CURVES} == {n.lower() for n in arkit.CHANNELS}
+    row = dict(zip(header, lines[2].split(","), strict=True))
+    assert row["Timecode"] == "00:00:00:01.000"
+    assert row["BlendShapeCount"] == "61"
+    assert row["MouthRight"] == "0.750000"
+    assert sum(float(row[name]) for name in header[2:]) == 0.75
+    assert lines[32].startswith("00:00:01:01.000,")
+
+
+@pytest.mark.parametrize(
+    ("frame", "fps", "timecode"),
+    [
+        (59, 60.0, "00:00:00:59.000"),
+        (1, 25.0, "00:00:00:01.200"),  # 40 ms are 1.2 thirtieths
+        (1, 50.0, "00:00:00:01.200"),  # 20 ms are 1.2 sixtieths
+        (3661, 1.0, "01:01:01:00.000"),
+    ],
+)
+def test_timecodes(frame: int, fps: float, timecode: str) -> None:
+    text = livelink.encode(np.zeros((frame + 1, 52), np.float32), fps)
+    assert text.splitlines()[-1].startswith(timecode + ",")
+
+
+def test_csv_reads_the_same_elsewhere(tmp_path: Path) -> None:
+    """openfacefx's own importer finds our values at our times."""
+    write(tmp_path / "clip.csv", clip(), 30)
+    track, warnings = read_csv(str(tmp_path / "clip.csv"), fps=30, epsilon=0)
+    assert warnings == []
+    keys = {channel.name.lower(): channel.keys for channel in track.channels}
+    for name, index in arkit.INDEX.items():
+        times, values = zip(*((key.time, key.value) for key in keys[name.lower()]), strict=True)
+        found = np.interp(np.arange(40) / 30, times, values)
+        np.testing.assert_allclose(found, clip()[:, index], atol=6e-5)  # it keeps 4 decimals
+
+
+def test_csv_with_dropped_frames_is_resampled(tmp_path: Path) -> None:
+    ramp = np.zeros((30, 52), np.float32)
+    ramp[:, 24] = np.linspace(0, 0.58, 30)
+    lines = livelink.encode(ramp, 30).splitlines()
+    (tmp_path / "take.csv").write_text("\n".join(lines[:11] + lines[13:]) + "\n")
+    coefficients, rate = read_coefficients(tmp_path / "take.csv")
+    assert rate == 30
+    np.testing.assert_allclose(coefficients, ramp, atol=1e-6)
+
+
+# BEAT
+
+
+def test_json_layout(tmp_path: Path) -> None:
+    write(tmp_path / "clip.json", clip(3), 30)
+    tree = json.loads((tmp_path / "clip.json").read_text())
+    assert tree["names"] == list(arkit.CHANNELS)
+    assert [frame["time"] for frame in tree["frames"]] == [0.0, 0.033333, 0.066667]
+    assert tree["frames"][0]["rotation"] == []
+    assert tree["frames"][2]["weights"] == pytest.approx(clip(3)[2].tolist(), abs=1e-6)
+
+
+def test_beat_take_without_fps_or_tongue(tmp_path: Path) -> None:
+    names = list(arkit.CHANNELS[:51])[::-1]
+    frames = [{"weights": [0.0] * 50 + [0.5], "time": i / 60, "rotation": []} for i in range(9)]
+    (tmp_path / "take.json").write_text(json.dumps({"names": names, "frames": frames}))
+    coefficients, rate = read_coefficients(tmp_path / "take.json")
+    assert rate == 60
+    assert (coefficients[:, 0] == 0.5).all()
+    assert (coefficients[:, 1:] == 0).all()
+
+
+# glTF
+
+
+def tetrahedron() -> Rig:
+    mean = np.array([[0, 0, 0], [1, 0, 0], [0, 1, 0], [0, 0, 1]], np.float32)
+    deltas = np.zeros((52, 4, 3), np.float32)
+    deltas[arkit.INDEX["jawOpen"], 3] = [0, -1, 2]
+    return Rig(mean, deltas, np.array([[0, 2, 1], [0, 1, 3], [0, 3, 2], [1, 2, 3]]), "tetra", "me")
+
+
+def floats(document: pygltflib.GLTF2, view: int, width: int) -> np.ndarray:
+    where = document.bufferViews[view]
+    data = document.binary_blob()[where.byteOffset :][: where.byteLength]
+    return np.frombuffer(data, np.float32).reshape(-1, width)
+
+
+def test_glb_structure(tmp_path: Path) -> None:
+    rig = tetrahedron()
+    write(tmp_path / "clip.glb", clip(), 30, rig=rig)
+    document = pygltflib.GLTF2().load(str(tmp_path / "clip.glb"))
+    accessors, mesh = document.accessors, document.meshes[0]
+    primitive = mesh.primitives[0]
+    assert mesh.extras["targetNames"] == list(arkit.CHANNELS)
+    assert document.asset.copyright == "me"
+    position = accessors[primitive.attributes.POSITION]
+    assert (position.min, position.max) == ([0, 0, 0], [1, 1, 1])
+    np.testing.assert_array_equal(floats(document, position.bufferView, 3), rig.mean)
+    jaw = accessors[primitive.targets[arkit.INDEX["jawOpen"]]["POSITION"]]
+    assert (jaw.sparse.count, jaw.min, jaw.max) == (1, [0, -1, 0], [0, 0, 2])
+    assert floats(document, jaw.sparse.values.bufferView, 3).tolist() == [[0, -1, 2]]
+    animation = document.animations[0]
+    assert animation.channels[0].target.path == "weights"
+    sampler = animation.samplers[0]
+    assert sampler.interpolation == "LINEAR"
+    times = floats(document, accessors[sampler.input].bufferView, 1)[:, 0]
+    np.testing.assert_allclose(times, np.arange(40) / 30, rtol=1e-6)
+    weights = floats(document, accessors[sampler.output].bufferView, 52)
+    np.testing.assert_array_equal(weights, clip())
+
+
+def test_default_glb_is_small(tmp_path: Path) -> None:
+    write(tmp_path / "clip.glb", clip(300), 30)
+    assert (tmp_path / "clip.glb").stat().st_size < 2e6
+    document = pygltflib.GLTF2().load(str(tmp_path / "clip.glb"))
+    assert document.asset.copyright == default_rig().credit
+
+
+def test_normals_by_hand() -> None:
+    rig = tetrahedron()
+    normals = glb.vertex_normals(rig.mean, rig.faces, np.arange(4))
+    np.testing.assert_allclose(normals[0], -np.ones(3) / np.sqrt(3), rtol=1e-6)
+    # At (1, 0, 0): faces z=0 (0, 0, -1), y=0 (0, -1, 0) and the slope (1, 1, 1), all times area.
+    np.testing.assert_allclose(normals[1], [1, 0, 0], atol=1e-7)
+
+
+def test_glb_needs_faces(tmp_path: Path) -> None:
+    rig = tetrahedron()
+    with pytest.raises(UserError, match="has no faces"):
+        write(tmp_path / "clip.glb", clip(), 30, rig=Rig(rig.mean, rig.deltas, name="cloud"))
+
+
+# Sound
+
+
+def test_sound_goes_beside_and_never_over(tmp_path: Path) -> None:
+    samples = np.sin(np.arange(1600) / 10) * 0.5
+    written = write(tmp_path / "clip.csv", clip(3), 30, audio=(samples, 16000))
+    assert written == [tmp_path / "clip.csv", tmp_path / "clip.wav"]
+    heard, rate = soundfile.read(tmp_path / "clip.wav")
+    assert rate == 16000
+    np.testing.assert_allclose(heard, samples, atol=1e-4)
+    assert write(tmp_path / "clip.json", clip(3), 30, audio=(samples * 0, 16000)) == [
+        tmp_path / "clip.json"
+    ]
+    assert np.abs(soundfile.read(tmp_path / "clip.wav")[0]).max() > 0.4
+
+
+# What cannot be written
+
+
+@pytest.mark.parametrize(
+    ("name", "coefficients", "fps", "message"),
+    [
+        ("clip.fbx", clip(), 30, r"unknown format '.fbx'; choose one of .csv, .json, .glb"),
+        ("clip", clip(), 30, "unknown format"),
+        ("no/clip.csv", clip(), 30, "there is no folder"),
+        ("clip.csv", clip()[:, :51], 30, r"shape \(40, 51\)"),
+        ("clip.csv", clip()[:0], 30, r"shape \(0, 52\)"),
+        ("clip.csv", clip() * np.nan, 30, "NaN or infinity at index"),
+        ("clip.csv", clip(), 0, "fps is 0"),
+        ("clip.csv", clip(), float("nan"), "fps is nan"),
+    ],
+)
+def test_bad_requests(tmp_path: Path, name: str, coefficients, fps: float, message: str) -> None:
+    with pytest.raises(UserError, match=message) as caught:
+        write(tmp_path / name, coefficients, fps)
+    assert "\n" not in str(caught.value)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_folder_in_the_way(tmp_path: Path) -> None:
+    (tmp_path / "clip.csv").mkdir()
+    with pytest.raises(UserError, match="cannot write"):
+        write(tmp_path / "clip.csv", clip(), 30)
+    assert [path.name for path in tmp_path.iterdir()] == ["clip.csv"]
+
+
+def test_no_room_keeps_the_old_file(tmp_path: Path) -> None:
+    """A limit on file size stands for a full disk: the write fails half way."""
+    (tmp_path / "clip.npy").write_bytes(b"old")
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (1000, hard))
+    try:
+        with pytest.raises(UserError, match=r"cannot write .*clip\.npy: File too large"):
+            write(tmp_path / "clip.npy", clip(), 30)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+    assert (tmp_path / "clip.npy").read_bytes() == b"old"
+    assert len(list(tmp_path.iterdir())) == 1
+
+
+# What cannot be read
+
+CSV = livelink.encode(np.zeros((2, 52), np.float32), 30)
+BAD_TEXT = {
+    "empty.csv": ("", "first column must be Timecode"),
+    "header.csv": (CSV.splitlines()[0], "no frames"),
+    "other.csv": ("a,b\n1,2\n", "first column must be Timecode"),
+    "short.csv": (CSV + "00:00:00:02.000,61,0.5\n", "row 3 has 3 fields, the header 63"),
+    "clock.csv": (CSV.replace("00:00:00:01.000", "soon"), "row 2: 'soon' is no HH:MM:SS"),
+    "back.csv": (CSV.replace("00:00:00:01.000", "00:00:00:00.000"), "time of frame 1 is not"),
+    "word.csv": (CSV.replace("0.000000", "zero", 1), "row 1: could not convert"),
+    "nan.csv": (CSV.replace("0.000000", "nan", 1), "NaN or infinity"),
+    "name.csv": (CSV.replace("JawOpen", "JawOpenn"), "did you mean 'jawOpen'"),
+    "twice.csv": (CSV.replace("JawLeft", "JawRight"), "stands twice"),
+    "broken.json": ("{", "not JSON"),
+    "list.json": ("[]", "expected"),
+    "empty.json": ('{"names": [], "frames": []}', "expected"),
+    "count.json": ('{"names": ["jawOpen"], "frames": [{"weights": [1, 2]}]}', "expected 1 weights"),
+    "nan.json": ('{"names": ["jawOpen"], "frames": [{"weights": [NaN]}]}', "NaN or infinity"),
+    "null.json": ('{"names": ["jawOpen"], "frames": [{"weights": [null]}]}', "NaN|numbers"),
+    "word.json": ('{"names": ["jawOpen"], "frames": [{"weights": ["x"]}]}', "expected numbers"),
+    "name.json": ('{"names": ["jaw"], "frames": [{"weights": [1]}]}', "unknown channel 'jaw'"),
+    "time.json": ('{"names": ["jawOpen"], "frames": [{"weights": [1]}, {"weights": [1]}]}', "time"),
+    "fps.json": ('{"names": ["jawOpen"], "fps": 0, "frames": [{"weights": [1]}]}', "fps is 0"),
+    "text.npz": ("hello", "not an .npz"),
+    "text.npy": ("hello", "not an .npy"),
+    "clip.glb": ("", "cannot be read back"),
+    "clip.txt": ("", "unknown format"),
+}
+
+
+@pytest.mark.parametrize("name", BAD_TEXT)
+def test_bad_files(tmp_path: Path, name: str) -> None:
+    text, message = BAD_TEXT[name]
+    path = tmp_path / name
+    path.write_text(text)
+    with pytest.raises(UserError, match=message) as caught:
+        read_coefficients(path)
+    assert str(path) in str(caught.value)
+
+
+@pytest.mark.parametrize("suffix", [".csv", ".json", ".npz", ".npy"])
+def test_missing_files(tmp_path: Path, suffix: str) -> None:
+    with pytest.raises(UserError, match=r"cannot read .*No such file"):
+        read_coefficients(tmp_path / f"none{suffix}")
+
+
+def test_bytes_that_are_no_text(tmp_path: Path) -> None:
+    (tmp_path / "clip.csv").write_bytes(b"\xff\xfe\x00")
+    with pytest.raises(UserError, match="not UTF-8"):
+        read_coefficients(tmp_path / "clip.csv")
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"fps": None}, "no array fps"),
+        ({"fps": np.array(-1)}, "fps is"),
+        ({"coefficients": np.zeros(52)}, r"coefficients is \(52,\)"),
+        ({"coefficients": np.zeros((2, 51))}, "51 columns but 52 channel names"),
+        ({"coefficients": np.full((2, 52), np.nan)}, "NaN or infinity"),
+        ({"names": np.array(["x"] * 52)}, "unknown channel 'x'"),
+    ],
+)
+def test_bad_npz(tmp_path: Path, change: dict, message: str) -> None:
+    good = {"coefficients": np.zeros((2, 52)), "names": np.array(arkit.CHANNELS), "fps": 30}
+    np.savez(tmp_path / "clip.npz", **{k: v for k, v in (good | change).items() if v is not None})
+    with pytest.raises(UserError, match=message):
+        read_coefficients(tmp_path / "clip.npz")
