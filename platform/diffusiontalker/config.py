@@ -167,6 +167,12 @@ class LossSettings(Section):
     """Student's audio features against the teacher's (v2; weight ours)."""
     pc: Weight = 0.01
     """Personalizer enhancer (v2; weight ours)."""
+    energy: Weight = 0.0
+    """Energy score of two whole samples of the upper face, in rounds of at most ``energy_steps``
+    steps: a proper score that a blur cannot win (ours)."""
+    energy_steps: Count = 2
+    energy_chunk: Count = 12
+    """Frames whose movement the energy score judges together."""
     temperature: Annotated[float, Field(gt=0)] = 0.1
     """Of the contrastive losses."""
     student_truth: Literal["all", "lip"] = "all"
@@ -204,8 +210,10 @@ class TrainingSettings(Section):
     workers: Count = 1
     """Ray Train workers; each has its own GPU if ``gpu``."""
     gpu: bool = False
-    threads: Count = 2
-    """CPU threads of a worker."""
+    worker_cpus: Annotated[float, Field(gt=0)] = 1.0
+    """CPUs that Ray reserves for a worker; the stream of data needs some of its own."""
+    threads: Count = 1
+    """CPU threads that a worker uses."""
     max_failures: Annotated[int, Field(ge=0)] = 2
     """Times that a run may lose its workers and go on from its last checkpoint."""
     teacher: TrainSettings = TrainSettings()

@@ -10,13 +10,18 @@ from diffusiontalker.animation import files, timing
 from diffusiontalker.errors import UserError
 
 
-def encode(coefficients: np.ndarray, fps: float) -> str:
-    """JSON text of coefficients (T, 52): BEAT's keys, and ``fps`` beside them."""
+def layout(coefficients: np.ndarray, fps: float) -> dict[str, Any]:
+    """Coefficients (T, 52) in BEAT's keys, and ``fps`` beside them, as plain values."""
     frames = [
         {"weights": [round(float(w), 6) for w in row], "time": round(i / fps, 6), "rotation": []}
         for i, row in enumerate(coefficients)
     ]
-    return json.dumps({"names": list(arkit.CHANNELS), "fps": fps, "frames": frames})
+    return {"names": list(arkit.CHANNELS), "fps": fps, "frames": frames}
+
+
+def encode(coefficients: np.ndarray, fps: float) -> str:
+    """``layout`` as JSON text."""
+    return json.dumps(layout(coefficients, fps))
 
 
 def decode(text: str, where: str) -> tuple[np.ndarray, float]:

@@ -1,16 +1,16 @@
 """The teacher's frozen large audio encoder: any Hugging Face speech model on raw waveforms."""
 
 import hashlib
-from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
 from torch import nn
-from transformers import AutoConfig, AutoModel
+from transformers import AutoConfig, AutoModel, Wav2Vec2FeatureExtractor
 
-from diffusiontalker.arkit import FPS
 from diffusiontalker.audio import SAMPLE_RATE
 from diffusiontalker.errors import UserError
+from diffusiontalker.features.timing import at_frames, reach
 
 
 class FrozenEncoder:
@@ -37,22 +37,37 @@ class FrozenEncoder:
             device: where to run.
 
         Raises:
-            UserError: no such model, not a waveform model, or a layer that it does not have.
+            UserError: no such model, not a waveform model at 16 kHz, weights that are missing,
+                damaged or pickled, or a layer that it does not have.
         """
         try:
-            config = AutoConfig.from_pretrained(name, revision=revision)
+            config = AutoConfig.from_pretrained(name, revision=revision, trust_remote_code=False)
             if not hasattr(config, "conv_stride"):
                 raise UserError(
                     f"encoder.name {name!r}: a {config.model_type} model does not read waveforms; "
                     "use a HuBERT, WavLM or wav2vec 2.0 model"
                 )
-            self.model: nn.Module = AutoModel.from_pretrained(
-                name, revision=revision, use_safetensors=True
+            model, report = AutoModel.from_pretrained(
+                name,
+                revision=revision,
+                use_safetensors=True,
+                trust_remote_code=False,
+                output_loading_info=True,
             )
-        except (OSError, ValueError) as error:
-            reason = str(error).strip().splitlines()[0]
+        except UserError:
+            raise
+        except Exception as error:  # transformers and safetensors share no class of errors
+            reason = (str(error).strip() or type(error).__name__).splitlines()[0]
             raise UserError(f"encoder.name {name!r}: cannot be loaded ({reason})") from error
-        self.model.eval().requires_grad_(False).to(device)
+        # Transformers draws missing weights at random. The embedding of masks is never used here.
+        missing = sorted(set(report["missing_keys"]) - {"masked_spec_embed"})
+        if missing:
+            raise UserError(
+                f"encoder.name {name!r}: the weights lack {len(missing)} tensors, such as "
+                f"{missing[0]}; use a complete {config.model_type} checkpoint"
+            )
+        # float32 whatever the file holds: the audio is, and a CPU is slow in half precision.
+        self.model: nn.Module = model.eval().requires_grad_(False).float().to(device)
         self.device = device
         states = config.num_hidden_layers + 1
         if any(not -states <= layer < states for layer in layers):
@@ -62,9 +77,13 @@ class FrozenEncoder:
         self.layers = layers
         self.dim = len(layers) * int(config.hidden_size)
         self.stride, self.field = reach(config.conv_kernel, config.conv_stride)
-        # The base models of all three families were trained on raw audio, the large ones
-        # (layer norm in the convolutions) on audio of zero mean and unit variance.
-        self.standardise = config.feat_extract_norm == "layer"
+        front = _front_end(name, revision)
+        rate = front.get("sampling_rate", SAMPLE_RATE)
+        if rate != SAMPLE_RATE:
+            raise UserError(f"encoder.name {name!r}: reads {rate} Hz, but {SAMPLE_RATE} are needed")
+        # Where the model does not say: base models were trained on raw audio, large ones (layer
+        # norm in the convolutions) on audio of zero mean and unit variance.
+        self.standardise = bool(front.get("do_normalize", config.feat_extract_norm == "layer"))
 
     @torch.inference_mode()
     def __call__(self, audio: np.ndarray, frames: int) -> np.ndarray:
@@ -79,8 +98,8 @@ class FrozenEncoder:
         return at_frames(hidden, self.stride, self.field, frames)
 
     def fingerprint(self) -> str:
-        """A short hash of weights and layers: the name of a cache of features."""
-        digest = hashlib.sha256(repr(self.layers).encode())
+        """A short hash of all that decides the features: the name of a cache of them."""
+        digest = hashlib.sha256(repr((self.layers, self.standardise)).encode())
         for key, value in sorted(self.model.state_dict().items()):
             digest.update(key.encode())
             digest.update(value.detach().cpu().contiguous().numpy().tobytes())
@@ -92,26 +111,10 @@ def standardise(audio: np.ndarray) -> np.ndarray:
     return ((audio - audio.mean()) / np.sqrt(audio.var() + 1e-7)).astype(np.float32)
 
 
-def reach(kernels: list[int], strides: list[int]) -> tuple[int, int]:
-    """Stride and receptive field, in samples, of a stack of convolutions."""
-    stride, field = 1, 1
-    for kernel, step in zip(kernels, strides, strict=True):
-        field += (kernel - 1) * stride
-        stride *= step
-    return stride, field
-
-
-def at_frames(hidden: np.ndarray, stride: int, field: int, frames: int) -> np.ndarray:
-    """Interpolate encoder outputs (n, D) to the times of ``frames`` frames: (frames, D).
-
-    Output ``j`` is centred on sample ``j * stride + field / 2``; frame ``k`` on ``k / 30`` s.
-    Interpolating by index alone would shift the face by up to half a receptive field.
-    """
-    centres = (np.arange(len(hidden)) * stride + field / 2) / SAMPLE_RATE
-    position = np.interp(np.arange(frames) / FPS, centres, np.arange(len(hidden)))
-    low = np.minimum(position.astype(int), len(hidden) - 1)
-    high = np.minimum(low + 1, len(hidden) - 1)
-    share = (position - low)[:, None].astype(np.float32)
-    return hidden[low] * (1 - share) + hidden[high] * share
-
-
+def _front_end(name: str, revision: str | None) -> dict[str, Any]:
+    """What the model's ``preprocessor_config.json`` says; nothing where there is none."""
+    try:
+        found, _ = Wav2Vec2FeatureExtractor.get_feature_extractor_dict(name, revision=revision)
+    except OSError:
+        return {}
+    return found

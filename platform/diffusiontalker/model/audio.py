@@ -60,8 +60,10 @@ class LogMelEncoder(nn.Module):
 
     def forward(self, log_mel: Tensor, mask: Tensor) -> Tensor:
         """``log_mel`` (B, 2T, 80), ``mask`` (B, T, 1) -> (B, T, A), zero on padding."""
+        # The last real frame would see the first padded one.
+        real = (log_mel.unflatten(1, (-1, PER_FRAME)) * mask[..., None]).flatten(1, 2)
         mask = mask.transpose(1, 2)
-        h = self.stem(log_mel.transpose(1, 2)) * mask
+        h = self.stem(real.transpose(1, 2)) * mask
         for block in self.blocks:
             h = (h + block(h)) * mask
         return (self.project(self.norm(h)) * mask).transpose(1, 2)

@@ -28,7 +28,7 @@ def step_embedding(t: Tensor) -> Tensor:
 
 
 class TcnBlock(nn.Module):
-    """One residual block: norm, scale and shift by the condition, dilated convolution, GELU, 1x1."""
+    """A residual block: norm, scale and shift by the condition, dilated convolution, GELU, 1x1."""
 
     def __init__(self, width: int, dilation: int, condition: int) -> None:
         super().__init__()

@@ -14,6 +14,10 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from diffusiontalker.config import PersonalizerSettings
+from diffusiontalker.errors import UserError
+
+HEADS = 4
+"""Of the cross-attention between identity and emotion; our choice."""
 
 
 @dataclass(frozen=True)
@@ -68,6 +72,8 @@ class Personalizer(nn.Module):
         self, settings: PersonalizerSettings, audio: int, identities: int, emotions: int
     ) -> None:
         super().__init__()
+        if settings.fused % HEADS:
+            raise UserError(f"personalizer.fused {settings.fused}: must be a multiple of {HEADS}")
         self.settings = settings
         dim = settings.dim
         self.identities = Library(identities, dim)
@@ -75,7 +81,7 @@ class Personalizer(nn.Module):
         self.identity_head = VoiceHead(audio, dim)
         self.emotion_head = VoiceHead(audio, dim)
         self.tokens = nn.Linear(dim, settings.fused)
-        self.attention = nn.MultiheadAttention(settings.fused, num_heads=4, batch_first=True)
+        self.attention = nn.MultiheadAttention(settings.fused, HEADS, batch_first=True)
         self.fuse = nn.Linear(2 * settings.fused, settings.fused)
 
     def listen(self, audio: Tensor, mask: Tensor) -> Voice:

@@ -8,6 +8,7 @@ network trained on them learns to draw a blur (our choice; the papers do not say
 from dataclasses import asdict, dataclass
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 
@@ -42,7 +43,8 @@ class TalkerConfig:
         plain["context"] = self.context.model_dump(mode="json")
         plain["decoder"] = self.decoder.model_dump(mode="json")
         plain["personalizer"] = self.personalizer.model_dump(mode="json")
-        plain["identities"], plain["emotions"] = list(self.identities), list(self.emotions)
+        plain["identities"] = list(self.identities)
+        plain["emotions"] = list(self.emotions)
         return plain
 
     @classmethod
@@ -52,7 +54,8 @@ class TalkerConfig:
         plain["context"] = ContextSettings.model_validate(plain["context"])
         plain["decoder"] = DecoderSettings.model_validate(plain["decoder"])
         plain["personalizer"] = PersonalizerSettings.model_validate(plain["personalizer"])
-        plain["identities"], plain["emotions"] = tuple(plain["identities"]), tuple(plain["emotions"])
+        plain["identities"] = tuple(plain["identities"])
+        plain["emotions"] = tuple(plain["emotions"])
         return cls(**plain)
 
 
@@ -93,7 +96,9 @@ class Talker(nn.Module):
             config.personalizer, config.audio_dim, len(config.identities), len(config.emotions)
         )
         fused = config.personalizer.fused
-        self.context = Context(config.context, config.audio_dim, fused) if config.context.depth else None
+        self.context = (
+            Context(config.context, config.audio_dim, fused) if config.context.depth else None
+        )
         seen = config.context.width if self.context else config.audio_dim
         self.decoder = make_decoder(config.decoder, seen, fused)
         self.upper_encoder = UpperFaceEncoder(fused)
@@ -109,8 +114,10 @@ class Talker(nn.Module):
         """Identity and emotion embeddings of the voice, from ``encode``'s output."""
         return self.personalizer.listen(audio, mask)
 
-    def condition(self, audio: Tensor, identity: Tensor, emotion: Tensor, mask: Tensor) -> Condition:
-        """Everything of the clip that the steps share; ``identity``, ``emotion`` are unit (B, E)."""
+    def condition(
+        self, audio: Tensor, identity: Tensor, emotion: Tensor, mask: Tensor
+    ) -> Condition:
+        """All of the clip that the steps share; ``identity``, ``emotion`` are unit (B, E)."""
         personalized = self.personalizer(identity, emotion)
         if self.context is None:
             mean = audio.new_zeros(*audio.shape[:2], len(CHANNELS))
@@ -133,11 +140,17 @@ class Talker(nn.Module):
         little on the noise, in few steps as in many (our choice).
         """
         f = self.decoder(x_t, t, condition.context, condition.personalized, condition.mask)
-        alpha, sigma = broadcast(self.schedule.alpha(t), x_t), broadcast(self.schedule.sigma(t), x_t)
+        alpha = broadcast(self.schedule.alpha(t), x_t)
+        sigma = broadcast(self.schedule.sigma(t), x_t)
         v, m = self.residual_variance, condition.mean
         total = alpha.square() * v + sigma.square()
         posterior = m + alpha * v / total * (x_t - alpha * m)
         return (posterior + sigma * (v / total).sqrt() * f) * condition.mask
+
+    def set_statistics(self, mean: np.ndarray, deviation: np.ndarray) -> None:
+        """Fix the mean and standard deviation (52,) that ``standardise`` uses."""
+        self.coefficient_mean.copy_(torch.from_numpy(mean))
+        self.coefficient_scale.copy_(torch.from_numpy(deviation))
 
     def standardise(self, coefficients: Tensor) -> Tensor:
         """Coefficients in 0-1 (B, T, 52) to zero mean and unit variance per channel."""

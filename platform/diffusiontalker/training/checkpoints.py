@@ -1,6 +1,8 @@
 """What a run leaves behind: models as safetensors beside a JSON configuration; nothing pickled."""
 
 import json
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -26,14 +28,10 @@ def load_talker(folder: Path) -> Talker:
     Raises:
         UserError: a file is missing or damaged, or does not fit the other.
     """
-    try:
+    with _reading(folder, "talker.json", "model.safetensors"):
         config = TalkerConfig.from_dict(json.loads((folder / "talker.json").read_text()))
         talker = Talker(config)
         talker.load_state_dict(load_file(folder / "model.safetensors"))
-    except FileNotFoundError as error:
-        raise UserError(f"{error.filename}: the checkpoint lacks this file") from error
-    except Exception as error:
-        raise UserError(f"{folder}: not a checkpoint of this release ({error})") from error
     return talker.eval()
 
 
@@ -49,7 +47,11 @@ class RunState:
 
 
 def save_run(
-    folder: Path, state: RunState, module: nn.Module, average: nn.Module, optimizer: torch.optim.Optimizer
+    folder: Path,
+    state: RunState,
+    module: nn.Module,
+    average: nn.Module,
+    optimizer: torch.optim.Optimizer,
 ) -> None:
     """Write a resumable checkpoint."""
     save_file(_contiguous(module), folder / "trained.safetensors")
@@ -59,11 +61,41 @@ def save_run(
 
 
 def load_run(folder: Path, module: nn.Module, average: nn.Module, optimizer: Any) -> RunState:
-    """Restore what ``save_run`` wrote, in place; the optimizer's tensors load without pickle."""
-    module.load_state_dict(load_file(folder / "trained.safetensors"))
-    average.load_state_dict(load_file(folder / "average.safetensors"))
-    optimizer.load_state_dict(torch.load(folder / "optimizer.pt", weights_only=True))
-    return RunState(**json.loads((folder / "state.json").read_text()))
+    """Restore what ``save_run`` wrote, in place; the optimizer's tensors run no pickled code.
+
+    Raises:
+        UserError: as for ``load_talker``.
+    """
+    names = ("trained.safetensors", "average.safetensors", "optimizer.pt", "state.json")
+    with _reading(folder, *names):
+        module.load_state_dict(load_file(folder / "trained.safetensors"))
+        average.load_state_dict(load_file(folder / "average.safetensors"))
+        saved = torch.load(folder / "optimizer.pt", map_location="cpu", weights_only=True)
+        optimizer.load_state_dict(saved)
+        return RunState(**json.loads((folder / "state.json").read_text()))
+
+
+def load_average(folder: Path, module: nn.Module) -> RunState:
+    """Load a checkpoint's averaged weights into ``module``: what a finished run is used for.
+
+    Raises:
+        UserError: as for ``load_talker``.
+    """
+    with _reading(folder, "average.safetensors", "state.json"):
+        module.load_state_dict(load_file(folder / "average.safetensors"))
+        return RunState(**json.loads((folder / "state.json").read_text()))
+
+
+@contextmanager
+def _reading(folder: Path, *names: str) -> Iterator[None]:
+    for name in names:
+        if not (folder / name).is_file():
+            raise UserError(f"{folder / name}: the checkpoint lacks this file")
+    try:
+        yield
+    except Exception as error:
+        reason = str(error)[:200]
+        raise UserError(f"{folder}: not a checkpoint of this release ({reason})") from error
 
 
 def _contiguous(module: nn.Module) -> dict[str, torch.Tensor]:

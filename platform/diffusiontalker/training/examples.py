@@ -6,11 +6,10 @@ Pure functions of a table of clips and a seed; Ray Data calls them on one shard 
 import unicodedata
 from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
-import pyarrow as pa
 
-from diffusiontalker.arkit import FPS
 from diffusiontalker.audio import SAMPLE_RATE
 from diffusiontalker.corpus.shards import Clip, clips_of, read_table
 from diffusiontalker.runtime.log_mel import PER_FRAME
@@ -95,25 +94,21 @@ def base_phoneme(ipa: str) -> str:
     return "".join(c for c in ipa if c not in "ˈˌːˑ" and not unicodedata.combining(c))
 
 
-def from_shard(path: Path, columns: Sequence[str], examples: Examples, seed: int) -> Example:
-    """All examples of one shard, shuffled, stacked along a new first axis."""
-    rng = np.random.default_rng(seed)
-    rows: list[Example] = []
-    for clip in clips_of(read_table(path, list(columns))):
-        rows.extend(examples(clip, rng))
-    rng.shuffle(rows)  # type: ignore[arg-type]
-    return {key: np.stack([row[key] for row in rows]) for key in rows[0]}
+class ShardReader:
+    """Reads whole shards in tasks of Ray Data. It lives here, where torch is not imported: every
+    process that runs it would otherwise load torch first."""
 
+    def __init__(self, columns: Sequence[str], examples: Examples) -> None:
+        self.columns, self.examples = list(columns), examples
 
-def count_windows(tables: Sequence[pa.Table], window: int) -> int:
-    """Windows that one pass over these tables (column ``frames``) yields."""
-    frames = [n for table in tables for n in table.column("frames").to_pylist()]
-    return sum(windows_in(n, window) for n in frames)
-
-
-def samples_of(frames: int) -> int:
-    """Samples of so many frames."""
-    return round(frames * SAMPLE_RATE / FPS)
+    def __call__(self, batch: dict[str, Any]) -> Example:
+        """All examples of the one shard that ``batch`` names: path and seed."""
+        rng = np.random.default_rng(list(batch["seed"][0]))
+        rows: list[Example] = []
+        for clip in clips_of(read_table(Path(batch["path"][0]), self.columns)):
+            rows.extend(self.examples(clip, rng))
+        rng.shuffle(rows)  # type: ignore[arg-type]
+        return {key: np.stack([row[key] for row in rows]) for key in rows[0]}
 
 
 def _pad(values: np.ndarray, size: int) -> np.ndarray:

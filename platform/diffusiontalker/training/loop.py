@@ -127,7 +127,7 @@ def learning_rate(settings: TrainSettings, share: float) -> float:
     """Linear warm-up, then half a cosine down to a hundredth; ``share`` of all steps is done."""
     if share < settings.warmup:
         return settings.learning_rate * max(share / settings.warmup, 0.02)
-    fall = min((share - settings.warmup) / (1 - settings.warmup), 1.0)
+    fall = min((share - settings.warmup) / max(1 - settings.warmup, 1e-9), 1.0)
     return settings.learning_rate * (0.01 + 0.99 * 0.5 * (1 + math.cos(math.pi * fall)))
 
 

@@ -75,8 +75,8 @@ class Display:
         elif time.monotonic() - self.said > LOG_EVERY:
             self.said = time.monotonic()
             spent = self.said - self.started
-            left = f", {clock(spent / share - spent)} left" if share > 0.02 else ""
-            self.say(f"{self.stage:<12} {share:4.0%} {text}{left}")
+            left = f"{clock(spent / share - spent)} left" if share > 0.02 else ""
+            self.say(f"{self.stage:<12} {share:4.0%} {', '.join(filter(None, (text, left)))}")
 
     def count(self, done: int, total: int) -> None:
         """``update`` for work that is counted in pieces."""
@@ -90,7 +90,7 @@ class Display:
         while not self.stop.wait(1.0):
             try:
                 entry = ray.get(self.board.get.remote(self.stage), timeout=5)  # type: ignore[union-attr]
-            except Exception:  # noqa: BLE001 - progress must never end the work it shows
+            except Exception:  # progress must never end the work it shows
                 continue
             if entry is not None:
                 self.update(*entry)

@@ -6,14 +6,13 @@ starting an execution costs a second or so. The order and the crops follow from 
 
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import ray
 import torch
 
 from diffusiontalker.corpus.shards import Manifest
-from diffusiontalker.training.examples import Example, Examples, from_shard
+from diffusiontalker.training.examples import Examples, ShardReader
 
 
 def dataset(
@@ -28,11 +27,8 @@ def dataset(
             shard = manifest.of(split)[index]
             items.append({"path": str(folder / shard.file), "seed": [seed, number, int(index)]})
 
-    def read(batch: dict[str, Any]) -> Example:
-        return from_shard(Path(batch["path"][0]), columns, examples, list(batch["seed"][0]))
-
     return ray.data.from_items(items, override_num_blocks=len(items)).map_batches(
-        read, batch_size=1, num_cpus=0.5
+        ShardReader(columns, examples), batch_size=1, num_cpus=0.5
     )
 
 
@@ -46,15 +42,3 @@ def batches(
             key: torch.from_numpy(np.array(value)).to(device, non_blocking=True)
             for key, value in batch.items()
         }
-
-
-def quiet() -> None:
-    """No progress bars and no execution plans from Ray Data: ours say what people need."""
-    import logging
-
-    context = ray.data.DataContext.get_current()
-    context.enable_progress_bars = False
-    context.print_on_execution_start = False
-    context.execution_options.preserve_order = True
-    for name in ("ray.data", "ray.train", "ray.data._internal.execution.streaming_executor"):
-        logging.getLogger(name).setLevel(logging.ERROR)

@@ -3,75 +3,19 @@
 ``losses["loss"]`` is the weighted sum; the others are its parts, unweighted, for the curves.
 """
 
-import numpy as np
 import torch
 from torch import Tensor, nn
-from torch.nn import functional as F
-from transformers import HubertConfig, HubertModel
 
-from diffusiontalker.arkit import CHANNELS, LIP
+from diffusiontalker.arkit import LIP, UPPER
 from diffusiontalker.config import LossSettings
 from diffusiontalker.diffusion import distillation
+from diffusiontalker.diffusion.samplers import sample
 from diffusiontalker.model.personalizer import Voice
 from diffusiontalker.model.talker import Condition, Talker
 from diffusiontalker.objectives import losses
-from diffusiontalker.training.examples import IGNORED, UNKNOWN
+from diffusiontalker.training.examples import UNKNOWN
 
 Batch = dict[str, Tensor]
-
-
-class EncoderTask(nn.Module):
-    """Frame-wise phoneme recognition, which makes a small HuBERT hear what a mouth must show.
-
-    HuBERT's own masked prediction needs days; labels are exact here, so plain cross-entropy does
-    (our choice).
-    """
-
-    def __init__(self, model: HubertModel, phonemes: int) -> None:
-        super().__init__()
-        self.model = model
-        self.head = nn.Linear(model.config.hidden_size, phonemes)
-
-    def forward(self, batch: Batch, generator: torch.Generator) -> dict[str, Tensor]:
-        """``audio`` (B, n) at 16 kHz, ``labels`` (B, outputs)."""
-        audio = batch["audio"]
-        audio = (audio - audio.mean(1, keepdim=True)) / (audio.std(1, keepdim=True) + 1e-4)
-        scores = self.head(self.model(audio).last_hidden_state)
-        labels = batch["labels"]
-        loss = F.cross_entropy(scores.transpose(1, 2), labels, ignore_index=IGNORED)
-        known = labels != IGNORED
-        right = (scores.argmax(-1) == labels) & known
-        return {"loss": loss, "accuracy": right.sum() / known.sum().clamp(min=1)}
-
-
-def small_hubert(hidden: int, depth: int) -> HubertModel:
-    """A HuBERT of a hundredth of the base model's size, at the same 50 Hz.
-
-    Three wide strides replace seven narrow ones in the front end: most of HuBERT's time on a CPU
-    goes into its first convolutions.
-    """
-    return HubertModel(
-        HubertConfig(
-            hidden_size=hidden,
-            num_hidden_layers=depth,
-            num_attention_heads=max(hidden // 32, 1),
-            intermediate_size=3 * hidden,
-            conv_dim=(96, 128, 128),
-            conv_kernel=(80, 8, 4),
-            conv_stride=(20, 4, 4),
-            conv_bias=True,
-            feat_extract_norm="layer",
-            do_stable_layer_norm=True,
-            num_conv_pos_embeddings=32,
-            num_conv_pos_embedding_groups=8,
-            hidden_dropout=0.0,
-            attention_dropout=0.0,
-            activation_dropout=0.0,
-            feat_proj_dropout=0.0,
-            layerdrop=0.0,
-            apply_spec_augment=False,
-        )
-    )
 
 
 class TeacherTask(nn.Module):
@@ -109,7 +53,9 @@ class TeacherTask(nn.Module):
 class RoundTask(nn.Module):
     """One distillation round: the student's n steps land where the teacher's 2n steps land."""
 
-    def __init__(self, student: Talker, teacher: Talker, steps: int, settings: LossSettings) -> None:
+    def __init__(
+        self, student: Talker, teacher: Talker, steps: int, settings: LossSettings
+    ) -> None:
         super().__init__()
         self.talker = student
         self.teacher = teacher.eval().requires_grad_(False)
@@ -136,7 +82,7 @@ class RoundTask(nn.Module):
         with torch.no_grad():
             mel = teacher.config.feature_dim is None
             teacher_audio = teacher.encode(batch["log_mel"] if mel else batch["features"], mask)
-            teacher_condition, teacher_voice, _ = personalise(teacher, teacher_audio, batch, None)
+            teacher_condition, _, _ = personalise(teacher, teacher_audio, batch, None)
             x_tilde = distillation.target(
                 lambda x, s: teacher.predict(x, s, teacher_condition),
                 student.schedule, z, t, self.steps,
@@ -164,7 +110,25 @@ class RoundTask(nn.Module):
                 + enhancer(student, x_tilde, teacher_condition, batch, weights.temperature)
             ),
         }  # fmt: skip
+        if weights.energy > 0 and self.steps <= weights.energy_steps:
+            parts["energy"] = self.energy(condition, g, space, batch, generator)
         return {"loss": weigh(parts, weights), **parts}
+
+    def energy(
+        self, condition: Condition, goal: Tensor, space: Tensor, batch: Batch,
+        generator: torch.Generator,
+    ) -> Tensor:  # fmt: skip
+        """Energy score of two whole samples against ``goal`` (in loss space), upper face."""
+        student, weights = self.talker, self.settings
+        samples = []
+        for _ in range(2):
+            noise = torch.randn(goal.shape, generator=generator, device=goal.device)
+            x_0 = sample(
+                lambda x, t: student.predict(x, t, condition),
+                student.schedule, noise * condition.mask, self.steps,
+            )  # fmt: skip
+            samples.append(x_0 * space)
+        return losses.energy(torch.stack(samples), goal, batch["mask"], weights.energy_chunk, UPPER)
 
 
 def noisy_pair(talker: Talker, batch: Batch, generator: torch.Generator) -> tuple[Tensor, Tensor]:
@@ -268,11 +232,3 @@ def augment(log_mel: Tensor, generator: torch.Generator) -> Tensor:
     index = torch.arange(log_mel.shape[-1], device=log_mel.device)
     hidden = (index >= start) & (index < start + width)
     return torch.where(hidden, out.mean(-1, keepdim=True), out)
-
-
-def coefficient_statistics(total: np.ndarray, squares: np.ndarray, count: int) -> tuple[Tensor, Tensor]:
-    """Mean and standard deviation (52,) from sums; a channel that never moves counts as 0.01."""
-    mean = total / count
-    deviation = np.sqrt(np.maximum(squares / count - mean**2, 0.0))
-    assert len(mean) == len(CHANNELS)
-    return torch.from_numpy(mean).float(), torch.from_numpy(np.maximum(deviation, 0.01)).float()

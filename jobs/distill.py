@@ -1,0 +1,21 @@
+"""The whole chain: corpus, teacher, students of half the steps round by round, report, artifact."""
+
+from diffusiontalker import cli, cluster, config
+
+
+def distill(config_file: cli.Config = None, overrides: cli.Overrides = None) -> None:
+    """Distil a teacher into a student of few steps.
+
+    Makes or reads the corpus, trains the teacher and every student, measures them beside the
+    floors, and writes summary.json, report.html, student/ and sample/ into the output folder.
+    Killed at any point, the same command goes on where it was.
+    """
+    settings = config.load(config_file, overrides or [])
+    with cluster.session():
+        from diffusiontalker import pipeline
+
+        pipeline.conclude(pipeline.distill(settings))
+
+
+if __name__ == "__main__":
+    cli.main(distill)

@@ -1,0 +1,41 @@
+"""What all jobs share on the command line: overrides, exit codes, one clear line for a mistake."""
+
+import sys
+from collections.abc import Callable
+from functools import wraps
+from typing import Annotated, ParamSpec
+
+import typer
+
+from diffusiontalker.errors import UserError
+
+Config = Annotated[
+    str | None,
+    typer.Option("--config", help="A YAML file of settings, such as configs/quickstart.yaml."),
+]
+Overrides = Annotated[
+    list[str] | None,
+    typer.Argument(
+        metavar="[KEY=VALUE]...", help="Settings to change, such as training.workers=2."
+    ),
+]
+P = ParamSpec("P")
+
+
+def main(job: Callable[P, None]) -> None:
+    """Run a job as a command: exit status 0, 2 for the user's mistake, 130 when interrupted."""
+
+    @wraps(job)
+    def guarded(*args: P.args, **kwargs: P.kwargs) -> None:
+        try:
+            job(*args, **kwargs)
+        except UserError as error:
+            print(f"error: {error}", file=sys.stderr)
+            raise SystemExit(2) from None
+        except KeyboardInterrupt:
+            print("interrupted; the same command goes on from here", file=sys.stderr)
+            raise SystemExit(130) from None
+
+    app = typer.Typer(add_completion=False, pretty_exceptions_enable=False, rich_markup_mode=None)
+    app.command()(guarded)
+    app()

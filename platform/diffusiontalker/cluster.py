@@ -1,0 +1,77 @@
+"""Reaching Ray: the cluster a job was submitted to, or one of our own on this machine."""
+
+import logging
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+from diffusiontalker.errors import UserError
+
+os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")  # nobody asked for reports to strangers
+
+import ray
+
+
+@contextmanager
+def session() -> Iterator[None]:
+    """Connect for the length of a job, and find the user's mistake in what Ray raises.
+
+    ``RAY_ADDRESS`` (which ``ray job submit`` sets) names a cluster; without it a private one is
+    started on this machine.
+
+    Raises:
+        UserError: the cluster cannot be reached, or work on it failed with a ``UserError``.
+    """
+    address = os.environ.get("RAY_ADDRESS", "local")
+    options: dict[str, Any] = {}
+    if address == "local":
+        # The stream of data gets a CPU of its own, on a machine with one core too.
+        options = {"num_cpus": max(os.cpu_count() or 1, 2)}
+    logging.getLogger("ray").setLevel(logging.ERROR)
+    try:
+        ray.init(address, logging_level=logging.ERROR, log_to_driver=False, **options)
+    except (ConnectionError, RuntimeError, ValueError) as error:
+        reason = str(error).strip().splitlines()[0]
+        raise UserError(f"cannot connect to Ray at {address!r}: {reason}") from error
+    _quiet()
+    try:
+        yield
+    except Exception as error:
+        cause = user_error(error)
+        if cause is None or cause is error:
+            raise
+        raise UserError(str(cause)) from error
+    finally:
+        ray.shutdown()
+
+
+def user_error(error: BaseException) -> UserError | None:
+    """The ``UserError`` at the bottom of what Ray raised, if there is one."""
+    pending: list[BaseException] = [error]
+    seen: set[int] = set()
+    while pending:
+        one = pending.pop()
+        if id(one) in seen:
+            continue
+        seen.add(id(one))
+        if isinstance(one, UserError) and not hasattr(one, "cause"):
+            return one
+        # RayTaskError, ray.train's ControllerError and its WorkerGroupError keep it in attributes.
+        inner = [one.__cause__, one.__context__, getattr(one, "cause", None)]
+        inner.append(getattr(one, "controller_failure", None))
+        inner += list(getattr(one, "worker_failures", {}).values())
+        pending.extend(e for e in inner if isinstance(e, BaseException))
+    return None
+
+
+def _quiet() -> None:
+    """No progress bars and no execution plans from Ray Data: ours say what people need."""
+    import ray.data
+
+    context = ray.data.DataContext.get_current()
+    context.enable_progress_bars = False
+    context.print_on_execution_start = False
+    context.execution_options.preserve_order = True
+    for name in ("ray.data", "ray.train", "ray.data._internal.execution.streaming_executor"):
+        logging.getLogger(name).setLevel(logging.ERROR)

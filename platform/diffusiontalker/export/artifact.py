@@ -1,0 +1,138 @@
+"""The artifact: a folder with configuration, weights, graph and model card, and nothing pickled."""
+
+import shutil
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+import yaml
+from safetensors.torch import save_file
+
+from diffusiontalker import __version__, audio
+from diffusiontalker.arkit import CHANNELS, FPS
+from diffusiontalker.errors import UserError
+from diffusiontalker.export.graph import StudentGraph, export_onnx
+from diffusiontalker.model.talker import Talker
+from diffusiontalker.runtime.log_mel import BANDS, PER_FRAME
+from diffusiontalker.runtime.student import FILES, FORMAT_VERSION, Student
+
+TOLERANCE = 1e-3
+"""Largest difference of a coefficient between the graph and PyTorch that an export may have."""
+
+
+def export(talker: Talker, steps: int, folder: Path, card: str) -> None:
+    """Write an artifact and check it against PyTorch; the folder appears whole or not at all.
+
+    Args:
+        talker: a student.
+        steps: sampling steps, unrolled into the graph.
+        folder: replaced if it exists.
+        card: text of the model card.
+
+    Raises:
+        UserError: the folder cannot be written, or the graph does not agree with the model.
+    """
+    if talker.config.feature_dim is not None:
+        raise UserError("only a student can be exported: a teacher needs its frozen encoder")
+    partial = folder.with_name(folder.name + ".partial")
+    try:
+        shutil.rmtree(partial, ignore_errors=True)
+        partial.mkdir(parents=True)
+        config = {
+            "format_version": FORMAT_VERSION,
+            "release": __version__,
+            "steps": steps,
+            "fps": FPS,
+            "sample_rate": audio.SAMPLE_RATE,
+            "channels": list(CHANNELS),
+            "identities": list(talker.config.identities),
+            "emotions": list(talker.config.emotions),
+            "model": talker.config.to_dict(),
+        }
+        (partial / "config.yaml").write_text(yaml.safe_dump(config, sort_keys=False))
+        weights = {k: v for k, v in talker.state_dict().items() if "upper_encoder" not in k}
+        save_file(weights, partial / "model.safetensors")
+        export_onnx(talker, steps, partial / "student.onnx")
+        (partial / "README.md").write_text(card)
+        check(partial, talker, steps)
+        shutil.rmtree(folder, ignore_errors=True)
+        partial.rename(folder)
+    except OSError as error:
+        raise UserError(
+            f"{folder}: cannot write the artifact ({error.strerror or error})"
+        ) from error
+
+
+def check(folder: Path, talker: Talker, steps: int, frames: int = 90) -> float:
+    """Largest difference between the artifact and the PyTorch student on random input.
+
+    Raises:
+        UserError: it is above ``TOLERANCE``.
+    """
+    rng = np.random.default_rng(0)
+    shapes = {
+        "log_mel": (1, PER_FRAME * frames, BANDS),
+        "noise": (1, frames, len(CHANNELS)),
+        "identity": (1, len(talker.config.identities)),
+        "emotion": (1, len(talker.config.emotions)),
+    }
+    inputs = {k: rng.standard_normal(s).astype(np.float32) for k, s in shapes.items()}
+    inputs["from_voice"] = np.ones(2, np.float32)
+    ours = Student(folder).session.run(["coefficients"], inputs)[0]
+    with torch.inference_mode():
+        theirs = StudentGraph(talker, steps)(*[torch.from_numpy(v) for v in inputs.values()])[0]
+    difference = float(np.abs(ours - theirs.numpy()).max())
+    if difference > TOLERANCE:
+        raise UserError(
+            f"{folder}: the exported graph differs from the model by {difference:.2g}, "
+            f"more than {TOLERANCE}"
+        )
+    return difference
+
+
+def size_mb(folder: Path) -> float:
+    """Megabytes (1e6 bytes) of everything an artifact ships."""
+    return sum((folder / name).stat().st_size for name in FILES) / 1e6
+
+
+def model_card(summary: dict[str, Any], name: str) -> str:
+    """The artifact's README: what it is, on what it was trained, how it does, what it cannot do."""
+    corpus = summary["corpus"]
+    rows = [row for row in summary["rows"] if row["name"] == name]
+    lines = [
+        "# A DiffusionTalker student",
+        "",
+        f"Speech in, 52 ARKit blendshape coefficients at {FPS} frames per second out, in "
+        f"{rows[0]['steps'] if rows else '?'} sampling steps. Distilled from a diffusion teacher.",
+        "",
+        "## Data",
+        "",
+        f"Source: {corpus['source']}. {corpus['minutes']:.0f} minutes, "
+        f"{corpus['speakers']} speakers in training; emotions: {', '.join(corpus['emotions'])}.",
+        "",
+        "## Measured on the test splits",
+        "",
+        "| split | MBE | LBE | energy score | spread, upper face | identity F1 | emotion F1 |",
+        "|---|---|---|---|---|---|---|",
+    ]
+    for row in rows:
+        keys = ("mbe", "lbe", "energy_score", "spread_upper", "identity_f1", "emotion_f1")
+        values = ["–" if row[key] is None else f"{row[key]:.3f}" for key in keys]
+        lines.append(f"| {row['split']} | {' | '.join(values)} |")
+    lines += [
+        "",
+        "MBE and LBE are mean distances in coefficient space over all and over the lip channels.",
+        "",
+        "## Limits",
+        "",
+        "- Identity is chosen from the speakers of the training set; an unknown voice gets the "
+        "face of the one it is most like.",
+    ]
+    if corpus["source"] == "procedural":
+        lines.append(
+            "- The training speech is synthetic and its faces follow rules. The model shows that "
+            "the method works; it is not meant for production on human speech."
+        )
+    lines += ["", "## Licence", "", "Apache-2.0, like the project that made it.", ""]
+    return "\n".join(lines)

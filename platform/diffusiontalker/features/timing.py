@@ -1,0 +1,31 @@
+"""Where the outputs of an encoder lie in time, and what they are at the times of frames."""
+
+import numpy as np
+
+from diffusiontalker.arkit import FPS
+from diffusiontalker.audio import SAMPLE_RATE
+
+
+def reach(kernels: list[int], strides: list[int]) -> tuple[int, int]:
+    """Stride and receptive field, in samples, of a stack of convolutions."""
+    stride, field = 1, 1
+    for kernel, step in zip(kernels, strides, strict=True):
+        field += (kernel - 1) * stride
+        stride *= step
+    return stride, field
+
+
+def at_frames(hidden: np.ndarray, stride: int, field: int, frames: int) -> np.ndarray:
+    """Interpolate encoder outputs (n, D) to the times of ``frames`` frames: (frames, D).
+
+    Output ``j`` is centred on sample ``j * stride + field / 2``; frame ``k`` on ``k / 30`` s.
+    Interpolating by index alone would shift the face by up to half a receptive field.
+    """
+    centres = (np.arange(len(hidden)) * stride + field / 2) / SAMPLE_RATE
+    position = np.interp(np.arange(frames) / FPS, centres, np.arange(len(hidden)))
+    low = np.minimum(position.astype(int), len(hidden) - 1)
+    high = np.minimum(low + 1, len(hidden) - 1)
+    share = (position - low)[:, None].astype(np.float32)
+    return hidden[low] * (1 - share) + hidden[high] * share
+
+

@@ -1,0 +1,233 @@
+"""The figures of a summary row: how each is called, shown, judged and explained in plain words."""
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from typing import Any, Literal
+
+DASH = "–"
+SPLITS = {
+    "test_seen": "New sentences, known speakers",
+    "test_unseen": "New sentences, unknown speakers",
+}
+"""Titles of the test splits."""
+FLOORS = {
+    "sampling": "Sampling floor",
+    "regression": "Regression floor",
+}
+"""Titles of the floors."""
+
+
+@dataclass(frozen=True)
+class Column:
+    """One figure of a row.
+
+    Attributes:
+        key: name in ``summary.json``.
+        label: table heading.
+        better: whether the low value is best, the high one, the one nearest 1, or none.
+        text: the glossary's explanation.
+        decimals: digits after the point.
+        scale: the shown number is the stored one times this.
+        unit: what stands behind the label.
+    """
+
+    key: str
+    label: str
+    better: Literal["low", "high", "one"] | None
+    text: str
+    decimals: int = 3
+    scale: float = 1.0
+    unit: str = ""
+
+    def show(self, value: float | None) -> str:
+        """The number as the table prints it; a dash where there is none."""
+        return DASH if value is None else f"{value * self.scale:,.{self.decimals}f}"
+
+    def best(self, values: Iterable[float | None]) -> str | None:
+        """The best of the values as ``show`` prints it; None where there is no best."""
+        known = [value for value in values if value is not None]
+        if not known or self.better is None:
+            return None
+        if self.better == "one":
+            return self.show(min(known, key=lambda value: abs(value - 1)))
+        return self.show(max(known) if self.better == "high" else min(known))
+
+
+COLUMNS: tuple[Column, ...] = (
+    Column(
+        "mbe",
+        "MBE",
+        "low",
+        "Mean blendshape error: the distance between the predicted and the recorded face, over all "
+        "52 coefficients of a frame, averaged over frames.",
+    ),
+    Column(
+        "lbe",
+        "LBE",
+        "low",
+        "Lip blendshape error: MBE over jaw, mouth and tongue alone. Speech nearly determines the "
+        "lips, so this should be small.",
+        4,
+    ),
+    Column(
+        "lbe_published",
+        "LBE (published mask)",
+        "low",
+        "LBE over the twelve channels that earlier work used, which leave out the jaw's opening, "
+        "smile and press; for comparison with the papers' tables.",
+        4,
+    ),
+    Column(
+        "energy_score",
+        "Energy score",
+        "low",
+        "How well the whole spread of possible faces matches the recording: the mean distance of "
+        "several samples to it, less half their distance to each other. A blurred average face "
+        "cannot win it, so the verdict above looks here first.",
+    ),
+    Column(
+        "fdd",
+        "|FDD|",
+        "low",
+        "Upper-face dynamics deviation: by how much brows and eyes move more or less over time "
+        "than in the recording.",
+        4,
+    ),
+    Column(
+        "lve",
+        "LVE",
+        "low",
+        "Lip vertex error: the squared distance of the worst lip vertex of a frame, on the head "
+        "shown here, averaged over frames.",
+        2,
+        1e5,
+        "10⁻⁵ m²",
+    ),
+    Column(
+        "eve",
+        "EVE",
+        "low",
+        "Eye and forehead vertex error: the same over the vertices of eyes and forehead.",
+        2,
+        1e5,
+        "10⁻⁵ m²",
+    ),
+    Column(
+        "spread_upper",
+        "Spread, upper",
+        "one",
+        "How much the upper face moves over time, as a ratio to the recording. 1.00 is right, less "
+        "is too stiff.",
+        2,
+    ),
+    Column("spread_lower", "Spread, lower", "one", "The same for the lower face.", 2),
+    Column(
+        "diversity_upper",
+        "Diversity, upper",
+        None,
+        "The distance between two samples for the same sentence, upper face. People vary here, so "
+        "a good model does too: near the sampling floor is right.",
+    ),
+    Column(
+        "diversity_lower",
+        "Diversity, lower",
+        None,
+        "The same for the lower face, where people hardly vary: it should be small.",
+    ),
+    Column(
+        "identity_f1",
+        "Identity F1",
+        "high",
+        "How reliably the speaker is recognised from the voice; 100 is perfect. Speakers who are "
+        "not in the library have no right answer.",
+        1,
+        100,
+        "%",
+    ),
+    Column(
+        "emotion_f1",
+        "Emotion F1",
+        "high",
+        "How reliably the emotion is recognised from the voice; 100 is perfect.",
+        1,
+        100,
+        "%",
+    ),
+    Column(
+        "fps",
+        "Frames/s",
+        "high",
+        "Frames of animation per second of computing, from the waveform to the coefficients. "
+        "Playback needs 30.",
+        0,
+    ),
+    Column("size_mb", "Size", "low", "The weights that are needed to run the model.", 1, 1.0, "MB"),
+    Column("params_m", "Parameters", "low", "The number of those weights.", 2, 1.0, "million"),
+)
+BY_KEY: dict[str, Column] = {column.key: column for column in COLUMNS}
+
+FLOOR_TEXTS = {
+    "Sampling floor": "What a perfect generator scores against one recording: the same sentence "
+    "performed once more. Below it, an error is bought with a blurred face.",
+    "Regression floor": "What the expected face, the average of all performances, scores: the lowest "
+    "error that a model can hope for, but such a face hardly moves its brows. Under the energy "
+    "score it is no floor: there the sampling floor is the lowest.",
+}
+
+
+def plain(value: Any) -> str:
+    """Any value of a summary as text: numbers with four digits, lists with commas."""
+    if value is None or value == "":
+        return DASH
+    if isinstance(value, bool):
+        return "yes" if value else "no"
+    if isinstance(value, int | float):
+        return f"{value:,.0f}" if abs(value) >= 1000 else f"{value:.4g}"
+    if isinstance(value, list | tuple):
+        return ", ".join(plain(item) for item in value) or DASH
+    return str(value)
+
+
+def flat(tree: Mapping[str, Any], prefix: str = "") -> dict[str, str]:
+    """A nested mapping as dotted names and ``plain`` values."""
+    out: dict[str, str] = {}
+    for key, value in tree.items():
+        if isinstance(value, Mapping):
+            out.update(flat(value, f"{prefix}{key}."))
+        else:
+            out[f"{prefix}{key}"] = plain(value)
+    return out
+
+
+def duration(seconds: float | None) -> str:
+    """Seconds as people read them: 4.2 s, 3 min 05 s, 2 h 10 min."""
+    if seconds is None:
+        return DASH
+    if seconds < 10:
+        return f"{seconds:.1f} s"
+    whole = round(seconds)
+    if whole < 60:
+        return f"{whole} s"
+    if whole < 3600:
+        return f"{whole // 60} min {whole % 60:02d} s"
+    return f"{whole // 3600} h {whole % 3600 // 60:02d} min"
+
+
+def splits_of(summary: Mapping[str, Any]) -> dict[str, str]:
+    """The splits that the rows name, in order, with their titles."""
+    names = dict.fromkeys([*SPLITS, *(row["split"] for row in summary["rows"])])
+    used = {row["split"] for row in summary["rows"]}
+    return {name: SPLITS.get(name, name) for name in names if name in used}
+
+
+def rows_of(summary: Mapping[str, Any], split: str) -> list[dict[str, Any]]:
+    """The rows of a split: undistilled first, then the students, most steps first."""
+    rows = [row for row in summary["rows"] if row["split"] == split]
+    return sorted(rows, key=lambda row: (bool(row["distilled"]), -row["steps"], row["name"]))
+
+
+def floor_of(summary: Mapping[str, Any], split: str, kind: str, key: str) -> float | None:
+    """A floor of a metric; None where the process behind the corpus is not known."""
+    of_split = (summary.get("floor") or {}).get(split) or {}
+    value = (of_split.get(kind) or {}).get(key)
+    return None if value is None else float(value)

@@ -1,0 +1,146 @@
+"""The page of a run: one HTML file that holds everything and asks the network for nothing."""
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from importlib import resources
+from pathlib import Path
+from typing import Any
+
+import jinja2
+import plotly.graph_objects as go
+from markupsafe import Markup
+from plotly.offline import get_plotlyjs
+
+from diffusiontalker.animation import files
+from diffusiontalker.animation.rig import default_rig
+from diffusiontalker.report import columns, plots
+from diffusiontalker.report.columns import COLUMNS, FLOORS, Column, duration, flat, plain
+from diffusiontalker.report.face import face_data, wav_base64
+from diffusiontalker.report.sample import Sample
+from diffusiontalker.report.verdict import verdict, what_ran
+
+Json = dict[str, Any]
+
+
+def write_report(
+    path: Path, summary: Json, histories: dict[str, list[Json]], sample: Sample
+) -> None:
+    """Write the page: verdict, goals, speaking head, results, plots, corpus and environment.
+
+    Args:
+        path: where, ``report.html``.
+        summary: the content of ``summary.json``; any number may be None.
+        histories: stage -> points; training points hold ``step``, ``loss`` and its parts,
+            validation points ``step`` and ``val_*``.
+        sample: the held-out sentence that the head speaks.
+
+    Raises:
+        UserError: the folder is missing or not writable, or the rig cannot be read.
+    """
+    files.write_bytes(Path(path), render(summary, histories, sample).encode("utf-8"))
+
+
+def render(
+    summary: Mapping[str, Any], histories: Mapping[str, Sequence[Mapping[str, Any]]], sample: Sample
+) -> str:
+    """The page's HTML; the arguments are ``write_report``'s."""
+    rig = default_rig()
+    groups = plots.figures(summary, histories, sample)
+    named = {name: figure for *_, group in groups for name, figure in group}
+    named["coefficients"] = plots.coefficient_curves(sample)
+    seconds = summary.get("seconds") or {}
+    if any(value is not None for value in seconds.values()):
+        named["stages"] = plots.time_per_stage(seconds)
+    goals = summary.get("goals") or []
+    environment = jinja2.Environment(
+        autoescape=True, undefined=jinja2.StrictUndefined, trim_blocks=True, lstrip_blocks=True
+    )
+    environment.filters.update(plain=plain, duration=duration)
+    return environment.from_string(_asset("page.html.j2")).render(
+        style=Markup(_asset("style.css")),
+        scripts=[Markup(_asset(name)) for name in ("page.js", "head.js", "player.js")],
+        plotly=Markup(get_plotlyjs()),
+        palette=plots.PALETTE,
+        verdict=verdict(summary),
+        what_ran=what_ran(summary),
+        goals=goals,
+        goals_met=sum(goal.get("met") is True for goal in goals),
+        tables=[table(summary, split) for split in columns.splits_of(summary)],
+        glossary=COLUMNS,
+        floor_texts=columns.FLOOR_TEXTS,
+        groups=groups,
+        plot_key=plots.KEY,
+        figures={name: _json(figure) for name, figure in named.items()},
+        face=face_data(rig, sample),
+        sample=sample,
+        audio=wav_base64(sample.audio, sample.sample_rate),
+        credit=rig.credit,
+        corpus=corpus_facts(summary.get("corpus") or {}),
+        corpus_splits=corpus_splits(summary.get("corpus") or {}),
+        environment=flat(summary.get("environment") or {}),
+        seconds=seconds,
+    )
+
+
+@dataclass(frozen=True)
+class Cell:
+    """One figure of a results table: as printed, as sorted, and whether it is the best."""
+
+    text: str
+    value: float | None
+    best: bool = False
+
+
+@dataclass(frozen=True)
+class Table:
+    """The results of one split: floors first, then the models."""
+
+    title: str
+    columns: tuple[Column, ...]
+    floors: tuple[tuple[str, tuple[Cell, ...]], ...]
+    rows: tuple[tuple[Json, tuple[Cell, ...]], ...]
+
+
+def table(summary: Mapping[str, Any], split: str) -> Table:
+    """Every row of a split; the best of each column is marked, ties as printed alike."""
+    rows = columns.rows_of(summary, split)
+    best = {column.key: column.best([row.get(column.key) for row in rows]) for column in COLUMNS}
+
+    def cells(values: Mapping[str, Any], of_model: bool) -> tuple[Cell, ...]:
+        out = []
+        for column in COLUMNS:
+            value = values.get(column.key)
+            text = column.show(value)
+            out.append(Cell(text, value, of_model and value is not None and text == best[column.key]))
+        return tuple(out)
+
+    floors = (summary.get("floor") or {}).get(split) or {}
+    return Table(
+        columns.splits_of(summary)[split],
+        COLUMNS,
+        tuple((title, cells(floors[kind], False)) for kind, title in FLOORS.items() if floors.get(kind)),
+        tuple((row, cells(row, True)) for row in rows),
+    )
+
+
+def corpus_facts(corpus: Mapping[str, Any]) -> dict[str, str]:
+    """What the corpus holds, less what stands in the table of splits."""
+    rest = {k: v for k, v in corpus.items() if k not in ("clips", "minutes_by_split")}
+    return {name.replace("_", " "): text for name, text in flat(rest).items()}
+
+
+def corpus_splits(corpus: Mapping[str, Any]) -> list[tuple[str, str, str]]:
+    """(split, clips, minutes) of every split."""
+    clips, minutes = corpus.get("clips") or {}, corpus.get("minutes_by_split") or {}
+    names = dict.fromkeys([*clips, *minutes])
+    return [(name, plain(clips.get(name)), plain(minutes.get(name))) for name in names]
+
+
+def _asset(name: str) -> str:
+    return (resources.files(__package__) / name).read_text(encoding="utf-8")
+
+
+def _json(figure: go.Figure) -> Json:
+    tree: Json = json.loads(figure.to_json())
+    return tree

@@ -1,0 +1,264 @@
+"""Each stage as a Ray Train run: the small encoder, the teacher, one distillation round.
+
+A run is named by the hash of what determines its result, so that running the same again resumes
+exactly that run, and a changed configuration never finds an old checkpoint.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+
+import numpy as np
+import ray
+import ray.train
+from ray.train.torch import TorchTrainer
+from torch import nn
+
+from diffusiontalker.arkit import CHANNELS, FPS
+from diffusiontalker.config import Settings, TrainSettings
+from diffusiontalker.corpus import shards
+from diffusiontalker.corpus.shards import Manifest
+from diffusiontalker.errors import UserError
+from diffusiontalker.features.timing import reach
+from diffusiontalker.model.talker import Talker, TalkerConfig, inherit
+from diffusiontalker.training import checkpoints, loop, stream, tasks
+from diffusiontalker.training.checkpoints import load_talker, save_talker
+from diffusiontalker.training.examples import (
+    Examples,
+    MotionExamples,
+    PhonemeExamples,
+    base_phoneme,
+    windows_in,
+)
+
+ENCODER_WINDOW = 2.0
+"""Seconds of a training window of the small encoder."""
+
+
+@dataclass(frozen=True)
+class Data:
+    """A corpus on disk."""
+
+    folder: Path
+    manifest: Manifest
+
+
+@dataclass(frozen=True)
+class Place:
+    """Where a run keeps its checkpoints, what it is called, and who hears how far it is."""
+
+    storage: Path
+    name: str
+    stage: str
+    board: ray.actor.ActorHandle | None = None
+
+
+def train_encoder(
+    settings: Settings, data: Data, place: Place, out: Path
+) -> list[dict[str, float]]:
+    """Train the small HuBERT on the corpus's phonemes and save it as a Hugging Face folder.
+
+    Returns the history of losses.
+
+    Raises:
+        UserError: the corpus holds no phoneme alignment.
+    """
+    # Imported here alone: transformers takes seconds to load, and other stages do without it.
+    from diffusiontalker.training.encoder import EncoderTask, save_encoder
+
+    phonemes = _phonemes(data)
+    encoder = settings.encoder
+    make = partial(_make_encoder_task, encoder.hidden, encoder.depth, len(phonemes))
+    task = make()
+    assert isinstance(task, EncoderTask)
+    shape = task.model.config
+    stride, field = reach(list(shape.conv_kernel), list(shape.conv_stride))
+    train = TrainSettings(
+        epochs=encoder.epochs,
+        passes=encoder.passes,
+        batch=max(round(encoder.batch_seconds / ENCODER_WINDOW / settings.training.workers), 1),
+        learning_rate=encoder.learning_rate,
+    )
+    history = _fit(
+        settings, train, data, PhonemeExamples(ENCODER_WINDOW, phonemes, stride, field),
+        PhonemeExamples.columns, windows_of(data, "train", ENCODER_WINDOW),
+        windows_of(data, "val", ENCODER_WINDOW), make, task, place,
+    )  # fmt: skip
+    save_encoder(task.model, out)
+    return history
+
+
+def train_teacher(
+    settings: Settings, data: Data, place: Place, out: Path
+) -> list[dict[str, float]]:
+    """Train the teacher on cached features; writes ``talker.json`` and ``model.safetensors``."""
+    mean, deviation = coefficient_statistics(data)
+    make = partial(_make_teacher_task, settings, teacher_config(settings, data), mean, deviation)
+    return _fit_motion(settings, settings.training.teacher, data, make, place, out)
+
+
+def train_round(
+    settings: Settings, data: Data, teacher: Path, steps: int, place: Place, out: Path
+) -> list[dict[str, float]]:
+    """One round: a student of ``steps`` steps from the model in folder ``teacher``."""
+    make = partial(_make_round_task, settings, student_config(settings, data), teacher, steps)
+    return _fit_motion(settings, settings.training.round, data, make, place, out)
+
+
+def teacher_config(settings: Settings, data: Data) -> TalkerConfig:
+    """The teacher's shape."""
+    return TalkerConfig(
+        identities=tuple(data.manifest.identities),
+        emotions=tuple(data.manifest.emotions),
+        audio_dim=settings.audio_dim,
+        context=settings.context,
+        decoder=settings.decoder,
+        personalizer=settings.personalizer,
+        schedule=settings.diffusion.schedule,
+        feature_dim=data.manifest.feature_dim,
+    )
+
+
+def student_config(settings: Settings, data: Data) -> TalkerConfig:
+    """The student's shape, the same in every round: compression happens in the first."""
+    return TalkerConfig(
+        identities=tuple(data.manifest.identities),
+        emotions=tuple(data.manifest.emotions),
+        audio_dim=settings.audio_dim,
+        context=settings.student.context,
+        decoder=settings.student.decoder,
+        personalizer=settings.personalizer,
+        schedule=settings.diffusion.schedule,
+        encoder_width=settings.student.encoder_width,
+        encoder_depth=settings.student.encoder_depth,
+    )
+
+
+def windows_of(data: Data, split: str, seconds: float) -> int:
+    """Windows of so many seconds in one pass over a split."""
+    count = 0
+    for shard in data.manifest.of(split):
+        for frames in shards.read_table(data.folder / shard.file, ["frames"]).column("frames"):
+            count += windows_in(frames.as_py(), round(seconds * FPS))
+    return count
+
+
+def coefficient_statistics(data: Data) -> tuple[np.ndarray, np.ndarray]:
+    """Mean and standard deviation (52,) over the training frames; at least 0.01."""
+    count, total, squares = 0, np.zeros(len(CHANNELS)), np.zeros(len(CHANNELS))
+    for shard in data.manifest.of("train"):
+        column = shards.read_table(data.folder / shard.file, ["coefficients"]).column(0)
+        values = column.combine_chunks().flatten().to_numpy().reshape(-1, len(CHANNELS))
+        count += len(values)
+        total += values.sum(0, dtype=np.float64)
+        squares += (values.astype(np.float64) ** 2).sum(0)
+    mean = total / count
+    deviation = np.sqrt(np.maximum(squares / count - mean**2, 0.0))
+    return mean.astype(np.float32), np.maximum(deviation, 0.01).astype(np.float32)
+
+
+def _phonemes(data: Data) -> list[str]:
+    found: set[str] = set()
+    for shard in data.manifest.of("train"):
+        for clip in shards.read_table(data.folder / shard.file, ["phones"]).column(0).to_pylist():
+            found.update(base_phoneme(p) for p in clip or ())
+    if not found:
+        raise UserError(
+            "the corpus holds no phoneme times to train an encoder on; set encoder.name to a "
+            "Hugging Face speech model such as facebook/hubert-base-ls960"
+        )
+    return sorted(found)
+
+
+def _make_encoder_task(hidden: int, depth: int, phonemes: int) -> nn.Module:
+    from diffusiontalker.training.encoder import EncoderTask, small_hubert
+
+    return EncoderTask(small_hubert(hidden, depth), phonemes)
+
+
+def _make_teacher_task(
+    settings: Settings, config: TalkerConfig, mean: np.ndarray, deviation: np.ndarray
+) -> tasks.TeacherTask:
+    talker = Talker(config)
+    talker.set_statistics(mean, deviation)
+    return tasks.TeacherTask(talker, settings.losses)
+
+
+def _make_round_task(
+    settings: Settings, config: TalkerConfig, teacher: Path, steps: int
+) -> tasks.RoundTask:
+    guide = load_talker(teacher)
+    student = Talker(config)
+    inherit(student, guide)
+    return tasks.RoundTask(student, guide, steps, settings.student_losses)
+
+
+def _fit_motion(
+    settings: Settings, train: TrainSettings, data: Data, make: loop.TaskMaker, place: Place,
+    out: Path,
+) -> list[dict[str, float]]:  # fmt: skip
+    window = settings.training.window
+    examples = MotionExamples(window, data.manifest.identities, data.manifest.emotions)
+    task = make()
+    history = _fit(
+        settings, train, data, examples, MotionExamples.columns,
+        windows_of(data, "train", window / FPS), windows_of(data, "val", window / FPS),
+        make, task, place,
+    )  # fmt: skip
+    assert isinstance(task, tasks.TeacherTask | tasks.RoundTask)
+    save_talker(out, task.talker)
+    return history
+
+
+def _fit(
+    settings: Settings, train: TrainSettings, data: Data, examples: Examples,
+    columns: Sequence[str], windows: int, val_windows: int, make: loop.TaskMaker,
+    task: nn.Module, place: Place,
+) -> list[dict[str, float]]:  # fmt: skip
+    """Run Ray Train and load the averaged weights of the last checkpoint into ``task``."""
+    training = settings.training
+    per_epoch = windows * train.passes // (train.batch * training.workers)
+    if per_epoch == 0:
+        raise UserError(
+            f"{place.stage}: {windows} training windows do not fill one batch of {train.batch} on "
+            f"{training.workers} workers; lower the batch or add data"
+        )
+    trainer = TorchTrainer(
+        loop.run,
+        train_loop_config={
+            "make_task": make,
+            "settings": train,
+            "batch": train.batch,
+            "val_windows": val_windows,
+            "steps_per_epoch": per_epoch,
+            "threads": training.threads,
+            "seed": training.seed,
+            "stage": place.stage,
+            "board": place.board,
+        },
+        datasets={
+            "train": stream.dataset(
+                data.folder, data.manifest, "train", examples, columns, train.passes, training.seed
+            ),
+            "val": stream.dataset(data.folder, data.manifest, "val", examples, columns, 1, 0),
+        },
+        dataset_config=ray.train.DataConfig(datasets_to_split=["train"]),
+        scaling_config=ray.train.ScalingConfig(
+            num_workers=training.workers,
+            use_gpu=training.gpu,
+            resources_per_worker={"CPU": training.worker_cpus}
+            | ({"GPU": 1} if training.gpu else {}),
+        ),
+        run_config=ray.train.RunConfig(
+            name=place.name,
+            storage_path=str(place.storage),
+            failure_config=ray.train.FailureConfig(max_failures=training.max_failures),
+            checkpoint_config=ray.train.CheckpointConfig(num_to_keep=2),
+        ),
+    )
+    result = trainer.fit()
+    if result.checkpoint is None:
+        raise RuntimeError(f"{place.stage}: the run ended without a checkpoint")
+    with result.checkpoint.as_directory() as folder:
+        return checkpoints.load_average(Path(folder), task).history

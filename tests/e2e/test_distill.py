@@ -1,0 +1,204 @@
+"""`make demo` shrunk: killed in the middle of the teacher, run again, and looked at as a user would."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+import soundfile
+import soxr
+
+from diffusiontalker.animation import writers
+from diffusiontalker.arkit import CHANNELS
+from tests.tiny import CONFIG, OVERRIDES
+
+ROOT = Path(__file__).parents[2]
+
+
+def start(output: Path, log: Path, *overrides: str) -> subprocess.Popen[bytes]:
+    return subprocess.Popen(
+        [sys.executable, "jobs/distill.py", "--config", CONFIG, f"output={output}", *OVERRIDES,
+         *overrides],
+        cwd=ROOT, stdout=log.open("ab"), stderr=subprocess.STDOUT, start_new_session=True,
+        env={k: v for k, v in os.environ.items() if k != "RAY_ADDRESS"},
+    )  # fmt: skip
+
+
+def wait_for(condition, process: subprocess.Popen[bytes], log: Path, seconds: float) -> None:
+    deadline = time.monotonic() + seconds
+    while not condition():
+        assert process.poll() is None, log.read_text()
+        assert time.monotonic() < deadline, log.read_text()
+        time.sleep(0.1)
+
+
+@pytest.fixture(scope="module")
+def finished(tmp_path_factory) -> tuple[Path, str, str]:
+    """A run that was killed when the teacher had its first checkpoint, then run to its end."""
+    folder = tmp_path_factory.mktemp("distill")
+    output, log = folder / "run", folder / "log.txt"
+    process = start(output, log)
+    wait_for(lambda: list(output.glob("train/teacher-*/checkpoint_*")), process, log, 300)
+    os.killpg(process.pid, signal.SIGKILL)
+    process.wait()
+    before = log.read_text()
+    process = start(output, log)
+    assert process.wait(timeout=500) == 0, log.read_text()
+    return output, before, log.read_text()[len(before) :]
+
+
+def test_a_killed_run_goes_on(finished) -> None:
+    output, before, after = finished
+    assert "teacher      started" in before
+    assert "round-8" not in before
+    for stage in ("corpus", "encoder", "features"):
+        assert f"{stage:<12} is there already: kept" in after
+    (history,) = output.glob("teacher-*/history.json")
+    steps = [p["step"] for p in json.loads(history.read_text()) if "loss" in p]
+    assert steps == sorted(set(steps)), "an epoch was trained twice"
+    # One run of Ray Train, not a second one beside the first.
+    assert len(list(output.glob("train/teacher-*"))) == 1
+    assert "Traceback" not in before + after
+
+
+def test_the_log_is_no_flood(finished) -> None:
+    _, before, after = finished
+    assert len((before + after).splitlines()) < 120
+
+
+def test_summary_holds_the_contract(finished) -> None:
+    output, _, _ = finished
+    summary = json.loads((output / "summary.json").read_text())
+    seen = {(r["name"], r["steps"], r["distilled"], r["split"]) for r in summary["rows"]}
+    models = [("teacher", n, False) for n in (16, 8, 4, 2, 1)]
+    models += [(f"student-{n}", n, True) for n in (8, 4, 2)]
+    assert seen == {(*m, split) for m in models for split in ("test_seen", "test_unseen")}
+    for row in summary["rows"]:
+        for key in ("mbe", "lbe", "fdd", "lve", "eve", "energy_score", "diversity_upper",
+                    "diversity_lower", "spread_upper", "spread_lower", "emotion_f1", "fps",
+                    "size_mb", "params_m"):  # fmt: skip
+            assert np.isfinite(row[key]), (row["name"], key)
+        assert (row["identity_f1"] is None) == (row["split"] == "test_unseen")
+        # Drawn again, the process itself is as far away as the sampling floor.
+        assert row["mbe"] > summary["floor"][row["split"]]["regression"]["mbe"]
+    for split in ("test_seen", "test_unseen"):
+        floor = summary["floor"][split]
+        assert floor["regression"]["mbe"] < floor["sampling"]["mbe"]
+    assert {g["met"] for g in summary["goals"]} <= {True, False, None}
+    assert summary["environment"]["torch"].startswith("2.13.0")
+    assert set(summary["seconds"]) >= {"corpus", "teacher", "round-2", "evaluation"}
+    assert (output / "settings.yaml").is_file() and (output / "environment.json").is_file()
+
+
+def test_report_opens_without_network(finished) -> None:
+    output, _, _ = finished
+    page = (output / "report.html").read_text()
+    assert "<canvas" in page
+    for reference in ('src="http', 'href="http', "@import url(http"):
+        assert reference not in page
+
+
+def test_sample_is_a_held_out_sentence(finished) -> None:
+    output, _, _ = finished
+    names = {path.name for path in (output / "sample").iterdir()}
+    assert names == {"speech.wav", "speech.csv", "speech.json", "speech.glb", "speech.txt"}
+    coefficients, fps = writers.read_coefficients(output / "sample" / "speech.csv")
+    samples, rate = soundfile.read(output / "sample" / "speech.wav")
+    assert fps == 30
+    assert abs(len(coefficients) / fps - len(samples) / rate) < 0.1
+
+
+@pytest.fixture(scope="module")
+def speech(finished) -> tuple[np.ndarray, int]:
+    return soundfile.read(finished[0] / "sample" / "speech.wav", dtype="float32")
+
+
+def animate(*arguments: str | Path) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [sys.executable, "jobs/animate.py", *map(str, arguments)],
+        cwd=ROOT, capture_output=True, text=True, timeout=120,
+    )  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("name", "rate", "channels"),
+    [("a.wav", 8000, 1), ("b.flac", 48000, 2), ("c.ogg", 44100, 2), ("d.mp3", 22050, 1)],
+)
+def test_animate_takes_any_recording(finished, speech, tmp_path, name, rate, channels) -> None:
+    samples, source = speech
+    sound = soxr.resample(samples, source, rate)
+    soundfile.write(tmp_path / name, np.repeat(sound[:, None], channels, axis=1), rate)
+    out = tmp_path / "out.csv"
+    done = animate(tmp_path / name, "--model", finished[0] / "student", "--out", out)
+    assert done.returncode == 0, done.stderr
+    coefficients, fps = writers.read_coefficients(out)
+    assert abs(len(coefficients) / fps - len(sound) / rate) < 0.1
+    assert coefficients.shape[1] == len(CHANNELS)
+    assert 0 <= coefficients.min() and coefficients.max() <= 1
+    assert coefficients.std(axis=0).max() > 0.01
+
+
+def test_animate_takes_names_and_seeds(finished, speech, tmp_path) -> None:
+    soundfile.write(tmp_path / "a.wav", speech[0][: 2 * speech[1]], speech[1])
+    faces = []
+    for number, choice in enumerate(
+        (["--seed", "1"], ["--seed", "1"], ["--seed", "2"], ["--seed", "1", "--emotion", "anger"])
+    ):
+        out = tmp_path / f"{number}.npz"
+        done = animate(
+            tmp_path / "a.wav", "--model", finished[0] / "student", "--out", out,
+            "--identity", "s001", *choice,
+        )  # fmt: skip
+        assert done.returncode == 0, done.stderr
+        assert "s001" in done.stdout
+        faces.append(writers.read_coefficients(out)[0])
+    assert np.array_equal(faces[0], faces[1])
+    assert not np.array_equal(faces[0], faces[2])
+    assert not np.array_equal(faces[0], faces[3])
+
+
+def bad_recordings(folder: Path) -> dict[str, Path]:
+    rate = 16000
+    noise = np.random.default_rng(0).normal(0, 0.1, rate)
+    paths = {name: folder / f"{name}.wav" for name in ("empty", "text", "nan", "short")}
+    paths["missing"] = folder / "missing.wav"
+    paths["empty"].write_bytes(b"")
+    paths["text"].write_text("this is no sound")
+    noise_nan = noise.copy()
+    noise_nan[100] = np.nan
+    soundfile.write(paths["nan"], noise_nan, rate, subtype="FLOAT")
+    soundfile.write(paths["short"], noise[: rate // 20], rate)
+    return paths
+
+
+@pytest.mark.parametrize("kind", ["missing", "empty", "text", "nan", "short"])
+def test_animate_says_what_is_wrong_with_a_recording(finished, tmp_path, kind) -> None:
+    path = bad_recordings(tmp_path)[kind]
+    done = animate(path, "--model", finished[0] / "student", "--out", tmp_path / "x.csv")
+    assert done.returncode == 2
+    assert done.stderr.startswith("error: ") and len(done.stderr.splitlines()) == 1
+    assert path.name in done.stderr
+    assert not (tmp_path / "x.csv").exists()
+
+
+@pytest.mark.parametrize(
+    ("arguments", "word"),
+    [
+        (["--identity", "s0001"], "s001"),
+        (["--emotion", "angry"], "anger"),
+        (["--out", "x.bvh"], ".csv"),
+        (["--model", "no/such/folder"], "no such artifact"),
+    ],
+)
+def test_animate_says_what_is_wrong_with_a_choice(finished, tmp_path, arguments, word) -> None:
+    defaults = {"--model": finished[0] / "student", "--out": tmp_path / "x.csv"}
+    defaults.update(zip(arguments[::2], arguments[1::2], strict=True))
+    flat = [part for pair in defaults.items() for part in pair]
+    done = animate(finished[0] / "sample" / "speech.wav", *flat)
+    assert done.returncode == 2
+    assert word in done.stderr and len(done.stderr.splitlines()) == 1

@@ -1,0 +1,25 @@
+"""The shipped quickstart, shrunk until a test can afford it: same code, same stages, less of all."""
+
+CONFIG = "configs/quickstart.yaml"
+OVERRIDES = (
+    "corpus.minutes=2",
+    "corpus.speakers=3",
+    "corpus.unseen_speakers=1",
+    "corpus.eval_clips=7",
+    "corpus.expected_draws=4",
+    "corpus.clips_per_shard=16",
+    "encoder.hidden=32",
+    "encoder.depth=2",
+    "encoder.layers=[1, 2]",
+    "encoder.epochs=1",
+    "encoder.passes=1",
+    "training.workers=1",
+    "training.teacher={epochs: 2, passes: 1, batch: 8}",
+    "training.round={epochs: 1, passes: 1, batch: 8}",
+    "context={width: 32, depth: 2}",
+    "decoder={kind: tcn, width: 32, depth: 2}",
+    "student.encoder_width=32",
+    "student.context={width: 32, depth: 2}",
+    "student.decoder={kind: tcn, width: 32, depth: 1}",
+    "evaluation.seeds=2",
+)
