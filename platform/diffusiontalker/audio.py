@@ -12,6 +12,8 @@ SAMPLE_RATE = 16_000
 """Hz; the rate of every encoder and of the shards."""
 MIN_SECONDS = 0.2
 MAX_SECONDS = 3600.0
+BLOCK = 1 << 16
+"""Samples that are decoded at a time."""
 LEVEL_DB = -23.0
 """RMS of the louder parts after ``normalize``, in dB relative to full scale: our choice."""
 
@@ -38,11 +40,13 @@ def load(path: str | Path, max_seconds: float = MAX_SECONDS) -> tuple[np.ndarray
                     f"{path}: {file.frames / max(file.samplerate, 1):.0f} s of audio, "
                     f"but at most {max_seconds:.0f} s are allowed; cut it into parts"
                 )
-            samples = file.read(dtype="float32", always_2d=True)
+            # In blocks, so that memory follows what is there and not what the header claims.
+            blocks = file.blocks(BLOCK, dtype="float32", always_2d=True)
+            samples = [block.mean(axis=1) for block in blocks]
             rate = int(file.samplerate)
-    except (soundfile.LibsndfileError, RuntimeError) as error:
+    except (soundfile.LibsndfileError, RuntimeError, TypeError) as error:  # TypeError: .raw
         raise UserError(f"{path}: not a readable audio file (wav, flac, ogg or mp3)") from error
-    return samples.mean(axis=1), rate
+    return np.concatenate([np.zeros(0, np.float32), *samples]), rate
 
 
 def prepare(samples: np.ndarray, rate: int, where: str = "audio") -> np.ndarray:
@@ -81,10 +85,11 @@ def normalize(samples: np.ndarray) -> np.ndarray:
     count. Silence stays silence.
     """
     samples = samples - samples.mean()
-    piece = SAMPLE_RATE // 50
-    count = max(len(samples) // piece, 1)
-    power = np.array([np.mean(part**2) for part in np.array_split(samples, count)])
+    piece = min(SAMPLE_RATE // 50, len(samples))
+    whole = samples[: len(samples) // piece * piece].reshape(-1, piece)
+    power = np.square(whole).mean(axis=1)
     level = power[power >= power.max() * 10**-2.5].mean()
     if level < 1e-10:
         return samples.astype(np.float32)
-    return np.clip(samples * np.sqrt(10 ** (LEVEL_DB / 10) / level), -1.0, 1.0).astype(np.float32)
+    gain = np.float32(np.sqrt(10 ** (LEVEL_DB / 10) / level))
+    return np.clip(samples * gain, -1.0, 1.0).astype(np.float32)

@@ -12,6 +12,9 @@ os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")  # nobody asked for report
 
 import ray
 
+FULL = "No space left on device"
+"""What the system says of a full disk, through whichever library wrote."""
+
 
 @contextmanager
 def session() -> Iterator[None]:
@@ -47,7 +50,7 @@ def session() -> Iterator[None]:
 
 
 def user_error(error: BaseException) -> UserError | None:
-    """The ``UserError`` at the bottom of what Ray raised, if there is one."""
+    """The ``UserError`` at the bottom of what Ray raised, or a full disk, if there is one."""
     pending: list[BaseException] = [error]
     seen: set[int] = set()
     while pending:
@@ -57,6 +60,10 @@ def user_error(error: BaseException) -> UserError | None:
         seen.add(id(one))
         if isinstance(one, UserError) and not hasattr(one, "cause"):
             return one
+        if FULL in str(one):
+            return UserError(
+                f"the disk is full: {FULL.lower()}; free some, then run the same again"
+            )
         # RayTaskError, ray.train's ControllerError and its WorkerGroupError keep it in attributes.
         inner = [one.__cause__, one.__context__, getattr(one, "cause", None)]
         inner.append(getattr(one, "controller_failure", None))

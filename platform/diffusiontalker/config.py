@@ -19,12 +19,35 @@ from diffusiontalker.errors import UserError
 Weight = Annotated[float, Field(ge=0)]
 Count = Annotated[int, Field(ge=1)]
 Share = Annotated[float, Field(ge=0, le=1)]
+Seed = Annotated[int, Field(ge=0)]
+Dilations = Annotated[tuple[Count, ...], Field(min_length=1)]
 
 
 class Section(BaseModel):
-    """A group of settings: unknown keys are errors, values are frozen once read."""
+    """A group of settings: unknown keys are errors, values are frozen once read.
 
-    model_config = ConfigDict(extra="forbid", frozen=True, use_attribute_docstrings=True)
+    An empty section means its defaults, and so does every key that a section leaves out, where
+    the defaults are those of the section's place: ``student.decoder`` has its own.
+    """
+
+    model_config = ConfigDict(
+        extra="forbid", frozen=True, allow_inf_nan=False, use_attribute_docstrings=True
+    )
+
+    @model_validator(mode="before")
+    @classmethod
+    def _over_defaults(cls, given: Any) -> Any:
+        if not isinstance(given, dict):
+            return given
+        defaults = {
+            name: field.default.model_dump()
+            for name, field in cls.model_fields.items()
+            if isinstance(field.default, Section)
+        }
+        return {
+            key: _merge(defaults[key], value) if key in defaults else value
+            for key, value in given.items()
+        }
 
 
 class CorpusSettings(Section):
@@ -40,7 +63,7 @@ class CorpusSettings(Section):
     """Minutes of speech to aim for in train."""
     eval_clips: Annotated[int, Field(ge=4)] = 56
     """Clips in each of val, test_seen and test_unseen."""
-    emotions: tuple[str, ...] = (
+    emotions: Annotated[tuple[str, ...], Field(min_length=1)] = (
         "neutral",
         "happiness",
         "anger",
@@ -52,7 +75,7 @@ class CorpusSettings(Section):
     expected_draws: Annotated[int, Field(ge=2)] = 24
     """Draws averaged into the expected face of evaluation clips."""
     clips_per_shard: Count = 48
-    seed: int = 0
+    seed: Seed = 0
 
 
 class EncoderSettings(Section):
@@ -63,12 +86,12 @@ class EncoderSettings(Section):
     the corpus's phonemes first."""
     revision: str | None = None
     """Hub revision to pin."""
-    layers: tuple[int, ...] = (1, 4)
+    layers: Annotated[tuple[int, ...], Field(min_length=1)] = (1, 4)
     """Hidden states whose concatenation is the audio feature; 0 is the input of the first layer,
     negative counts from the end."""
-    hidden: Count = 128
+    hidden: Count = 96
     """Width of the small HuBERT."""
-    depth: Count = 4
+    depth: Count = 3
     """Transformer layers of the small HuBERT."""
     epochs: Count = 3
     passes: Count = 4
@@ -83,8 +106,8 @@ class ContextSettings(Section):
 
     width: Count = 160
     depth: Annotated[int, Field(ge=0)] = 6
-    """Residual blocks; 0 leaves it out, and the decoder sees the audio features, as in the papers."""
-    dilations: tuple[Count, ...] = (1, 2, 4, 8)
+    """Residual blocks; 0 leaves it out: the decoder sees the audio features, as in the papers."""
+    dilations: Dilations = (1, 2, 4, 8)
 
 
 class DecoderSettings(Section):
@@ -95,7 +118,7 @@ class DecoderSettings(Section):
     width: Count = 128
     depth: Count = 4
     """Layers of the GRU, or residual blocks of the TCN."""
-    dilations: tuple[Count, ...] = (1, 2, 4, 8)
+    dilations: Dilations = (1, 2, 4, 8)
     """Dilations of the TCN's blocks, repeated in order."""
 
 
@@ -190,7 +213,8 @@ class TrainSettings(Section):
     epochs: Count = 5
     """Checkpoints and validations happen at the end of each."""
     passes: Count = 12
-    """Passes over the data in an epoch: small corpora need many, and a stream costs time to start."""
+    """Passes over the data in an epoch: small corpora need many, and a stream takes time to
+    start."""
     batch: Count = 32
     """Windows in a batch, per worker."""
     learning_rate: Annotated[float, Field(gt=0)] = 1.5e-3
@@ -217,8 +241,11 @@ class TrainingSettings(Section):
     max_failures: Annotated[int, Field(ge=0)] = 2
     """Times that a run may lose its workers and go on from its last checkpoint."""
     teacher: TrainSettings = TrainSettings()
+    first_round: TrainSettings = TrainSettings()
+    """The round that compresses: the student's own encoder starts from nothing in it."""
     round: TrainSettings = TrainSettings()
-    seed: int = 0
+    """Every later round."""
+    seed: Seed = 0
 
 
 class EvaluationSettings(Section):
@@ -262,13 +289,15 @@ def load(path: str | Path | None, overrides: Sequence[str] = ()) -> Settings:
     tree: dict[str, Any] = {}
     if path is not None:
         try:
-            text = Path(path).read_text()
+            text = Path(path).read_text(encoding="utf-8")
         except (OSError, UnicodeDecodeError) as error:
             raise UserError(f"{path}: cannot read the configuration ({error})") from error
         try:
-            tree = yaml.load(text, Loader=_StrictLoader) or {}  # noqa: S506 - a SafeLoader
+            tree = yaml.load(text, Loader=_StrictLoader)
         except yaml.YAMLError as error:
             raise UserError(f"{path}: not valid YAML: {error}") from error
+        if tree is None:
+            tree = {}
         if not isinstance(tree, dict):
             raise UserError(f"{path}: expected keys and values, got {type(tree).__name__}")
     for override in overrides:
@@ -308,12 +337,14 @@ def _apply(tree: dict[str, Any], override: str) -> None:
     if not equals or not key:
         raise UserError(f"{override!r} is not of the form key=value, like training.workers=2")
     try:
-        value = yaml.load(text, Loader=_StrictLoader)  # noqa: S506 - a SafeLoader
+        value = yaml.load(text, Loader=_StrictLoader)
     except yaml.YAMLError as error:
         raise UserError(f"{override!r}: the value is not valid YAML") from error
     *sections, leaf = key.split(".")
     for section in sections:
-        tree = tree.setdefault(section, {})
+        if tree.get(section) is None:
+            tree[section] = {}
+        tree = tree[section]
         if not isinstance(tree, dict):
             raise UserError(f"{override!r}: {section!r} is a value, not a section")
     tree[leaf] = value
@@ -329,7 +360,18 @@ def _explain(error: ValidationError) -> str:
         hint = f"did you mean {near[0]!r}?" if near else f"known here: {', '.join(known)}"
         return f"unknown setting {where!r}; {hint}"
     message = first["msg"].removeprefix("Value error, ")
+    if first["type"] == "model_type":
+        message = "expected a section of keys and values"
     return f"{where}: {message} (got {_short(first['input'])})"
+
+
+def _merge(default: Any, given: Any) -> Any:
+    """``given`` over ``default``, section by section; None gives way to a whole section."""
+    if isinstance(default, dict) and given is None:
+        return default
+    if not isinstance(default, dict) or not isinstance(given, dict):
+        return given
+    return default | {key: _merge(default.get(key), value) for key, value in given.items()}
 
 
 def _short(value: Any) -> str:

@@ -27,17 +27,18 @@ from diffusiontalker.config import Settings, fingerprint, to_yaml
 from diffusiontalker.corpus import procedural, shards
 from diffusiontalker.corpus.shards import SCHEMA_VERSION, Clip
 from diffusiontalker.errors import UserError
-from diffusiontalker.evaluation import evaluate, goals
+from diffusiontalker.evaluation import evaluate, goals, measure
 from diffusiontalker.evaluation.evaluate import Subject
 from diffusiontalker.export import artifact
 from diffusiontalker.features import stage as features
 from diffusiontalker.features.encoder import FrozenEncoder
 from diffusiontalker.report import page
-from diffusiontalker.report.table import console_table
+from diffusiontalker.report.console import console_table
+from diffusiontalker.report.sample import Sample
 from diffusiontalker.runtime.student import Student
 from diffusiontalker.training import runs
 from diffusiontalker.training.checkpoints import load_talker
-from diffusiontalker.training.progress import Board, Display
+from diffusiontalker.training.progress import Display, new_board
 from diffusiontalker.training.runs import Data, Place
 
 PACKAGES = ("torch", "ray", "transformers", "numpy", "pyarrow", "onnxruntime", "openfacefx")
@@ -58,7 +59,7 @@ class Run:
             raise UserError(
                 f"{self.root}: cannot be written ({error.strerror}); choose another output=..."
             ) from error
-        self.board = Board.remote()
+        self.board = new_board()
         self.seconds: dict[str, float] = {}
         self.encoder = settings.encoder.name
         """The frozen encoder: the user's, or once it is trained our own."""
@@ -99,7 +100,7 @@ def distill(settings: Settings) -> Path:
     models = [("teacher", settings.diffusion.steps, teacher)]
     for steps in settings.diffusion.rounds:
         models.append((f"student-{steps}", steps, train_round(run, data, models[-1][2], steps)))
-    summary = measure(run, data, models)
+    summary = evaluate_all(run, data, models)
     deliver(run, data, models, summary)
     return run.root
 
@@ -170,7 +171,7 @@ def train_round(run: Run, data: Data, teacher: Path, steps: int) -> Path:
     s = run.settings
     key = fingerprint(
         "round", steps, teacher.name, s.audio_dim, s.student, s.student_losses, s.training.window,
-        s.training.round, s.training.seed, identity(data),
+        runs.round_settings(s, steps), s.training.seed, identity(data),
     )  # fmt: skip
     name = f"round-{steps}"
     return run.stage(
@@ -182,7 +183,7 @@ def train_round(run: Run, data: Data, teacher: Path, steps: int) -> Path:
     )
 
 
-def measure(run: Run, data: Data, models: list[tuple[str, int, Path]]) -> Json:
+def evaluate_all(run: Run, data: Data, models: list[tuple[str, int, Path]]) -> Json:
     """Evaluate every model; returns the summary (without what only the artifact can tell)."""
     settings = run.settings
     subjects = []
@@ -195,6 +196,7 @@ def measure(run: Run, data: Data, models: list[tuple[str, int, Path]]) -> Json:
                     name, str(folder), count, not is_teacher,
                     run.encoder if is_teacher else None,
                     settings.encoder.layers if is_teacher else (),
+                    settings.encoder.revision if is_teacher else None,
                 )
             )  # fmt: skip
 
@@ -245,11 +247,11 @@ def deliver(run: Run, data: Data, models: list[tuple[str, int, Path]], summary: 
     summary["seconds"] = run.seconds
     summary["goals"] = goals.check(summary, name)
     teacher_talker = load_talker(models[0][2])
-    heard = evaluate.measure.listen_and_sample(
+    heard = measure.listen_and_sample(
         teacher_talker, clip, models[0][1], run.settings.diffusion.sampler, 1, seed=0
     )
     frames = min(len(face), len(clip.coefficients))
-    sample = page.Sample(
+    sample = Sample(
         text=clip.text or "",
         identity=clip.identity or "unknown",
         emotion=clip.emotion or "unknown",

@@ -10,16 +10,36 @@ expected face (no model at all can do better). All constants are our choice.
 from dataclasses import dataclass
 
 import numpy as np
-from openfacefx import PRESETS, VISEMES, CoartParams, PhonemeSegment, build_viseme_curves
-from openfacefx.ipa import IPA_MAPPING
+from openfacefx import (
+    IPA_MAPPING,
+    PRESETS,
+    VISEMES,
+    CoartParams,
+    PhonemeSegment,
+    build_viseme_curves,
+    is_ipa_vowel,
+)
+from openfacefx.coart_jali import RULE_IDS
 from openfacefx.prosody import ProsodyParams, pitch_track
 
 from diffusiontalker.arkit import CHANNELS, FPS, INDEX
 from diffusiontalker.corpus.speech import Phone
 from diffusiontalker.corpus.voices import REGIONS, Emotion, Speaker
 
-# Lips that must seal while the jaw is open need mouthClose too; the retargeting leaves it out.
-_SEAL = {"PP": (("mouthClose", 0.35), ("mouthShrugUpper", 0.12), ("cheekPuff", 0.06))}
+# What the retargeting leaves out of a bilabial; mouthClose follows the jaw, see ``draw``.
+_BILABIAL = {"PP": (("mouthShrugUpper", 0.12), ("cheekPuff", 0.06))}
+# All of JALI but its rule that short consonants leave the jaw alone: on visemes it adds the
+# vowels' jaw to the consonant's own, so that the jaw opens wider at k than at the vowels around.
+_COARTICULATION = CoartParams(
+    jali=True, jali_rules=frozenset(RULE_IDS) - {"short_no_jaw"}, smooth=0.015
+)
+_SEALED = 0.9
+"""Weight of the bilabial viseme at which lips have met: what JALI's constraint enforces."""
+_LEAD_IN = 3 / FPS
+"""Seconds of rest before the speech: whole frames, so that the viseme curves are sampled at the
+times of frames. Interpolating between samples would open closures that last one frame."""
+# Symbols of eSpeak's that the mapping lacks, or strips as mere marks.
+_ALIASES = str.maketrans({"ᵻ": "ɪ", "ʲ": "j"})
 _LEFT = np.array([name.endswith("Left") for name in CHANNELS])
 _RIGHT = np.array([name.endswith("Right") for name in CHANNELS])
 
@@ -27,7 +47,7 @@ _RIGHT = np.array([name.endswith("Right") for name in CHANNELS])
 def _viseme_matrix() -> np.ndarray:
     """(visemes, 52): the coefficients of each viseme at full weight."""
     matrix = np.zeros((len(VISEMES), len(CHANNELS)))
-    for table in (PRESETS["arkit"], _SEAL):
+    for table in (PRESETS["arkit"], _BILABIAL):
         for viseme, targets in table.items():
             for channel, weight in targets:
                 matrix[VISEMES.index(viseme), INDEX[channel]] += weight
@@ -46,6 +66,8 @@ class Performance:
     intensity: float
     mouth: np.ndarray
     """(frames, 52) coefficients of articulation."""
+    seal: np.ndarray
+    """(frames,) how far the lips have closed for p, b and m, 0-1."""
     energy: np.ndarray
     """(frames,) loudness, 0-1, smooth."""
     accents: tuple[tuple[float, float], ...]
@@ -66,11 +88,13 @@ def perform(
     frames = int(len(samples) / sample_rate * FPS)
     energy = _energy(samples, sample_rate, frames)
     f0 = _f0(samples, sample_rate, frames)
+    mouth, seal = _articulate(phones, energy, speaker, emotion, intensity)
     return Performance(
         speaker=speaker,
         emotion=emotion,
         intensity=intensity,
-        mouth=_articulate(phones, energy, speaker, emotion, intensity),
+        mouth=mouth,
+        seal=seal,
         energy=energy,
         accents=_accents(phones, f0),
         pauses=tuple((p.start + p.end) / 2 for p in phones if not p.ipa and p.end - p.start > 0.06),
@@ -86,6 +110,8 @@ def draw(performance: Performance, rng: np.random.Generator) -> np.ndarray:
     scale = p.intensity * p.speaker.expressiveness
     for channel, weight in p.emotion.pose.items():
         face[:, INDEX[channel]] += weight * scale * swing
+    # Lips meet when mouthClose undoes jawOpen, however far the jaw is open.
+    face[:, INDEX["mouthClose"]] = face[:, INDEX["jawOpen"]] * p.seal
     _add_brow_accents(face, p, rng)
     _add_slow_drift(face, rng)
     face *= 1.0 + p.speaker.asymmetry * (_LEFT.astype(float) - _RIGHT)
@@ -96,7 +122,7 @@ def draw(performance: Performance, rng: np.random.Generator) -> np.ndarray:
 
 def expected(performance: Performance, rng: np.random.Generator, draws: int = 24) -> np.ndarray:
     """The mean of ``draws`` faces (frames, 52): what the best regressor would predict."""
-    return np.mean([draw(performance, rng) for _ in range(draws)], axis=0, dtype=np.float32)
+    return np.stack([draw(performance, rng) for _ in range(draws)]).mean(axis=0)
 
 
 def _energy(samples: np.ndarray, sample_rate: int, frames: int) -> np.ndarray:
@@ -123,26 +149,44 @@ def _f0(samples: np.ndarray, sample_rate: int, frames: int) -> np.ndarray:
     return np.interp(np.arange(frames) / FPS, times, semitones)
 
 
+def visible_parts(phone: Phone) -> list[tuple[str, float, float]]:
+    """A phone as (symbol, start, end) of sounds that the viseme mapping knows.
+
+    Diphthongs and eSpeak's compounds (aʊ, ɔːɹ, əl, aɪɚ) fall into their sounds, each of which has
+    a mouth shape of its own; unsplit, those that the mapping lacks would shut the mouth. The
+    first of two sounds takes 55 % of the time, of three 39 %. A pause is ``sil``.
+    """
+    base = IPA_MAPPING.normalize(phone.ipa.translate(_ALIASES))
+    whole = base in IPA_MAPPING.rows and not is_ipa_vowel(base[0])  # affricates: tʃ, dʒ
+    symbols = [base or "sil"] if whole or not base else list(base)
+    times = phone.start + (phone.end - phone.start) * np.linspace(0, 1, len(symbols) + 1) ** 0.86
+    return list(zip(symbols, times[:-1].tolist(), times[1:].tolist(), strict=True))
+
+
 def _articulate(
     phones: list[Phone], energy: np.ndarray, speaker: Speaker, emotion: Emotion, intensity: float
-) -> np.ndarray:
-    frames = len(energy)
-    segments = [
-        PhonemeSegment(p.ipa or "sil", p.start + speaker.lag, p.end + speaker.lag) for p in phones
+) -> tuple[np.ndarray, np.ndarray]:
+    """The mouth (frames, 52) and how far the lips are sealed (frames,)."""
+    spoken = [
+        (symbol, start + speaker.lag, end + speaker.lag)
+        for phone in phones
+        for symbol, start, end in visible_parts(phone)
     ]
+    first = spoken[0][1] if spoken else 0.0
+    segments = [PhonemeSegment(*part) for part in [("sil", -_LEAD_IN, first), *spoken]]
     times, visemes = build_viseme_curves(
-        segments, fps=float(FPS), mapping=IPA_MAPPING, params=CoartParams(jali=True, smooth=0.015)
+        segments, fps=float(FPS), mapping=IPA_MAPPING, params=_COARTICULATION
     )
-    curves = visemes @ _VISEME_MATRIX
-    grid = np.arange(frames) / FPS
-    mouth = np.stack([np.interp(grid, times, curve) for curve in curves.T], axis=1)
+    grid = np.arange(len(energy)) / FPS
+    visemes = np.stack([np.interp(grid, times, curve) for curve in visemes.T], axis=1)
+    mouth = visemes @ _VISEME_MATRIX
     effort = emotion.articulation**intensity
     for region, channels in REGIONS.items():
         columns = [INDEX[channel] for channel in channels]
         seal = region == "press"  # lips close as far whatever the effort
         mouth[:, columns] *= speaker.gains[region] * (1.0 if seal else effort)
     mouth[:, INDEX["jawOpen"]] *= 0.6 + 0.5 * energy  # louder is wider
-    return mouth
+    return mouth, np.minimum(visemes[:, VISEMES.index("PP")] / _SEALED, 1.0)
 
 
 def _accents(phones: list[Phone], f0: np.ndarray) -> tuple[tuple[float, float], ...]:
@@ -225,7 +269,7 @@ def _add_slow_drift(face: np.ndarray, rng: np.random.Generator) -> None:
 
 
 def _add_gaze(face: np.ndarray, p: Performance, rng: np.random.Generator) -> None:
-    """Saccades between fixations: yaw and pitch in coefficient units, spread over eight channels."""
+    """Saccades between fixations: yaw and pitch in units of coefficients, on eight channels."""
     frames = len(face)
     size = np.array([0.13, 0.08]) * p.speaker.gaze
     at = rng.normal(0, 0.5, 2) * size

@@ -23,7 +23,7 @@ from diffusiontalker.corpus.voices import EMOTIONS, Emotion, Speaker, speakers
 from diffusiontalker.errors import UserError
 
 SECONDS_PER_CLIP = 4.2
-"""Measured mean of one or two sentences of the grammar; only the number of clips follows from it."""
+"""Measured mean of one or two sentences; only the number of clips follows from it."""
 
 
 @dataclass(frozen=True)
@@ -39,27 +39,31 @@ class Plan:
 
 
 def plan(settings: CorpusSettings) -> list[Plan]:
-    """Who says what in which emotion, for every split. Deterministic for a seed."""
-    unknown = sorted(set(settings.emotions) - set(EMOTIONS))
-    if unknown:
-        raise UserError(f"corpus.emotions: unknown {unknown[0]!r}; known: {', '.join(EMOTIONS)}")
+    """Who says what in which emotion, for every split. Deterministic for a seed.
+
+    Raises:
+        UserError: an emotion is unknown or stands twice.
+    """
+    for emotion in settings.emotions:
+        if emotion not in EMOTIONS:
+            raise UserError(f"corpus.emotions: unknown {emotion!r}; known: {', '.join(EMOTIONS)}")
+        if settings.emotions.count(emotion) > 1:
+            raise UserError(f"corpus.emotions: {emotion!r} stands twice")
     rng = np.random.default_rng([settings.seed, 1])
     everyone = speakers(settings.speakers + settings.unseen_speakers, settings.seed)
     seen, unseen = everyone[: settings.speakers], everyone[settings.speakers :]
     train = max(round(settings.minutes * 60 / SECONDS_PER_CLIP), len(seen))
     counts = [train, *[settings.eval_clips] * 3]
-    # Two sentences for every clip; half of the clips say both.
-    pools = text.split_sentences([2 * count for count in counts], rng)
-    plans = []
-    for split, count, pool in zip(shards.SPLITS, counts, pools, strict=True):
+    texts = text.split_utterances(counts, rng)
+    plans: list[Plan] = []
+    for split, utterances in zip(shards.SPLITS, texts, strict=True):
         people = unseen if split == "test_unseen" else seen
-        for i in range(count):
-            # Every speaker says every emotion about equally often.
-            speaker = people[i % len(people)]
-            emotion = settings.emotions[(i // len(people) + i) % len(settings.emotions)]
-            both = rng.random() < 0.5
-            sentence = " ".join(pool[2 * i : 2 * i + 2]) if both else pool[2 * i]
-            plans.append(Plan(f"{split}-{i:05d}", split, sentence, speaker, emotion, len(plans)))
+        for i, said in enumerate(utterances):
+            # Every speaker says every emotion about equally often, each beginning with another.
+            turn, who = divmod(i, len(people))
+            speaker = people[who]
+            emotion = settings.emotions[(turn + who) % len(settings.emotions)]
+            plans.append(Plan(f"{split}-{i:05d}", split, said, speaker, emotion, len(plans)))
     return plans
 
 
@@ -67,7 +71,7 @@ def make_clip(plan: Plan, settings: CorpusSettings) -> Clip:
     """Speak and animate one planned clip."""
     rng = np.random.default_rng([settings.seed, 2, plan.seed])
     emotion = EMOTIONS[plan.emotion]
-    intensity = float(rng.uniform(0.65, 1.0))
+    intensity = float(rng.uniform(0.7, 1.0))
     prosody = plan.speaker.prosody(emotion, intensity)
     spoken, rate, phones = speak(plan.sentence, plan.speaker.voice, prosody)
     # A shorter vocal tract raises formants and pitch; here by playing faster, times included.
@@ -86,7 +90,7 @@ def make_clip(plan: Plan, settings: CorpusSettings) -> Clip:
         emotion=plan.emotion,
         split=plan.split,
         text=plan.sentence,
-        audio=audio[: round(frames * SAMPLE_RATE / FPS)],
+        audio=audio[: frames * SAMPLE_RATE // FPS],
         coefficients=coefficients,
         phones=[p.ipa for p in phones],
         phone_starts=np.array([p.start for p in phones], np.float32),
@@ -105,13 +109,16 @@ def make_clip(plan: Plan, settings: CorpusSettings) -> Clip:
 def _voice_quality(
     audio: np.ndarray, emotion: Emotion, intensity: float, rng: np.random.Generator
 ) -> np.ndarray:
-    """Spectral tilt and tremolo of an emotion, and a little noise of a room."""
+    """Tilt, pressed overtones and tremolo of an emotion, and a little noise of a room."""
     spectrum = np.fft.rfft(audio)
     octaves = np.log2(np.maximum(np.fft.rfftfreq(len(audio), 1 / SAMPLE_RATE), 60.0) / 500.0)
     spectrum *= 10 ** (emotion.tilt * intensity * octaves / 20)
     audio = np.fft.irfft(spectrum, len(audio))
     seconds = np.arange(len(audio)) / SAMPLE_RATE
-    wobble = np.sin(2 * np.pi * (6.0 * seconds + rng.random()))
+    if emotion.drive:
+        gain = 1.0 + emotion.drive * intensity
+        audio = np.tanh(gain * audio / np.abs(audio).max()) / gain
+    wobble = np.sin(2 * np.pi * (emotion.tremor_hz * seconds + rng.random()))
     audio = audio * (1.0 - 0.5 * emotion.tremor * intensity * (1.0 + wobble))
     noise = 10 ** (-rng.uniform(35, 60) / 20) * np.std(audio)
     return (audio + noise * rng.normal(size=len(audio))).astype(np.float32)
@@ -151,7 +158,7 @@ def _batches(plans: list[Plan], settings: CorpusSettings) -> dict[str, list[Plan
     out = {}
     for split in shards.SPLITS:
         own = [p for p in plans if p.split == split]
-        np.random.default_rng([settings.seed, 6]).shuffle(own)  # type: ignore[arg-type]
+        np.random.default_rng([settings.seed, 6]).shuffle(own)
         size = settings.clips_per_shard
         for k in range(0, len(own), size):
             out[f"{split}-{k // size:05d}.parquet"] = own[k : k + size]
@@ -168,6 +175,8 @@ def _make_shards(
             return vars(shards.describe(path, table))
         return vars(shards.write_shard(path, [make_clip(p, settings) for p in batches[path.name]]))
 
-    names = ray.data.from_items([{"file": name} for name in batches], override_num_blocks=len(batches))
+    names = ray.data.from_items(
+        [{"file": name} for name in batches], override_num_blocks=len(batches)
+    )
     for row in names.map(make_one).iter_rows():
         yield ShardInfo(**row)

@@ -15,6 +15,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
+from pydantic import TypeAdapter, ValidationError
 
 from diffusiontalker.arkit import CHANNELS, FPS
 from diffusiontalker.audio import SAMPLE_RATE
@@ -26,6 +27,8 @@ _METADATA = {
     b"diffusiontalker.schema_version": str(SCHEMA_VERSION).encode(),
     b"diffusiontalker.channels": ",".join(CHANNELS).encode(),
 }
+_DAMAGE = (OSError, ValueError, pa.ArrowException)
+"""What pyarrow raises on damaged files: a footer's broken UTF-8 is a ValueError."""
 _FLOATS = pa.list_(pa.float32())
 SCHEMA = pa.schema(
     [
@@ -78,7 +81,6 @@ class Clip:
 
     def row(self) -> dict[str, Any]:
         """The clip as a row of ``SCHEMA``."""
-        flat = lambda a, dtype=np.float32: None if a is None else a.astype(dtype).ravel()  # noqa: E731
         return {
             "id": self.id,
             "source": self.source,
@@ -91,14 +93,18 @@ class Clip:
             "sample_rate": SAMPLE_RATE,
             "audio": np.round(np.clip(self.audio, -1, 1) * 32767).astype(np.int16),
             "frames": len(self.coefficients),
-            "coefficients": flat(self.coefficients),
+            "coefficients": _flat(self.coefficients),
             "phones": self.phones,
-            "phone_starts": flat(self.phone_starts),
-            "redraw": flat(self.redraw),
-            "expected": flat(self.expected),
-            "features": flat(self.features, np.float16),
-            "log_mel": flat(self.log_mel, np.float16),
+            "phone_starts": _flat(self.phone_starts),
+            "redraw": _flat(self.redraw),
+            "expected": _flat(self.expected),
+            "features": _flat(self.features, np.float16),
+            "log_mel": _flat(self.log_mel, np.float16),
         }
+
+
+def _flat(values: np.ndarray | None, dtype: type = np.float32) -> np.ndarray | None:
+    return None if values is None else values.astype(dtype).ravel()
 
 
 @dataclass(frozen=True)
@@ -201,7 +207,7 @@ def read_table(path: Path, columns: list[str] | None = None) -> pa.Table:
         return pq.read_table(
             path, columns=columns, page_checksum_verification=True, use_threads=False
         )
-    except (OSError, pa.ArrowException) as error:
+    except _DAMAGE as error:
         raise UserError(f"{path}: the shard is corrupt; delete it and prepare it again") from error
 
 
@@ -214,10 +220,11 @@ def check_shard(path: Path) -> None:
     if not path.is_file():
         raise UserError(f"{path}: the shard is missing; prepare the corpus again")
     try:
-        metadata = pq.read_schema(path).metadata or {}
-    except (OSError, pa.ArrowException) as error:
+        schema = pq.read_schema(path)
+    except _DAMAGE as error:
         raise UserError(f"{path}: the shard is corrupt; delete it and prepare it again") from error
-    version = metadata.get(b"diffusiontalker.schema_version", b"none").decode()
+    metadata = schema.metadata or {}
+    version = metadata.get(b"diffusiontalker.schema_version", b"none").decode(errors="replace")
     if version != str(SCHEMA_VERSION):
         raise UserError(
             f"{path}: schema version {version}, but this release reads {SCHEMA_VERSION}; "
@@ -225,56 +232,95 @@ def check_shard(path: Path) -> None:
         )
     if metadata.get(b"diffusiontalker.channels") != _METADATA[b"diffusiontalker.channels"]:
         raise UserError(f"{path}: its channels or their order are not this release's 52")
+    if not schema.equals(SCHEMA):
+        raise UserError(
+            f"{path}: its columns are not those of schema version {SCHEMA_VERSION}; "
+            "prepare the corpus again"
+        )
 
 
 def clips_of(table: pa.Table) -> list[Clip]:
-    """The rows of a table of ``SCHEMA`` (or of some of its columns) as clips."""
-    return [clip_of({name: table.column(name)[i] for name in table.column_names}) for i in
-            range(len(table))]  # fmt: skip
+    """The rows of a table of ``SCHEMA`` (or of some of its columns) as clips.
+
+    Raises:
+        UserError: as ``clip_of``.
+    """
+    return [
+        clip_of({name: table.column(name)[i] for name in table.column_names})
+        for i in range(len(table))
+    ]
 
 
 def clip_of(row: dict[str, pa.Scalar]) -> Clip:
-    """A row of Arrow scalars as a clip; columns that were not read count as null."""
-    array = lambda name: (  # noqa: E731
-        row[name].values.to_numpy(zero_copy_only=False)
-        if name in row and row[name].is_valid
-        else None
-    )
+    """A row of Arrow scalars as a clip; columns that were not read count as null.
+
+    Raises:
+        UserError: a matrix does not have the row's number of frames.
+    """
     frames = row["frames"].as_py()
-    matrix = lambda name, rows=frames: (  # noqa: E731
-        None if array(name) is None else array(name).reshape(rows, -1)
-    )
-    scalar = lambda name: row[name].as_py() if name in row else None  # noqa: E731
-    audio, coefficients = array("audio"), matrix("coefficients")
+    audio = _array(row, "audio")
+    coefficients = _matrix(row, "coefficients", frames, len(CHANNELS))
     return Clip(
         id=row["id"].as_py(),
-        identity=scalar("identity"),
-        emotion=scalar("emotion"),
-        split=scalar("split") or "",
-        text=scalar("text"),
+        identity=_scalar(row, "identity"),
+        emotion=_scalar(row, "emotion"),
+        split=_scalar(row, "split") or "",
+        text=_scalar(row, "text"),
         audio=np.zeros(0, np.float32) if audio is None else audio.astype(np.float32) / 32767,
         coefficients=np.zeros((frames, 0), np.float32) if coefficients is None else coefficients,
-        phones=scalar("phones"),
-        phone_starts=array("phone_starts"),
-        redraw=matrix("redraw"),
-        expected=matrix("expected"),
-        features=matrix("features"),
-        log_mel=matrix("log_mel", 2 * frames),
-        source=scalar("source") or "unknown",
-        take=scalar("take") or "",
+        phones=_scalar(row, "phones"),
+        phone_starts=_array(row, "phone_starts"),
+        redraw=_matrix(row, "redraw", frames, len(CHANNELS)),
+        expected=_matrix(row, "expected", frames, len(CHANNELS)),
+        features=_matrix(row, "features", frames),
+        log_mel=_matrix(row, "log_mel", 2 * frames),
+        source=_scalar(row, "source") or "unknown",
+        take=_scalar(row, "take") or "",
     )
+
+
+def _scalar(row: dict[str, pa.Scalar], name: str) -> Any:
+    return row[name].as_py() if name in row else None
+
+
+def _array(row: dict[str, pa.Scalar], name: str) -> np.ndarray | None:
+    if name not in row or not row[name].is_valid:
+        return None
+    return row[name].values.to_numpy(zero_copy_only=False)
+
+
+def _matrix(
+    row: dict[str, pa.Scalar], name: str, rows: int, columns: int | None = None
+) -> np.ndarray | None:
+    values = _array(row, name)
+    if values is None:
+        return None
+    width = columns or max(len(values) // max(rows, 1), 1)
+    if len(values) != rows * width:
+        raise UserError(
+            f"clip {row['id'].as_py()!r}: {len(values)} values in {name!r}, but "
+            f"{rows} rows of {columns or 'equal length'} are needed; prepare the corpus again"
+        )
+    return values.reshape(rows, width)
 
 
 def write_manifest(folder: Path, manifest: Manifest) -> None:
-    """Publish the set: ``manifest.json`` appears at once and whole."""
+    """Publish the set: ``manifest.json`` appears at once and whole.
+
+    Raises:
+        UserError: the folder cannot be written, or the disk is full.
+    """
     partial = folder / "manifest.json.partial"
     content = {
         **{k: v for k, v in vars(manifest).items() if k != "shards"},
         "fingerprint": manifest.fingerprint,
         "shards": [vars(shard) for shard in manifest.shards],
     }
-    partial.write_text(json.dumps(content, indent=1) + "\n")
-    partial.replace(folder / "manifest.json")
+    try:
+        partial.write_text(json.dumps(content, indent=1) + "\n")
+        partial.replace(folder / "manifest.json")
+    except OSError as error:
+        raise UserError(f"{partial}: cannot write the manifest ({error.strerror})") from error
 
 
 def open_corpus(folder: Path) -> Manifest:
@@ -287,12 +333,13 @@ def open_corpus(folder: Path) -> Manifest:
     if not path.is_file():
         raise UserError(f"{folder}: holds no manifest.json, so no whole corpus; prepare it first")
     try:
-        content = json.loads(path.read_text())
-        content.pop("fingerprint", None)
-        content["shards"] = [ShardInfo(**shard) for shard in content["shards"]]
-        manifest = Manifest(**content)
-    except (ValueError, TypeError, KeyError) as error:
-        raise UserError(f"{path}: not a manifest of this release ({error})") from error
+        manifest = TypeAdapter(Manifest).validate_json(path.read_bytes())
+    except ValidationError as error:
+        first = error.errors()[0]
+        where = ".".join(str(part) for part in first["loc"]) or "the file"
+        raise UserError(
+            f"{path}: not a manifest of this release ({where}: {first['msg']})"
+        ) from error
     if manifest.schema_version != SCHEMA_VERSION:
         raise UserError(
             f"{path}: schema version {manifest.schema_version}, but this release reads "
@@ -306,6 +353,8 @@ def open_corpus(folder: Path) -> Manifest:
         file = folder / shard.file
         check_shard(file)
         if file.stat().st_size != shard.bytes:
-            raise UserError(f"{file}: {file.stat().st_size} bytes, but the manifest says "
-                            f"{shard.bytes}; prepare the corpus again")  # fmt: skip
+            raise UserError(
+                f"{file}: {file.stat().st_size} bytes, but the manifest says {shard.bytes}; "
+                "prepare the corpus again"
+            )
     return manifest

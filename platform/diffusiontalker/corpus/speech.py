@@ -1,11 +1,16 @@
 """Speech with exact phoneme times, from eSpeak NG through ctypes.
 
 ``espeakng-loader`` ships the shared library (GPL-3, loaded at run time, an optional dependency).
-The library keeps one global voice, so each process speaks one utterance at a time.
+The library keeps one global voice, so each process speaks one utterance at a time. It also keeps
+the phases of its oscillators from one utterance to the next, and offers no way to reset them;
+loading it anew (under a millisecond) does. With the C library's random numbers seeded too, for
+breath and creak, the same words are the same samples always.
 """
 
+import _ctypes
 import ctypes
-import functools
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 
 import numpy as np
@@ -62,9 +67,11 @@ class _Engine:
             import espeakng_loader
         except ImportError as error:
             raise UserError(
-                "the procedural corpus needs espeakng-loader: pip install 'diffusiontalker[platform]'"
+                "the procedural corpus needs espeakng-loader: "
+                "pip install 'diffusiontalker[platform]'"
             ) from error
         self.lib = ctypes.CDLL(espeakng_loader.get_library_path())
+        ctypes.CDLL(None).srand(0)
         data = espeakng_loader.get_data_path().encode()
         self.sample_rate = self.lib.espeak_Initialize(_SYNCHRONOUS, 0, data, _PHONEME_EVENTS_IPA)
         if self.sample_rate <= 0:
@@ -97,7 +104,7 @@ class _Engine:
         self._pcm, self._phonemes = [], []
         raw = text.encode()
         self.lib.espeak_Synth(raw, len(raw) + 1, 0, 0, 0, _UTF8, None, None)
-        if not self._pcm:
+        if not any(ipa for _, ipa in self._phonemes):
             raise UserError(f"eSpeak NG said nothing for {text!r}")
         samples = np.concatenate(self._pcm).astype(np.float32) / 32768.0
         ends = [sample for sample, _ in self._phonemes[1:]] + [len(samples)]
@@ -109,9 +116,14 @@ class _Engine:
         return samples, phones
 
 
-@functools.cache
-def _engine() -> _Engine:
-    return _Engine()
+@contextmanager
+def _engine() -> Iterator[_Engine]:
+    engine = _Engine()
+    try:
+        yield engine
+    finally:
+        engine.lib.espeak_Terminate()
+        _ctypes.dlclose(engine.lib._handle)
 
 
 def speak(text: str, voice: str, prosody: Prosody) -> tuple[np.ndarray, int, list[Phone]]:
@@ -123,6 +135,6 @@ def speak(text: str, voice: str, prosody: Prosody) -> tuple[np.ndarray, int, lis
     Raises:
         UserError: no such voice, nothing said, or the library is not installed.
     """
-    engine = _engine()
-    samples, phones = engine.speak(text, voice, prosody)
-    return samples, engine.sample_rate, phones
+    with _engine() as engine:
+        samples, phones = engine.speak(text, voice, prosody)
+        return samples, engine.sample_rate, phones

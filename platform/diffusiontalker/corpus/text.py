@@ -11,44 +11,59 @@ import numpy as np
 RUN = 5
 """Words in a run: no run of this length stands in two splits."""
 
-WORDS: dict[str, list[str]] = {
-    "name": """Emma, Peter, Vivian, Thomas, Philip, Maya, Oliver, Zoe, George, Bonnie, Hugh, Charlotte,
+WORDS: dict[str, str] = {
+    "name": """
+        Emma, Peter, Vivian, Thomas, Philip, Maya, Oliver, Zoe, George, Bonnie, Hugh, Charlotte,
         Boris, Ruth, Walter, Fiona, Miguel, Beth, Joyce, Simon, Paula, Victor, Amy, Shawn""",
-    "person": """the baker, my neighbour, our teacher, the old captain, a young doctor, the bus driver,
-        her brother, his father, the whole family, the mayor, a famous painter, the farmer, their boss,
-        the night watchman, every child, somebody, the judge, a village priest, my cousin, the crew,
-        the poor widow, that journalist, both players, the shy violinist""",
-    "animal": """the puppy, a wolf, the brown fox, five sheep, the parrot, a beaver, the whale, two mice,
+    "person": """
+        the baker, my neighbour, our teacher, the old captain, a young doctor, the bus driver,
+        her brother, his father, the whole family, the mayor, a famous painter, the farmer,
+        their boss, the night watchman, every child, somebody, the judge, a village priest,
+        my cousin, the crew, the poor widow, that journalist, both players, the shy violinist""",
+    "animal": """
+        the puppy, a wolf, the brown fox, five sheep, the parrot, a beaver, the whale, two mice,
         the goose, an owl, the bumblebee, a giraffe, the frogs, my pony""",
-    "adjective": """beautiful, purple, heavy, quiet, broken, shiny, huge, empty, modern, rough, yellow,
+    "adjective": """
+        beautiful, purple, heavy, quiet, broken, shiny, huge, empty, modern, rough, yellow,
         foolish, warm, bitter, smooth, thick, joyful, vague, narrow, wooden, cheap, brave, awful,
         silver, hollow, damp, bright, muddy, fragile, velvet""",
-    "thing": """umbrella, bicycle, book, piano, coffee cup, map, window, garden fence, boat, mirror,
+    "thing": """
+        umbrella, bicycle, book, piano, coffee cup, map, window, garden fence, boat, mirror,
         telephone, blanket, violin, hammer, package, envelope, bridge, lamp, apple pie, football,
         newspaper, camera, toothbrush, vase, wheel, cushion, ship, jacket, church bell, puzzle,
         thermometer, photograph, pumpkin, oven, box of matches, pair of gloves""",
-    "place": """in the kitchen, by the river, near the harbour, behind the church, under the bridge,
-        at the market, on the roof, above the valley, across the field, at the airport, beside the fire,
-        in a small village, on the beach, outside the theatre, at my house, between two mountains,
-        along the path, in the middle of the forest, upstairs, over the hill""",
-    "time": """yesterday morning, before breakfast, on Friday, every summer, last night, at half past
-        five, in the evening, once a month, during the storm, after the meeting, this weekend, in July,
-        a few minutes ago, just before dawn, for the very first time, twenty years later, at noon""",
-    "past": """bought, found, dropped, painted, borrowed, forgot, carried, fixed, moved, washed, pushed,
+    "place": """
+        in the kitchen, by the river, near the harbour, behind the church, under the bridge,
+        at the market, on the roof, above the valley, across the field, at the airport,
+        beside the fire, in a small village, on the beach, outside the theatre, at my house,
+        between two mountains, along the path, in the middle of the forest, upstairs,
+        over the hill""",
+    "time": """
+        yesterday morning, before breakfast, on Friday, every summer, last night,
+        at half past five, in the evening, once a month, during the storm, after the meeting,
+        this weekend, in July, a few minutes ago, just before dawn, for the very first time,
+        twenty years later, at noon""",
+    "past": """
+        bought, found, dropped, painted, borrowed, forgot, carried, fixed, moved, washed, pushed,
         lifted, gave away, threw, hid, wrapped, measured, chose, shook, sold, remembered, opened,
         described, broke, covered, admired""",
-    "move": """walked, ran, jumped, travelled, disappeared, waited, fell asleep, vanished, swam, climbed,
-        marched, floated, wandered, stopped, laughed, whispered, shouted, moved""",
-    "adverb": """slowly, very carefully, happily, without a word, as usual, suddenly, much too fast,
+    "move": """
+        walked, ran, jumped, travelled, disappeared, waited, fell asleep, vanished, swam,
+        climbed, marched, floated, wandered, stopped, laughed, whispered, shouted, moved""",
+    "adverb": """
+        slowly, very carefully, happily, without a word, as usual, suddenly, much too fast,
         with both hands, rather quietly, by mistake, finally, at once, almost perfectly, never,
         on purpose, for hours""",
-    "verb": """believe, follow, change, remember, avoid, improve, finish, explain, watch, save, help,
+    "verb": """
+        believe, follow, change, remember, avoid, improve, finish, explain, watch, save, help,
         choose, prove, imagine, move, measure, join, push, forgive, visit""",
-    "state": """a wonderful idea, far too expensive, not what we hoped for, the best part of the job,
+    "state": """
+        a wonderful idea, far too expensive, not what we hoped for, the best part of the job,
         a complete surprise, over before it began, worth every penny, as smooth as glass,
         none of my business, a bit of a problem, exactly the same, hopelessly lost,
         much bigger than before, a matter of patience, beyond belief, perfectly obvious""",
 }
+"""Choices for each kind of word, parted by commas."""
 PATTERNS = (
     "{person} {past} the {adjective} {thing} {time}.",
     "{name} {past} a {adjective} {thing} {place}.",
@@ -67,17 +82,15 @@ PATTERNS = (
     "it was {state} when {name} {past} the {thing}.",
     "nobody {past} {name}'s {adjective} {thing} {adverb}.",
 )
-_CHOICES = {
-    kind: [" ".join(w.split()) for w in words.split(",")] for kind, words in WORDS.items()
-}
+_CHOICES = {kind: [" ".join(w.split()) for w in words.split(",")] for kind, words in WORDS.items()}
 
 
-def runs(sentence: str) -> set[tuple[str, ...]]:
-    """All 5-word runs of a sentence, in lower case without punctuation.
+def runs(text: str) -> set[tuple[str, ...]]:
+    """All 5-word runs of a text, in lower case without punctuation.
 
-    A sentence of fewer words is its own single run.
+    A text of fewer words is its own single run.
     """
-    words = [w.strip(".,!?").lower() for w in sentence.split()]
+    words = [w.strip(".,!?").lower() for w in text.split()]
     if len(words) <= RUN:
         return {tuple(words)}
     return {tuple(words[i : i + RUN]) for i in range(len(words) - RUN + 1)}
@@ -94,28 +107,36 @@ def sentences(rng: np.random.Generator) -> Iterator[str]:
         yield text[0].upper() + text[1:]
 
 
-def split_sentences(counts: Sequence[int], rng: np.random.Generator) -> list[list[str]]:
-    """Distinct sentences for each split; no 5-word run stands in two of them.
+def utterances(rng: np.random.Generator) -> Iterator[list[str]]:
+    """Endless utterances of one or two sentences, equally often."""
+    source = sentences(rng)
+    while True:
+        yield [next(source) for _ in range(rng.integers(1, 3))]
+
+
+def split_utterances(counts: Sequence[int], rng: np.random.Generator) -> list[list[str]]:
+    """Distinct utterances for each split; no 5-word run stands in two of them.
 
     Args:
-        counts: how many sentences each split wants.
+        counts: how many utterances each split wants.
         rng: source of the choice.
 
     Returns:
-        One list of sentences for each count.
+        One list of utterances for each count. No sentence is said twice.
     """
     owner: dict[tuple[str, ...], int] = {}
     taken: set[str] = set()
     splits: list[list[str]] = [[] for _ in counts]
     # The smallest splits choose first: a large one would soon own every common run.
     for split in sorted(range(len(counts)), key=lambda i: counts[i]):
-        for sentence in sentences(rng):
+        for said in utterances(rng):
             if len(splits[split]) == counts[split]:
                 break
-            own = runs(sentence)
-            if sentence in taken or any(owner.get(run, split) != split for run in own):
+            utterance = " ".join(said)
+            own = runs(utterance)
+            if taken & set(said) or any(owner.get(run, split) != split for run in own):
                 continue
-            taken.add(sentence)
+            taken.update(said)
             owner.update(dict.fromkeys(own, split))
-            splits[split].append(sentence)
+            splits[split].append(utterance)
     return splits

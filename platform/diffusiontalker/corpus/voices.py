@@ -13,9 +13,10 @@ from diffusiontalker.corpus.speech import Prosody
 
 # Voices that speak plainly; whispers, robots and croaks are left out.
 VARIANTS = (
-    "m1 f2 Andy f3 m3 belinda caleb Annie m7 steph max f4 norbert linda m5 Alicia rob f5 edward shelby "
-    "Hugo anika michel f1 boris steph3 paul Andrea Marco aunty m2 Jacky travis Gene david zac m8 "
-    "grandma victor Diogo benjamin ian Michael quincy john Reed m4 adam pablo Mike m6 robert ed Lee"
+    "m1 f2 Andy f3 m3 belinda caleb Annie m7 steph max f4 norbert linda m5 Alicia rob f5 edward "
+    "shelby Hugo anika michel f1 boris steph3 paul Andrea Marco aunty m2 Jacky travis Gene david "
+    "zac m8 grandma victor Diogo benjamin ian Michael quincy john Reed m4 adam pablo Mike m6 "
+    "robert ed Lee"
 ).split()
 ACCENTS = ("en-us", "en-gb-x-rp", "en-us", "en-gb-scotland", "en-us", "en-029", "en-gb-x-gbclan")
 
@@ -38,7 +39,6 @@ REGIONS: dict[str, tuple[str, ...]] = {
         "mouthPressRight",
         "mouthRollLower",
         "mouthRollUpper",
-        "mouthClose",
     ),
     "tongue": ("tongueOut",),
 }
@@ -57,7 +57,11 @@ class Emotion:
     tilt: float = 0.0
     """Spectral tilt in dB per octave above 500 Hz; negative is darker and breathier."""
     tremor: float = 0.0
-    """Depth of a 6 Hz tremolo, 0-1."""
+    """Depth of a tremolo, 0-1."""
+    tremor_hz: float = 6.0
+    """Its rate: near 6 Hz a trembling voice, near 30 Hz a creak."""
+    drive: float = 0.0
+    """How hard the voice is pressed: soft clipping, which adds harsh overtones."""
     articulation: float = 1.0
     """Factor on the range of motion of the mouth."""
     blink: float = 1.0
@@ -81,7 +85,7 @@ EMOTIONS: dict[str, Emotion] = {
         rate=1.1,
         pitch=14,
         range=26,
-        tilt=0.8,
+        tilt=1.5,
         articulation=1.1,
         pose=_both(mouthSmile=0.45, cheekSquint=0.42, eyeSquint=0.18, mouthDimple=0.12),
     ),
@@ -89,7 +93,8 @@ EMOTIONS: dict[str, Emotion] = {
         rate=1.12,
         pitch=-6,
         range=32,
-        tilt=3.2,
+        tilt=3.0,
+        drive=3.0,
         articulation=1.25,
         blink=0.7,
         pose=_both(
@@ -101,7 +106,7 @@ EMOTIONS: dict[str, Emotion] = {
         rate=0.74,
         pitch=-10,
         range=-32,
-        tilt=-4.0,
+        tilt=-5.0,
         articulation=0.75,
         blink=1.2,
         pose=_both(
@@ -113,7 +118,8 @@ EMOTIONS: dict[str, Emotion] = {
         pitch=26,
         range=-14,
         tilt=-1.5,
-        tremor=0.5,
+        tremor=0.7,
+        tremor_hz=8.0,
         blink=1.6,
         pose=_both(browInnerUp=0.5, browOuterUp=0.22, eyeWide=0.5, mouthStretch=0.22),
     ),
@@ -130,8 +136,9 @@ EMOTIONS: dict[str, Emotion] = {
         rate=0.84,
         pitch=-16,
         range=14,
-        tilt=1.2,
-        tremor=0.18,
+        tilt=-1.0,
+        tremor=0.55,
+        tremor_hz=28.0,
         articulation=0.95,
         pose=_both(
             noseSneer=0.6, browDown=0.28, eyeSquint=0.22, mouthUpperUp=0.2, cheekSquint=0.2,
@@ -186,16 +193,15 @@ def speakers(count: int, seed: int) -> list[Speaker]:
     out = []
     for i in range(count):
         rng = np.random.default_rng([seed, i])
-        around = lambda spread: float(np.exp(rng.normal(0.0, spread)))  # noqa: E731
         voice = f"{ACCENTS[(i + i // len(VARIANTS)) % len(ACCENTS)]}+{VARIANTS[i % len(VARIANTS)]}"
         out.append(
             Speaker(
                 name=f"s{i:03d}",
                 voice=voice,
                 pitch=float(rng.uniform(-14, 14)),
-                rate=around(0.08),
+                rate=_around(rng, 0.08),
                 tract=float(rng.uniform(0.9, 1.12)),
-                gains={region: around(0.18) for region in REGIONS},
+                gains={region: _around(rng, 0.18) for region in REGIONS},
                 lag=float(rng.uniform(-0.02, 0.05)),
                 asymmetry=float(rng.normal(0.0, 0.12)),
                 rest={
@@ -206,9 +212,14 @@ def speakers(count: int, seed: int) -> list[Speaker]:
                     "mouthFrown": float(rng.uniform(0, 0.08)),
                 },
                 accent_gain=float(rng.uniform(0.2, 0.6)),
-                expressiveness=around(0.18),
+                expressiveness=_around(rng, 0.18),
                 blinks=float(rng.uniform(10, 26)),
-                gaze=around(0.25),
+                gaze=_around(rng, 0.25),
             )
         )
     return out
+
+
+def _around(rng: np.random.Generator, spread: float) -> float:
+    """A factor whose logarithm is normal with standard deviation ``spread``."""
+    return float(np.exp(rng.normal(0.0, spread)))

@@ -1,5 +1,6 @@
 """The student as one ONNX graph: encoder, personalizer and every sampling step, unrolled."""
 
+import copy
 import logging
 import warnings
 from itertools import pairwise
@@ -10,6 +11,7 @@ from torch import Tensor, nn
 
 from diffusiontalker.arkit import CHANNELS
 from diffusiontalker.diffusion.samplers import ddim_step
+from diffusiontalker.model.decoder import GruDecoder
 from diffusiontalker.model.talker import Talker
 from diffusiontalker.runtime.log_mel import BANDS, PER_FRAME
 
@@ -60,8 +62,40 @@ class StudentGraph(nn.Module):
         return talker.destandardise(x).clamp(0, 1), similarities[0], similarities[1]
 
 
+class OnnxGru(nn.Module):
+    """A GRU (batch first) as ONNX's operator: torch would unroll it for one length of clip."""
+
+    def __init__(self, gru: nn.GRU) -> None:
+        super().__init__()
+        self.width = gru.hidden_size
+        self.layers = [[_zrn(weight)[None] for weight in layer] for layer in gru.all_weights]
+
+    def forward(self, x: Tensor) -> tuple[Tensor, None]:
+        """``x`` (B, T, D) -> (B, T, W); like ``nn.GRU`` but for the last state."""
+        h = x.transpose(0, 1)
+        for w_input, w_hidden, b_input, b_hidden in self.layers:
+            h = torch.onnx.ops.symbolic(
+                "GRU",
+                (h, w_input, w_hidden, torch.cat([b_input, b_hidden], dim=1)),
+                {"hidden_size": self.width, "linear_before_reset": 1},
+                dtype=h.dtype,
+                shape=(h.shape[0], 1, h.shape[1], self.width),
+            ).squeeze(1)
+        return h.transpose(0, 1), None
+
+
+def _zrn(weight: Tensor) -> Tensor:
+    """Torch stacks the gates (3W, ...) as reset, update, new; ONNX as update, reset, new."""
+    reset, update, new = weight.detach().chunk(3)
+    return torch.cat([update, reset, new])
+
+
 def export_onnx(talker: Talker, steps: int, path: Path) -> None:
     """Write ``student.onnx`` for clips of any length (float32)."""
+    decoder = talker.decoder
+    if isinstance(decoder, GruDecoder):
+        talker = copy.deepcopy(talker)
+        talker.decoder.gru = OnnxGru(decoder.gru)
     frames = 64
     inputs = (
         torch.zeros(1, PER_FRAME * frames, BANDS),

@@ -7,10 +7,13 @@ import numpy as np
 import torch
 from torch import nn
 from transformers import AutoConfig, AutoModel, Wav2Vec2FeatureExtractor
+from transformers.utils.logging import disable_progress_bar
 
 from diffusiontalker.audio import SAMPLE_RATE
 from diffusiontalker.errors import UserError
 from diffusiontalker.features.timing import at_frames, reach
+
+disable_progress_bar()  # a bar for every actor that loads the model is no news
 
 
 class FrozenEncoder:

@@ -85,12 +85,19 @@ def extract(
     manifest = shards.open_corpus(source)
     target.mkdir(parents=True, exist_ok=True)
     encoder = FrozenEncoder(name, layers, revision)
+
+    class Writer(_FeatureWriter):
+        """Without arguments: those that Ray Data passes on live in its object store, and an actor
+        that restarts after they are gone fails."""
+
+        def __init__(self) -> None:
+            super().__init__(source, target, name, layers, revision, gpu)
+
     rows = ray.data.from_items(
         [{"file": shard.file} for shard in manifest.shards],
         override_num_blocks=len(manifest.shards),
     ).map(
-        _FeatureWriter,
-        fn_constructor_args=(source, target, name, layers, revision, gpu),
+        Writer,  # type: ignore[arg-type]  # Ray's types know functions alone
         compute=ray.data.ActorPoolStrategy(size=workers),
         num_gpus=1 if gpu else 0,
     )

@@ -1,12 +1,14 @@
 """Where the outputs of an encoder lie in time, and what they are at the times of frames."""
 
+from collections.abc import Sequence
+
 import numpy as np
 
 from diffusiontalker.arkit import FPS
 from diffusiontalker.audio import SAMPLE_RATE
 
 
-def reach(kernels: list[int], strides: list[int]) -> tuple[int, int]:
+def reach(kernels: Sequence[int], strides: Sequence[int]) -> tuple[int, int]:
     """Stride and receptive field, in samples, of a stack of convolutions."""
     stride, field = 1, 1
     for kernel, step in zip(kernels, strides, strict=True):
@@ -27,5 +29,3 @@ def at_frames(hidden: np.ndarray, stride: int, field: int, frames: int) -> np.nd
     high = np.minimum(low + 1, len(hidden) - 1)
     share = (position - low)[:, None].astype(np.float32)
     return hidden[low] * (1 - share) + hidden[high] * share
-
-

@@ -23,11 +23,15 @@ class ChannelNorm(nn.Module):
 
 
 class FeatureAdapter(nn.Module):
-    """Frozen encoder features (B, T, D) to audio features (B, T, A)."""
+    """Frozen encoder features (B, T, D) to audio features (B, T, A).
+
+    Dropout, because the encoder may have heard the training set before: its features are cleaner
+    there than on new speech.
+    """
 
     def __init__(self, features: int, width: int) -> None:
         super().__init__()
-        self.norm = nn.LayerNorm(features)
+        self.norm = nn.Sequential(nn.LayerNorm(features), nn.Dropout(0.15))
         self.project = nn.Linear(features, width)
 
     def forward(self, features: Tensor, mask: Tensor) -> Tensor:

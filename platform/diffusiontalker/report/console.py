@@ -20,7 +20,12 @@ _SHOWN = {
 
 def console_table(summary: Mapping[str, Any]) -> Table:
     """Name, steps, distilled, split and five figures per row; the best of each split is bold."""
-    table = Table(title="Results on held-out sentences", title_justify="left", box=SIMPLE_HEAD, padding=(0, 1, 0, 0))
+    table = Table(
+        title="Results on held-out sentences",
+        title_justify="left",
+        box=SIMPLE_HEAD,
+        padding=(0, 1, 0, 0),
+    )
     for heading in ("Model", "Steps", "Distilled", "Split"):
         table.add_column(heading, justify="right" if heading == "Steps" else "left")
     for heading in _SHOWN.values():

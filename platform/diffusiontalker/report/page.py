@@ -112,14 +112,20 @@ def table(summary: Mapping[str, Any], split: str) -> Table:
         for column in COLUMNS:
             value = values.get(column.key)
             text = column.show(value)
-            out.append(Cell(text, value, of_model and value is not None and text == best[column.key]))
+            out.append(
+                Cell(text, value, of_model and value is not None and text == best[column.key])
+            )
         return tuple(out)
 
     floors = (summary.get("floor") or {}).get(split) or {}
     return Table(
         columns.splits_of(summary)[split],
         COLUMNS,
-        tuple((title, cells(floors[kind], False)) for kind, title in FLOORS.items() if floors.get(kind)),
+        tuple(
+            (title, cells(floors[kind], False))
+            for kind, title in FLOORS.items()
+            if floors.get(kind)
+        ),
         tuple((row, cells(row, True)) for row in rows),
     )
 

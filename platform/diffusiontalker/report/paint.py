@@ -17,8 +17,8 @@ _AROUND = 0.012
 _BEHIND = 0.006
 """The inside of the mouth steps back by this many metres, or it cuts through the teeth."""
 _INSIDE = (0.09, 0.016, 0.014)
-_LIP_TINT = (0.86, 0.58, 0.60)
-_LIP_HEIGHT = 0.0095
+_LIP_TINT = (0.80, 0.50, 0.54)
+_LIP_HEIGHT = 0.011
 
 
 class Paint(NamedTuple):
@@ -38,7 +38,9 @@ def painted(rig: Rig) -> Paint:
     teeth = [piece for piece in pieces if not _is_eyeball(rig.mean[piece])]
     if teeth:
         inside = inside_mouth(rig, np.concatenate(teeth))
-        colors *= 1 - lip_red(rig, inside)[:, None] * (1 - np.array(_LIP_TINT))
+        red = lip_red(rig, inside)
+        red[np.concatenate(teeth)] = 0
+        colors *= 1 - red[:, None] * (1 - np.array(_LIP_TINT))
         colors[inside] = _INSIDE
         positions[inside, 2] -= _BEHIND
     gloss = np.zeros((len(positions), 1))

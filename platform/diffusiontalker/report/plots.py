@@ -180,7 +180,7 @@ def time_per_stage(seconds: Mapping[str, float | None]) -> go.Figure:
             cliponaxis=False,
         )
     )
-    figure.update_yaxes(autorange="reversed", type="category", ticksuffix=" ")
+    figure.update_yaxes(autorange="reversed", type="category", ticksuffix=" ", automargin=True)
     figure.update_xaxes(title="seconds", rangemode="tozero")
     return _finished(figure, "", height=34 * len(known) + 90)
 

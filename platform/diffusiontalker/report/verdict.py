@@ -27,7 +27,7 @@ Row = dict[str, Any]
 
 @dataclass(frozen=True)
 class Verdict:
-    """What the numbers say: the outcome, one headline, and a sentence for each piece of evidence."""
+    """What the numbers say: the outcome, one headline, and a sentence per piece of evidence."""
 
     outcome: Outcome
     headline: str
@@ -136,7 +136,9 @@ def _against_full(title: str, student: Row, rows: list[Row]) -> list[str]:
     if not teachers:
         return []
     full = max(teachers, key=lambda row: row["steps"])
-    parts = [f"{BY_KEY[key].label} {_change(change)}" for key, change in compare(student, full).items()]
+    parts = [
+        f"{BY_KEY[key].label} {_change(change)}" for key, change in compare(student, full).items()
+    ]
     if student.get("fps") and full.get("fps"):
         parts.append(f"{plain(round(student['fps'] / full['fps'], 1))} times the frames per second")
     if student.get("size_mb") and full.get("size_mb"):

@@ -17,7 +17,8 @@ PER_FRAME = 2
 BANDS = 80
 WINDOW = 640
 """Samples: 40 ms."""
-FFT = 1024
+FFT = 768
+"""Points: the window and some zeros, so that every mel band holds a bin; 3 x 2^8 is quick."""
 FLOOR = 1e-4
 """Power added before the logarithm: about the hiss of a quiet room at our level."""
 MEAN, SCALE = -3.5, 3.0
@@ -51,9 +52,13 @@ def _window() -> np.ndarray:
 @functools.cache
 def _filters() -> np.ndarray:
     """Triangular mel filters (FFT // 2 + 1, 80), 40 Hz to 8 kHz, HTK mel scale."""
-    mel = lambda hz: 2595.0 * np.log10(1.0 + hz / 700.0)  # noqa: E731
-    edges = 700.0 * (10 ** (np.linspace(mel(40.0), mel(8000.0), BANDS + 2) / 2595.0) - 1.0)
+    mels = np.linspace(_mel(40.0), _mel(8000.0), BANDS + 2)
+    edges = 700.0 * (10 ** (mels / 2595.0) - 1.0)
     bins = np.fft.rfftfreq(FFT, 1 / SAMPLE_RATE)[:, None]
     rise = (bins - edges[:-2]) / (edges[1:-1] - edges[:-2])
     fall = (edges[2:] - bins) / (edges[2:] - edges[1:-1])
     return np.maximum(np.minimum(rise, fall), 0.0).astype(np.float32)
+
+
+def _mel(hz: float) -> float:
+    return 2595.0 * float(np.log10(1.0 + hz / 700.0))

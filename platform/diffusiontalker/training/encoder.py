@@ -6,9 +6,12 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 from transformers import HubertConfig, HubertModel, Wav2Vec2FeatureExtractor
+from transformers.utils.logging import disable_progress_bar
 
 from diffusiontalker.errors import UserError
 from diffusiontalker.training.examples import IGNORED
+
+disable_progress_bar()  # ours tells what people need
 
 
 class EncoderTask(nn.Module):
@@ -59,7 +62,7 @@ def small_hubert(hidden: int, depth: int) -> HubertModel:
             num_hidden_layers=depth,
             num_attention_heads=heads,
             intermediate_size=3 * hidden,
-            conv_dim=(96, 128, 128),
+            conv_dim=(2 * hidden // 3, hidden, hidden),
             conv_kernel=(80, 8, 4),
             conv_stride=(20, 4, 4),
             conv_bias=True,

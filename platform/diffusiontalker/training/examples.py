@@ -39,9 +39,10 @@ class MotionExamples:
 
     def __call__(self, clip: Clip, rng: np.random.Generator) -> list[Example]:
         """Random windows of one clip; a shorter clip is padded and masked."""
-        assert clip.features is not None and clip.log_mel is not None
+        assert clip.features is not None
+        assert clip.log_mel is not None
         frames, size = len(clip.coefficients), self.window
-        out = []
+        out: list[Example] = []
         for _ in range(windows_in(frames, size)):
             start = int(rng.integers(0, max(frames - size, 0) + 1))
             stop = min(start + size, frames)
@@ -53,8 +54,8 @@ class MotionExamples:
                         clip.log_mel[start * PER_FRAME : stop * PER_FRAME], size * PER_FRAME
                     ),
                     "mask": _pad(np.ones(stop - start, np.float32), size),
-                    "identity": np.int64(self.identities.get(clip.identity or "", UNKNOWN)),
-                    "emotion": np.int64(self.emotions.get(clip.emotion or "", UNKNOWN)),
+                    "identity": np.array(self.identities.get(clip.identity or "", UNKNOWN)),
+                    "emotion": np.array(self.emotions.get(clip.emotion or "", UNKNOWN)),
                 }
             )
         return out
@@ -71,10 +72,15 @@ class PhonemeExamples:
         self.stride, self.field = stride, field
 
     def __call__(self, clip: Clip, rng: np.random.Generator) -> list[Example]:
-        """Random windows of one clip, with a random level and a little noise."""
-        assert clip.phones is not None and clip.phone_starts is not None
-        labels = np.array([self.phonemes.get(base_phoneme(p), IGNORED) for p in clip.phones])
-        out = []
+        """Random windows of one clip, with a random level and a little noise.
+
+        A clip without phoneme times counts for nothing, but gives as many windows as any other:
+        the number of steps is known beforehand.
+        """
+        known = [self.phonemes.get(base_phoneme(p), IGNORED) for p in clip.phones or ()]
+        labels = np.array(known or [IGNORED])
+        starts = clip.phone_starts if known and clip.phone_starts is not None else np.zeros(1)
+        out: list[Example] = []
         for _ in range(windows_in(len(clip.audio), self.samples)):
             start = int(rng.integers(0, max(len(clip.audio) - self.samples, 0) + 1))
             audio = clip.audio[start : start + self.samples] * 10 ** (rng.uniform(-6, 6) / 20)
@@ -82,7 +88,7 @@ class PhonemeExamples:
             outputs = (self.samples - self.field) // self.stride + 1
             centres = np.arange(outputs) * self.stride + self.field / 2
             times = (start + centres) / SAMPLE_RATE
-            at = np.searchsorted(clip.phone_starts, times, side="right") - 1
+            at = np.searchsorted(starts, times, side="right") - 1
             label = np.where(centres < len(audio), labels[np.maximum(at, 0)], IGNORED)
             audio = _pad(audio, self.samples) + noise * rng.normal(size=self.samples)
             out.append({"audio": audio.astype(np.float32), "labels": label.astype(np.int64)})
@@ -107,7 +113,7 @@ class ShardReader:
         rows: list[Example] = []
         for clip in clips_of(read_table(Path(batch["path"][0]), self.columns)):
             rows.extend(self.examples(clip, rng))
-        rng.shuffle(rows)  # type: ignore[arg-type]
+        rng.shuffle(rows)
         return {key: np.stack([row[key] for row in rows]) for key in rows[0]}
 
 

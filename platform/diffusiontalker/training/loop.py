@@ -51,7 +51,7 @@ def run(config: dict[str, Any]) -> None:
         with checkpoint.as_directory() as folder:
             state = checkpoints.load_run(Path(folder), task, average.module, optimizer)
             average.updates = state.step
-    # Libraries that a batch does not name get no gradient: DDP must expect that.
+    # HuBERT's embedding of masked audio gets no gradient: DDP must expect that.
     parallel = ray.train.torch.prepare_model(
         task, move_to_device=False, parallel_strategy_kwargs={"find_unused_parameters": True}
     )

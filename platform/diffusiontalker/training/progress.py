@@ -17,7 +17,6 @@ LOG_EVERY = 20.0
 """Seconds between two lines of one stage where output is no terminal."""
 
 
-@ray.remote(num_cpus=0)
 class Board:
     """The last word of each stage."""
 
@@ -31,6 +30,11 @@ class Board:
     def get(self, stage: str) -> tuple[float, str] | None:
         """The last ``put`` of the stage."""
         return self.entries.get(stage)
+
+
+def new_board() -> ray.actor.ActorHandle:
+    """A ``Board`` as an actor that takes no CPU from the work."""
+    return ray.remote(num_cpus=0)(Board).remote()  # type: ignore[return-value]
 
 
 class Display:

@@ -103,7 +103,13 @@ def train_round(
 ) -> list[dict[str, float]]:
     """One round: a student of ``steps`` steps from the model in folder ``teacher``."""
     make = partial(_make_round_task, settings, student_config(settings, data), teacher, steps)
-    return _fit_motion(settings, settings.training.round, data, make, place, out)
+    return _fit_motion(settings, round_settings(settings, steps), data, make, place, out)
+
+
+def round_settings(settings: Settings, steps: int) -> TrainSettings:
+    """How long and how fast the round of ``steps`` steps trains."""
+    first = steps == settings.diffusion.rounds[0]
+    return settings.training.first_round if first else settings.training.round
 
 
 def teacher_config(settings: Settings, data: Data) -> TalkerConfig:

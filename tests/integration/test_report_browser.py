@@ -1,0 +1,218 @@
+"""The page in a real browser: from a file, without a network, with a head that moves."""
+
+import shutil
+import time
+
+import numpy as np
+import pytest
+
+from diffusiontalker.arkit import INDEX
+from diffusiontalker.report.page import write_report
+from diffusiontalker.report.sample import Sample
+
+sync_api = pytest.importorskip("playwright.sync_api", reason="playwright is not installed")
+
+BROWSER = next(
+    filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome", "chrome"))),
+    None,
+)
+pytestmark = pytest.mark.skipif(BROWSER is None, reason="no Chromium on the PATH")
+FLAGS = (
+    "--no-sandbox",
+    "--disable-gpu",
+    "--enable-unsafe-swiftshader",  # WebGL on the CPU
+    "--disable-background-networking",
+    "--autoplay-policy=no-user-gesture-required",
+)
+PIXELS = """canvas => {
+    const copy = document.createElement("canvas");
+    [copy.width, copy.height] = [64, 64];
+    const context = copy.getContext("2d");
+    context.drawImage(canvas, 0, 0, 64, 64);
+    return [...context.getImageData(0, 0, 64, 64).data];
+}"""
+
+
+@pytest.fixture(scope="module")
+def address(tmp_path_factory):
+    """A page with every kind of plot, as a file: address."""
+    rows = [
+        {"name": name, "steps": steps, "distilled": name != "teacher", "split": split,
+         "mbe": 0.2, "lbe": 0.06, "energy_score": 0.1, "spread_upper": 0.8, "fps": 9000 / steps}
+        for split in ("test_seen", "test_unseen")
+        for name, steps in (("teacher", 16), ("teacher", 2), ("student-2", 2))
+    ]  # fmt: skip
+    rows[2]["mbe"] = 0.1
+    rows[1]["mbe"] = None
+    summary = {"rows": rows, "seconds": {"teacher": 12.5, "round-2": 4.0}}
+    history = [{"step": n, "loss": 1 / n, "exp": 0.5 / n} for n in range(1, 9)]
+    truth = np.zeros((90, 52), np.float32)
+    truth[:, INDEX["jawOpen"]] = np.clip(np.arange(90) / 30, 0, 1)  # opens in a second, and stays
+    audio = (0.1 * np.sin(np.arange(48000) / 20)).astype(np.float32)
+    sample = Sample(
+        "</script><script>window.hacked = 1</script>",
+        "a",
+        "b",
+        audio,
+        16000,
+        truth,
+        truth,
+        truth * 0,
+    )
+    path = tmp_path_factory.mktemp("report") / "report.html"
+    write_report(path, summary, {"teacher": history, "round-2": history}, sample)
+    return path.as_uri()
+
+
+@pytest.fixture(scope="module")
+def browser():
+    with sync_api.sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path=BROWSER, args=FLAGS)
+        yield browser
+        browser.close()
+
+
+@pytest.fixture
+def page(browser):
+    """A fresh page without a network; fails at its end if there were errors or requests."""
+    context = browser.new_context(offline=True, viewport={"width": 1000, "height": 800})
+    page = context.new_page()
+    complaints = []
+    page.on("pageerror", lambda error: complaints.append(str(error)))
+    page.on(
+        "console", lambda message: message.type == "error" and complaints.append(message.text)
+    )  # fmt: skip
+    page.on(
+        "request",
+        lambda request: (
+            request.url.startswith(("data:", "blob:", "file:")) or complaints.append(request.url)
+        ),
+    )
+    yield page
+    context.close()
+    assert complaints == []
+
+
+def until(condition, seconds=30.0):
+    """Wait for it; the page's own policy forbids playwright's waiting inside the page."""
+    end = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < end, "waited in vain"
+        time.sleep(0.05)
+
+
+def pixels(page, number):
+    return np.array(page.locator("canvas.head").nth(number).evaluate(PIXELS)).reshape(-1, 4)
+
+
+def position(page):
+    return float(page.locator("#scrubber").input_value())
+
+
+def test_head_is_drawn_and_plots_are_there(page, address):
+    page.goto(address)
+    head = pixels(page, 0)
+    assert 0.2 < (head[:, 3] > 0).mean() < 0.9  # the head, and ground about it
+    assert len(np.unique(head, axis=0)) > 200  # shaded
+    places = page.locator("[data-figure]")
+    assert places.count() == 14  # 5 for each split, 2 stages, curves, times
+    until(lambda: page.locator("[data-figure] .scatterlayer").count() >= 13)
+    until(lambda: page.locator("[data-figure] .barlayer .point").count() == 2)
+    until(lambda: page.locator("[data-figure].js-plotly-plot").count() == places.count())
+    drawn = page.locator("[data-figure=lbe-test_seen] path.js-line")
+    assert drawn.count() == 2  # one line for the teacher, one for the student
+    assert page.evaluate("window.hacked") is None
+
+
+def test_play_moves_the_face_and_space_pauses(page, address):
+    page.goto(address)
+    before = pixels(page, 0)
+    page.locator("#rate").select_option("0.25")  # twelve seconds to the end, on any machine
+    page.locator("#play").click()
+    until(lambda: position(page) > 0.3)
+    page.locator("h1").click()
+    page.keyboard.press("Space")
+    assert page.locator("#play").inner_text().split()[-1] == "Play"
+    paused = position(page)
+    after = pixels(page, 0)
+    assert np.abs(after - before).max() > 40
+    time.sleep(0.2)
+    assert position(page) == paused
+    page.keyboard.press("Space")
+    until(lambda: position(page) > paused)
+    page.locator("#scrubber").evaluate("slider => slider.focus()")
+    page.keyboard.press("Space")
+    assert page.locator("#play").inner_text().split()[-1] == "Play"
+    paused = position(page)
+    page.keyboard.press("ArrowLeft")
+    assert position(page) == pytest.approx(paused - 1 / 30, abs=1e-3)
+
+
+def test_plays_to_the_end_without_sound(page, address):
+    page.add_init_script("HTMLMediaElement.prototype.play = () => Promise.reject(new Error('no'))")
+    page.goto(address)
+    page.locator("#play").click()
+    until(lambda: position(page) == pytest.approx(89 / 30, abs=1e-3))
+    assert page.locator("#play").inner_text().split()[-1] == "Play"
+
+
+def test_two_heads_show_what_is_chosen(page, address):
+    page.goto(address)
+    page.locator("#scrubber").fill("2")
+    np.testing.assert_array_equal(pixels(page, 0), pixels(page, 1))  # the student equals the truth
+    page.locator(".which").nth(1).select_option("teacher")  # which never opens its mouth
+    assert np.abs(pixels(page, 0) - pixels(page, 1)).max() > 40
+
+
+def test_drag_turns_the_heads(page, address):
+    page.goto(address)
+    before = pixels(page, 1)
+    box = page.locator("canvas.head").nth(0).bounding_box()
+    page.mouse.move(box["x"] + box["width"] / 2, box["y"] + 50)
+    page.mouse.down()
+    page.mouse.move(box["x"] + box["width"] / 2 + 80, box["y"] + 60)
+    page.mouse.up()
+    assert np.abs(pixels(page, 1) - before).max() > 40
+
+
+def test_heading_sorts_and_dashes_come_last(page, address):
+    page.goto(address)
+    column = "table.results >> nth=0"
+    mbe = page.locator(column).locator("tbody.models td:nth-child(4)")
+    button = page.locator(column).get_by_role("button", name="MBE", exact=True)
+    button.click()
+    assert mbe.all_inner_texts() == ["0.100", "0.200", "–"]
+    button.click()
+    assert mbe.all_inner_texts() == ["0.200", "0.100", "–"]
+
+
+def test_without_webgl_there_is_a_message(page, address):
+    page.add_init_script(
+        "const get = HTMLCanvasElement.prototype.getContext;"
+        "HTMLCanvasElement.prototype.getContext = function (kind, ...rest) {"
+        "  return kind.startsWith('webgl') ? null : get.call(this, kind, ...rest); }"
+    )
+    page.goto(address)
+    assert "no WebGL" in page.locator(".view").first.inner_text()
+    page.locator("#play").click()
+    until(lambda: position(page) > 0.1)  # the sound plays all the same
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+def test_plots_follow_the_colour_scheme(browser, address, scheme):
+    context = browser.new_context(offline=True, color_scheme=scheme)
+    page = context.new_page()
+    page.goto(address)
+    until(lambda: page.locator(".legendtext").count() > 0)
+    fill = page.locator(".legendtext").first.evaluate("text => getComputedStyle(text).fill")
+    assert fill == {"light": "rgb(27, 35, 48)", "dark": "rgb(233, 237, 245)"}[scheme]
+    context.close()
+
+
+def test_nothing_sticks_out_on_a_phone(browser, address):
+    context = browser.new_context(offline=True, viewport={"width": 390, "height": 844})
+    page = context.new_page()
+    page.goto(address)
+    until(lambda: page.locator(".js-plotly-plot").count() == page.locator("[data-figure]").count())
+    assert page.evaluate("document.documentElement.scrollWidth") == 390
+    context.close()

@@ -1,0 +1,156 @@
+"""Checkpoints: what comes back is what was written, and damage is named, never unpickled."""
+
+import json
+import pickle
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+import torch
+from tests.unit import models
+from torch import nn
+
+from diffusiontalker.errors import UserError
+from diffusiontalker.training import checkpoints
+from diffusiontalker.training.checkpoints import RunState
+
+
+@pytest.mark.parametrize("kind", ["tcn", "gru"])
+@pytest.mark.parametrize("teacher", [True, False])
+def test_talker_comes_back(tmp_path: Path, kind: str, teacher: bool) -> None:
+    talker = models.talker(kind=kind, teacher=teacher)
+    folder = tmp_path / "new" / "folder"
+    checkpoints.save_talker(folder, talker.train())
+    again = checkpoints.load_talker(folder)
+    assert again.config == talker.config
+    assert not again.training
+    assert again.state_dict().keys() == talker.state_dict().keys()
+    for name, value in talker.state_dict().items():
+        assert torch.equal(again.state_dict()[name], value), name
+
+
+def truncate(path: Path) -> None:
+    path.write_bytes(path.read_bytes()[:100])
+
+
+def edit(path: Path) -> None:
+    plain = json.loads(path.read_text())
+    plain["audio_dim"] += 1
+    path.write_text(json.dumps(plain))
+
+
+def rename_key(path: Path) -> None:
+    path.write_text(path.read_text().replace("audio_dim", "audio_width"))
+
+
+@pytest.mark.parametrize(
+    ("name", "damage", "said"),
+    [
+        ("talker.json", Path.unlink, "talker.json: the checkpoint lacks this file"),
+        ("model.safetensors", Path.unlink, "model.safetensors: the checkpoint lacks this file"),
+        ("talker.json", truncate, "not a checkpoint of this release"),
+        ("model.safetensors", truncate, "not a checkpoint of this release"),
+        ("talker.json", edit, "not a checkpoint of this release"),
+        ("talker.json", rename_key, "audio_width"),
+    ],
+)
+def test_damaged_talker(
+    tmp_path: Path, name: str, damage: Callable[[Path], None], said: str
+) -> None:
+    checkpoints.save_talker(tmp_path, models.talker())
+    damage(tmp_path / name)
+    with pytest.raises(UserError) as caught:
+        checkpoints.load_talker(tmp_path)
+    assert said in str(caught.value)
+    assert str(tmp_path) in str(caught.value)
+    assert len(str(caught.value)) < 400 + len(str(tmp_path))
+
+
+def test_missing_folder(tmp_path: Path) -> None:
+    with pytest.raises(UserError, match="nowhere"):
+        checkpoints.load_talker(tmp_path / "nowhere")
+
+
+def trained(seed: int) -> tuple[nn.Module, nn.Module, torch.optim.Optimizer]:
+    """A module a few AdamW steps in, something like its average, and the optimizer."""
+    torch.manual_seed(seed)
+    module, average = nn.Linear(3, 2), nn.Linear(3, 2)
+    optimizer = torch.optim.AdamW(module.parameters(), lr=0.1 * (seed + 1))
+    for _ in range(3):
+        module(torch.randn(4, 3)).square().sum().backward()
+        optimizer.step()
+    return module, average, optimizer
+
+
+def saved(folder: Path) -> tuple[nn.Module, nn.Module, torch.optim.Optimizer]:
+    run = trained(0)
+    state = RunState(epoch=2, step=30, history=[{"step": 30, "loss": 0.5}])
+    checkpoints.save_run(folder, state, *run)
+    return run
+
+
+def test_run_resumes_exactly(tmp_path: Path) -> None:
+    first = saved(tmp_path)
+    second = trained(1)
+    state = checkpoints.load_run(tmp_path, *second)
+    assert state == RunState(2, 30, [{"step": 30, "loss": 0.5}])
+    assert second[2].param_groups[0]["lr"] == pytest.approx(0.1)
+    torch.manual_seed(5)
+    data = torch.randn(4, 3)
+    for module, _, optimizer in (first, second):  # the next step is the same step
+        optimizer.zero_grad()
+        module(data).square().sum().backward()
+        optimizer.step()
+    for one, two in ((first[0], second[0]), (first[1], second[1])):
+        assert torch.equal(one.weight, two.weight)  # type: ignore[arg-type]
+
+
+def test_finished_run_gives_its_average(tmp_path: Path) -> None:
+    _, average, _ = saved(tmp_path)
+    other = nn.Linear(3, 2)
+    assert checkpoints.load_average(tmp_path, other).epoch == 2
+    assert torch.equal(other.weight, average.weight)  # type: ignore[arg-type]
+
+
+class Malicious:
+    """What a pickle can do when it is loaded."""
+
+    def __init__(self, target: Path) -> None:
+        self.target = target
+
+    def __reduce__(self) -> tuple[Callable[..., object], tuple[object, ...]]:
+        return Path.touch, (self.target,)
+
+
+@pytest.mark.filterwarnings("ignore:Detected pickle protocol")
+def test_a_malicious_optimizer_runs_nothing(tmp_path: Path) -> None:
+    saved(tmp_path)
+    target = tmp_path / "owned"
+    for write in (
+        lambda: torch.save(Malicious(target), tmp_path / "optimizer.pt"),
+        lambda: (tmp_path / "optimizer.pt").write_bytes(pickle.dumps(Malicious(target))),
+    ):
+        write()
+        with pytest.raises(UserError, match="not a checkpoint of this release"):
+            checkpoints.load_run(tmp_path, *trained(1))
+        assert not target.exists()
+
+
+@pytest.mark.parametrize(
+    "name", ["trained.safetensors", "average.safetensors", "optimizer.pt", "state.json"]
+)
+def test_damaged_run(tmp_path: Path, name: str) -> None:
+    saved(tmp_path)
+    broken = tmp_path / "broken"
+    for damage in (Path.unlink, lambda path: path.write_bytes(b"{}")):
+        shutil.rmtree(broken, ignore_errors=True)
+        shutil.copytree(tmp_path, broken, ignore=lambda *_: ["broken"])
+        damage(broken / name)
+        if name == "state.json" and (broken / name).exists():
+            (broken / name).write_text('{"epoch": 1, "colour": 2}')
+        with pytest.raises(UserError, match="broken"):
+            checkpoints.load_run(broken, *trained(1))
+        if name in ("average.safetensors", "state.json"):
+            with pytest.raises(UserError, match="broken"):
+                checkpoints.load_average(broken, nn.Linear(3, 2))

@@ -1,0 +1,150 @@
+"""How a job ends: exit status and one line for the user's mistake, a traceback for ours."""
+
+import sys
+from collections.abc import Callable
+from typing import Annotated
+
+import pytest
+import ray.exceptions
+import typer
+from ray.train import ControllerError, WorkerGroupError
+
+from diffusiontalker import cli
+from diffusiontalker.cluster import user_error
+from diffusiontalker.errors import UserError
+
+
+def run(job: Callable[..., None], monkeypatch: pytest.MonkeyPatch, *arguments: str) -> int:
+    monkeypatch.setattr(sys, "argv", ["job", *arguments])
+    with pytest.raises(SystemExit) as ended:
+        cli.main(job)
+    return int(ended.value.code or 0)
+
+
+def raising(error: BaseException) -> Callable[[], None]:
+    def job() -> None:
+        raise error
+
+    return job
+
+
+def test_success(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    def job(
+        config: cli.Config = None,
+        overrides: cli.Overrides = None,
+        seed: Annotated[int, typer.Option()] = 0,
+    ) -> None:
+        print(config, overrides, seed)
+
+    assert run(job, monkeypatch, "--config", "a.yaml", "--seed", "3", "x.y=1", "z=2") == 0
+    assert capsys.readouterr().out == "a.yaml ['x.y=1', 'z=2'] 3\n"
+    assert run(job, monkeypatch) == 0
+    assert capsys.readouterr().out == "None None 0\n"
+
+
+def test_users_mistake_is_one_line_and_status_2(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert run(raising(UserError("face.glb:\n  no such\tfile")), monkeypatch) == 2
+    said = capsys.readouterr()
+    assert said.err == "error: face.glb: no such file\n"
+    assert said.out == ""
+
+
+def test_interrupt_is_130(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert run(raising(KeyboardInterrupt()), monkeypatch) == 130
+    assert "Traceback" not in capsys.readouterr().err
+
+
+def test_our_mistakes_keep_their_traceback(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sys, "argv", ["job"])
+    with pytest.raises(ZeroDivisionError):
+        cli.main(raising(ZeroDivisionError("ours")))
+
+
+def test_unknown_options_are_status_2(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def job(seed: Annotated[int, typer.Option(min=0)] = 0) -> None:
+        raise AssertionError("must not run")
+
+    for arguments in (["--sed", "1"], ["--seed", "many"], ["--seed", "-1"], ["extra"]):
+        assert run(job, monkeypatch, *arguments) == 2
+        assert "Traceback" not in capsys.readouterr().err
+
+
+def test_help_tells_what_the_job_does(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def job(config: cli.Config = None, overrides: cli.Overrides = None) -> None:
+        """Bake a cake."""
+
+    assert run(job, monkeypatch, "--help") == 0
+    text = capsys.readouterr().out
+    assert "Bake a cake." in text
+    assert "--config" in text
+    assert "[KEY=VALUE]..." in text
+
+
+# the user's mistake inside what Ray raises
+
+
+def task_error(cause: Exception) -> ray.exceptions.RayTaskError:
+    return ray.exceptions.RayTaskError("work", "a long traceback", cause)
+
+
+MISTAKE = UserError("corpus.minutes: too few")
+
+
+def chained() -> Exception:
+    try:
+        try:
+            raise MISTAKE
+        except UserError as error:
+            raise ValueError("wrapped") from error
+    except ValueError as error:
+        return error
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        pytest.param(lambda: MISTAKE, id="itself"),
+        pytest.param(lambda: task_error(MISTAKE), id="task"),
+        pytest.param(lambda: task_error(MISTAKE).as_instanceof_cause(), id="task-as-cause"),
+        pytest.param(lambda: task_error(task_error(MISTAKE)), id="task-in-task"),
+        pytest.param(
+            lambda: WorkerGroupError("failed", {0: RuntimeError("other"), 1: task_error(MISTAKE)}),
+            id="train-workers",
+        ),
+        pytest.param(
+            lambda: ControllerError(task_error(MISTAKE).as_instanceof_cause()),
+            id="train-controller",
+        ),
+        pytest.param(chained, id="chained"),
+    ],
+)
+def test_users_mistake_is_found(error: Callable[[], BaseException]) -> None:
+    found = user_error(error())
+    assert type(found) is UserError
+    assert str(found) == str(MISTAKE)
+
+
+def test_a_full_disk_is_for_the_user_to_mend() -> None:
+    found = user_error(task_error(OSError(28, "No space left on device")))
+    assert found is not None
+    assert "the disk is full" in str(found)
+
+
+def test_no_mistake_of_the_user() -> None:
+    loop = ValueError("a")
+    loop.__cause__ = loop_back = KeyError("b")
+    loop_back.__context__ = loop  # chains may be circular
+    for error in (
+        loop,
+        task_error(ValueError("ours")),
+        WorkerGroupError("x", {0: OSError("disk")}),
+    ):
+        assert user_error(error) is None

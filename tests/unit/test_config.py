@@ -1,0 +1,208 @@
+"""Settings: strict YAML, overrides, and what a mistake is told."""
+
+from pathlib import Path
+
+import pytest
+
+from diffusiontalker.config import (
+    CorpusSettings,
+    DiffusionSettings,
+    LossSettings,
+    Settings,
+    fingerprint,
+    load,
+    to_yaml,
+)
+from diffusiontalker.errors import UserError
+
+ROOT = Path(__file__).resolve().parents[2]
+
+
+def written(folder: Path, text: str) -> Path:
+    path = folder / "run.yaml"
+    path.write_text(text, encoding="utf-8")
+    return path
+
+
+def refusal(path: Path | None, *overrides: str) -> str:
+    with pytest.raises(UserError) as error:
+        load(path, overrides)
+    message = str(error.value)
+    assert "\n" not in message
+    return message
+
+
+@pytest.mark.parametrize("path", sorted((ROOT / "configs").glob("*.yaml")), ids=lambda p: p.name)
+def test_every_shipped_configuration_loads(path: Path):
+    assert isinstance(load(path), Settings)
+
+
+def test_no_file_gives_the_defaults():
+    assert load(None) == Settings()
+
+
+@pytest.mark.parametrize("text", ["", "# only a comment\n", "---\n", "null\n"])
+def test_an_empty_file_gives_the_defaults(tmp_path: Path, text: str):
+    assert load(written(tmp_path, text)) == Settings()
+
+
+def test_values_are_read_and_typed(tmp_path: Path):
+    path = written(tmp_path, "corpus: {minutes: 3}\ntraining: {teacher: {learning_rate: 1e-4}}\n")
+    settings = load(path)
+    assert settings.corpus.minutes == 3.0
+    assert settings.training.teacher.learning_rate == 1e-4  # a string to YAML 1.1
+    assert settings.training.round == Settings().training.round
+
+
+def test_an_empty_section_means_its_defaults(tmp_path: Path):
+    path = written(tmp_path, "corpus:\n  # minutes: 3\nstudent:\n  decoder:\nlosses: null\n")
+    assert load(path) == Settings()
+    assert load(path, ["corpus.minutes=4"]).corpus == CorpusSettings(minutes=4)
+
+
+def test_a_key_left_out_keeps_the_default_of_its_place(tmp_path: Path):
+    # The student's networks are shallower than the teacher's: naming one width must not deepen.
+    default = Settings().student
+    assert default.decoder.depth != Settings().decoder.depth
+    student = load(written(tmp_path, "student: {decoder: {width: 9}, context: {width: 8}}")).student
+    assert (student.decoder.width, student.decoder.depth) == (9, default.decoder.depth)
+    assert (student.context.width, student.context.depth) == (8, default.context.depth)
+    assert load(None, ["student.decoder.width=9"]).student.decoder == student.decoder
+
+
+def test_null_stays_null_where_it_is_a_value(tmp_path: Path):
+    assert load(written(tmp_path, "encoder: {name: null}")).encoder.name is None
+
+
+def test_overrides_reach_into_sections_and_win_over_the_file(tmp_path: Path):
+    path = written(tmp_path, "corpus: {minutes: 3, speakers: 5}\n")
+    overrides = [
+        "corpus.minutes=7",
+        "training.round.epochs=9",
+        "diffusion={steps: 4, rounds: [2, 1]}",
+        "output=runs/a=b",
+        "training.gpu=true",
+        "encoder.name=",
+    ]
+    settings = load(path, overrides)
+    assert (settings.corpus.minutes, settings.corpus.speakers) == (7.0, 5)
+    assert settings.training.round.epochs == 9
+    assert settings.diffusion.rounds == (2, 1)
+    assert settings.output == "runs/a=b"
+    assert settings.training.gpu is True
+    assert settings.encoder.name is None
+
+
+def test_the_last_override_wins():
+    assert load(None, ["audio_dim=1", "audio_dim=2"]).audio_dim == 2
+
+
+@pytest.mark.parametrize(
+    ("override", "parts"),
+    [
+        ("corpus.minuets=3", ["unknown setting 'corpus.minuets'", "did you mean 'minutes'?"]),
+        ("corpsu.minutes=3", ["unknown setting 'corpsu'", "did you mean 'corpus'?"]),
+        ("student.decoder.dept=1", ["'student.decoder.dept'", "did you mean 'depth'?"]),
+        ("diffusion.qqq=1", ["known here: schedule, sampler, steps, rounds"]),
+        ("a..b=1", ["unknown setting 'a'"]),
+        ("corpus.minutes", ["'corpus.minutes' is not of the form key=value"]),
+        ("=3", ["'=3' is not of the form key=value"]),
+        ("training.workers=[1", ["'training.workers=[1': the value is not valid YAML"]),
+        ("audio_dim.x=1", ["audio_dim", "valid integer"]),
+        ("losses=3", ["losses: expected a section of keys and values (got 3)"]),
+        ("student.decoder=5", ["student.decoder: expected a section"]),
+        ("losses.exp=-1", ["losses.exp", "greater than or equal to 0", "got -1"]),
+        ("losses.exp=.nan", ["losses.exp", "finite", "got nan"]),
+        ("losses.exp=.inf", ["losses.exp", "finite", "got inf"]),
+        ("corpus.minutes=.inf", ["corpus.minutes", "finite"]),
+        ("training.round.learning_rate=.nan", ["training.round.learning_rate", "finite"]),
+        ("training.round.learning_rate=0", ["greater than 0"]),
+        ("training.teacher.ema=1", ["less than 1"]),
+        ("training.teacher.warmup=1.5", ["less than or equal to 1"]),
+        ("corpus.speakers=1", ["corpus.speakers", "greater than or equal to 2"]),
+        ("corpus.speakers=2.5", ["corpus.speakers", "valid integer"]),
+        ("corpus.minutes=long", ["corpus.minutes", "valid number", "got 'long'"]),
+        ("corpus.seed=-1", ["corpus.seed", "greater than or equal to 0"]),
+        ("corpus.emotions=[]", ["corpus.emotions", "at least 1 item"]),
+        ("context.dilations=[]", ["context.dilations", "at least 1 item"]),
+        ("context.dilations=[1, 0]", ["context.dilations.1", "greater than or equal to 1"]),
+        ("encoder.layers=[]", ["encoder.layers", "at least 1 item"]),
+        ("training.gpu=maybe", ["training.gpu", "valid boolean"]),
+        ("decoder.kind=lstm", ["decoder.kind", "'gru' or 'tcn'"]),
+        ("training.window=8", ["training.window", "greater than or equal to 16"]),
+        ("diffusion.rounds=[8, 5]", ["rounds must halve", "5 does not follow 8"]),
+        ("diffusion.rounds=[16]", ["16 does not follow 16"]),
+    ],
+)
+def test_a_bad_override_is_refused_by_name(override: str, parts: list[str]):
+    message = refusal(None, override)
+    assert all(part in message for part in parts), message
+
+
+def test_an_override_cannot_go_through_a_value(tmp_path: Path):
+    path = written(tmp_path, "corpus: 3\n")
+    assert "'corpus' is a value, not a section" in refusal(path, "corpus.minutes=1")
+
+
+@pytest.mark.parametrize(
+    ("text", "part"),
+    [
+        ("corpus: {minutes: 1, minutes: 2}", "the key 'minutes' stands twice"),
+        ("corpus: {}\ncorpus: {}\n", "the key 'corpus' stands twice"),
+        ("corpus: [", "not valid YAML"),
+        ("a: b: c", "not valid YAML"),
+        ("!!python/object/apply:os.system ['true']", "not valid YAML"),
+        ("- 1\n- 2\n", "expected keys and values, got list"),
+        ("[]", "expected keys and values, got list"),
+        ("0", "expected keys and values, got int"),
+        ("hello", "expected keys and values, got str"),
+        ("corpus: {minuets: 3}", "did you mean 'minutes'?"),
+        ("1: 2", "1"),
+    ],
+)
+def test_a_bad_file_is_refused_by_name(tmp_path: Path, text: str, part: str):
+    message = refusal(written(tmp_path, text))
+    assert "run.yaml" in message
+    assert part in message
+
+
+def test_a_file_that_cannot_be_read(tmp_path: Path):
+    assert "no.yaml: cannot read the configuration" in refusal(tmp_path / "no.yaml")
+    assert "cannot read the configuration" in refusal(tmp_path)
+    path = tmp_path / "latin.yaml"
+    path.write_bytes(b"output: caf\xe9\n")
+    assert "latin.yaml: cannot read the configuration" in refusal(path)
+
+
+def test_yaml_round_trip(tmp_path: Path):
+    settings = load(ROOT / "configs" / "quickstart.yaml", ["corpus.path=shards", "losses.dis=0.25"])
+    assert load(written(tmp_path, to_yaml(settings))) == settings
+
+
+def test_settings_are_frozen():
+    with pytest.raises(ValueError, match="frozen"):
+        Settings().audio_dim = 3  # type: ignore[misc]
+
+
+def test_rounds_halve_down_to_one():
+    assert DiffusionSettings(steps=8, rounds=(4, 2, 1)).rounds == (4, 2, 1)
+    assert DiffusionSettings(rounds=()).rounds == ()
+
+
+def test_fingerprint_follows_content_and_not_order(tmp_path: Path):
+    one = load(written(tmp_path, "losses: {exp: 2, lip: 3}\naudio_dim: 7\n"))
+    same = load(written(tmp_path, "audio_dim: 7\nlosses: {lip: 3.0, exp: 2.0}\n"))
+    assert fingerprint(one) == fingerprint(same)
+    assert fingerprint({"a": 1, "b": 2}) == fingerprint({"b": 2, "a": 1})
+
+
+def test_fingerprint_changes_with_every_weight():
+    names = [k for k, v in LossSettings() if isinstance(v, float)]
+    changed = [LossSettings(**{name: 0.375}) for name in names]
+    marks = {fingerprint(losses) for losses in [LossSettings(), *changed]}
+    assert len(marks) == len(names) + 1
+
+
+def test_fingerprint_tells_parts_apart():
+    marks = {fingerprint(*parts) for parts in (("a",), ("a", 1), ("a", "1"), (1, "a"), (), ("a1",))}
+    assert len(marks) == 6

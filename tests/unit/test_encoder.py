@@ -1,0 +1,327 @@
+"""Frozen encoders of three families: loading, refusals, time, and what names a cache."""
+
+import json
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from safetensors.torch import load_file, save_file
+from torch import nn
+from transformers import (
+    BertConfig,
+    BertModel,
+    HubertConfig,
+    HubertModel,
+    PreTrainedModel,
+    Wav2Vec2Config,
+    Wav2Vec2FeatureExtractor,
+    Wav2Vec2Model,
+    WavLMConfig,
+    WavLMModel,
+)
+
+from diffusiontalker.errors import UserError
+from diffusiontalker.features.encoder import FrozenEncoder, standardise
+from diffusiontalker.training.encoder import EncoderTask, save_encoder, small_hubert
+from diffusiontalker.training.examples import IGNORED
+
+SHAPE: dict[str, Any] = {
+    "hidden_size": 16,
+    "num_hidden_layers": 2,
+    "num_attention_heads": 2,
+    "intermediate_size": 16,
+    "conv_dim": (8, 8),
+    "conv_kernel": (80, 8),
+    "conv_stride": (40, 8),
+    "num_feat_extract_layers": 2,
+    "num_conv_pos_embeddings": 4,
+    "num_conv_pos_embedding_groups": 2,
+}
+STRIDE, FIELD = 320, 80 + 7 * 40
+FAMILIES: dict[str, tuple[type[PreTrainedModel], type]] = {
+    "hubert": (HubertModel, HubertConfig),
+    "wavlm": (WavLMModel, WavLMConfig),
+    "wav2vec2": (Wav2Vec2Model, Wav2Vec2Config),
+}
+
+
+def model(family: str = "hubert", norm: str = "group", **more: Any) -> PreTrainedModel:
+    torch.manual_seed(0)
+    make, config = FAMILIES[family]
+    return make(config(**{**SHAPE, "feat_extract_norm": norm, **more})).eval()
+
+
+def saved(folder: Path, *arguments: Any, **more: Any) -> str:
+    model(*arguments, **more).save_pretrained(folder)
+    return str(folder)
+
+
+def noise(seconds: float = 1.0, seed: int = 0) -> np.ndarray:
+    return np.random.default_rng(seed).normal(0, 0.1, int(seconds * 16_000)).astype(np.float32)
+
+
+@pytest.mark.parametrize("norm", ["group", "layer"])
+@pytest.mark.parametrize("family", FAMILIES)
+def test_families(tmp_path: Path, family: str, norm: str) -> None:
+    encoder = FrozenEncoder(saved(tmp_path, family, norm), (0, 1, -1))
+    assert (encoder.stride, encoder.field, encoder.dim) == (STRIDE, FIELD, 48)
+    assert encoder.standardise is (norm == "layer")
+    assert not any(p.requires_grad for p in encoder.model.parameters())
+    audio = noise()
+    features = encoder(audio, 30)
+    assert features.shape == (30, 48)
+    assert features.dtype == np.float32
+    # the same by transformers alone, at the frame nearest to an output: 15 / 30 s
+    # = sample 8000; output j is centred on 320 j + 180
+    heard = standardise(audio) if norm == "layer" else audio
+    with torch.no_grad():
+        states = model(family, norm)(torch.from_numpy(heard)[None], output_hidden_states=True)
+    low = (8000 - FIELD / 2) / STRIDE
+    share = low % 1
+    for part, layer in enumerate((0, 1, 2)):
+        hidden = states.hidden_states[layer][0].numpy()
+        expected = (1 - share) * hidden[int(low)] + share * hidden[int(low) + 1]
+        found = features[15, 16 * part : 16 * (part + 1)]
+        np.testing.assert_allclose(found, expected, atol=1e-4)
+
+
+@pytest.mark.parametrize("at", [0.3, 0.52, 0.8])
+def test_features_are_at_the_right_time(tmp_path: Path, at: float) -> None:
+    # the convolutions alone (layer 0, the positional convolution silenced): a burst must show
+    # where it is, not half a receptive field or a count of outputs later
+    quiet = model("hubert", "layer")
+    silent = quiet.encoder.pos_conv_embed.conv
+    for parameter in (silent.bias, silent.parametrizations.weight.original0):
+        nn.init.zeros_(parameter)
+    quiet.save_pretrained(tmp_path)
+    Wav2Vec2FeatureExtractor(do_normalize=False).save_pretrained(tmp_path)
+    encoder = FrozenEncoder(str(tmp_path), (0,))
+    audio = np.zeros(16_000, np.float32)
+    start = round(at * 16_000)
+    burst = np.sin(2 * np.pi * 800 * np.arange(480) / 16_000)
+    rest = encoder(audio, 30)
+    audio[start - 240 : start + 240] = burst
+    moved = np.abs(encoder(audio, 30) - rest).sum(-1)
+    centre = (moved * np.arange(30)).sum() / moved.sum() / 30
+    assert centre == pytest.approx(at, abs=0.010)
+
+
+def test_audio_shorter_than_a_receptive_field(tmp_path: Path) -> None:
+    encoder = FrozenEncoder(saved(tmp_path), (1,))
+    features = encoder(noise(0.01), 1)
+    assert features.shape == (1, 16)
+    assert np.isfinite(features).all()
+
+
+def test_standardise_is_the_feature_extractors() -> None:
+    audio = noise() * 3 + 0.2
+    theirs = Wav2Vec2FeatureExtractor(do_normalize=True)(audio, sampling_rate=16_000)
+    np.testing.assert_allclose(standardise(audio), theirs["input_values"][0], atol=1e-5)
+
+
+@pytest.mark.parametrize("says", [True, False])
+@pytest.mark.parametrize("norm", ["group", "layer"])
+def test_what_the_model_says_of_its_input_counts(tmp_path: Path, norm: str, says: bool) -> None:
+    name = saved(tmp_path, "hubert", norm)
+    Wav2Vec2FeatureExtractor(do_normalize=says).save_pretrained(tmp_path)
+    encoder = FrozenEncoder(name, (1,))
+    assert encoder.standardise is says
+    heard: list[torch.Tensor] = []
+    encoder.model.register_forward_pre_hook(lambda _, given: heard.append(given[0][0]))
+    encoder(noise(), 30)
+    expected = standardise(noise()) if says else noise()
+    np.testing.assert_array_equal(heard[0].numpy(), expected)
+
+
+def test_a_front_end_that_says_nothing_of_it(tmp_path: Path) -> None:
+    name = saved(tmp_path, "hubert", "layer")
+    (tmp_path / "preprocessor_config.json").write_text('{"feature_size": 1}')
+    assert FrozenEncoder(name, (1,)).standardise
+
+
+# refusals
+
+
+def test_a_model_for_another_rate(tmp_path: Path) -> None:
+    name = saved(tmp_path)
+    Wav2Vec2FeatureExtractor(sampling_rate=24_000).save_pretrained(tmp_path)
+    with pytest.raises(UserError, match="reads 24000 Hz"):
+        FrozenEncoder(name, (1,))
+
+
+@pytest.mark.parametrize("layers", [(3,), (0, -4), (100,)])
+def test_layers_out_of_range(tmp_path: Path, layers: tuple[int, ...]) -> None:
+    with pytest.raises(UserError, match="hidden states 0 to 2"):
+        FrozenEncoder(saved(tmp_path), layers)
+
+
+def refused(name: Path, said: str) -> None:
+    with pytest.raises(UserError) as caught:
+        FrozenEncoder(str(name), (1,))
+    assert said in str(caught.value)
+    assert repr(str(name)) in str(caught.value)
+    assert "\n" not in str(caught.value)
+
+
+def test_missing_and_empty_folders(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", True)
+    refused(tmp_path / "nowhere", "cannot be loaded")
+    (tmp_path / "empty").mkdir()
+    refused(tmp_path / "empty", "cannot be loaded")
+
+
+def test_a_text_model(tmp_path: Path) -> None:
+    BertModel(
+        BertConfig(
+            vocab_size=10, hidden_size=8, num_hidden_layers=1, num_attention_heads=1,
+            intermediate_size=8,
+        )
+    ).save_pretrained(tmp_path)  # fmt: skip
+    refused(tmp_path, "a bert model does not read waveforms")
+
+
+def test_pickled_weights_are_refused(tmp_path: Path) -> None:
+    saved(tmp_path)
+    weights = load_file(tmp_path / "model.safetensors")
+    torch.save(weights, tmp_path / "pytorch_model.bin")
+    (tmp_path / "model.safetensors").unlink()
+    refused(tmp_path, "cannot be loaded")
+
+
+def truncated(path: Path) -> None:
+    path.write_bytes(path.read_bytes()[:1000])
+
+
+def without_a_layer(path: Path) -> None:
+    weights = load_file(path)
+    kept = {k: v for k, v in weights.items() if "layers.1." not in k}
+    save_file(kept, path, metadata={"format": "pt"})
+
+
+def of_another_width(path: Path) -> None:
+    narrow = {k: v[..., :1].contiguous() for k, v in load_file(path).items()}
+    save_file(narrow, path, metadata={"format": "pt"})
+
+
+@pytest.mark.parametrize(
+    ("damage", "said"),
+    [
+        (truncated, "cannot be loaded"),
+        (without_a_layer, "the weights lack"),
+        (of_another_width, "cannot be loaded"),
+    ],
+)
+def test_damaged_weights(tmp_path: Path, damage: Callable[[Path], None], said: str) -> None:
+    saved(tmp_path)
+    damage(tmp_path / "model.safetensors")
+    refused(tmp_path, said)
+
+
+def test_damaged_configuration(tmp_path: Path) -> None:
+    saved(tmp_path)
+    (tmp_path / "config.json").write_text("{")
+    refused(tmp_path, "cannot be loaded")
+
+
+def test_a_repository_with_code_of_its_own_is_refused(tmp_path: Path) -> None:
+    saved(tmp_path)
+    ran = tmp_path / "ran"
+    (tmp_path / "evil.py").write_text(f"open({str(ran)!r}, 'w')\nclass C: pass\n")
+    path = tmp_path / "config.json"
+    config = json.loads(path.read_text()) | {
+        "model_type": "evil",
+        "auto_map": {"AutoConfig": "evil.C", "AutoModel": "evil.C"},
+    }
+    path.write_text(json.dumps(config))
+    refused(tmp_path, "cannot be loaded")
+    assert not ran.exists()
+
+
+# the name of a cache
+
+
+def test_fingerprint_names_weights_layers_and_front_end(tmp_path: Path) -> None:
+    name = saved(tmp_path / "a")
+    first = FrozenEncoder(name, (1, 2)).fingerprint()
+    shutil.copytree(tmp_path / "a", tmp_path / "b")
+    again = FrozenEncoder(str(tmp_path / "b"), (1, 2)).fingerprint()
+    assert first == again
+    assert len(first) == 16
+    other_layers = FrozenEncoder(name, (2, 1)).fingerprint()
+    Wav2Vec2FeatureExtractor(do_normalize=True).save_pretrained(tmp_path / "b")
+    other_front = FrozenEncoder(str(tmp_path / "b"), (1, 2)).fingerprint()
+    weights = load_file(tmp_path / "a" / "model.safetensors")
+    next(iter(weights.values())).view(-1)[0] += 1e-3
+    save_file(weights, tmp_path / "a" / "model.safetensors", metadata={"format": "pt"})
+    other_weights = FrozenEncoder(name, (1, 2)).fingerprint()
+    assert len({first, other_layers, other_front, other_weights}) == 4
+
+
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16])
+def test_half_precision_weights(tmp_path: Path, dtype: torch.dtype) -> None:
+    whole = FrozenEncoder(saved(tmp_path / "whole"), (1,))
+    model().to(dtype).save_pretrained(tmp_path / "half")
+    half = FrozenEncoder(str(tmp_path / "half"), (1,))
+    np.testing.assert_allclose(half(noise(), 30), whole(noise(), 30), atol=0.05)
+    assert half.fingerprint() != whole.fingerprint()
+
+
+# our own small encoder
+
+
+def test_our_encoder_is_read_as_it_was_trained(tmp_path: Path) -> None:
+    torch.manual_seed(0)
+    task = EncoderTask(small_hubert(16, 2).eval(), phonemes=5)
+    save_encoder(task.model, tmp_path)
+    encoder = FrozenEncoder(str(tmp_path), (2,))
+    assert encoder.standardise
+    assert encoder.stride == 320  # 50 Hz
+    audio = noise()
+    # what the task hears of raw audio, and what its head reads
+    heard: list[torch.Tensor] = []
+    task.model.register_forward_pre_hook(lambda _, given: heard.append(given[0]))
+    labels = torch.zeros(1, (len(audio) - encoder.field) // encoder.stride + 1, dtype=torch.int64)
+    with torch.no_grad():
+        task({"audio": torch.from_numpy(audio)[None], "labels": labels}, torch.Generator())
+        hidden = task.model(heard[0], output_hidden_states=True).hidden_states[2][0].numpy()
+    np.testing.assert_allclose(heard[0][0].numpy(), standardise(audio), rtol=2e-3)
+    centre = (9 / 30 * 16_000 - encoder.field / 2) / 320  # of frame 9, in outputs
+    share = centre % 1
+    expected = (1 - share) * hidden[int(centre)] + share * hidden[int(centre) + 1]
+    np.testing.assert_allclose(encoder(audio, 30)[9], expected, atol=2e-3)
+
+
+def test_encoder_task_counts_known_phonemes_alone() -> None:
+    task = EncoderTask(small_hubert(16, 1).eval(), phonemes=3)
+    nn.init.zeros_(task.head.weight)
+    with torch.no_grad():
+        task.head.bias.copy_(torch.tensor([2.0, 0.0, 0.0]))  # always says phoneme 0
+    audio = torch.from_numpy(noise(0.5))[None]
+    outputs = task.model(audio).last_hidden_state.shape[1]
+    labels = torch.full((1, outputs), IGNORED)
+    labels[0, :4] = torch.tensor([0, 0, 0, 1])
+    found = task({"audio": audio, "labels": labels}, torch.Generator())
+    assert found["accuracy"].item() == pytest.approx(0.75)
+    normaliser = np.log(np.exp(2) + 2)
+    assert found["loss"].item() == pytest.approx(normaliser - 2 * 0.75, rel=1e-5)
+
+
+def test_only_the_embedding_of_masks_gets_no_gradient() -> None:
+    # why the loop tells DDP to look for unused parameters
+    task = EncoderTask(small_hubert(16, 1), phonemes=3)
+    audio = torch.from_numpy(noise(0.5))[None]
+    outputs = task.model(audio).last_hidden_state.shape[1]
+    labels = torch.zeros(1, outputs, dtype=torch.int64)
+    task.train()({"audio": audio, "labels": labels}, torch.Generator())["loss"].backward()
+    without = {name for name, p in task.named_parameters() if p.grad is None}
+    assert without == {"model.masked_spec_embed"}
+
+
+@pytest.mark.parametrize("hidden", [12, 100])
+def test_width_that_cannot_be_split(hidden: int) -> None:
+    with pytest.raises(UserError, match=f"encoder.hidden {hidden}"):
+        small_hubert(hidden, 1)

@@ -1,0 +1,395 @@
+"""The artifact: equal to PyTorch, sound in every door, and free of torch when it runs."""
+
+import re
+import shutil
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import onnx
+import pytest
+import torch
+import yaml
+from tests.unit import models
+
+from diffusiontalker.arkit import CHANNELS
+from diffusiontalker.errors import UserError
+from diffusiontalker.evaluation.measure import listen_and_sample
+from diffusiontalker.export import artifact
+from diffusiontalker.export.graph import _zrn
+from diffusiontalker.model.talker import Talker
+from diffusiontalker.runtime.student import FILES, Student
+
+STEPS = 2
+RATE = 16_000
+
+
+@pytest.fixture(scope="module")
+def talker() -> Talker:
+    return models.talker(teacher=False)
+
+
+@pytest.fixture(scope="module")
+def folder(talker: Talker, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    path = tmp_path_factory.mktemp("artifact") / "student"
+    artifact.export(talker, STEPS, path, "# A student\n")
+    return path
+
+
+@pytest.fixture(scope="module")
+def student(folder: Path) -> Student:
+    return Student(folder)
+
+
+@pytest.fixture
+def own(folder: Path, tmp_path: Path) -> Path:
+    """A copy to break."""
+    return shutil.copytree(folder, tmp_path / "student")
+
+
+def speech(seconds: float, seed: int = 0) -> np.ndarray:
+    rng = np.random.default_rng(seed)
+    t = np.arange(round(seconds * RATE)) / RATE
+    voice = np.sin(2 * np.pi * (120 + 40 * seed) * t) * (0.5 + 0.5 * np.sin(2 * np.pi * 3 * t))
+    return (0.3 * voice + 0.02 * rng.normal(size=len(t))).astype(np.float32)
+
+
+def with_torch(
+    talker: Talker,
+    log_mel: np.ndarray,
+    noise: np.ndarray,
+    identity: int | None,
+    emotion: int | None,
+) -> tuple[np.ndarray, int, int]:
+    """The face by the PyTorch model, chosen entries included, without the code of the graph."""
+    mask = torch.ones(1, noise.shape[1], 1)
+    with torch.no_grad():
+        audio = talker.encode(torch.from_numpy(log_mel), mask)
+        voice = talker.listen(audio, mask)
+        libraries = talker.personalizer.identities(), talker.personalizer.emotions()
+        chosen = [
+            int((heard @ library.T).argmax()) if given is None else given
+            for given, heard, library in zip(
+                (identity, emotion), (voice.identity, voice.emotion), libraries, strict=True
+            )
+        ]
+        entries = [library[i][None] for library, i in zip(libraries, chosen, strict=True)]
+        condition = talker.condition(audio, *entries, mask)
+        face = talker.generate(condition, torch.from_numpy(noise), STEPS)
+    return face.numpy(), *chosen
+
+
+def run_both(
+    student: Student,
+    talker: Talker,
+    frames: int,
+    seed: int,
+    identity: int | None,
+    emotion: int | None,
+) -> tuple[np.ndarray, np.ndarray]:
+    rng = np.random.default_rng(seed)
+    log_mel = rng.normal(size=(1, 2 * frames, 80)).astype(np.float32)
+    noise = rng.normal(size=(1, frames, 52)).astype(np.float32)
+    inputs: dict[str, np.ndarray] = {"log_mel": log_mel, "noise": noise}
+    for name, index, size in (("identity", identity, 3), ("emotion", emotion, 2)):
+        inputs[name] = np.zeros((1, size), np.float32)
+        if index is not None:
+            inputs[name][0, index] = 1
+    inputs["from_voice"] = np.array([identity is None, emotion is None], np.float32)
+    face, *similarities = student.session.run(None, inputs)
+    theirs, *chosen = with_torch(talker, log_mel, noise, identity, emotion)
+    for similarity, index, given in zip(similarities, chosen, (identity, emotion), strict=True):
+        assert (np.abs(similarity) <= 1 + 1e-5).all()
+        if given is None:
+            assert similarity.argmax() == index
+    return face, theirs
+
+
+@pytest.mark.parametrize("frames", [6, 7, 90, 400])
+@pytest.mark.parametrize(
+    ("seed", "identity", "emotion"), [(0, None, None), (1, 2, None), (2, None, 1), (3, 0, 0)]
+)
+def test_graph_is_the_model(
+    student: Student,
+    talker: Talker,
+    frames: int,
+    seed: int,
+    identity: int | None,
+    emotion: int | None,
+) -> None:
+    ours, theirs = run_both(student, talker, frames, seed, identity, emotion)
+    assert ours.shape == (1, frames, len(CHANNELS))
+    np.testing.assert_allclose(ours, theirs, atol=1e-4)
+
+
+def test_the_papers_decoder_exports_too(tmp_path: Path) -> None:
+    talker = models.talker(teacher=False, kind="gru", depth=0)
+    before = dict(talker.named_modules())
+    artifact.export(talker, STEPS, tmp_path / "out", "")
+    assert dict(talker.named_modules()) == before
+    student = Student(tmp_path / "out")
+    for frames in (6, 7, 90, 400):
+        ours, theirs = run_both(student, talker, frames, frames, None, 1)
+        np.testing.assert_allclose(ours, theirs, atol=1e-4)
+
+
+def test_onnx_gates_by_hand() -> None:
+    # torch: reset, update, new; ONNX: update, reset, new
+    rows = torch.tensor([[1.0], [2.0], [3.0]])
+    assert _zrn(rows).flatten().tolist() == [2, 1, 3]
+
+
+def test_artifact_holds_what_it_should(folder: Path, talker: Talker) -> None:
+    assert sorted(path.name for path in folder.iterdir()) == sorted(FILES)
+    assert not folder.with_name("student.partial").exists()
+    assert (folder / "README.md").read_text() == "# A student\n"
+    config = yaml.safe_load((folder / "config.yaml").read_text())
+    assert config["channels"] == list(CHANNELS)
+    assert (config["steps"], config["fps"], config["sample_rate"]) == (STEPS, 30, RATE)
+    assert type(talker.config).from_dict(config["model"]) == talker.config
+    onnx.checker.check_model(folder / "student.onnx")
+    expected = sum(path.stat().st_size for path in folder.iterdir()) / 1e6
+    assert artifact.size_mb(folder) == pytest.approx(expected)
+
+
+def test_export_replaces_whole_folders(own: Path) -> None:
+    (own / "stale.txt").write_text("old")
+    artifact.export(models.talker(teacher=False, depth=0), 1, own, "new")
+    assert not (own / "stale.txt").exists()
+    assert Student(own).steps == 1
+
+
+def test_a_teacher_is_not_exported(tmp_path: Path) -> None:
+    with pytest.raises(UserError, match="only a student"):
+        artifact.export(models.talker(), STEPS, tmp_path / "out", "")
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_folder_that_cannot_be_written(tmp_path: Path, talker: Talker) -> None:
+    (tmp_path / "file").write_text("")
+    with pytest.raises(UserError, match="cannot write the artifact"):
+        artifact.export(talker, STEPS, tmp_path / "file" / "out", "")
+
+
+def test_a_graph_that_does_not_agree_is_not_shipped(folder: Path, talker: Talker) -> None:
+    assert artifact.check(folder, talker, STEPS) < artifact.TOLERANCE / 10
+    with pytest.raises(UserError, match="differs from the model"):
+        artifact.check(folder, models.talker(seed=9, teacher=False), STEPS)
+
+
+# what people do with it
+
+
+def test_the_most_similar_entry_and_named_ones(student: Student, talker: Talker) -> None:
+    auto = student.animate(speech(1.0), RATE)
+    assert auto.coefficients.shape == (30, 52)
+    assert auto.coefficients.dtype == np.float32
+    assert auto.fps == 30
+    assert auto.identity in models.IDENTITIES
+    assert auto.emotion in models.EMOTIONS
+    # naming what auto finds is auto; naming anything else is another face
+    for identity in models.IDENTITIES:
+        for emotion in models.EMOTIONS:
+            named = student.animate(speech(1.0), RATE, identity, emotion)
+            assert (named.identity, named.emotion) == (identity, emotion)
+            same = np.allclose(named.coefficients, auto.coefficients, atol=1e-5)
+            assert same is ((identity, emotion) == (auto.identity, auto.emotion))
+
+
+def test_one_seed_one_face(student: Student) -> None:
+    one, two, three = (student.animate(speech(0.5), RATE, seed=s).coefficients for s in (7, 7, 8))
+    assert np.array_equal(one, two)
+    assert not np.allclose(one, three, atol=1e-3)
+    assert ((one >= 0) & (one <= 1)).all()
+
+
+def test_any_recording(student: Student) -> None:
+    mono = speech(2.0)
+    face = student.animate(mono, RATE).coefficients
+    # 8 kHz, stereo, 16-bit: the same sentence, the same face but for what 8 kHz leaves out
+    narrow = mono.reshape(-1, 2).mean(1)
+    pcm = np.round(np.stack([narrow, narrow], axis=1) * 32767).astype(np.int16)
+    other = student.animate(pcm, 8_000)
+    assert other.coefficients.shape == face.shape == (60, 52)
+    assert np.isfinite(other.coefficients).all()
+    doubled = student.animate(np.stack([mono, mono], axis=1), RATE).coefficients
+    np.testing.assert_allclose(doubled, face, atol=1e-5)
+    integers = student.animate(np.round(mono * 2**31 * 0.9).astype(np.int32), RATE).coefficients
+    np.testing.assert_allclose(integers, face, atol=1e-3)
+
+
+@pytest.mark.parametrize(("samples", "frames"), [(3200, 6), (3201, 7), (16_000, 30)])
+def test_every_frame_within_the_recording(student: Student, samples: int, frames: int) -> None:
+    assert len(student.animate(speech(2.0)[:samples], RATE).coefficients) == frames
+
+
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        ({"identity": "adda"}, "unknown identity 'adda'; did you mean 'ada'? (or 'auto')"),
+        ({"identity": "zzz"}, "unknown identity 'zzz'; known: ada, ben, cleo (or 'auto')"),
+        ({"emotion": "Anger"}, "did you mean 'anger'?"),
+        ({"seed": -1}, "seed -1"),
+        ({"rate": 0}, "sample rate of 0"),
+        ({"samples": np.zeros(0, np.float32)}, "take 3: holds no samples"),
+        ({"samples": np.zeros(100, np.float32)}, "at least 0.2 s"),
+        ({"samples": np.full(9999, np.nan, np.float32)}, "NaN"),
+        ({"samples": np.zeros((2, 3, 4), np.float32)}, "expected samples"),
+    ],
+)
+def test_bad_requests(student: Student, change: dict[str, Any], said: str) -> None:
+    request = {"samples": speech(1.0), "rate": RATE, "where": "take 3", **change}
+    with pytest.raises(UserError) as caught:
+        student.animate(**request)
+    assert said in str(caught.value)
+
+
+def test_evaluation_hears_what_the_artifact_hears(student: Student, talker: Talker) -> None:
+    clip = models.clip(frames=40, seed=5)
+    assert clip.log_mel is not None
+    heard = listen_and_sample(talker, clip, STEPS, "ddim", seeds=3, seed=1)
+    assert heard.samples.shape == (3, 40, 52)
+    log_mel = clip.log_mel.astype(np.float32)[None]
+    zeros = np.zeros((1, 40, 52), np.float32)
+    _, identity, emotion = with_torch(talker, log_mel, zeros, None, None)
+    assert (heard.identity, heard.emotion) == (
+        models.IDENTITIES[identity],
+        models.EMOTIONS[emotion],
+    )
+    again = listen_and_sample(talker, clip, STEPS, "ddim", seeds=3, seed=1)
+    assert np.array_equal(heard.samples, again.samples)
+    assert not np.allclose(heard.samples[0], heard.samples[1], atol=1e-3)
+
+
+# damage
+
+
+def edit(key: str, value: Any) -> Callable[[Path], None]:
+    def change(folder: Path) -> None:
+        path = folder / "config.yaml"
+        config = yaml.safe_load(path.read_text())
+        if value is None:
+            del config[key]
+        else:
+            config[key] = value
+        path.write_text(yaml.safe_dump(config))
+
+    return change
+
+
+def write(name: str, content: bytes) -> Callable[[Path], None]:
+    return lambda folder: (folder / name).write_bytes(content) and None
+
+
+def cut(folder: Path) -> None:
+    path = folder / "student.onnx"
+    path.write_bytes(path.read_bytes()[:5000])
+
+
+DAMAGE = [
+    *(
+        pytest.param(
+            lambda folder, name=name: (folder / name).unlink(), f"lacks {name}", id=f"no-{name}"
+        )
+        for name in FILES
+    ),
+    pytest.param(shutil.rmtree, "no such artifact folder", id="no-folder"),
+    pytest.param(edit("channels", sorted(CHANNELS, reverse=True)), "channel order", id="order"),
+    pytest.param(edit("channels", "none"), "channel order", id="channels"),
+    pytest.param(edit("format_version", 2), "artifact format 2, but this", id="version"),
+    pytest.param(edit("format_version", "1"), "artifact format 1, but this", id="version-text"),
+    pytest.param(edit("steps", None), "not an artifact's configuration", id="no-steps"),
+    pytest.param(edit("steps", "two"), "not an artifact's configuration", id="steps"),
+    pytest.param(edit("identities", 5), "not an artifact's configuration", id="identities"),
+    pytest.param(edit("identities", [1, 2, 3]), "not an artifact's configuration", id="numbers"),
+    pytest.param(edit("emotions", ["neutral"]), "does not belong to config.yaml", id="names"),
+    pytest.param(write("config.yaml", b"{"), "not an artifact's configuration", id="yaml"),
+    pytest.param(write("config.yaml", b"- a"), "not an artifact's configuration", id="list"),
+    pytest.param(write("config.yaml", b""), "not an artifact's configuration", id="empty"),
+    pytest.param(write("config.yaml", b"\xff\xfe\x81"), "not an artifact's", id="binary"),
+    pytest.param(
+        write("config.yaml", b"a: !!python/object/apply:os.system [false]"), "not an artifact's",
+        id="python-yaml",
+    ),
+    pytest.param(write("student.onnx", b"not a graph"), "cannot be loaded", id="onnx"),
+    pytest.param(write("student.onnx", b""), "cannot be loaded", id="empty-onnx"),
+    pytest.param(cut, "cannot be loaded", id="cut-onnx"),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("damage", "said"), DAMAGE)
+def test_damaged_artifacts(own: Path, damage: Callable[[Path], None], said: str) -> None:
+    damage(own)
+    with pytest.raises(UserError) as caught:
+        Student(own)
+    assert said in str(caught.value)
+    assert str(own) in str(caught.value)
+    assert "\n" not in str(caught.value)
+
+
+def test_somebody_elses_graph(own: Path) -> None:
+    value = onnx.helper.make_tensor_value_info("x", onnx.TensorProto.FLOAT, [1])
+    graph = onnx.helper.make_graph([], "identity", [value], [value])
+    model = onnx.helper.make_model(graph, opset_imports=[onnx.helper.make_opsetid("", 17)])
+    model.ir_version = 8
+    onnx.save(model, own / "student.onnx")
+    with pytest.raises(UserError, match=re.escape("student.onnx")):
+        Student(own)
+
+
+# lightness
+
+PROBE = """
+import sys, time
+started = time.perf_counter()
+from diffusiontalker.runtime.student import Student
+loading = time.perf_counter() - started
+import numpy as np
+Student(sys.argv[1]).animate(0.1 * np.ones(8000, np.float32), 16000)
+heavy = {"torch", "ray", "transformers", "pyarrow", "scipy", "pandas"} & set(sys.modules)
+print(sorted(heavy), loading)
+"""
+
+
+def test_runtime_needs_neither_torch_nor_ray(folder: Path) -> None:
+    started = time.perf_counter()
+    done = subprocess.run(
+        [sys.executable, "-c", PROBE, str(folder)],
+        check=True, capture_output=True, text=True,
+        env={"PYTHONPATH": ":".join(p for p in sys.path if p.endswith("platform"))},
+    )  # fmt: skip
+    heavy, loading = done.stdout.rsplit(" ", 1)
+    assert heavy == "[]"
+    assert float(loading) < 10
+    assert time.perf_counter() - started < 30
+
+
+# the model card
+
+
+def test_model_card_says_what_was_measured_and_what_it_cannot_do() -> None:
+    row = {
+        "name": "student-2", "steps": 2, "split": "test_unseen", "mbe": 0.1234, "lbe": 0.05,
+        "energy_score": 0.1, "spread_upper": 0.9, "identity_f1": None, "emotion_f1": 0.8,
+    }  # fmt: skip
+    summary = {
+        "corpus": {
+            "source": "procedural", "minutes": 75.4, "speakers": 16,
+            "emotions": ["neutral", "anger"],
+        },
+        "rows": [row, {**row, "name": "teacher", "mbe": 9.0}],
+    }  # fmt: skip
+    card = artifact.model_card(summary, "student-2")
+    assert "| test_unseen | 0.123 | 0.050 | 0.100 | 0.900 | – | 0.800 |" in card
+    assert "9.000" not in card
+    assert "in 2 sampling steps" in card
+    assert "75 minutes, 16 speakers" in card
+    assert "neutral, anger" in card
+    assert "synthetic" in card
+    assert "Apache-2.0" in card
+    summary["corpus"]["source"] = "beat"  # type: ignore[index]
+    assert "synthetic" not in artifact.model_card(summary, "student-2")

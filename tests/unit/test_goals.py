@@ -1,0 +1,92 @@
+"""The goals of a run: met, missed, and not known."""
+
+from typing import Any
+
+import pytest
+
+from diffusiontalker.evaluation import goals
+
+GOOD = {
+    "mbe": 0.2, "lbe": 0.06, "spread_upper": 1.0, "identity_f1": 0.99, "emotion_f1": 0.9,
+    "energy_score": 0.1,
+}  # fmt: skip
+
+
+def row(name: str, steps: int, split: str = "test_seen", **values: Any) -> dict[str, Any]:
+    return {"name": name, "steps": steps, "split": split, **GOOD, **values}
+
+
+def summary(*rows: dict[str, Any], **more: Any) -> dict[str, Any]:
+    return {
+        "rows": list(rows),
+        "floor": {"test_seen": {"sampling": {"mbe": 0.2}}},
+        "artifact": {"fps": 20_000.0, "size_mb": 4.0},
+        **more,
+    }
+
+
+def check(what: dict[str, Any]) -> dict[str, dict[str, Any]]:
+    return {goal["name"].split(":")[0]: goal for goal in goals.check(what, "student-2")}
+
+
+def test_a_good_run_meets_all() -> None:
+    found = goals.check(
+        summary(row("teacher", 16), row("teacher", 2, energy_score=0.2), row("student-2", 2)),
+        "student-2",
+    )
+    assert len(found) == 8
+    assert [goal for goal in found if goal["met"] is not True] == []
+
+
+def test_a_bad_run_is_said_to_miss() -> None:
+    bad = row(
+        "student-2", 2, lbe=0.0601, spread_upper=0.79, identity_f1=0.94, emotion_f1=0.79,
+        energy_score=0.21,
+    )  # fmt: skip
+    found = goals.check(
+        summary(
+            row("teacher", 16, mbe=0.2501), row("teacher", 2, energy_score=0.2), bad,
+            artifact={"fps": 9_999.0, "size_mb": 8.01},
+        ),
+        "student-2",
+    )  # fmt: skip
+    assert len(found) == 8
+    assert [goal for goal in found if goal["met"] is not False] == []
+    assert check(summary(row("teacher", 16), row("student-2", 2, spread_upper=1.21)))[
+        "upper face"
+    ]["met"] is False  # fmt: skip
+
+
+def test_lips_are_held_against_the_teacher_of_most_steps_on_seen_speakers() -> None:
+    found = check(
+        summary(
+            row("teacher", 2, lbe=9.0),
+            row("teacher", 16, lbe=0.05),
+            row("teacher", 16, "test_unseen", lbe=9.0),
+            row("student-2", 2, lbe=0.06),
+            row("student-2", 2, "test_unseen", lbe=0.01),
+            row("student-4", 4, lbe=0.01),
+        )
+    )
+    lips = found["lips"]
+    assert (lips["value"], lips["target"], lips["met"]) == (0.06, "<= 0.05", False)
+
+
+def test_what_is_not_known_is_neither_met_nor_missed() -> None:
+    unknown = dict.fromkeys(GOOD)
+    for floor in ({}, {"test_seen": None}):
+        found = check(summary(row("teacher", 16), row("student-2", 2, **unknown), floor=floor))
+        assert found["teacher"]["met"] is None
+        assert found["teacher"]["target"] == "unknown"
+        for name in ("lips", "upper face", "identity F1, seen speakers"):
+            assert found[name]["met"] is None
+        assert "distillation" not in found  # the teacher was not sampled in 2 steps
+
+
+@pytest.mark.parametrize(("value", "met"), [(0.8, True), (1.2, True), (0.799, False), (None, None)])
+def test_limits_count_as_met(value: float | None, met: bool | None) -> None:
+    assert goals.between("x", value, 0.8, 1.2)["met"] is met
+    if value is not None:
+        assert goals.at_most("x", value, value)["met"] is True
+        assert goals.at_least("x", value, value)["met"] is True
+    assert goals.at_most("x", value, None)["met"] is None

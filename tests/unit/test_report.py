@@ -1,0 +1,365 @@
+"""The page and the console table of a run, from synthetic summaries."""
+
+import base64
+import io
+import re
+import wave
+from html.parser import HTMLParser
+
+import numpy as np
+import pytest
+from plotly.offline import get_plotlyjs
+from rich.console import Console
+
+from diffusiontalker.animation.rig import Rig, default_rig
+from diffusiontalker.arkit import INDEX
+from diffusiontalker.errors import UserError
+from diffusiontalker.report import paint, plots
+from diffusiontalker.report.columns import BY_KEY, COLUMNS, duration, flat, plain
+from diffusiontalker.report.console import console_table
+from diffusiontalker.report.face import face_data, wav_base64
+from diffusiontalker.report.page import render, table, write_report
+from diffusiontalker.report.sample import Sample
+from diffusiontalker.report.verdict import verdict, what_ran
+
+EVIL = "</script><script>window.hacked = 1</script><img src=x onerror=alert(1)>"
+
+
+def row(name, steps, distilled, split="test_seen", **figures):
+    blank = dict.fromkeys((column.key for column in COLUMNS), None)
+    return {
+        "name": name,
+        "steps": steps,
+        "distilled": distilled,
+        "split": split,
+        **blank,
+        **figures,
+    }
+
+
+def summary_with(student, teacher, **more):
+    """Two rows at 2 steps on one split, with the figures given, and whatever else."""
+    rows = [row("teacher", 2, False, **teacher), row("student-2", 2, True, **student)]
+    return {
+        "corpus": {},
+        "floor": {},
+        "rows": rows,
+        "goals": [],
+        "environment": {},
+        "seconds": {},
+    } | more
+
+
+@pytest.fixture(scope="module")
+def sample():
+    truth = np.zeros((12, 52), np.float32)
+    truth[:, INDEX["jawOpen"]] = np.linspace(0, 1, 12)
+    audio = np.sin(np.arange(6400) / 8).astype(np.float32)
+    return Sample(EVIL, EVIL, "happy", audio, 16000, truth, truth * 0.9, truth * 0.8)
+
+
+@pytest.fixture(scope="module")
+def summary():
+    rows = [
+        row("teacher", 16, False, mbe=0.2, lbe=0.06, energy_score=0.1, fps=200, size_mb=40.0),
+        row("teacher", 2, False, mbe=0.3, lbe=0.08, energy_score=0.2, fps=900, size_mb=40.0),
+        row("student-2", 2, True, mbe=0.25, lbe=0.07, energy_score=0.15, fps=4000.0, size_mb=4.0),
+        row(EVIL, 2, True, "test_unseen"),
+    ]
+    return {
+        "corpus": {"minutes": 30.0, "speakers": 12, "emotions": ["happy"], "clips": {"train": 9}},
+        "floor": {
+            "test_seen": {"sampling": {"mbe": 0.161}, "regression": {"mbe": 0.108}},
+            "test_unseen": None,
+        },
+        "rows": rows,
+        "goals": [
+            {"name": "size", "value": 45.2, "target": "<= 45", "met": False},
+            {"name": "speed", "value": 4000.0, "target": ">= 3632", "met": True},
+            {"name": EVIL, "value": None, "target": None, "met": None},
+        ],
+        "environment": {"torch": "2.13.0", "gpu": None, "settings": {"seed": 0, "note": EVIL}},
+        "seconds": {"corpus": 31.0, EVIL: 4.0, "export": None},
+    }  # fmt: skip
+
+
+HISTORIES = {
+    "teacher": [
+        {"step": 1, "loss": 0.5, "exp": 0.4},
+        {"step": 2, "loss": 0.4, "exp": 0.3},
+        {"step": 2, "val_loss": 0.45, "val_exp": 0.35},
+    ],
+    EVIL: [],
+}
+
+
+@pytest.fixture(scope="module")
+def page(summary, sample):
+    return render(summary, HISTORIES, sample)
+
+
+class Reader(HTMLParser):
+    """Tags with their attributes, and the text outside of scripts and styles."""
+
+    def __init__(self, html):
+        super().__init__()
+        self.tags, self.text, self.raw = [], "", False
+        self.feed(html)
+
+    def handle_starttag(self, tag, attrs):
+        self.tags.append((tag, dict(attrs)))
+        self.text += " "
+        self.raw = tag in ("script", "style")
+
+    def handle_endtag(self, tag):
+        self.raw = False
+
+    def handle_data(self, data):
+        if not self.raw:
+            self.text += data
+
+
+def test_page_is_self_contained(page):
+    assert len(page) < 9_000_000
+    assert get_plotlyjs() in page
+    tags = Reader(page).tags
+    addresses = [a[k] for _, a in tags for k in ("src", "href") if k in a]
+    assert addresses
+    assert [a for a in addresses if not a.startswith(("data:", "#"))] == []
+    # Nor does our own style fetch anything; plotly's code aside, which the browser test watches.
+    assert not re.search(r"url\(|@import", page.replace(get_plotlyjs(), ""))
+    assert "default-src 'none'" in page
+
+
+def test_data_stay_text(page):
+    reader = Reader(page)
+    assert [tag for tag, _ in reader.tags if tag == "img"] == []
+    assert sum(tag == "script" for tag, _ in reader.tags) == 7
+    assert reader.text.count(EVIL) == 6  # sentence, speaker, row, goal, stage, setting
+    assert EVIL not in page
+
+
+def test_nulls_are_dashes_and_goals_are_judged(page):
+    text = re.sub(r"\s+", " ", Reader(page).text)
+    assert "1 of 3 met" in text
+    assert "size 45.2 <= 45 ✗ missed" in text
+    assert "speed 4,000 >= 3632 ✓ met" in text
+    assert "– – – not measured" in text
+    assert "None" not in text
+    assert "nan" not in text.lower().split()
+
+
+def test_table_marks_the_best_and_keeps_floors_apart(summary):
+    seen = table(summary, "test_seen")
+    mbe = [column.key for column in COLUMNS].index("mbe")
+    assert [(title, cells[mbe].text) for title, cells in seen.floors] == [
+        ("Sampling floor", "0.161"),
+        ("Regression floor", "0.108"),
+    ]
+    assert not any(cell.best for _, cells in seen.floors for cell in cells)
+    marked = {r["name"] + str(r["steps"]): cells[mbe].best for r, cells in seen.rows}
+    assert marked == {"teacher16": True, "teacher2": False, "student-22": False}
+    assert table(summary, "test_unseen").floors == ()
+
+
+def test_best_depends_on_what_is_good():
+    assert BY_KEY["mbe"].best([0.2, None, 0.1]) == "0.100"
+    assert BY_KEY["fps"].best([100.0, 4000.0]) == "4,000"
+    assert BY_KEY["spread_upper"].best([0.7, 1.2, 1.4]) == "1.20"
+    assert BY_KEY["diversity_upper"].best([0.7, 1.2]) is None
+    assert BY_KEY["mbe"].best([None]) is None
+    assert BY_KEY["lve"].show(1.375e-5) == "1.38"
+
+
+@pytest.mark.parametrize(
+    ("student", "teacher", "outcome", "words"),
+    [
+        ({"energy_score": 0.09, "lbe": 0.05}, {"energy_score": 0.1, "lbe": 0.05}, "wins",
+         "At 2 steps, distillation beats the undistilled teacher."),
+        ({"energy_score": 0.11, "lbe": 0.05}, {"energy_score": 0.1, "lbe": 0.05}, "loses",
+         "At 2 steps, distillation does not beat the undistilled teacher."),
+        ({"lbe": 0.0501}, {"lbe": 0.05}, "level",
+         "At 2 steps, distillation does not beat the undistilled teacher: they are level."),
+        ({"energy_score": 0.09, "lbe": 0.06}, {"energy_score": 0.1, "lbe": 0.05}, "mixed",
+         "At 2 steps, distillation wins in part: better in Energy score, worse in LBE."),
+        ({"lbe": None}, {"lbe": 0.05}, "unknown",
+         "No verdict on distillation: the undistilled teacher was not measured at 2 steps."),
+    ],
+)  # fmt: skip
+def test_verdict_follows_the_numbers(student, teacher, outcome, words):
+    found = verdict(summary_with(student, teacher))
+    assert (found.outcome, found.headline) == (outcome, words)
+
+
+def test_verdict_says_by_how_much():
+    found = verdict(summary_with({"energy_score": 0.09}, {"energy_score": 0.1}))
+    assert found.evidence == (
+        "New sentences, known speakers, student against undistilled teacher: "
+        "Energy score 0.090 against 0.100 (10.0% better).",
+    )
+    found = verdict(summary_with({"mbe": 0.11}, {"mbe": 0.1}))
+    assert "MBE 0.110 against 0.100 (10.0% worse)" in found.evidence[0]
+
+
+def test_verdict_where_speakers_disagree():
+    summary = summary_with({"lbe": 0.04}, {"lbe": 0.05})
+    summary["rows"] += [
+        row("teacher", 2, False, "test_unseen", lbe=0.05),
+        row("student-2", 2, True, "test_unseen", lbe=0.06),
+    ]
+    found = verdict(summary)
+    assert found.headline == (
+        "At 2 steps, distillation wins in part; in LBE it depends on the speakers."
+    )
+
+
+def test_verdict_compares_with_the_full_teacher(summary):
+    found = verdict(summary)
+    assert found.outcome == "wins"
+    assert found.evidence[1] == (
+        "New sentences, known speakers, student against the teacher at 16 steps: "
+        "Energy score 50.0% worse; LBE 16.7% worse; MBE 25.0% worse; "
+        "20 times the frames per second; 10% of the size."
+    )
+
+
+def test_verdict_without_students():
+    only_teacher = {"rows": [row("teacher", 2, False, lbe=0.1)]}
+    assert verdict(only_teacher).outcome == "unknown"
+    assert what_ran(only_teacher) == "A diffusion teacher of 2 steps learnt to move a face."
+
+
+def test_what_ran(summary):
+    assert what_ran(summary) == (
+        "A diffusion teacher of 16 steps learnt to move a face from 30 minutes of speech by 12 "
+        "speakers, and was distilled into students of 2 steps. The run took 35 s."
+    )
+
+
+def test_page_of_an_empty_run(sample):
+    html = render({"rows": []}, {}, sample)
+    assert "No student was distilled in this run." in html
+
+
+def test_write_report_into_a_missing_folder(tmp_path, summary, sample):
+    with pytest.raises(UserError, match="no folder"):
+        write_report(tmp_path / "nowhere" / "report.html", summary, {}, sample)
+
+
+def test_sample_refuses_what_does_not_fit(sample):
+    good = dict(vars(sample))
+    with pytest.raises(UserError, match=r"student is \(3, 52\)"):
+        Sample(**good | {"student": np.zeros((3, 52))})
+    with pytest.raises(UserError, match="one channel"):
+        Sample(**good | {"audio": np.zeros((2, 9))})
+    with pytest.raises(UserError, match="unknown channel 'jaw'"):
+        Sample(**good | {"channels": ("jaw",)})
+
+
+def test_figures_hold_the_numbers(summary, sample):
+    figure = plots.over_steps(summary, "test_seen", "mbe")
+    lines = {trace.name: (list(trace.x), list(trace.y)) for trace in figure.data}
+    assert lines["teacher, not distilled"] == ([2, 16], [0.3, 0.2])
+    assert lines["students, distilled"] == ([2], [0.25])
+    assert lines["sampling floor"] == ([2, 16], [0.161, 0.161])
+    assert lines["regression floor"] == ([2, 16], [0.108, 0.108])
+    speed = plots.speed_against_error(summary, "test_seen").data[0]
+    assert (list(speed.x), list(speed.y), list(speed.text)) == (
+        [900, 200],
+        [0.08, 0.06],
+        ["2", "16"],
+    )
+    curves = plots.coefficient_curves(sample)
+    assert curves.data[1].name == "teacher"
+    assert curves.data[1].y[-1] == pytest.approx(0.8)
+    assert curves.data[1].x[-1] == pytest.approx(11 / 30, abs=1e-3)
+    losses = plots.loss_curves("teacher", HISTORIES["teacher"])
+    assert {t.name: list(t.y) for t in losses.data} == {
+        "training": [0.5, 0.4], "validation": [0.45], "exp": [0.4, 0.3],
+    }  # fmt: skip
+    assert EVIL not in plots.time_per_stage(summary["seconds"]).data[0].y
+
+
+def unpack(text, dtype):
+    return np.frombuffer(base64.b64decode(text), dtype)
+
+
+def test_face_data_rebuild_the_rig(sample):
+    rig = default_rig()
+    data = face_data(rig, sample)
+    deltas = np.zeros_like(rig.deltas)
+    packed = unpack(data["deltas"], "<i2").reshape(-1, 3) * data["delta_scale"]
+    indices = unpack(data["indices"], "<u4")
+    for channel in range(52):
+        part = slice(data["starts"][channel], data["starts"][channel + 1])
+        deltas[channel, indices[part]] = packed[part]
+    np.testing.assert_allclose(deltas, rig.deltas, atol=1.1e-5)
+    face = unpack(data["faces"]["teacher"], "<i2").reshape(-1, 52) / data["coefficient_scale"]
+    np.testing.assert_allclose(face, sample.teacher, atol=1e-4)
+    assert sorted(eye["side"] for eye in data["eyes"]) == ["Left", "Right"]
+
+
+def test_left_is_where_the_rig_has_its_left_eye():
+    rig = default_rig()
+    moved = np.abs(rig.deltas[INDEX["eyeBlinkLeft"]]).max(-1) > 1e-3
+    assert rig.mean[moved, 0].mean() > 0  # eyeballs on +x are called Left
+
+
+def test_weld_joins_only_what_moves_alike():
+    mean = np.array([[0, 0, 0], [0, 0, 0], [0, 0, 0], [1, 0, 0]], np.float32)
+    deltas = np.zeros((52, 4, 3), np.float32)
+    deltas[0, 2] = 0.01
+    assert paint.weld(Rig(mean, deltas)).tolist() == [0, 0, 2, 3]
+
+
+def test_rigid_pieces():
+    mean = np.arange(27, dtype=np.float32).reshape(9, 3)
+    deltas = np.zeros((52, 9, 3), np.float32)
+    deltas[3, 7] = 0.1  # the last triangle has a corner that moves
+    rig = Rig(mean, deltas, np.array([[0, 1, 2], [2, 3, 4], [6, 7, 8]]))
+    assert [piece.tolist() for piece in paint.rigid_pieces(rig)] == [[0, 1, 2, 3, 4]]
+
+
+def test_a_rig_without_faces_is_painted_plainly():
+    rig = Rig(np.zeros((4, 3), np.float32), np.zeros((52, 4, 3), np.float32))
+    painted = paint.painted(rig)
+    assert painted.eyes == []
+    np.testing.assert_array_equal(painted.colors, np.tile([0.5, 0.5, 0.5, 0.0], (4, 1)))
+
+
+def test_mouth_is_dark_inside_and_eyes_gloss():
+    painted = paint.painted(default_rig())
+    dark = painted.colors[:, :3].max(1) < 0.1
+    teeth_and_mouth = default_rig().mean[dark & (painted.colors[:, 3] == 0)]
+    assert len(teeth_and_mouth) > 100
+    assert teeth_and_mouth[:, 1].max() < -0.04  # well below the eyes, which are the origin
+    assert len(painted.eyes) == 2
+
+
+def test_wav_is_sixteen_bit_and_clips():
+    data = base64.b64decode(wav_base64(np.array([0, 0.5, 2, -2, np.nan]), 16000))
+    with wave.open(io.BytesIO(data)) as file:
+        assert file.getparams()[:4] == (1, 2, 16000, 5)
+        samples = np.frombuffer(file.readframes(5), "<i2")
+    assert samples.tolist() == [0, 16384, 32767, -32767, 0]
+
+
+def test_plain_words():
+    assert [plain(x) for x in (None, True, 3, 12345.6, 0.05678, ["a", None], [])] == [
+        "–", "yes", "3", "12,346", "0.05678", "a, –", "–",
+    ]  # fmt: skip
+    assert flat({"a": {"b": 1, "c": {"d": None}}}) == {"a.b": "1", "a.c.d": "–"}
+    assert [duration(x) for x in (None, 4.21, 31, 185, 7800)] == [
+        "–", "4.2 s", "31 s", "3 min 05 s", "2 h 10 min",
+    ]  # fmt: skip
+
+
+def test_console_table_fits_eighty_columns(summary):
+    summary = summary | {"rows": [*summary["rows"], row("[b]odd", 4, True, mbe=0.5)]}
+    console = Console(width=80, file=io.StringIO(), record=True, legacy_windows=False)
+    rows = {**summary, "rows": [r for r in summary["rows"] if r["name"] != EVIL]}
+    console.print(console_table(rows))
+    lines = console.export_text().splitlines()
+    found = [line.split() for line in lines if "student-2" in line]
+    assert found == [["student-2", "2", "yes", "seen", "0.250", "0.0700", "0.150", "–", "4,000"]]
+    assert any("[b]odd" in line for line in lines)  # no markup
