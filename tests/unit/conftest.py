@@ -30,7 +30,7 @@ def spoken(tiny_corpus: CorpusSettings) -> list[tuple[Plan, Clip]]:
 
 @pytest.fixture
 def hand_made() -> Callable[..., Clip]:
-    """A maker of clips whose every value tells where it stands: frame k holds k / 100 throughout."""
+    """A maker of clips whose coefficients tell where they stand: frame k holds k / 100."""
 
     def make(frames: int = 12, **changes: Any) -> Clip:
         ramp = np.repeat(np.arange(frames, dtype=np.float32)[:, None] / 100, len(CHANNELS), axis=1)

@@ -77,9 +77,10 @@ class PhonemeExamples:
         A clip without phoneme times counts for nothing, but gives as many windows as any other:
         the number of steps is known beforehand.
         """
-        known = [self.phonemes.get(base_phoneme(p), IGNORED) for p in clip.phones or ()]
-        labels = np.array(known or [IGNORED])
-        starts = clip.phone_starts if known and clip.phone_starts is not None else np.zeros(1)
+        labels, starts = np.array([IGNORED]), np.zeros(1)
+        if clip.phones and clip.phone_starts is not None:
+            labels = np.array([self.phonemes.get(base_phoneme(p), IGNORED) for p in clip.phones])
+            starts = clip.phone_starts
         out: list[Example] = []
         for _ in range(windows_in(len(clip.audio), self.samples)):
             start = int(rng.integers(0, max(len(clip.audio) - self.samples, 0) + 1))
