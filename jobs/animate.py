@@ -11,7 +11,9 @@ from diffusiontalker.runtime.student import AUTO, Student
 
 
 def animate(
-    recording: Annotated[Path, typer.Argument(help="wav, flac, ogg or mp3; any rate, 0.2 s to 1 h.")],
+    recording: Annotated[
+        Path, typer.Argument(help="wav, flac, ogg or mp3; any rate, 0.2 s to 1 h.")
+    ],
     model: Annotated[Path, typer.Option(help="An artifact, such as runs/quickstart/student.")],
     out: Annotated[Path, typer.Option(help="Ends in .csv (Live Link Face), .json, .glb or .npz.")],
     identity: Annotated[str, typer.Option(help="A speaker of the model, or auto.")] = AUTO,

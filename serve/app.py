@@ -97,5 +97,9 @@ class StudentService:
 
 def build(options: Options) -> serve.Application:
     """The application, from the command line or a Serve configuration file."""
-    scaling = {"min_replicas": 1, "max_replicas": options.max_replicas, "target_ongoing_requests": 2}
+    scaling = {
+        "min_replicas": 1,
+        "max_replicas": options.max_replicas,
+        "target_ongoing_requests": 2,
+    }
     return StudentService.options(autoscaling_config=scaling).bind(options.model)

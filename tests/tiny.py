@@ -1,4 +1,4 @@
-"""The shipped quickstart, shrunk until a test can afford it: same code, same stages, less of all."""
+"""The shipped quickstart, shrunk until a test can afford it: the same stages, less of all."""
 
 CONFIG = "configs/quickstart.yaml"
 OVERRIDES = (

@@ -89,6 +89,9 @@ class EncoderSettings(Section):
     layers: Annotated[tuple[int, ...], Field(min_length=1)] = (1, 4)
     """Hidden states whose concatenation is the audio feature; 0 is the input of the first layer,
     negative counts from the end."""
+    log_mel: bool = True
+    """Let the teacher hear the log-mel spectrum beside the frozen features, through an encoder of
+    the student's shape (ours)."""
     hidden: Count = 96
     """Width of the small HuBERT."""
     depth: Count = 3

@@ -154,7 +154,8 @@ def train_teacher(run: Run, data: Data) -> Path:
     """The teacher's folder, with its weights and history."""
     s = run.settings
     key = fingerprint(
-        "teacher", s.audio_dim, s.personalizer, s.context, s.decoder, s.diffusion.schedule, s.losses,
+        "teacher", s.audio_dim, s.encoder.log_mel, s.student.encoder_width, s.student.encoder_depth,
+        s.personalizer, s.context, s.decoder, s.diffusion.schedule, s.losses,
         s.training.window, s.training.teacher, s.training.seed, identity(data),
     )  # fmt: skip
     return run.stage(
@@ -218,9 +219,13 @@ def evaluate_all(run: Run, data: Data, models: list[tuple[str, int, Path]]) -> J
             "fingerprint": manifest.fingerprint,
             "minutes": manifest.seconds() / 60,
             "minutes_by_split": {s: manifest.seconds(s) / 60 for s in shards.SPLITS},
-            "clips": {s: sum(x.clips for x in manifest.shards if x.split == s) for s in shards.SPLITS},
+            "clips": {
+                s: sum(x.clips for x in manifest.shards if x.split == s) for s in shards.SPLITS
+            },
             "speakers": len(manifest.identities),
-            "unseen_speakers": settings.corpus.unseen_speakers if settings.corpus.path is None else None,
+            "unseen_speakers": settings.corpus.unseen_speakers
+            if settings.corpus.path is None
+            else None,
             "emotions": manifest.emotions,
         },
         **json.loads((folder / "rows.json").read_text()),
@@ -241,7 +246,8 @@ def deliver(run: Run, data: Data, models: list[tuple[str, int, Path]], summary: 
     summary["artifact"] = {
         "fps": artifact_fps(student, clip),
         "size_mb": artifact.size_mb(student.folder),
-        "params_m": sum(v.numel() for k, v in talker.state_dict().items() if "upper_" not in k) / 1e6,
+        "params_m": sum(v.numel() for k, v in talker.state_dict().items() if "upper_" not in k)
+        / 1e6,
         "threads": 1,
     }
     summary["seconds"] = run.seconds

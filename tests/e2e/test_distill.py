@@ -1,4 +1,4 @@
-"""`make demo` shrunk: killed in the middle of the teacher, run again, and looked at as a user would."""
+"""`make demo` shrunk: killed in the middle of the teacher, run again, and used as people would."""
 
 import json
 import os
@@ -12,10 +12,10 @@ import numpy as np
 import pytest
 import soundfile
 import soxr
+from tests.tiny import CONFIG, OVERRIDES
 
 from diffusiontalker.animation import writers
 from diffusiontalker.arkit import CHANNELS
-from tests.tiny import CONFIG, OVERRIDES
 
 ROOT = Path(__file__).parents[2]
 
@@ -92,7 +92,8 @@ def test_summary_holds_the_contract(finished) -> None:
     assert {g["met"] for g in summary["goals"]} <= {True, False, None}
     assert summary["environment"]["torch"].startswith("2.13.0")
     assert set(summary["seconds"]) >= {"corpus", "teacher", "round-2", "evaluation"}
-    assert (output / "settings.yaml").is_file() and (output / "environment.json").is_file()
+    assert (output / "settings.yaml").is_file()
+    assert (output / "environment.json").is_file()
 
 
 def test_report_opens_without_network(finished) -> None:
@@ -139,7 +140,8 @@ def test_animate_takes_any_recording(finished, speech, tmp_path, name, rate, cha
     coefficients, fps = writers.read_coefficients(out)
     assert abs(len(coefficients) / fps - len(sound) / rate) < 0.1
     assert coefficients.shape[1] == len(CHANNELS)
-    assert 0 <= coefficients.min() and coefficients.max() <= 1
+    assert coefficients.min() >= 0
+    assert coefficients.max() <= 1
     assert coefficients.std(axis=0).max() > 0.01
 
 
@@ -181,7 +183,8 @@ def test_animate_says_what_is_wrong_with_a_recording(finished, tmp_path, kind) -
     path = bad_recordings(tmp_path)[kind]
     done = animate(path, "--model", finished[0] / "student", "--out", tmp_path / "x.csv")
     assert done.returncode == 2
-    assert done.stderr.startswith("error: ") and len(done.stderr.splitlines()) == 1
+    assert done.stderr.startswith("error: ")
+    assert len(done.stderr.splitlines()) == 1
     assert path.name in done.stderr
     assert not (tmp_path / "x.csv").exists()
 
@@ -201,4 +204,5 @@ def test_animate_says_what_is_wrong_with_a_choice(finished, tmp_path, arguments,
     flat = [part for pair in defaults.items() for part in pair]
     done = animate(finished[0] / "sample" / "speech.wav", *flat)
     assert done.returncode == 2
-    assert word in done.stderr and len(done.stderr.splitlines()) == 1
+    assert word in done.stderr
+    assert len(done.stderr.splitlines()) == 1

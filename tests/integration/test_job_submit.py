@@ -1,4 +1,4 @@
-"""The same job on a cluster: `ray start --head`, then `ray job submit`, with token authentication."""
+"""The same job on a cluster: `ray start --head`, `ray job submit`, token authentication."""
 
 import json
 import os
@@ -12,7 +12,6 @@ import uuid
 from pathlib import Path
 
 import pytest
-
 from tests.tiny import CONFIG, OVERRIDES
 
 ROOT = Path(__file__).parents[2]
@@ -27,7 +26,7 @@ def free_port() -> int:
 
 @pytest.fixture(scope="module")
 def cluster(tmp_path_factory):
-    """A head node on free loopback ports with a token of its own; yields address and environment."""
+    """A head node on free loopback ports with its own token; yields address and environment."""
     # Ray's sockets have paths of at most 107 characters, so its folder must be a short one.
     temporary = Path("/tmp") / f"dt-{uuid.uuid4().hex[:8]}"
     token = tmp_path_factory.mktemp("token") / "token"
@@ -47,7 +46,8 @@ def cluster(tmp_path_factory):
     try:
         deadline = time.monotonic() + 120
         while submit((address, environment), "-c", "pass").returncode != 0:
-            assert head.poll() is None and time.monotonic() < deadline, "the cluster did not start"
+            assert head.poll() is None, "the cluster did not start"
+            assert time.monotonic() < deadline, "the cluster did not start in time"
             time.sleep(2)
         yield address, environment
     finally:

@@ -12,7 +12,6 @@ import pytest
 import ray
 import soundfile
 from ray import serve
-
 from serve.app import MAX_BYTES, Options, build
 from tests.students import random_student
 
@@ -56,8 +55,10 @@ def wav(seconds: float) -> bytes:
 def test_a_recording_is_animated(url) -> None:
     status, face = call(url, "/v1/animate", wav(1.0), identity="bob", seed=3)
     assert status == 200
-    assert face["identity"] == "bob" and face["emotion"] in ("neutral", "anger")
-    assert len(face["frames"]) == 30 and len(face["frames"][0]["weights"]) == 52
+    assert face["identity"] == "bob"
+    assert face["emotion"] in ("neutral", "anger")
+    assert len(face["frames"]) == 30
+    assert len(face["frames"][0]["weights"]) == 52
     assert call(url, "/v1/animate", wav(1.0), identity="bob", seed=3)[1] == face
 
 
@@ -82,4 +83,5 @@ def test_health_and_choices(url) -> None:
 def test_a_mistake_is_a_4xx_with_one_line(url, body, query, word) -> None:
     status, problem = call(url, "/v1/animate", body, **query)
     assert status == 422
-    assert word in problem["detail"] and "/tmp" not in problem["detail"]
+    assert word in problem["detail"]
+    assert "/tmp" not in problem["detail"]

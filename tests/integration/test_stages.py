@@ -6,7 +6,6 @@ import sys
 from pathlib import Path
 
 import pytest
-
 from tests.tiny import CONFIG, OVERRIDES
 
 ROOT = Path(__file__).parents[2]

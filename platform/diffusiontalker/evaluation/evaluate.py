@@ -164,9 +164,10 @@ def animate(
 ) -> np.ndarray:  # fmt: skip
     """Audio (n,) at 16 kHz to coefficients (T, 52) with the PyTorch model."""
     frames = frame_count(len(audio))
-    inputs = encoder(audio, frames) if encoder is not None else fit(log_mel(audio), frames)
+    features = measure.batch_of_one(encoder(audio, frames)) if encoder is not None else None
+    inputs = talker.inputs(features, torch.from_numpy(fit(log_mel(audio), frames))[None])
     mask = torch.ones(1, frames, 1)
-    heard = talker.encode(torch.from_numpy(inputs)[None], mask)
+    heard = talker.encode(inputs, mask)
     voice = talker.listen(heard, mask)
     nearest = [
         library[(own @ library.T).argmax(-1)]

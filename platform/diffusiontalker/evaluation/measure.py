@@ -44,11 +44,12 @@ def listen_and_sample(
     talker: Talker, clip: Clip, steps: int, sampler: str, seeds: int, seed: int
 ) -> Heard:
     """Sample a clip as a user would: identity and emotion are found from the voice."""
-    inputs = clip.log_mel if talker.config.feature_dim is None else clip.features
-    assert inputs is not None
     frames = len(clip.coefficients)
     mask = torch.ones(1, frames, 1)
-    audio = talker.encode(torch.from_numpy(inputs.astype(np.float32))[None], mask)
+    log_mel = batch_of_one(clip.log_mel)
+    assert log_mel is not None
+    inputs = talker.inputs(batch_of_one(clip.features), log_mel)
+    audio = talker.encode(inputs, mask)
     voice = talker.listen(audio, mask)
     identities, emotions = talker.personalizer.identities(), talker.personalizer.emotions()
     identity = int((voice.identity @ identities.T).argmax())
@@ -59,6 +60,11 @@ def listen_and_sample(
     noise = torch.randn(seeds, frames, len(CHANNELS), generator=generator)
     samples = talker.generate(many, noise, steps, sampler, generator).numpy()
     return Heard(samples, talker.config.identities[identity], talker.config.emotions[emotion])
+
+
+def batch_of_one(values: np.ndarray | None) -> torch.Tensor | None:
+    """(T, D) as (1, T, D) float32."""
+    return None if values is None else torch.from_numpy(values.astype(np.float32))[None]
 
 
 def errors(samples: np.ndarray, truth: np.ndarray, vertices: Vertices) -> dict[str, float]:

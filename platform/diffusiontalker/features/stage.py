@@ -57,7 +57,9 @@ def fit(mel: np.ndarray, frames: int) -> np.ndarray:
     Coefficients of a recording may be a frame longer or shorter than its audio.
     """
     missing = PER_FRAME * frames - len(mel)
-    return mel[: PER_FRAME * frames] if missing <= 0 else np.pad(mel, ((0, missing), (0, 0)), "edge")
+    return (
+        mel[: PER_FRAME * frames] if missing <= 0 else np.pad(mel, ((0, missing), (0, 0)), "edge")
+    )
 
 
 def extract(
@@ -86,20 +88,17 @@ def extract(
     target.mkdir(parents=True, exist_ok=True)
     encoder = FrozenEncoder(name, layers, revision)
 
-    class Writer(_FeatureWriter):
-        """Without arguments: those that Ray Data passes on live in its object store, and an actor
-        that restarts after they are gone fails."""
-
-        def __init__(self) -> None:
-            super().__init__(source, target, name, layers, revision, gpu)
-
     rows = ray.data.from_items(
         [{"file": shard.file} for shard in manifest.shards],
         override_num_blocks=len(manifest.shards),
     ).map(
-        Writer,  # type: ignore[arg-type]  # Ray's types know functions alone
+        _FeatureWriter,  # type: ignore[arg-type]  # Ray's types know functions alone
+        fn_constructor_args=(source, target, name, layers, revision, gpu),
         compute=ray.data.ActorPoolStrategy(size=workers),
         num_gpus=1 if gpu else 0,
+        # Ray warns of actors that restart after their arguments are gone; a stage that fails goes
+        # on where it was instead.
+        max_restarts=0,
     )
     done = []
     for row in rows.iter_rows():

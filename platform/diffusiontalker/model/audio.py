@@ -39,6 +39,31 @@ class FeatureAdapter(nn.Module):
         return self.project(self.norm(features)) * mask
 
 
+class HybridEncoder(nn.Module):
+    """Frozen features (B, T, D) beside a trained log-mel encoder: audio features (B, T, A).
+
+    Encoders trained to recognise words drop much of pitch and voice, which move brows and tell
+    emotions apart; the spectrum still holds them. The two are added, so that a student may start
+    from the trained half (our choice).
+    """
+
+    def __init__(self, features: int, width: int, depth: int, out: int) -> None:
+        super().__init__()
+        self.features = features
+        self.adapter = FeatureAdapter(features, out)
+        self.mel = LogMelEncoder(width, depth, out)
+
+    def forward(self, inputs: Tensor, mask: Tensor) -> Tensor:
+        """``inputs`` (B, T, D + 160) from ``join``, ``mask`` (B, T, 1) -> (B, T, A)."""
+        log_mel = inputs[..., self.features :].unflatten(-1, (PER_FRAME, BANDS)).flatten(1, 2)
+        return self.adapter(inputs[..., : self.features], mask) + self.mel(log_mel, mask)
+
+
+def join(features: Tensor, log_mel: Tensor) -> Tensor:
+    """Features (B, T, D) and log-mel (B, 2T, 80) per frame: (B, T, D + 160)."""
+    return torch.cat([features, log_mel.unflatten(1, (-1, PER_FRAME)).flatten(2)], dim=-1)
+
+
 class LogMelEncoder(nn.Module):
     """A log-mel spectrogram (B, 2T, 80) to audio features (B, T, A): the student's encoder.
 

@@ -16,7 +16,7 @@ from diffusiontalker.arkit import CHANNELS, UPPER
 from diffusiontalker.config import ContextSettings, DecoderSettings, PersonalizerSettings
 from diffusiontalker.diffusion.samplers import sample
 from diffusiontalker.diffusion.schedule import Kind, Schedule, broadcast
-from diffusiontalker.model.audio import FeatureAdapter, LogMelEncoder
+from diffusiontalker.model.audio import FeatureAdapter, HybridEncoder, LogMelEncoder, join
 from diffusiontalker.model.decoder import Context, make_decoder
 from diffusiontalker.model.personalizer import Personalizer, Voice
 
@@ -85,8 +85,12 @@ class Talker(nn.Module):
         super().__init__()
         self.config = config
         self.schedule = Schedule(config.schedule)
-        self.encoder: FeatureAdapter | LogMelEncoder
-        if config.feature_dim is not None:
+        self.encoder: FeatureAdapter | HybridEncoder | LogMelEncoder
+        if config.feature_dim is not None and config.encoder_width:
+            self.encoder = HybridEncoder(
+                config.feature_dim, config.encoder_width, config.encoder_depth, config.audio_dim
+            )
+        elif config.feature_dim is not None:
             self.encoder = FeatureAdapter(config.feature_dim, config.audio_dim)
         else:
             self.encoder = LogMelEncoder(
@@ -106,8 +110,15 @@ class Talker(nn.Module):
         self.register_buffer("coefficient_scale", torch.ones(len(CHANNELS)))
         self.register_buffer("residual_variance", torch.ones(len(CHANNELS)))
 
+    def inputs(self, features: Tensor | None, log_mel: Tensor) -> Tensor:
+        """What ``encode`` takes, of features (B, T, D) and log-mel (B, 2T, 80)."""
+        if self.config.feature_dim is None:
+            return log_mel
+        assert features is not None
+        return join(features, log_mel) if self.config.encoder_width else features
+
     def encode(self, inputs: Tensor, mask: Tensor) -> Tensor:
-        """Features (B, T, D) or log-mel (B, 2T, 80), mask (B, T, 1) -> audio (B, T, A)."""
+        """``inputs`` of the clip, mask (B, T, 1) -> audio features (B, T, A)."""
         return self.encoder(inputs, mask)
 
     def listen(self, audio: Tensor, mask: Tensor) -> Voice:
@@ -207,7 +218,8 @@ def inherit(student: Talker, teacher: Talker) -> list[str]:
     A student with fewer blocks keeps the teacher's first ones; residual blocks survive the cut.
     Returns the names that were not copied.
     """
-    given = teacher.state_dict()
+    # A teacher that hears the spectrum too has the student's encoder inside its own.
+    given = {k.replace("encoder.mel.", "encoder."): v for k, v in teacher.state_dict().items()}
     own = student.state_dict()
     copied = {k: v for k, v in given.items() if k in own and own[k].shape == v.shape}
     student.load_state_dict({**own, **copied})

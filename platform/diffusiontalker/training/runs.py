@@ -123,6 +123,8 @@ def teacher_config(settings: Settings, data: Data) -> TalkerConfig:
         personalizer=settings.personalizer,
         schedule=settings.diffusion.schedule,
         feature_dim=data.manifest.feature_dim,
+        encoder_width=settings.student.encoder_width if settings.encoder.log_mel else 0,
+        encoder_depth=settings.student.encoder_depth if settings.encoder.log_mel else 0,
     )
 
 

@@ -29,7 +29,8 @@ class TeacherTask(nn.Module):
     def forward(self, batch: Batch, generator: torch.Generator) -> dict[str, Tensor]:
         """One batch of motion windows."""
         talker, mask = self.talker, batch["mask"][..., None]
-        audio = talker.encode(batch["features"], mask)
+        log_mel = augment(batch["log_mel"], generator) if self.training else batch["log_mel"]
+        audio = talker.encode(talker.inputs(batch["features"], log_mel), mask)
         condition, voice, keys = personalise(talker, audio, batch, generator)
         x_0, noise = noisy_pair(talker, batch, generator)
         t = torch.rand(len(x_0), generator=generator, device=x_0.device)
@@ -80,8 +81,8 @@ class RoundTask(nn.Module):
         t = k.to(x_0.dtype) / self.steps
         z = student.schedule.add_noise(x_0, noise, t)
         with torch.no_grad():
-            mel = teacher.config.feature_dim is None
-            teacher_audio = teacher.encode(batch["log_mel"] if mel else batch["features"], mask)
+            inputs = teacher.inputs(batch["features"], batch["log_mel"])
+            teacher_audio = teacher.encode(inputs, mask)
             teacher_condition, _, _ = personalise(teacher, teacher_audio, batch, None)
             x_tilde = distillation.target(
                 lambda x, s: teacher.predict(x, s, teacher_condition),
