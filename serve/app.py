@@ -1,4 +1,4 @@
-"""The student over HTTP, on Ray Serve: `serve run serve.app:build model=runs/quickstart/student`."""
+"""The student over HTTP: `serve run serve.app:build model=runs/quickstart/student`."""
 
 import tempfile
 from pathlib import Path

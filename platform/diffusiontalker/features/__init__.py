@@ -1,1 +1,1 @@
-"""Frozen audio encoders: loaded from Hugging Face folders, trained small, run as a Ray Data stage."""
+"""Frozen audio encoders: loaded from Hugging Face folders, and run as a Ray Data stage."""
