@@ -3,8 +3,9 @@
 ``espeakng-loader`` ships the shared library (GPL-3, loaded at run time, an optional dependency).
 The library keeps one global voice, so each process speaks one utterance at a time. It also keeps
 the phases of its oscillators from one utterance to the next, and offers no way to reset them;
-loading it anew (under a millisecond) does. With the C library's random numbers seeded too, for
-breath and creak, the same words are the same samples always.
+loading it anew (under a millisecond) does. The C library's random numbers, for breath and creak,
+are seeded too; another thread that draws on them may still change a sample in its third digit, so
+a corpus is identified by the hash of what was made.
 """
 
 import _ctypes
