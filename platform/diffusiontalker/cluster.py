@@ -2,6 +2,7 @@
 
 import logging
 import os
+import socket
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
@@ -32,6 +33,7 @@ def session() -> Iterator[None]:
         # The stream of data gets a CPU of its own, on a machine with one core too.
         options = {"num_cpus": max(os.cpu_count() or 1, 2)}
     logging.getLogger("ray").setLevel(logging.ERROR)
+    _reachable(address)
     try:
         ray.init(address, logging_level=logging.ERROR, log_to_driver=False, **options)
     except (ConnectionError, RuntimeError, ValueError) as error:
@@ -47,6 +49,20 @@ def session() -> Iterator[None]:
         raise UserError(str(cause)) from error
     finally:
         ray.shutdown()
+
+
+def _reachable(address: str) -> None:
+    """Ask a cluster's port once: Ray itself would keep trying for minutes."""
+    host, _, port = address.removeprefix("ray://").rpartition(":")
+    if not host or not port.isdigit():
+        return  # "local", "auto"
+    try:
+        socket.create_connection((host, int(port)), timeout=10).close()
+    except OSError as error:
+        raise UserError(
+            f"no Ray cluster answers at {address!r} ({error.strerror or error}); start one with "
+            "`ray start --head`, or unset RAY_ADDRESS to use this machine alone"
+        ) from error
 
 
 def user_error(error: BaseException) -> UserError | None:

@@ -152,3 +152,144 @@ def test_a_clip_is_the_same_whenever_it_is_made(tiny_corpus: CorpusSettings, spo
         mouth = [CHANNELS.index(name) for name in ("jawOpen", "mouthFunnel", "mouthPressLeft")]
         gap = np.abs(again.coefficients - clip.coefficients)[:, mouth]
         assert gap.mean() < 0.01
+
+
+def test_sound_and_jaw_agree_in_time(spoken: Spoken):
+    """The correlation of the jaw with loudness peaks at the speaker's lag, clip by clip."""
+    offsets = []
+    for plan, clip in spoken:
+        jaw = clip.coefficients[:, INDEX["jawOpen"]]
+        loud = _energy(clip.audio, SAMPLE_RATE, len(jaw))
+        jaw, loud = (v - v.mean() for v in (jaw, loud))
+        lags = range(-6, 7)
+        scores = [np.sum(jaw[6 + k : len(jaw) - 6 + k] * loud[6:-6]) for k in lags]
+        offsets.append(lags[int(np.argmax(scores))] - plan.speaker.lag * FPS)
+    assert abs(np.median(offsets)) < 0.7
+    assert np.mean(np.abs(offsets) <= 2) > 0.9
+
+
+def test_pauses_are_quiet_and_vowels_are_loud(spoken: Spoken):
+    """Phoneme times fit the audio after resampling, speaker by speaker."""
+    gaps: dict[str, list[float]] = {}
+    for plan, clip in spoken:
+        assert clip.phones is not None
+        assert clip.phone_starts is not None
+        ends = np.r_[clip.phone_starts[1:], len(clip.audio) / SAMPLE_RATE]
+        power = {"vowel": [0.0], "pause": [0.0]}
+        for ipa, start, end in zip(clip.phones, clip.phone_starts, ends, strict=True):
+            # The last pause alone: with a wrong time scale it would drift into the speech.
+            kind = "vowel" if "ˈ" in ipa else "pause" if not ipa and start > ends[-1] - 0.5 else ""
+            piece = clip.audio[int(start * SAMPLE_RATE) : int(end * SAMPLE_RATE)]
+            if kind and len(piece) > 400:
+                power[kind].append(float(np.mean(piece[len(piece) // 4 : -len(piece) // 4] ** 2)))
+        gaps.setdefault(plan.speaker.name, []).append(max(power["vowel"]) - max(power["pause"]))
+    assert all(np.mean(np.array(gap) > 0.002) > 0.8 for gap in gaps.values()), gaps
+
+
+@pytest.mark.parametrize("tract", [0.9, 1.12])
+def test_the_tract_scales_sound_phones_and_face_together(
+    tiny_corpus: CorpusSettings, spoken: Spoken, tract: float
+):
+    plan = spoken[0][0]
+
+    def with_tract(value: float) -> Clip:
+        speaker = dataclasses.replace(plan.speaker, tract=value, lag=0.0)
+        return procedural.make_clip(dataclasses.replace(plan, speaker=speaker), tiny_corpus)
+
+    before, after = with_tract(1.0), with_tract(tract)
+    assert after.phones == before.phones
+    assert before.phone_starts is not None
+    assert after.phone_starts is not None
+    assert np.allclose(after.phone_starts, before.phone_starts / tract, atol=1e-5)
+    assert len(after.audio) == pytest.approx(len(before.audio) / tract, abs=2 * SAMPLE_RATE / FPS)
+    # Loudness and jaw, at the same moments of the sentence.
+    at = np.arange(len(before.coefficients)) / tract
+    originals, scaled = (
+        (_energy(c.audio, SAMPLE_RATE, len(c.coefficients)), c.coefficients[:, INDEX["jawOpen"]])
+        for c in (before, after)
+    )
+    for one, other in zip(originals, scaled, strict=True):
+        stretched = np.interp(at, np.arange(len(other)), other)
+        assert np.corrcoef(one, stretched)[0, 1] > 0.9
+
+
+def test_lips_meet_for_p_b_and_m(spoken: Spoken):
+    openings = []
+    for plan, clip in spoken:
+        opening = np.subtract(*clip.coefficients[:, [INDEX["jawOpen"], INDEX["mouthClose"]]].T)
+        assert clip.phones is not None
+        assert clip.phone_starts is not None
+        ends = np.r_[clip.phone_starts[1:], len(opening) / FPS]
+        for ipa, start, end in zip(clip.phones, clip.phone_starts, ends, strict=True):
+            first, last = ((t + plan.speaker.lag) * FPS for t in (start, end))
+            if ipa in ("p", "b", "m") and last < len(opening) - 1:
+                openings.append(opening[max(int(first), 0) : int(last) + 2].min())
+    assert len(openings) > 100
+    assert np.mean(np.array(openings) < 0.02) > 0.95
+
+
+def test_a_second_draw_moves_the_upper_face_and_leaves_the_mouth(spoken: Spoken):
+    evaluated = [clip for _, clip in spoken if clip.redraw is not None]
+    difference = np.mean([np.abs(c.redraw - c.coefficients).mean(axis=0) for c in evaluated], 0)
+    assert all(difference[i] > 0.005 for i in UPPER)
+    # Poses of an emotion breathe at random; what the tongue, jaw and lips say does not.
+    spoken_channels = [
+        INDEX[name]
+        for name in CHANNELS
+        if name.startswith(
+            ("jawOpen", "mouthClose", "mouthFunnel", "mouthPucker", "mouthRoll", "mouthLower")
+        )
+    ]
+    assert difference[spoken_channels].max() < 0.002
+    assert difference[list(LIP)].mean() < 0.25 * difference[list(UPPER)].mean()
+
+
+def test_the_expected_face_is_nearer_to_a_draw_than_another_draw(
+    tiny_corpus: CorpusSettings, spoken: Spoken
+):
+    apart, off = 0.0, 0.0
+    for _, clip in spoken:
+        if clip.redraw is not None and clip.expected is not None:
+            apart += float(np.square(clip.coefficients - clip.redraw).sum())
+            off += float(np.square(clip.coefficients - clip.expected).sum())
+    # Two independent draws: 2 variances. A draw and the mean of n others: 1 + 1 / n of them.
+    ratio = (1 + 1 / tiny_corpus.expected_draws) / 2
+    assert off / apart == pytest.approx(ratio, rel=0.2)
+
+
+def test_emotion_shows_in_the_corpus(spoken: Spoken):
+    def mean(emotion: str, channel: str) -> float:
+        own = [c.coefficients[:, INDEX[channel]].mean() for _, c in spoken if c.emotion == emotion]
+        return float(np.mean(own))
+
+    assert mean("anger", "browDownLeft") > mean("happiness", "browDownLeft") + 0.2
+    assert mean("happiness", "mouthSmileRight") > mean("sadness", "mouthSmileRight") + 0.2
+    assert mean("fear", "eyeWideLeft") > mean("neutral", "eyeWideLeft") + 0.1
+
+
+def test_two_speakers_differ_more_than_two_draws(tiny_corpus: CorpusSettings, spoken: Spoken):
+    plan, clip = next((p, c) for p, c in spoken if p.split == "val" and p.emotion == "neutral")
+    other = next(p.speaker for p, _ in spoken if p.speaker != plan.speaker)
+    # The other's face on the same voice, so that frames correspond.
+    face_of_other = dataclasses.replace(
+        other, voice=plan.speaker.voice, pitch=plan.speaker.pitch, rate=plan.speaker.rate,
+        tract=plan.speaker.tract,
+    )  # fmt: skip
+    theirs = procedural.make_clip(dataclasses.replace(plan, speaker=face_of_other), tiny_corpus)
+    lip = list(LIP)
+    assert clip.redraw is not None
+    between = np.abs(theirs.coefficients - clip.coefficients)[:, lip].mean()
+    within = np.abs(clip.redraw - clip.coefficients)[:, lip].mean()
+    assert between > 1.5 * within
+
+
+def test_a_folder_that_cannot_be_made(tmp_path: Path):
+    (tmp_path / "file").write_text("in the way")
+    with pytest.raises(UserError, match="cannot make the folder") as error:
+        procedural.make(tmp_path / "file" / "corpus", CorpusSettings(), lambda *_: None)
+    assert str(tmp_path / "file" / "corpus") in str(error.value)
+
+
+def test_a_whole_corpus_is_opened_and_not_made_again(corpus_folder: Path):
+    manifest = procedural.make(corpus_folder, CorpusSettings(), lambda *_: None)
+    assert manifest == shards.open_corpus(corpus_folder)

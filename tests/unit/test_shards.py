@@ -303,3 +303,17 @@ def test_a_shard_of_another_size(corpus_folder: Path, full: Clip):
     assert refusal(lambda: shards.open_corpus(corpus_folder)).startswith(
         f"{path}: {info.bytes} bytes, but the manifest says {before}"
     )
+
+
+def test_verify_finds_one_changed_bit(corpus_folder: Path):
+    manifest = shards.open_corpus(corpus_folder)
+    seen: list[tuple[int, int]] = []
+    shards.verify(corpus_folder, manifest, lambda done, total: seen.append((done, total)))
+    count = len(manifest.shards)
+    assert seen == [(k + 1, count) for k in range(count)]
+    path = corpus_folder / manifest.shards[-1].file
+    content = bytearray(path.read_bytes())
+    content[len(content) // 2] ^= 1
+    path.write_bytes(content)
+    with pytest.raises(UserError, match=path.name):
+        shards.verify(corpus_folder, manifest, lambda done, total: None)

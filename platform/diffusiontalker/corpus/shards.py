@@ -7,6 +7,7 @@ stand in each file and in ``manifest.json``, which is written last: a set withou
 
 import hashlib
 import json
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -358,3 +359,20 @@ def open_corpus(folder: Path) -> Manifest:
                 "prepare the corpus again"
             )
     return manifest
+
+
+def verify(folder: Path, manifest: Manifest, progress: Callable[[int, int], None]) -> None:
+    """Compare every shard's content with the manifest's hash: finds a single changed bit.
+
+    Raises:
+        UserError: a shard is not what was written.
+    """
+    for number, shard in enumerate(manifest.shards, start=1):
+        with (folder / shard.file).open("rb") as file:
+            found = hashlib.file_digest(file, "sha256").hexdigest()
+        if found != shard.sha256:
+            raise UserError(
+                f"{folder / shard.file}: the shard is corrupt (its hash is not the manifest's); "
+                "prepare it again"
+            )
+        progress(number, len(manifest.shards))
