@@ -64,7 +64,7 @@ class Run:
         self.encoder = settings.encoder.name
         """The frozen encoder: the user's, or once it is trained our own."""
 
-    def stage(self, name: str, key: str, work: Callable[[Path, Display], None]) -> Path:
+    def stage(self, name: str, key: str, work: Callable[[Path, Display], object]) -> Path:
         """Run ``work`` into a new folder unless the folder is there; returns the folder."""
         folder = self.root / f"{name}-{key}"
         clock = self.root / "seconds.json"
@@ -121,7 +121,7 @@ def corpus_data(run: Run) -> Data:
     folder = run.stage(
         "corpus",
         fingerprint(settings, SCHEMA_VERSION, __version__),
-        lambda out, display: ignore(procedural.make(out, settings, display.count)),
+        lambda out, display: procedural.make(out, settings, display.count),
     )
     return Data(folder, shards.open_corpus(folder))
 
@@ -147,11 +147,9 @@ def prepare_data(run: Run) -> Data:
     folder = run.stage(
         "features",
         fingerprint("features", identity(data), weights),
-        lambda out, display: ignore(
-            features.extract(
-                data.folder, out, name, layers, settings.encoder.revision, training.workers,
-                training.gpu, display.count,
-            )
+        lambda out, display: features.extract(
+            data.folder, out, name, layers, settings.encoder.revision, training.workers,
+            training.gpu, display.count,
         ),
     )  # fmt: skip
     return Data(folder, shards.open_corpus(folder))
@@ -253,8 +251,7 @@ def deliver(run: Run, data: Data, models: list[tuple[str, int, Path]], summary: 
     summary["artifact"] = {
         "fps": artifact_fps(student, clip),
         "size_mb": artifact.size_mb(student.folder),
-        "params_m": sum(v.numel() for k, v in talker.state_dict().items() if "upper_" not in k)
-        / 1e6,
+        "params_m": sum(tensor.numel() for tensor in talker.deployed().values()) / 1e6,
         "threads": 1,
     }
     summary["seconds"] = run.seconds
@@ -339,10 +336,6 @@ def identity(data: Data) -> list[str | None]:
 def keep_history(folder: Path, history: list[dict[str, float]]) -> None:
     """Losses of a training run, for the curves."""
     (folder / "history.json").write_text(json.dumps(history))
-
-
-def ignore(_: object) -> None:
-    """Drop a result."""
 
 
 def conclude(root: Path) -> None:

@@ -21,7 +21,7 @@ from diffusiontalker.corpus.shards import Clip, Manifest
 from diffusiontalker.evaluation import measure
 from diffusiontalker.features.encoder import FrozenEncoder
 from diffusiontalker.features.stage import fit
-from diffusiontalker.model.talker import Condition, Talker
+from diffusiontalker.model.talker import Talker
 from diffusiontalker.runtime.log_mel import frame_count, log_mel
 from diffusiontalker.training.checkpoints import load_talker
 
@@ -142,16 +142,13 @@ def _speed(subject: Subject, sampler: str) -> Json:
     """Frames per second from waveform to coefficients, 10 s, batch 1, one thread, in PyTorch."""
     torch.set_num_threads(1)
     talker = load_talker(Path(subject.folder))
-    size = count = 0
     encoder = None
+    tensors = list(talker.deployed().values())
     if subject.encoder is not None:
         encoder = FrozenEncoder(subject.encoder, subject.encoder_layers, subject.encoder_revision)
-        tensors = list(encoder.model.parameters())
-        count += sum(t.numel() for t in tensors)
-        size += sum(t.numel() * t.element_size() for t in tensors)
-    tensors = [t for name, t in talker.state_dict().items() if "upper_encoder" not in name]
-    count += sum(t.numel() for t in tensors)
-    size += sum(t.numel() * t.element_size() for t in tensors)
+        tensors += encoder.model.parameters()
+    count = sum(t.numel() for t in tensors)
+    size = sum(t.numel() * t.element_size() for t in tensors)
     audio = np.random.default_rng(0).normal(0, 0.07, 10 * SAMPLE_RATE).astype(np.float32)
     seconds = median_seconds(lambda: animate(talker, encoder, audio, subject.steps, sampler))
     return {"fps": 10 * FPS / seconds, "size_mb": size / 1e6, "params_m": count / 1e6}
@@ -166,20 +163,7 @@ def animate(
     frames = frame_count(len(audio))
     features = measure.batch_of_one(encoder(audio, frames)) if encoder is not None else None
     inputs = talker.inputs(features, torch.from_numpy(fit(log_mel(audio), frames))[None])
-    mask = torch.ones(1, frames, 1)
-    heard = talker.encode(inputs, mask)
-    voice = talker.listen(heard, mask)
-    nearest = [
-        library[(own @ library.T).argmax(-1)]
-        for own, library in (
-            (voice.identity, talker.personalizer.identities()),
-            (voice.emotion, talker.personalizer.emotions()),
-        )
-    ]
-    condition: Condition = talker.condition(heard, nearest[0], nearest[1], mask)
-    generator = torch.Generator().manual_seed(seed)
-    noise = torch.randn(1, frames, 52, generator=generator)
-    return talker.generate(condition, noise, steps, sampler, generator)[0].numpy()
+    return measure.hear(talker, inputs, frames, steps, sampler, 1, seed).samples[0]
 
 
 def median_seconds(call: Callable[[], object], repeats: int = 7) -> float:

@@ -39,16 +39,28 @@ class Heard:
     emotion: str
 
 
-@torch.inference_mode()
 def listen_and_sample(
     talker: Talker, clip: Clip, steps: int, sampler: str, seeds: int, seed: int
 ) -> Heard:
     """Sample a clip as a user would: identity and emotion are found from the voice."""
-    frames = len(clip.coefficients)
-    mask = torch.ones(1, frames, 1)
     log_mel = batch_of_one(clip.log_mel)
     assert log_mel is not None
     inputs = talker.inputs(batch_of_one(clip.features), log_mel)
+    return hear(talker, inputs, len(clip.coefficients), steps, sampler, seeds, seed)
+
+
+@torch.inference_mode()
+def hear(
+    talker: Talker,
+    inputs: torch.Tensor,
+    frames: int,
+    steps: int,
+    sampler: str,
+    seeds: int,
+    seed: int,
+) -> Heard:
+    """``seeds`` samples for ``inputs`` (``Talker.inputs``, batch 1), nearest library entries."""
+    mask = torch.ones(1, frames, 1)
     audio = talker.encode(inputs, mask)
     voice = talker.listen(audio, mask)
     identities, emotions = talker.personalizer.identities(), talker.personalizer.emotions()

@@ -51,8 +51,7 @@ def export(talker: Talker, steps: int, folder: Path, card: str) -> None:
             "model": talker.config.to_dict(),
         }
         (partial / "config.yaml").write_text(yaml.safe_dump(config, sort_keys=False))
-        weights = {k: v for k, v in talker.state_dict().items() if "upper_encoder" not in k}
-        save_file(weights, partial / "model.safetensors")
+        save_file(talker.deployed(), partial / "model.safetensors")
         export_onnx(talker, steps, partial / "student.onnx")
         (partial / "README.md").write_text(card)
         check(partial, talker, steps)

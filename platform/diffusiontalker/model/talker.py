@@ -158,6 +158,10 @@ class Talker(nn.Module):
         posterior = m + alpha * v / total * (x_t - alpha * m)
         return (posterior + sigma * (v / total).sqrt() * f) * condition.mask
 
+    def deployed(self) -> dict[str, Tensor]:
+        """The state that is shipped: all but the upper-face encoder, which only training uses."""
+        return {k: v for k, v in self.state_dict().items() if not k.startswith("upper_encoder.")}
+
     def set_statistics(self, mean: np.ndarray, deviation: np.ndarray) -> None:
         """Fix the mean and standard deviation (52,) that ``standardise`` uses."""
         self.coefficient_mean.copy_(torch.from_numpy(mean))
