@@ -1,11 +1,13 @@
 """Recordings in: any format libsndfile reads, any rate, mono or stereo, to mono 16 kHz float32."""
 
+from io import BytesIO
 from pathlib import Path
 
 import numpy as np
 import soundfile
 import soxr
 
+from diffusiontalker import storage
 from diffusiontalker.errors import UserError
 
 SAMPLE_RATE = 16_000
@@ -19,7 +21,7 @@ LEVEL_DB = -23.0
 
 
 def load(path: str | Path, max_seconds: float = MAX_SECONDS) -> tuple[np.ndarray, int]:
-    """Read a recording.
+    """Read a recording, local or in S3.
 
     Returns:
         Samples (n,) float32, mono (channels averaged), and their rate in Hz.
@@ -28,13 +30,14 @@ def load(path: str | Path, max_seconds: float = MAX_SECONDS) -> tuple[np.ndarray
         UserError: missing, not audio, empty, or longer than ``max_seconds``; the length that the
             header claims is checked before anything is decoded.
     """
-    path = Path(path)
-    if not path.is_file():
+    path = storage.location(path)
+    content = storage.read_bytes(path) if storage.is_remote(path) else None
+    if content is None and not path.is_file():
         raise UserError(f"{path}: no such file")
-    if path.stat().st_size == 0:
+    if (path.stat().st_size if content is None else len(content)) == 0:
         raise UserError(f"{path}: the file is empty")
     try:
-        with soundfile.SoundFile(path) as file:
+        with soundfile.SoundFile(path if content is None else BytesIO(content)) as file:
             if file.samplerate <= 0 or file.frames / file.samplerate > max_seconds:
                 raise UserError(
                     f"{path}: {file.frames / max(file.samplerate, 1):.0f} s of audio, "

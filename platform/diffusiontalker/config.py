@@ -9,7 +9,7 @@ import hashlib
 import json
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Annotated, Any, Literal, get_args
+from typing import Annotated, Any, Literal, TypeVar, get_args
 
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
@@ -282,13 +282,78 @@ class Settings(Section):
     evaluation: EvaluationSettings = EvaluationSettings()
 
 
+class SourceSettings(Section):
+    """Where recordings come from."""
+
+    kind: str
+    """beat, 3d-etf, vocaset, folder, or a class of your own as package.module:Class."""
+    root: str
+    """Folder or s3:// prefix of the data set, as published."""
+    options: dict[str, Any] = {}
+    """What the kind wants to know beyond that; ``docs/data.md`` names them."""
+
+
+class SplitSettings(Section):
+    """Who and what is held out."""
+
+    rule: Literal["take", "published"] = "take"
+    """take: a take, and all takes of its group, lie in one split. published: v1's split by clip,
+    in which parts of one take stand on both sides; for comparison with its figures alone."""
+    val: Share = 0.08
+    """Share of the takes (or clips) of seen speakers; unused where the data set has its own split."""
+    test: Share = 0.08
+    """Share that becomes test_seen, likewise."""
+    unseen_speakers: Share | tuple[str, ...] = 0.1
+    """Speakers that become test_unseen: a share of them, or their names."""
+    seed: Seed = 0
+
+    @model_validator(mode="after")
+    def _leaves_some(self) -> "SplitSettings":
+        if self.val + self.test >= 1:
+            raise ValueError(f"val and test leave nothing to train on: {self.val} + {self.test}")
+        return self
+
+
+class DataSettings(Section):
+    """All settings of ``jobs/prepare.py``: a data set into shards."""
+
+    source: SourceSettings
+    output: str
+    """Folder or s3:// prefix of the shards."""
+    clip_seconds: Annotated[float, Field(ge=1, le=60)] = 10.0
+    """Length of a clip (v1: 10); the rest of a take becomes a shorter one."""
+    min_clip_seconds: Annotated[float, Field(ge=0.5)] = 1.0
+    """A shorter rest is left out."""
+    max_mismatch_seconds: Annotated[float, Field(ge=0)] = 0.5
+    """Audio and coefficients may differ in length by so much; the longer is cut."""
+    max_quarantined: Share = 0.1
+    """Share of the takes that may be malformed before the whole job counts as failed."""
+    shard_minutes: Annotated[float, Field(gt=0)] = 8.0
+    """Minutes of speech that a shard aims for; a longer take has a shard of its own."""
+    split: SplitSettings = SplitSettings()
+
+
+Tree = TypeVar("Tree", bound=Section)
+
+
 def load(path: str | Path | None, overrides: Sequence[str] = ()) -> Settings:
-    """Read settings from YAML, then apply ``key=value`` overrides (dots lead into sections).
+    """Read the settings of a run from YAML, then apply ``key=value`` overrides (dots lead into
+    sections).
 
     Raises:
         UserError: no such file, no YAML, a key that is unknown, stands twice or is out of range;
             the line names the key and the nearest right one.
     """
+    return load_as(Settings, path, overrides)
+
+
+def load_data(path: str | Path | None, overrides: Sequence[str] = ()) -> DataSettings:
+    """Read the settings of ``jobs/prepare.py``, as ``load``. Raises UserError."""
+    return load_as(DataSettings, path, overrides)
+
+
+def load_as(kind: type[Tree], path: str | Path | None, overrides: Sequence[str]) -> Tree:
+    """Read settings of a kind, as ``load``. Raises UserError."""
     tree: dict[str, Any] = {}
     if path is not None:
         try:
@@ -305,10 +370,19 @@ def load(path: str | Path | None, overrides: Sequence[str] = ()) -> Settings:
             raise UserError(f"{path}: expected keys and values, got {type(tree).__name__}")
     for override in overrides:
         _apply(tree, override)
+    return check(kind, tree, str(path or "settings"))
+
+
+def check(kind: type[Tree], tree: Any, where: str) -> Tree:
+    """``tree`` as settings of a kind.
+
+    Raises:
+        UserError: a key is unknown, missing or out of range; ``where`` begins the line.
+    """
     try:
-        return Settings.model_validate(tree)
+        return kind.model_validate(tree)
     except ValidationError as error:
-        raise UserError(f"{path or 'settings'}: {_explain(error)}") from error
+        raise UserError(f"{where}: {_explain(kind, error)}") from error
 
 
 def to_yaml(settings: Section) -> str:
@@ -353,15 +427,17 @@ def _apply(tree: dict[str, Any], override: str) -> None:
     tree[leaf] = value
 
 
-def _explain(error: ValidationError) -> str:
+def _explain(kind: type[BaseModel], error: ValidationError) -> str:
     """The first mistake of a pydantic error as one line."""
     first = error.errors()[0]
     where = ".".join(str(part) for part in first["loc"])
     if first["type"] == "extra_forbidden":
-        known = _keys_beside(first["loc"])
+        known = _keys_beside(kind, first["loc"])
         near = difflib.get_close_matches(str(first["loc"][-1]), known, n=1, cutoff=0.5)
         hint = f"did you mean {near[0]!r}?" if near else f"known here: {', '.join(known)}"
         return f"unknown setting {where!r}; {hint}"
+    if first["type"] == "missing":
+        return f"{where} is needed; give it in the file, or as {where}=..."
     message = first["msg"].removeprefix("Value error, ")
     if first["type"] == "model_type":
         message = "expected a section of keys and values"
@@ -382,8 +458,7 @@ def _short(value: Any) -> str:
     return text if len(text) <= 60 else text[:57] + "..."
 
 
-def _keys_beside(location: tuple[int | str, ...]) -> list[str]:
-    model: type[BaseModel] = Settings
+def _keys_beside(model: type[BaseModel], location: tuple[int | str, ...]) -> list[str]:
     for part in location[:-1]:
         annotation = model.model_fields[str(part)].annotation
         inner = [a for a in (annotation, *get_args(annotation)) if isinstance(a, type)]

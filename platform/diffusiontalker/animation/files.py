@@ -1,6 +1,5 @@
-"""Files read and written whole: one line for the user when they cannot be, never half a file."""
+"""Arrays out of files, and checks of them: one line for the user where they are not as needed."""
 
-import uuid
 import zipfile
 import zlib
 from io import BytesIO
@@ -10,42 +9,9 @@ import numpy as np
 
 from diffusiontalker import arkit
 from diffusiontalker.errors import UserError
+from diffusiontalker.storage import read_bytes
 
 _DAMAGED = (ValueError, EOFError, OSError, zipfile.BadZipFile, zlib.error)
-
-
-def write_bytes(path: Path, data: bytes) -> None:
-    """Write to a sibling and rename it over ``path``, so that a reader never sees half a file.
-
-    Raises:
-        UserError: the folder is missing or not writable, or the disk is full.
-    """
-    if not path.parent.is_dir():
-        raise UserError(f"cannot write {path}: there is no folder {path.parent}; make it first")
-    temporary = path.parent / f".{uuid.uuid4().hex}.tmp"
-    try:
-        temporary.write_bytes(data)
-        temporary.replace(path)
-    except OSError as error:
-        raise UserError(f"cannot write {path}: {error.strerror or error}") from error
-    finally:
-        temporary.unlink(missing_ok=True)
-
-
-def read_bytes(path: Path) -> bytes:
-    """The whole file. Raises UserError if it is missing or not readable."""
-    try:
-        return path.read_bytes()
-    except OSError as error:
-        raise UserError(f"cannot read {path}: {error.strerror or error}") from error
-
-
-def read_text(path: Path) -> str:
-    """The whole file as UTF-8, with or without a byte-order mark. Raises UserError."""
-    try:
-        return read_bytes(path).decode("utf-8-sig")
-    except UnicodeDecodeError as error:
-        raise UserError(f"{path}: not UTF-8 text; is it the right file?") from error
 
 
 def read_npz(path: Path) -> dict[str, np.ndarray]:

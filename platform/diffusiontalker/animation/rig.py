@@ -13,7 +13,7 @@ from pathlib import Path
 
 import numpy as np
 
-from diffusiontalker import arkit
+from diffusiontalker import arkit, storage
 from diffusiontalker.animation import facecap, files
 from diffusiontalker.errors import UserError
 
@@ -102,7 +102,7 @@ class Rig:
             arrays["colors"] = self.colors
         buffer = BytesIO()
         np.savez_compressed(buffer, allow_pickle=False, **arrays)
-        files.write_bytes(Path(path), buffer.getvalue())
+        storage.write_bytes(storage.location(path), buffer.getvalue())
 
     @classmethod
     def load(cls, path: str | Path) -> "Rig":
@@ -115,7 +115,7 @@ class Rig:
         Raises:
             UserError: no such file, a missing or misshapen array, NaN, or an unknown channel.
         """
-        path = Path(path)
+        path = storage.location(path)
         arrays = files.read_npz(path)
         if missing := [key for key in ("mean", "deltas", "names") if key not in arrays]:
             raise UserError(

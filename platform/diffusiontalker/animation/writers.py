@@ -6,7 +6,7 @@ from pathlib import Path
 import numpy as np
 import soundfile
 
-from diffusiontalker import arkit
+from diffusiontalker import arkit, storage
 from diffusiontalker.animation import beat, files, glb, livelink
 from diffusiontalker.animation.rig import Rig, default_rig
 from diffusiontalker.errors import UserError
@@ -37,13 +37,13 @@ def write(
         UserError: unknown suffix, wrong shape, NaN, a rate not above 0, or a file that cannot be
             written.
     """
-    path = Path(path)
+    path = storage.location(path)
     values = files.coefficients(coefficients, f"coefficients for {path}")
     fps = files.rate(fps, f"coefficients for {path}")
-    files.write_bytes(path, _encode(path, values, fps, rig))
+    storage.write_bytes(path, _encode(path, values, fps, rig))
     if audio is None or (sound := path.with_suffix(".wav")).exists():
         return [path]
-    files.write_bytes(sound, _wav(*audio))
+    storage.write_bytes(sound, _wav(*audio))
     return [path, sound]
 
 
@@ -56,12 +56,12 @@ def read_coefficients(path: str | Path) -> tuple[np.ndarray, float]:
     Raises:
         UserError: unknown suffix, no such file, NaN, a wrong count or an unknown name.
     """
-    path = Path(path)
+    path = storage.location(path)
     match check_suffix(path):
         case ".csv":
-            return livelink.decode(files.read_text(path), str(path))
+            return livelink.decode(storage.read_text(path), str(path))
         case ".json":
-            return beat.decode(files.read_text(path), str(path))
+            return beat.decode(storage.read_text(path), str(path))
         case ".npz":
             return _from_npz(path)
         case ".npy":

@@ -12,7 +12,7 @@ import plotly.graph_objects as go
 from markupsafe import Markup
 from plotly.offline import get_plotlyjs
 
-from diffusiontalker.animation import files
+from diffusiontalker import storage
 from diffusiontalker.animation.rig import default_rig
 from diffusiontalker.report import columns, plots
 from diffusiontalker.report.columns import COLUMNS, FLOORS, Column, duration, flat, plain
@@ -38,7 +38,7 @@ def write_report(
     Raises:
         UserError: the folder is missing or not writable, or the rig cannot be read.
     """
-    files.write_bytes(Path(path), render(summary, histories, sample).encode("utf-8"))
+    storage.write_bytes(storage.location(path), render(summary, histories, sample).encode("utf-8"))
 
 
 def render(

@@ -1,0 +1,126 @@
+"""What every data set must say: which takes it holds, and what is in one of them."""
+
+from abc import ABC, abstractmethod
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, ClassVar
+
+import numpy as np
+
+from diffusiontalker import storage
+from diffusiontalker.config import Section
+from diffusiontalker.errors import UserError
+
+
+@dataclass(frozen=True)
+class Take:
+    """One recording of one speaker, as far as names and tables tell before anything is read."""
+
+    id: str
+    """Unique within the source, such as ``1_wayne_0_1_8``."""
+    identity: str | None = None
+    """None: unknown."""
+    emotion: str | None = None
+    """None: unknown, which is not neutral."""
+    group: str = ""
+    """Takes of one group share a split, so that a sentence is not heard in training and asked in
+    the test. Empty: the take alone."""
+    split: str | None = None
+    """The data set's own split, or the user's; None: by share."""
+    text: str | None = None
+    bytes: int = 0
+    """Size of its audio, by which shards are filled evenly."""
+    files: tuple[str, ...] = ()
+    """Its files, relative to the root: for the record and for ``Source.read``."""
+
+
+@dataclass(frozen=True)
+class Listing:
+    """What a source found: its takes, and what it passed over."""
+
+    takes: list[Take]
+    skipped: list[tuple[str, str]] = field(default_factory=list)
+    """Names relative to the root, and why each was passed over."""
+
+
+@dataclass(frozen=True)
+class Recording:
+    """The content of a take, as published: nothing is resampled yet."""
+
+    audio: np.ndarray
+    """(n,) float32, mono."""
+    rate: int
+    """Hz."""
+    coefficients: np.ndarray
+    """(frames, 52) float32 in ``arkit.CHANNELS``, evenly spaced in time."""
+    fps: float
+    start: float = 0.0
+    """Seconds of audio before the first frame; negative if the frames begin earlier."""
+    missing: tuple[str, ...] = ()
+    """Channels that the take does not name; their coefficients are 0."""
+
+
+class Source(ABC):
+    """A data set. To add one, write one file with a subclass of this, and name it in
+    ``source.kind`` as ``package.module:Class``.
+
+    It is made anew in every worker, so ``__init__`` must be cheap: keep what ``takes`` read out of
+    it, and put into ``Take.files`` what ``read`` needs.
+    """
+
+    Options: ClassVar[type[Section]] = Section
+    """The settings below ``source.options``."""
+    splits_are_final: ClassVar[bool] = False
+    """True where ``Take.split`` also says who is unseen; else speakers are set aside by share."""
+
+    def __init__(self, root: Path, options: Any) -> None:
+        self.root = root
+        self.options = options
+
+    @abstractmethod
+    def takes(self) -> Listing:
+        """All takes, from names and tables alone: no audio is opened.
+
+        Raises:
+            UserError: the folder is missing or does not look like this data set at all.
+        """
+
+    @abstractmethod
+    def read(self, take: Take) -> Recording:
+        """Audio and coefficients of a take.
+
+        Raises:
+            UserError: whatever is wrong with it, in one line; the take is then put in quarantine.
+        """
+
+    def files(self) -> dict[str, int]:
+        """Bytes of every file below the root by its relative name. Raises UserError."""
+        return storage.sizes(self.root)
+
+    def path(self, name: str) -> Path:
+        """The file of that name below the root.
+
+        Raises:
+            UserError: the name leads out of the root.
+        """
+        parts = name.replace("\\", "/").split("/")
+        if ".." in parts or name.startswith(("/", "\\")) or "\0" in name:
+            raise UserError(f"{name!r}: leads out of {self.root}")
+        path = self.root / name
+        if not storage.is_remote(path) and not path.resolve().is_relative_to(self.root.resolve()):
+            raise UserError(f"{name!r}: leads out of {self.root} by a link")
+        return path
+
+
+def unique(takes: Sequence[Take]) -> Listing:
+    """A listing in which every id stands once; of takes with one id the first is kept."""
+    kept: dict[str, Take] = {}
+    skipped = []
+    for take in takes:
+        if take.id in kept:
+            name = take.files[0] if take.files else take.id
+            skipped.append((name, f"the take {take.id!r} was found already"))
+        else:
+            kept[take.id] = take
+    return Listing(list(kept.values()), skipped)

@@ -1,0 +1,45 @@
+"""What preparing found out about each take: kept beside the shards and drawn in ``prepare.html``."""
+
+from dataclasses import dataclass, field
+
+
+@dataclass(frozen=True)
+class TakeReport:
+    """One take after it was read: measured, or put in quarantine."""
+
+    take: str
+    identity: str | None = None
+    emotion: str | None = None
+    files: tuple[str, ...] = ()
+    reason: str | None = None
+    """Why it is in quarantine; None: it is in the shards."""
+    split: str | None = None
+    """None where clips of the take lie in several."""
+    seconds: float = 0.0
+    """Kept in clips."""
+    dropped_seconds: float = 0.0
+    """Left out: a rest too short for a clip, or what audio and coefficients do not share."""
+    clips: int = 0
+    fps: float = 0.0
+    """As published."""
+    rate: int = 0
+    """Hz, as published."""
+    minimum: tuple[float, ...] = ()
+    """(52,) least coefficient of the take."""
+    maximum: tuple[float, ...] = ()
+    """(52,) greatest."""
+    mean: tuple[float, ...] = ()
+    """(52,)."""
+    pinned: tuple[float, ...] = ()
+    """(52,) share of the frames at 1 or above: a channel that the capture has clipped."""
+    missing: tuple[str, ...] = field(default=())
+    """Channels that the take does not name."""
+    lag_seconds: float | None = None
+    """How much later the mouth opens than the audio is loud; negative: earlier. None: no telling,
+    as in silence."""
+    lag_correlation: float | None = None
+    """Correlation of loudness and mouth opening at that lag."""
+    peak: float = 0.0
+    """Greatest absolute sample as published; 1 is full scale."""
+    clipped: float = 0.0
+    """Share of the samples at full scale."""

@@ -1,0 +1,286 @@
+"""Where files live: local folders and ``s3://`` alike, whole files, retries, clear errors.
+
+A location is a ``pathlib.Path``, or for ``s3://`` an object with the same methods (universal
+pathlib over s3fs). Credentials come from the environment as every AWS tool reads them
+(``AWS_ACCESS_KEY_ID``, ``AWS_SECRET_ACCESS_KEY``, a profile, a role of the machine), and
+``AWS_ENDPOINT_URL`` names any other server that speaks S3. What touches S3 is imported only when
+such a location is used.
+"""
+
+import os
+import uuid
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, TypeVar, cast
+
+from diffusiontalker.errors import UserError
+
+PATIENCE = "DIFFUSIONTALKER_S3_PATIENCE_SECONDS"
+"""Environment variable: how long to try again while an S3 server does not answer."""
+DEFAULT_PATIENCE = 120.0
+T = TypeVar("T")
+_OPTIONS: dict[str, Any] = {
+    # A listing kept in memory would not show what another worker has written since.
+    "use_listings_cache": False,
+    "config_kwargs": {
+        "connect_timeout": 10,
+        "read_timeout": 60,
+        "retries": {"max_attempts": 2, "mode": "standard"},
+        # Servers other than Amazon's do not all know the newer checksums.
+        "request_checksum_calculation": "when_required",
+        "response_checksum_validation": "when_required",
+    },
+}
+
+
+def location(text: str | Path) -> Path:
+    """A local path, made absolute, or an ``s3://bucket/key``.
+
+    Raises:
+        UserError: another scheme, no bucket, or the extra ``platform`` is needed for S3.
+    """
+    if not isinstance(text, str):
+        return text if is_remote(text) else text.absolute()
+    scheme, separator, rest = text.partition("://")
+    if not separator:
+        return Path(text).expanduser().absolute()
+    if scheme != "s3":
+        raise UserError(f"{text}: {scheme}:// is not known; give a local path or s3://bucket/...")
+    bucket, _, key = rest.partition("/")
+    if not bucket:
+        raise UserError(f"{text}: names no bucket; write s3://bucket/prefix")
+    if ".." in key.split("/"):
+        raise UserError(f"{text}: '..' has no meaning in S3; write the prefix itself")
+    try:
+        import s3fs  # noqa: F401  # the driver behind the path; its absence is said here
+        from upath import UPath
+    except ImportError as error:
+        raise UserError(f"{text}: S3 needs more packages: diffusiontalker[platform]") from error
+    return cast(Path, UPath(text, **_OPTIONS))
+
+
+def is_remote(path: Path) -> bool:
+    """Whether a location lies in S3."""
+    return not isinstance(path, Path)
+
+
+def read_bytes(path: Path) -> bytes:
+    """The whole file.
+
+    Raises:
+        UserError: missing, not readable, or the S3 server does not answer.
+    """
+    with _explained("read", path):
+        return attempt(path, path.read_bytes)
+
+
+def read_text(path: Path) -> str:
+    """The whole file as UTF-8, with or without a byte-order mark. Raises UserError."""
+    try:
+        return read_bytes(path).decode("utf-8-sig")
+    except UnicodeDecodeError as error:
+        raise UserError(f"{path}: not UTF-8 text; is it the right file?") from error
+
+
+def write_bytes(path: Path, data: bytes) -> None:
+    """Write so that a reader sees the whole file or none.
+
+    Raises:
+        UserError: the folder is missing or not writable, the disk is full, or the S3 server refuses
+            or does not answer.
+    """
+    with _explained("write", path):
+        if is_remote(path):
+            # An object appears when its upload is complete.
+            attempt(path, lambda: path.fs.pipe_file(path.path, data))  # type: ignore[attr-defined]
+            return
+        if not path.parent.is_dir():
+            raise UserError(f"cannot write {path}: there is no folder {path.parent}; make it first")
+        temporary = path.parent / f".{uuid.uuid4().hex}.tmp"
+        try:
+            temporary.write_bytes(data)
+            temporary.replace(path)
+        finally:
+            temporary.unlink(missing_ok=True)
+
+
+def is_file(path: Path) -> bool:
+    """Whether a file is there. Raises UserError if that cannot be known."""
+    if not is_remote(path):
+        return path.is_file()
+    with _explained("read", path):
+        try:
+            # Not path.is_file(): that takes a refusal for an absence.
+            found = attempt(path, lambda: path.fs.info(path.path))  # type: ignore[attr-defined]
+        except FileNotFoundError:
+            return False
+        return bool(found["type"] == "file")
+
+
+def make_folder(path: Path) -> None:
+    """Make a local folder, or check that the bucket is there and answers.
+
+    Raises:
+        UserError: not writable; no such bucket, wrong credentials, no server.
+    """
+    with _explained("write", path):
+        if is_remote(path):
+            bucket = path.path.split("/")[0]  # type: ignore[attr-defined]
+            # Short patience: at the start a wrong address is likelier than a server that restarts.
+            # A listing, because the cheaper question "is there such a bucket" is often forbidden.
+            attempt(path, lambda: path.fs.ls(bucket, detail=False), patience=5)  # type: ignore[attr-defined]
+        else:
+            path.mkdir(parents=True, exist_ok=True)
+
+
+def sizes(folder: Path) -> dict[str, int]:
+    """Bytes of every file below a folder, by its name relative to the folder; sorted.
+
+    Raises:
+        UserError: no such folder, or it cannot be read. An empty S3 prefix counts as missing.
+    """
+    with _explained("read", folder):
+        if is_remote(folder):
+            root: str = folder.path.rstrip("/")  # type: ignore[attr-defined]
+            found = attempt(folder, lambda: folder.fs.find(root, detail=True))  # type: ignore[attr-defined]
+            listed = {name[len(root) + 1 :]: int(info["size"]) for name, info in found.items()}
+            if not listed:
+                attempt(folder, lambda: folder.fs.ls(root))  # type: ignore[attr-defined]
+        else:
+            if not folder.is_dir():
+                raise UserError(f"{folder}: no such folder")
+            listed = {
+                (Path(where) / name).relative_to(folder).as_posix(): (Path(where) / name)
+                .stat()
+                .st_size
+                for where, _, names in os.walk(folder)
+                for name in names
+                if (Path(where) / name).is_file()
+            }
+        return dict(sorted(listed.items()))
+
+
+def open_input(path: Path) -> Any:
+    """A seekable binary file for reading parts; use within ``attempt``, as a context manager."""
+    if is_remote(path):
+        return path.fs.open(path.path, "rb", cache_type="none")  # type: ignore[attr-defined]
+    return path.open("rb")
+
+
+def fetch(folder: Path, to: Path) -> None:
+    """Copy the files directly in ``folder`` into the local folder ``to``. Raises UserError."""
+    for name in sizes(folder):
+        if "/" not in name:
+            write_bytes(to / name, read_bytes(folder / name))
+
+
+def store(folder: Path, to: Path) -> None:
+    """Copy all files of the local ``folder`` below ``to``. Raises UserError."""
+    for name in sizes(folder):
+        target = to / name
+        if not is_remote(to):
+            make_folder(target.parent)
+        write_bytes(target, read_bytes(folder / name))
+
+
+def remove(path: Path) -> None:
+    """Remove a file, if it is there. Raises UserError."""
+    with _explained("remove", path):
+        if is_remote(path):
+            try:
+                attempt(path, lambda: path.fs.rm_file(path.path))  # type: ignore[attr-defined]
+            except FileNotFoundError:
+                return
+        else:
+            path.unlink(missing_ok=True)
+
+
+def for_arrow(path: Path) -> tuple[Any, str]:
+    """A pyarrow file system and the path on it, for Ray Train's ``storage_filesystem``."""
+    import pyarrow.fs as arrow
+
+    if not is_remote(path):
+        return arrow.LocalFileSystem(), str(path)
+    return arrow.PyFileSystem(arrow.FSSpecHandler(path.fs)), path.path  # type: ignore[attr-defined]
+
+
+def attempt(path: Path, call: Callable[[], T], patience: float | None = None) -> T:
+    """``call()``, tried again while an S3 server is away: ``patience`` seconds in all.
+
+    Local files are tried once. What will not mend itself (missing, forbidden) is raised at once.
+    """
+    if not is_remote(path):
+        return call()
+    import tenacity
+
+    if patience is None:
+        patience = float(os.environ.get(PATIENCE, DEFAULT_PATIENCE))
+    retrying = tenacity.Retrying(
+        retry=tenacity.retry_if_exception(_passing),
+        wait=tenacity.wait_exponential_jitter(initial=0.2, max=10),
+        stop=tenacity.stop_after_delay(patience),
+        reraise=True,
+    )
+    return retrying(call)
+
+
+def _passing(error: BaseException) -> bool:
+    """Whether a fault of S3 may be gone when one tries again."""
+    import aiohttp
+    import botocore.exceptions as boto
+
+    lasting = (
+        FileNotFoundError, PermissionError, IsADirectoryError, NotADirectoryError, FileExistsError,
+        boto.NoCredentialsError, boto.PartialCredentialsError, boto.ParamValidationError,
+        boto.ProfileNotFound,
+    )  # fmt: skip
+    away = (OSError, TimeoutError, boto.BotoCoreError, boto.ClientError, aiohttp.ClientError)
+    return isinstance(error, away) and not isinstance(error, lasting)
+
+
+@contextmanager
+def _explained(verb: str, path: Path) -> Iterator[None]:
+    try:
+        yield
+    except UserError:
+        raise
+    except Exception as error:
+        said = explain(verb, path, error)
+        if said is None:
+            raise
+        raise UserError(said) from error
+
+
+def explain(verb: str, path: Path, error: BaseException) -> str | None:
+    """One line for a fault of a disk or of S3; None if the error is neither's."""
+    if not is_remote(path):
+        if not isinstance(error, OSError):
+            return None
+        return f"cannot {verb} {path}: {error.strerror or error}"
+    import botocore.exceptions as boto
+
+    bucket = path.path.split("/")[0]  # type: ignore[attr-defined]
+    names = ("AWS_ENDPOINT_URL_S3", "AWS_ENDPOINT_URL")
+    server = next((os.environ[name] for name in names if os.environ.get(name)), "Amazon S3")
+    reason = " ".join(str(error).split())[:200]
+    if isinstance(error, boto.NoCredentialsError | boto.PartialCredentialsError):
+        return (
+            f"cannot {verb} {path}: no credentials; set AWS_ACCESS_KEY_ID and "
+            "AWS_SECRET_ACCESS_KEY, or AWS_PROFILE"
+        )
+    if isinstance(error, PermissionError):
+        return (
+            f"cannot {verb} {path}: {server} refuses ({reason}); check AWS_ACCESS_KEY_ID, "
+            "AWS_SECRET_ACCESS_KEY and the bucket's permissions"
+        )
+    if isinstance(error, FileNotFoundError):
+        if "NoSuchBucket" in repr(error.__cause__) or "bucket does not exist" in reason:
+            return f"cannot {verb} {path}: {server} has no bucket {bucket!r}; make it first"
+        return f"cannot {verb} {path}: no such file on {server}"
+    if _passing(error) or isinstance(error, OSError | boto.BotoCoreError):
+        return (
+            f"cannot {verb} {path}: {server} does not answer as it should ({reason}); check "
+            "AWS_ENDPOINT_URL and the server, then run the same again"
+        )
+    return None
