@@ -300,7 +300,7 @@ class SplitSettings(Section):
     """take: a take, and all takes of its group, lie in one split. published: v1's split by clip,
     in which parts of one take stand on both sides; for comparison with its figures alone."""
     val: Share = 0.08
-    """Share of the takes (or clips) of seen speakers; unused where the data set has its own split."""
+    """Share of the takes (or clips) of seen speakers, if the data set has no split of its own."""
     test: Share = 0.08
     """Share that becomes test_seen, likewise."""
     unseen_speakers: Share | tuple[str, ...] = 0.1

@@ -1,4 +1,4 @@
-"""What preparing found out about each take: kept beside the shards and drawn in ``prepare.html``."""
+"""What preparing found out about each take: kept beside the shards, drawn in ``prepare.html``."""
 
 from dataclasses import dataclass, field
 
