@@ -24,8 +24,9 @@ from diffusiontalker.animation import writers
 from diffusiontalker.arkit import FPS
 from diffusiontalker.audio import SAMPLE_RATE
 from diffusiontalker.config import Settings, fingerprint, to_yaml
-from diffusiontalker.corpus import procedural, shards
-from diffusiontalker.corpus.shards import SCHEMA_VERSION, Clip
+from diffusiontalker.corpus import procedural
+from diffusiontalker.corpus.manifest import SCHEMA_VERSION, SPLITS, open_corpus, verify
+from diffusiontalker.corpus.shards import Clip
 from diffusiontalker.errors import UserError
 from diffusiontalker.evaluation import evaluate, goals, measure
 from diffusiontalker.evaluation.evaluate import Subject
@@ -110,12 +111,12 @@ def corpus_data(run: Run) -> Data:
     settings = run.settings.corpus
     if settings.path is not None:
         folder = Path(settings.path).absolute()
-        manifest = shards.open_corpus(folder)
+        manifest = open_corpus(folder)
         # Once per content: a flipped bit found now costs less than one found by epoch three.
         run.stage(
             "verify",
             fingerprint(str(folder), manifest.fingerprint),
-            lambda _, display: shards.verify(folder, manifest, display.count),
+            lambda _, display: verify(folder, manifest, display.count),
         )
         return Data(folder, manifest)
     folder = run.stage(
@@ -123,7 +124,7 @@ def corpus_data(run: Run) -> Data:
         fingerprint(settings, SCHEMA_VERSION, __version__),
         lambda out, display: procedural.make(out, settings, display.count),
     )
-    return Data(folder, shards.open_corpus(folder))
+    return Data(folder, open_corpus(folder))
 
 
 def prepare_data(run: Run) -> Data:
@@ -152,7 +153,7 @@ def prepare_data(run: Run) -> Data:
             training.gpu, display.count,
         ),
     )  # fmt: skip
-    return Data(folder, shards.open_corpus(folder))
+    return Data(folder, open_corpus(folder))
 
 
 def train_teacher(run: Run, data: Data) -> Path:
@@ -223,10 +224,8 @@ def evaluate_all(run: Run, data: Data, models: list[tuple[str, int, Path]]) -> J
             "source": manifest.source,
             "fingerprint": manifest.fingerprint,
             "minutes": manifest.seconds() / 60,
-            "minutes_by_split": {s: manifest.seconds(s) / 60 for s in shards.SPLITS},
-            "clips": {
-                s: sum(x.clips for x in manifest.shards if x.split == s) for s in shards.SPLITS
-            },
+            "minutes_by_split": {s: manifest.seconds(s) / 60 for s in SPLITS},
+            "clips": {s: sum(x.clips for x in manifest.shards if x.split == s) for s in SPLITS},
             "speakers": len(manifest.identities),
             "unseen_speakers": settings.corpus.unseen_speakers
             if settings.corpus.path is None

@@ -71,8 +71,7 @@ def read_bytes(path: Path) -> bytes:
     Raises:
         UserError: missing, not readable, or the S3 server does not answer.
     """
-    with _explained("read", path):
-        return attempt(path, path.read_bytes)
+    return explained("read", path, path.read_bytes)
 
 
 def read_text(path: Path) -> str:
@@ -205,6 +204,12 @@ def for_arrow(path: Path) -> tuple[Any, str]:
     return arrow.PyFileSystem(arrow.FSSpecHandler(path.fs)), path.path  # type: ignore[attr-defined]
 
 
+def explained(verb: str, path: Path, call: Callable[[], T]) -> T:
+    """``attempt``, with what went wrong as a ``UserError`` that says ``cannot {verb} {path}``."""
+    with _explained(verb, path):
+        return attempt(path, call)
+
+
 def attempt(path: Path, call: Callable[[], T], patience: float | None = None) -> T:
     """``call()``, tried again while an S3 server is away: ``patience`` seconds in all.
 
@@ -246,13 +251,13 @@ def _explained(verb: str, path: Path) -> Iterator[None]:
     except UserError:
         raise
     except Exception as error:
-        said = explain(verb, path, error)
+        said = _explain(verb, path, error)
         if said is None:
             raise
         raise UserError(said) from error
 
 
-def explain(verb: str, path: Path, error: BaseException) -> str | None:
+def _explain(verb: str, path: Path, error: BaseException) -> str | None:
     """One line for a fault of a disk or of S3; None if the error is neither's."""
     if not is_remote(path):
         if not isinstance(error, OSError):

@@ -10,8 +10,9 @@ import pytest
 from diffusiontalker.arkit import CHANNELS
 from diffusiontalker.config import CorpusSettings
 from diffusiontalker.corpus import procedural, shards
+from diffusiontalker.corpus.manifest import Manifest, write_manifest
 from diffusiontalker.corpus.procedural import Plan
-from diffusiontalker.corpus.shards import Clip, Manifest
+from diffusiontalker.corpus.shards import Clip
 
 
 @pytest.fixture(scope="session")
@@ -59,5 +60,5 @@ def corpus_folder(tmp_path: Path, hand_made: Callable[..., Clip]) -> Path:
         )
         for split in ("train", "val")
     ]
-    shards.write_manifest(folder, Manifest("hand", infos, ["ada"], ["anger"]))
+    write_manifest(folder, Manifest("hand", infos, ["ada"], ["anger"]))
     return folder

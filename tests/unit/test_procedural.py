@@ -11,8 +11,9 @@ import pytest
 from diffusiontalker.arkit import CHANNELS, FPS, INDEX, LIP, UPPER
 from diffusiontalker.audio import SAMPLE_RATE
 from diffusiontalker.config import CorpusSettings, load
-from diffusiontalker.corpus import procedural, shards, text
+from diffusiontalker.corpus import procedural, text
 from diffusiontalker.corpus.face import _energy
+from diffusiontalker.corpus.manifest import SPLITS, open_corpus
 from diffusiontalker.corpus.procedural import Plan
 from diffusiontalker.corpus.shards import Clip
 from diffusiontalker.errors import UserError
@@ -36,8 +37,8 @@ def planned(request: pytest.FixtureRequest) -> tuple[CorpusSettings, list[Plan]]
 def test_splits_have_the_sizes_asked_for(planned: tuple[CorpusSettings, list[Plan]]):
     settings, plans = planned
     counts = Counter(p.split for p in plans)
-    assert set(counts) == set(shards.SPLITS)
-    assert {counts[s] for s in shards.SPLITS[1:]} == {settings.eval_clips}
+    assert set(counts) == set(SPLITS)
+    assert {counts[s] for s in SPLITS[1:]} == {settings.eval_clips}
     assert counts["train"] == round(settings.minutes * 60 / procedural.SECONDS_PER_CLIP)
     assert len({p.id for p in plans}) == len({p.seed for p in plans}) == len(plans)
 
@@ -45,19 +46,19 @@ def test_splits_have_the_sizes_asked_for(planned: tuple[CorpusSettings, list[Pla
 def test_no_five_words_in_a_row_stand_in_two_splits(planned: tuple[CorpusSettings, list[Plan]]):
     runs = {
         split: set().union(*(text.runs(p.sentence) for p in planned[1] if p.split == split))
-        for split in shards.SPLITS
+        for split in SPLITS
     }
-    for one, other in itertools.combinations(shards.SPLITS, 2):
+    for one, other in itertools.combinations(SPLITS, 2):
         assert not runs[one] & runs[other]
 
 
 def test_unseen_speakers_are_in_no_other_split(planned: tuple[CorpusSettings, list[Plan]]):
     settings, plans = planned
-    people = {s: {p.speaker.name for p in plans if p.split == s} for s in shards.SPLITS}
-    voices = {s: {p.speaker.voice for p in plans if p.split == s} for s in shards.SPLITS}
+    people = {s: {p.speaker.name for p in plans if p.split == s} for s in SPLITS}
+    voices = {s: {p.speaker.voice for p in plans if p.split == s} for s in SPLITS}
     assert len(people["test_unseen"]) == settings.unseen_speakers
     assert len(people["train"]) == settings.speakers
-    for split in shards.SPLITS[:3]:
+    for split in SPLITS[:3]:
         assert people[split] == people["train"]
         assert not voices[split] & voices["test_unseen"]
 
@@ -68,7 +69,7 @@ def test_every_speaker_says_every_emotion_about_equally_often(speakers: int):
     pairs = Counter((p.speaker.name, p.emotion) for p in plans if p.split == "train")
     assert len(pairs) == speakers * 7
     assert max(pairs.values()) - min(pairs.values()) <= 1
-    for split in shards.SPLITS:
+    for split in SPLITS:
         emotions = Counter(p.emotion for p in plans if p.split == split)
         assert max(emotions.values()) <= 1.5 * min(emotions.values())
 
@@ -292,4 +293,4 @@ def test_a_folder_that_cannot_be_made(tmp_path: Path):
 
 def test_a_whole_corpus_is_opened_and_not_made_again(corpus_folder: Path):
     manifest = procedural.make(corpus_folder, CorpusSettings(), lambda *_: None)
-    assert manifest == shards.open_corpus(corpus_folder)
+    assert manifest == open_corpus(corpus_folder)

@@ -11,7 +11,8 @@ import pytest
 
 from diffusiontalker.arkit import CHANNELS
 from diffusiontalker.corpus import shards
-from diffusiontalker.corpus.shards import Clip, Manifest, ShardInfo
+from diffusiontalker.corpus.manifest import Manifest, ShardInfo, open_corpus, verify, write_manifest
+from diffusiontalker.corpus.shards import Clip
 from diffusiontalker.errors import UserError
 
 MakeClip = Callable[..., Clip]
@@ -212,7 +213,7 @@ def test_a_folder_that_cannot_be_written(tmp_path: Path, full: Clip):
     message = refusal(lambda: shards.write_shard(path, [full]))
     assert message.startswith(f"{path}: cannot write the shard")
     manifest = Manifest("hand", [], [], [])
-    message = refusal(lambda: shards.write_manifest(tmp_path / "file", manifest))
+    message = refusal(lambda: write_manifest(tmp_path / "file", manifest))
     assert "manifest.json" in message
     assert "cannot write the manifest" in message
 
@@ -221,7 +222,7 @@ def test_a_folder_that_cannot_be_written(tmp_path: Path, full: Clip):
 
 
 def test_a_manifest_comes_back(corpus_folder: Path):
-    manifest = shards.open_corpus(corpus_folder)
+    manifest = open_corpus(corpus_folder)
     assert [s.file for s in manifest.of("train")] == ["train-00000.parquet"]
     assert manifest.seconds("train") == pytest.approx(3 * 12 / 30)
     assert manifest.seconds() == pytest.approx(6 * 12 / 30)
@@ -242,7 +243,7 @@ def test_the_fingerprint_follows_the_content():
 
 
 def test_a_folder_without_a_manifest(tmp_path: Path):
-    message = refusal(lambda: shards.open_corpus(tmp_path / "no"))
+    message = refusal(lambda: open_corpus(tmp_path / "no"))
     assert "holds no manifest.json" in message
     assert str(tmp_path / "no") in message
 
@@ -254,13 +255,13 @@ def test_a_folder_without_a_manifest(tmp_path: Path):
 def test_a_damaged_manifest(corpus_folder: Path, content: str):
     path = corpus_folder / "manifest.json"
     path.write_text(content)
-    message = refusal(lambda: shards.open_corpus(corpus_folder))
+    message = refusal(lambda: open_corpus(corpus_folder))
     assert message.startswith(f"{path}: not a manifest of this release")
 
 
 def test_a_manifest_that_is_no_text(corpus_folder: Path):
     (corpus_folder / "manifest.json").write_bytes(b"\xff\xfe\x00" * 20)
-    assert "not a manifest of this release" in refusal(lambda: shards.open_corpus(corpus_folder))
+    assert "not a manifest of this release" in refusal(lambda: open_corpus(corpus_folder))
 
 
 @pytest.mark.parametrize(
@@ -274,7 +275,7 @@ def test_a_manifest_that_is_no_text(corpus_folder: Path):
 def test_a_manifest_of_another_kind(corpus_folder: Path, changes: dict[str, object], part: str):
     path = corpus_folder / "manifest.json"
     path.write_text(json.dumps(json.loads(path.read_text()) | changes))
-    message = refusal(lambda: shards.open_corpus(corpus_folder))
+    message = refusal(lambda: open_corpus(corpus_folder))
     assert message.startswith(f"{path}: ")
     assert part in message
 
@@ -285,14 +286,14 @@ def test_a_manifest_that_leaves_its_folder(corpus_folder: Path, name: str):
     content = json.loads(path.read_text())
     content["shards"][0]["file"] = name
     path.write_text(json.dumps(content))
-    message = refusal(lambda: shards.open_corpus(corpus_folder))
+    message = refusal(lambda: open_corpus(corpus_folder))
     assert message == f"{path}: the shard name {name!r} leaves the folder"
 
 
 def test_a_shard_that_the_manifest_misses(corpus_folder: Path):
     path = corpus_folder / "val-00000.parquet"
     path.unlink()
-    message = refusal(lambda: shards.open_corpus(corpus_folder))
+    message = refusal(lambda: open_corpus(corpus_folder))
     assert message == f"{path}: the shard is missing; prepare the corpus again"
 
 
@@ -300,15 +301,15 @@ def test_a_shard_of_another_size(corpus_folder: Path, full: Clip):
     path = corpus_folder / "val-00000.parquet"
     before = path.stat().st_size
     info = shards.write_shard(path, [full])
-    assert refusal(lambda: shards.open_corpus(corpus_folder)).startswith(
+    assert refusal(lambda: open_corpus(corpus_folder)).startswith(
         f"{path}: {info.bytes} bytes, but the manifest says {before}"
     )
 
 
 def test_verify_finds_one_changed_bit(corpus_folder: Path):
-    manifest = shards.open_corpus(corpus_folder)
+    manifest = open_corpus(corpus_folder)
     seen: list[tuple[int, int]] = []
-    shards.verify(corpus_folder, manifest, lambda done, total: seen.append((done, total)))
+    verify(corpus_folder, manifest, lambda done, total: seen.append((done, total)))
     count = len(manifest.shards)
     assert seen == [(k + 1, count) for k in range(count)]
     path = corpus_folder / manifest.shards[-1].file
@@ -316,4 +317,4 @@ def test_verify_finds_one_changed_bit(corpus_folder: Path):
     content[len(content) // 2] ^= 1
     path.write_bytes(content)
     with pytest.raises(UserError, match=path.name):
-        shards.verify(corpus_folder, manifest, lambda done, total: None)
+        verify(corpus_folder, manifest, lambda done, total: None)

@@ -13,11 +13,20 @@ import numpy as np
 import ray
 import soxr
 
+from diffusiontalker import storage
 from diffusiontalker.arkit import FPS
 from diffusiontalker.audio import SAMPLE_RATE, normalize
 from diffusiontalker.config import CorpusSettings
 from diffusiontalker.corpus import face, shards, text
-from diffusiontalker.corpus.shards import Clip, Manifest, ShardInfo
+from diffusiontalker.corpus.manifest import (
+    SPLITS,
+    Manifest,
+    ShardInfo,
+    is_whole,
+    open_corpus,
+    write_manifest,
+)
+from diffusiontalker.corpus.shards import Clip
 from diffusiontalker.corpus.speech import Phone, speak
 from diffusiontalker.corpus.voices import EMOTIONS, Emotion, Speaker, speakers
 from diffusiontalker.errors import UserError
@@ -56,7 +65,7 @@ def plan(settings: CorpusSettings) -> list[Plan]:
     counts = [train, *[settings.eval_clips] * 3]
     texts = text.split_utterances(counts, rng)
     plans: list[Plan] = []
-    for split, utterances in zip(shards.SPLITS, texts, strict=True):
+    for split, utterances in zip(SPLITS, texts, strict=True):
         people = unseen if split == "test_unseen" else seen
         for i, said in enumerate(utterances):
             # Every speaker says every emotion about equally often, each beginning with another.
@@ -132,12 +141,9 @@ def make(folder: Path, settings: CorpusSettings, progress: Callable[[int, int], 
         settings: size, speakers, seed.
         progress: called with shards done and shards in all.
     """
-    if (folder / "manifest.json").is_file():
-        return shards.open_corpus(folder)
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise UserError(f"{folder}: cannot make the folder ({error.strerror})") from error
+    if is_whole(folder):
+        return open_corpus(folder)
+    storage.make_folder(folder)
     batches = _batches(plan(settings), settings)
     done: list[ShardInfo] = []
     for info in _make_shards(folder, batches, settings):
@@ -149,14 +155,14 @@ def make(folder: Path, settings: CorpusSettings, progress: Callable[[int, int], 
         identities=[s.name for s in speakers(settings.speakers, settings.seed)],
         emotions=list(settings.emotions),
     )
-    shards.write_manifest(folder, manifest)
+    write_manifest(folder, manifest)
     return manifest
 
 
 def _batches(plans: list[Plan], settings: CorpusSettings) -> dict[str, list[Plan]]:
     """Shard names and their clips. Clips are shuffled so that each shard is a fair sample."""
     out = {}
-    for split in shards.SPLITS:
+    for split in SPLITS:
         own = [p for p in plans if p.split == split]
         np.random.default_rng([settings.seed, 6]).shuffle(own)
         size = settings.clips_per_shard
@@ -170,13 +176,14 @@ def _make_shards(
 ) -> Iterable[ShardInfo]:
     def make_one(item: dict[str, Any]) -> dict[str, Any]:
         path = folder / item["file"]
-        if path.is_file():
-            table = shards.read_table(path, ["split", "frames"])
-            return vars(shards.describe(path, table))
-        return vars(shards.write_shard(path, [make_clip(p, settings) for p in batches[path.name]]))
+        if storage.is_file(path):
+            info = shards.describe(path)
+        else:
+            info = shards.write_shard(path, [make_clip(p, settings) for p in batches[path.name]])
+        return {"info": info.to_json()}
 
     names = ray.data.from_items(
         [{"file": name} for name in batches], override_num_blocks=len(batches)
     )
     for row in names.map(make_one).iter_rows():
-        yield ShardInfo(**row)
+        yield ShardInfo.from_json(row["info"])

@@ -6,24 +6,21 @@ stand in each file and in ``manifest.json``, which is written last: a set withou
 """
 
 import hashlib
-import json
-from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass
+from io import BytesIO
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.compute as pc
 import pyarrow.parquet as pq
-from pydantic import TypeAdapter, ValidationError
 
+from diffusiontalker import storage
 from diffusiontalker.arkit import CHANNELS, FPS
 from diffusiontalker.audio import SAMPLE_RATE
+from diffusiontalker.corpus.manifest import SCHEMA_VERSION, ShardInfo
 from diffusiontalker.errors import UserError
 
-SCHEMA_VERSION = 1
-SPLITS = ("train", "val", "test_seen", "test_unseen")
 _METADATA = {
     b"diffusiontalker.schema_version": str(SCHEMA_VERSION).encode(),
     b"diffusiontalker.channels": ",".join(CHANNELS).encode(),
@@ -108,57 +105,6 @@ def _flat(values: np.ndarray | None, dtype: type = np.float32) -> np.ndarray | N
     return None if values is None else values.astype(dtype).ravel()
 
 
-@dataclass(frozen=True)
-class ShardInfo:
-    """One line of the manifest."""
-
-    file: str
-    split: str
-    clips: int
-    frames: int
-    bytes: int
-    sha256: str
-
-
-@dataclass(frozen=True)
-class Manifest:
-    """What a set of shards holds. ``fingerprint`` identifies its content."""
-
-    source: str
-    shards: list[ShardInfo]
-    identities: list[str]
-    emotions: list[str]
-    feature_dim: int | None = None
-    feature_fingerprint: str | None = None
-    channels: list[str] = field(default_factory=lambda: list(CHANNELS))
-    schema_version: int = SCHEMA_VERSION
-    fps: int = FPS
-
-    @property
-    def fingerprint(self) -> str:
-        """Hash of the hashes of all shards."""
-        digest = hashlib.sha256()
-        for shard in self.shards:
-            digest.update(f"{shard.file} {shard.sha256}\n".encode())
-        return digest.hexdigest()[:16]
-
-    def of(self, split: str) -> list[ShardInfo]:
-        """The shards of one split.
-
-        Raises:
-            UserError: the split is empty.
-        """
-        found = [shard for shard in self.shards if shard.split == split]
-        if not found:
-            raise UserError(f"the corpus has no split {split!r}")
-        return found
-
-    def seconds(self, split: str | None = None) -> float:
-        """Seconds of speech in a split, or in all."""
-        frames = sum(s.frames for s in self.shards if split in (None, s.split))
-        return frames / self.fps
-
-
 def write_shard(path: Path, clips: list[Clip]) -> ShardInfo:
     """Write clips of one split as one Parquet file; the file appears whole or not at all."""
     columns: dict[str, list[Any]] = {name: [] for name in SCHEMA.names}
@@ -172,58 +118,78 @@ def write_table(path: Path, table: pa.Table) -> ShardInfo:
     """Write a table of ``SCHEMA``; the file appears whole or not at all.
 
     Raises:
-        UserError: the folder cannot be written, or the disk is full.
+        UserError: the folder cannot be written, the disk is full, or S3 refuses.
     """
-    partial = path.with_suffix(".partial")
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        pq.write_table(table, partial, compression="zstd", write_page_checksum=True)
-        partial.replace(path)
-    except OSError as error:
-        raise UserError(f"{path}: cannot write the shard ({error.strerror or error})") from error
-    return describe(path, table)
+    buffer = BytesIO()
+    pq.write_table(table, buffer, compression="zstd", write_page_checksum=True)
+    storage.write_bytes(path, buffer.getvalue())
+    return _describe(path.name, buffer.getvalue(), table)
 
 
-def describe(path: Path, table: pa.Table) -> ShardInfo:
-    """The manifest's line for a shard on disk; ``table`` needs the columns split and frames."""
-    content = path.read_bytes()
+def describe(path: Path) -> ShardInfo:
+    """The manifest's line for a shard that is there. Raises UserError as ``read_table``."""
+    content = storage.read_bytes(path)
+    table = _parse(pa.BufferReader(content), path, ["split", "frames", "coefficients"])
+    return _describe(path.name, content, table)
+
+
+def _describe(name: str, content: bytes, table: pa.Table) -> ShardInfo:
+    coefficients = table.column("coefficients").combine_chunks().flatten().to_numpy()
+    frames = coefficients.reshape(-1, len(CHANNELS)).astype(np.float64)
     return ShardInfo(
-        file=path.name,
+        file=name,
         split=table.column("split")[0].as_py(),
-        clips=len(table),
-        frames=int(pc.sum(table.column("frames")).as_py()),
+        lengths=tuple(table.column("frames").to_pylist()),
+        sums=tuple(frames.sum(0).tolist()),
+        squares=tuple(np.square(frames).sum(0).tolist()),
         bytes=len(content),
         sha256=hashlib.sha256(content).hexdigest(),
     )
 
 
-def read_table(path: Path, columns: list[str] | None = None) -> pa.Table:
-    """Read a shard, checking its checksums, schema version and channel order.
+def read_table(path: Path, columns: list[str] | None = None, sha256: str | None = None) -> pa.Table:
+    """Read a shard, or some columns of it, checking checksums, schema version and channel order.
+
+    Args:
+        path: the shard, local or in S3.
+        columns: None reads all.
+        sha256: what the manifest says of the whole file; given, it is compared first.
 
     Raises:
         UserError: missing, corrupt, of another schema version, or with other channels.
     """
-    check_shard(path)
+    if sha256 is not None:
+        content = storage.read_bytes(path)
+        if hashlib.sha256(content).hexdigest() != sha256:
+            raise UserError(
+                f"{path}: the shard is corrupt (its hash is not the manifest's); prepare it again"
+            )
+        return _parse(pa.BufferReader(content), path, columns)
+    if not storage.is_remote(path):
+        if not path.is_file():
+            raise UserError(f"{path}: the shard is missing; prepare the corpus again")
+        return _parse(str(path), path, columns)
+
+    def read() -> pa.Table:
+        with storage.open_input(path) as file:
+            return _parse(file, path, columns)
+
+    return storage.explained("read", path, read)
+
+
+def _parse(source: Any, path: Path, columns: list[str] | None) -> pa.Table:
+    """The table in a Parquet ``source``; errors name ``path``."""
     try:
-        return pq.read_table(
-            path, columns=columns, page_checksum_verification=True, use_threads=False
-        )
+        file = pq.ParquetFile(source, page_checksum_verification=True, pre_buffer=True)
+        _check_schema(file.schema_arrow, path)
+        return file.read(columns=columns, use_threads=False)
     except _DAMAGE as error:
+        if storage.is_remote(path) and not isinstance(error, pa.ArrowException | ValueError):
+            raise  # the network's fault, which is tried again
         raise UserError(f"{path}: the shard is corrupt; delete it and prepare it again") from error
 
 
-def check_shard(path: Path) -> None:
-    """Check a shard's footer alone: cheap for any size.
-
-    Raises:
-        UserError: as ``read_table``, except for damage within the data.
-    """
-    if not path.is_file():
-        raise UserError(f"{path}: the shard is missing; prepare the corpus again")
-    try:
-        schema = pq.read_schema(path)
-    except _DAMAGE as error:
-        raise UserError(f"{path}: the shard is corrupt; delete it and prepare it again") from error
+def _check_schema(schema: pa.Schema, path: Path) -> None:
     metadata = schema.metadata or {}
     version = metadata.get(b"diffusiontalker.schema_version", b"none").decode(errors="replace")
     if version != str(SCHEMA_VERSION):
@@ -303,76 +269,3 @@ def _matrix(
             f"{rows} rows of {columns or 'equal length'} are needed; prepare the corpus again"
         )
     return values.reshape(rows, width)
-
-
-def write_manifest(folder: Path, manifest: Manifest) -> None:
-    """Publish the set: ``manifest.json`` appears at once and whole.
-
-    Raises:
-        UserError: the folder cannot be written, or the disk is full.
-    """
-    partial = folder / "manifest.json.partial"
-    content = {
-        **{k: v for k, v in vars(manifest).items() if k != "shards"},
-        "fingerprint": manifest.fingerprint,
-        "shards": [vars(shard) for shard in manifest.shards],
-    }
-    try:
-        partial.write_text(json.dumps(content, indent=1) + "\n")
-        partial.replace(folder / "manifest.json")
-    except OSError as error:
-        raise UserError(f"{partial}: cannot write the manifest ({error.strerror})") from error
-
-
-def open_corpus(folder: Path) -> Manifest:
-    """Read the manifest and check every shard's presence, size and footer.
-
-    Raises:
-        UserError: no manifest, another schema version or channel order, a missing or damaged shard.
-    """
-    path = folder / "manifest.json"
-    if not path.is_file():
-        raise UserError(f"{folder}: holds no manifest.json, so no whole corpus; prepare it first")
-    try:
-        manifest = TypeAdapter(Manifest).validate_json(path.read_bytes())
-    except ValidationError as error:
-        first = error.errors()[0]
-        where = ".".join(str(part) for part in first["loc"]) or "the file"
-        raise UserError(
-            f"{path}: not a manifest of this release ({where}: {first['msg']})"
-        ) from error
-    if manifest.schema_version != SCHEMA_VERSION:
-        raise UserError(
-            f"{path}: schema version {manifest.schema_version}, but this release reads "
-            f"{SCHEMA_VERSION}; prepare the corpus again"
-        )
-    if manifest.channels != list(CHANNELS):
-        raise UserError(f"{path}: its channels or their order are not this release's 52")
-    for shard in manifest.shards:
-        if "/" in shard.file or shard.file.startswith("."):
-            raise UserError(f"{path}: the shard name {shard.file!r} leaves the folder")
-        file = folder / shard.file
-        check_shard(file)
-        if file.stat().st_size != shard.bytes:
-            raise UserError(
-                f"{file}: {file.stat().st_size} bytes, but the manifest says {shard.bytes}; "
-                "prepare the corpus again"
-            )
-    return manifest
-
-
-def verify(folder: Path, manifest: Manifest, progress: Callable[[int, int], None]) -> None:
-    """Compare every shard's content with the manifest's hash: finds a single changed bit.
-
-    Raises:
-        UserError: a shard is not what was written.
-    """
-    for number, shard in enumerate(manifest.shards, start=1):
-        with (folder / shard.file).open("rb") as file:
-            found = hashlib.file_digest(file, "sha256").hexdigest()
-        if found != shard.sha256:
-            raise UserError(
-                f"{folder / shard.file}: the shard is corrupt (its hash is not the manifest's); "
-                "prepare it again"
-            )
-        progress(number, len(manifest.shards))

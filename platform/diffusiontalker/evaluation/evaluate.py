@@ -17,7 +17,8 @@ from diffusiontalker.arkit import FPS
 from diffusiontalker.audio import SAMPLE_RATE
 from diffusiontalker.config import EvaluationSettings
 from diffusiontalker.corpus import shards
-from diffusiontalker.corpus.shards import Clip, Manifest
+from diffusiontalker.corpus.manifest import Manifest, open_corpus
+from diffusiontalker.corpus.shards import Clip
 from diffusiontalker.evaluation import measure
 from diffusiontalker.features.encoder import FrozenEncoder
 from diffusiontalker.features.stage import fit
@@ -59,7 +60,7 @@ def evaluate(
         sampler: ddim or ancestral.
         progress: called with pieces done and pieces in all.
     """
-    manifest = shards.open_corpus(folder)
+    manifest = open_corpus(folder)
     splits = [split for split in SPLITS if any(s.split == split for s in manifest.shards)]
     work = [(subject, split) for split in splits for subject in subjects]
     pending = {

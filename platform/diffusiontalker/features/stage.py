@@ -12,8 +12,15 @@ import numpy as np
 import pyarrow as pa
 import ray
 
+from diffusiontalker import storage
 from diffusiontalker.corpus import shards
-from diffusiontalker.corpus.shards import Manifest, ShardInfo
+from diffusiontalker.corpus.manifest import (
+    Manifest,
+    ShardInfo,
+    is_whole,
+    open_corpus,
+    write_manifest,
+)
 from diffusiontalker.features.encoder import FrozenEncoder
 from diffusiontalker.runtime.log_mel import PER_FRAME, log_mel
 
@@ -35,9 +42,9 @@ class _FeatureWriter:
 
     def __call__(self, row: dict[str, str]) -> dict[str, object]:
         path = self.target / row["file"]
-        if path.is_file():
-            return vars(shards.describe(path, shards.read_table(path, ["split", "frames"])))
-        table = shards.read_table(self.source / row["file"])
+        if storage.is_file(path):
+            return {"info": shards.describe(path).to_json()}
+        table = shards.read_table(self.source / row["file"], sha256=row["sha256"])
         columns: dict[str, list[np.ndarray]] = {"features": [], "log_mel": []}
         for clip in shards.clips_of(table):
             frames = len(clip.coefficients)
@@ -48,7 +55,7 @@ class _FeatureWriter:
             index = shards.SCHEMA.get_field_index(name)
             field = shards.SCHEMA.field(index)
             table = table.set_column(index, field, pa.array(values, type=field.type))
-        return vars(shards.write_table(path, table.cast(shards.SCHEMA)))
+        return {"info": shards.write_table(path, table.cast(shards.SCHEMA)).to_json()}
 
 
 def fit(mel: np.ndarray, frames: int) -> np.ndarray:
@@ -82,14 +89,14 @@ def extract(
         gpu: run on CUDA.
         progress: called with shards done and shards in all.
     """
-    if (target / "manifest.json").is_file():
-        return shards.open_corpus(target)
-    manifest = shards.open_corpus(source)
-    target.mkdir(parents=True, exist_ok=True)
+    if is_whole(target):
+        return open_corpus(target)
+    manifest = open_corpus(source)
+    storage.make_folder(target)
     encoder = FrozenEncoder(name, layers, revision)
 
     rows = ray.data.from_items(
-        [{"file": shard.file} for shard in manifest.shards],
+        [{"file": shard.file, "sha256": shard.sha256} for shard in manifest.shards],
         override_num_blocks=len(manifest.shards),
     ).map(
         _FeatureWriter,  # type: ignore[arg-type]  # Ray's types know functions alone
@@ -102,15 +109,16 @@ def extract(
     )
     done = []
     for row in rows.iter_rows():
-        done.append(ShardInfo(**row))
+        done.append(ShardInfo.from_json(row["info"]))
         progress(len(done), len(manifest.shards))
     out = Manifest(
         source=manifest.source,
         shards=sorted(done, key=lambda shard: shard.file),
         identities=manifest.identities,
         emotions=manifest.emotions,
+        source_fingerprint=manifest.source_fingerprint,
         feature_dim=encoder.dim,
         feature_fingerprint=encoder.fingerprint(),
     )
-    shards.write_manifest(target, out)
+    write_manifest(target, out)
     return out

@@ -15,10 +15,10 @@ import ray.train
 from ray.train.torch import TorchTrainer
 from torch import nn
 
-from diffusiontalker.arkit import CHANNELS, FPS
+from diffusiontalker.arkit import FPS
 from diffusiontalker.config import Settings, TrainSettings
 from diffusiontalker.corpus import shards
-from diffusiontalker.corpus.shards import Manifest
+from diffusiontalker.corpus.manifest import Manifest
 from diffusiontalker.errors import UserError
 from diffusiontalker.features.timing import reach
 from diffusiontalker.model.talker import Talker, TalkerConfig, inherit
@@ -93,7 +93,7 @@ def train_teacher(
     settings: Settings, data: Data, place: Place, out: Path
 ) -> list[dict[str, float]]:
     """Train the teacher on cached features; writes ``talker.json`` and ``model.safetensors``."""
-    mean, deviation = coefficient_statistics(data)
+    mean, deviation = data.manifest.statistics()
     make = partial(_make_teacher_task, settings, teacher_config(settings, data), mean, deviation)
     return _fit_motion(settings, settings.training.teacher, data, make, place, out)
 
@@ -145,25 +145,8 @@ def student_config(settings: Settings, data: Data) -> TalkerConfig:
 
 def windows_of(data: Data, split: str, seconds: float) -> int:
     """Windows of so many seconds in one pass over a split."""
-    count = 0
-    for shard in data.manifest.of(split):
-        for frames in shards.read_table(data.folder / shard.file, ["frames"]).column("frames"):
-            count += windows_in(frames.as_py(), round(seconds * FPS))
-    return count
-
-
-def coefficient_statistics(data: Data) -> tuple[np.ndarray, np.ndarray]:
-    """Mean and standard deviation (52,) over the training frames; at least 0.01."""
-    count, total, squares = 0, np.zeros(len(CHANNELS)), np.zeros(len(CHANNELS))
-    for shard in data.manifest.of("train"):
-        column = shards.read_table(data.folder / shard.file, ["coefficients"]).column(0)
-        values = column.combine_chunks().flatten().to_numpy().reshape(-1, len(CHANNELS))
-        count += len(values)
-        total += values.sum(0, dtype=np.float64)
-        squares += (values.astype(np.float64) ** 2).sum(0)
-    mean = total / count
-    deviation = np.sqrt(np.maximum(squares / count - mean**2, 0.0))
-    return mean.astype(np.float32), np.maximum(deviation, 0.01).astype(np.float32)
+    window = round(seconds * FPS)
+    return sum(windows_in(n, window) for shard in data.manifest.of(split) for n in shard.lengths)
 
 
 def _phonemes(data: Data) -> list[str]:

@@ -11,7 +11,7 @@ import numpy as np
 import ray
 import torch
 
-from diffusiontalker.corpus.shards import Manifest
+from diffusiontalker.corpus.manifest import Manifest
 from diffusiontalker.training.examples import Examples, ShardReader
 
 
