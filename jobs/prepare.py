@@ -1,16 +1,19 @@
-"""The corpus as Parquet shards."""
+"""A data set, as published or your own, into Parquet shards that training streams."""
 
 from diffusiontalker import cli, cluster, config
 
 
 def prepare(config_file: cli.Config = None, overrides: cli.Overrides = None) -> None:
-    """Make the procedural corpus of a configuration, or check the shards it names."""
-    settings = config.load(config_file, overrides or [])
-    with cluster.session():
-        from diffusiontalker import pipeline
+    """Read a data set and write shards, manifest.json and prepare.html into the output.
 
-        data = pipeline.corpus_data(pipeline.Run(settings))
-    print(f"{data.folder}: {data.manifest.seconds() / 60:.1f} minutes")
+    Malformed takes are put aside in quarantine.csv with the reason. Killed at any point, the same
+    command goes on where it was; the manifest comes last.
+    """
+    settings = config.load_data(config_file, overrides or [])
+    with cluster.session():
+        from diffusiontalker import preparation
+
+        print("\n".join(preparation.prepare(settings)))
 
 
 if __name__ == "__main__":

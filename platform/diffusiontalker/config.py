@@ -286,9 +286,10 @@ class SourceSettings(Section):
     """Where recordings come from."""
 
     kind: str
-    """beat, 3d-etf, vocaset, folder, or a class of your own as package.module:Class."""
-    root: str
-    """Folder or s3:// prefix of the data set, as published."""
+    """beat, 3d-etf, vocaset, folder, procedural, or a class of your own as
+    path/to/file.py:Class."""
+    root: str = ""
+    """Folder or s3:// prefix of the data set, as published; the procedural one has none."""
     options: dict[str, Any] = {}
     """What the kind wants to know beyond that; ``docs/data.md`` names them."""
 

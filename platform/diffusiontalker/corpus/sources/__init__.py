@@ -1,7 +1,10 @@
 """Where recordings come from. One file per data set; ``open_source`` finds it by its kind."""
 
 import importlib
+import importlib.util
+import sys
 from pathlib import Path
+from types import ModuleType
 
 from diffusiontalker import config, storage
 from diffusiontalker.corpus.sources.base import Listing, Recording, Source, Take
@@ -13,9 +16,10 @@ KINDS = {
     "vocaset": "diffusiontalker.corpus.sources.vocaset:Vocaset",
     "folder": "diffusiontalker.corpus.sources.folder:Folder",
 }
-"""The data sets that ship; any other is named as ``package.module:Class``."""
+"""The data sets that ship; any other is named as ``path/to/file.py:Class`` or
+``package.module:Class``."""
 
-__all__ = ["KINDS", "Listing", "Recording", "Source", "Take", "open_source"]
+__all__ = ["KINDS", "Listing", "Recording", "Source", "Take", "anywhere", "open_source"]
 
 
 def open_source(settings: config.SourceSettings) -> Source:
@@ -29,13 +33,39 @@ def open_source(settings: config.SourceSettings) -> Source:
     if not colon:
         raise UserError(
             f"source.kind {settings.kind!r}: known are {', '.join(KINDS)}, and your own as "
-            "package.module:Class"
+            "path/to/file.py:Class"
         )
     try:
-        kind = getattr(importlib.import_module(module), name)
-    except (ImportError, AttributeError) as error:
+        kind = getattr(_module(module), name)
+    except (ImportError, OSError, AttributeError, SyntaxError) as error:
         raise UserError(f"source.kind {settings.kind!r}: cannot be imported ({error})") from error
     if not (isinstance(kind, type) and issubclass(kind, Source)):
         raise UserError(f"source.kind {settings.kind!r}: is not a Source")
+    if not settings.root:
+        raise UserError("source.root is needed; give it in the file, or as source.root=...")
     root: Path = storage.location(settings.root)
     return kind(root, config.check(kind.Options, settings.options, "source.options"))
+
+
+def anywhere(settings: config.SourceSettings) -> config.SourceSettings:
+    """The same settings with absolute paths: workers stand in other folders."""
+    changes = {}
+    if settings.root:
+        changes["root"] = str(storage.location(settings.root))
+    module, colon, name = settings.kind.partition(":")
+    if module.endswith(".py"):
+        changes["kind"] = f"{Path(module).absolute()}{colon}{name}"
+    return settings.model_copy(update=changes)
+
+
+def _module(name: str) -> ModuleType:
+    """A module by its name, or a Python file by its path."""
+    if not name.endswith(".py"):
+        return importlib.import_module(name)
+    spec = importlib.util.spec_from_file_location(f"diffusiontalker_source_{Path(name).stem}", name)
+    if spec is None or spec.loader is None:
+        raise ImportError(f"{name} is not a Python file")
+    module = importlib.util.module_from_spec(spec)
+    sys.modules[spec.name] = module  # dataclasses look their module up there
+    spec.loader.exec_module(module)
+    return module

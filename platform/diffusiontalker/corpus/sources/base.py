@@ -63,7 +63,7 @@ class Recording:
 
 class Source(ABC):
     """A data set. To add one, write one file with a subclass of this, and name it in
-    ``source.kind`` as ``package.module:Class``.
+    ``source.kind`` as ``path/to/file.py:Class``.
 
     It is made anew in every worker, so ``__init__`` must be cheap: keep what ``takes`` read out of
     it, and put into ``Take.files`` what ``read`` needs.

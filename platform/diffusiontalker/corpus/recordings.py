@@ -1,0 +1,341 @@
+"""Takes of a source into shards, on all workers of the cluster, and what was found on the way.
+
+A batch of takes is one task of Ray Data: it writes its shards and then its part, a note of what it
+wrote. A batch whose part is there is not done again, so a killed job goes on where it was. The
+manifest is published last, by ``publish``: until then nobody takes the set for a whole one.
+"""
+
+import csv
+import io
+import json
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import ray
+from pydantic import TypeAdapter
+
+from diffusiontalker import storage
+from diffusiontalker.arkit import FPS
+from diffusiontalker.config import DataSettings, fingerprint
+from diffusiontalker.corpus import clips, shards, splits
+from diffusiontalker.corpus.manifest import (
+    SCHEMA_VERSION,
+    SPLITS,
+    Manifest,
+    ShardInfo,
+    is_whole,
+    open_corpus,
+    write_manifest,
+)
+from diffusiontalker.corpus.shards import Clip
+from diffusiontalker.corpus.sources import Listing, Source, Take, anywhere, open_source
+from diffusiontalker.corpus.takes import TakeReport
+from diffusiontalker.errors import UserError
+
+PLAN = "plan.json"
+PARTS = "parts"
+QUARANTINE = "quarantine.csv"
+TAKES = "takes.json"
+DEFAULT_BYTES_PER_SECOND = 96_000
+"""Of audio, where no take can be read to measure it: 48 kHz, 16 bit, mono."""
+
+
+@dataclass(frozen=True)
+class Known:
+    """What is known of the source's takes and files; kept in ``takes.json``."""
+
+    takes: list[TakeReport]
+    skipped: list[tuple[str, str]]
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What became of a source."""
+
+    manifest: Manifest
+    known: Known
+
+
+@dataclass(frozen=True)
+class Item:
+    """A take and where it goes."""
+
+    take: Take
+    split: str | None
+    """None: clip by clip."""
+
+
+@dataclass(frozen=True)
+class Part:
+    """What one batch wrote, as it is kept until the set is published."""
+
+    shards: list[ShardInfo]
+    takes: list[TakeReport]
+
+
+def convert(settings: DataSettings, folder: Path, progress: Callable[[int, int], None]) -> Outcome:
+    """Write the shards of a source into ``folder``; what is there already is kept.
+
+    Args:
+        settings: source, clips, splits.
+        folder: receives the shards, ``takes.json`` and ``quarantine.csv``, no manifest yet.
+        progress: called with takes done and takes in all.
+
+    Raises:
+        UserError: the source or the output cannot be used, the folder holds another set, or more
+            takes than ``max_quarantined`` are malformed.
+    """
+    settings = settings.model_copy(update={"source": anywhere(settings.source)})
+    source = open_source(settings.source)
+    listing = source.takes()
+    if not listing.takes:
+        raise UserError(_nothing(settings.source.root, listing))
+    key = _key(settings, listing)
+    storage.make_folder(folder)
+    if is_whole(folder):
+        return _published(folder, key)
+    _claim(folder, key)
+    batches = plan(source, listing.takes, settings)
+    limit = settings.max_quarantined * len(listing.takes)
+    written: list[ShardInfo] = []
+    reports: list[TakeReport] = []
+    for part in _write_parts(settings, folder, batches):
+        written += part.shards
+        reports += part.takes
+        progress(len(reports), len(listing.takes))
+        if sum(report.reason is not None for report in reports) > limit:
+            break  # nothing that follows can mend that
+    reports.sort(key=lambda report: report.take)
+    known = Known(reports, listing.skipped)
+    _write_tables(folder, known)
+    _bearable(folder, reports, len(listing.takes), settings.max_quarantined)
+    if not written:
+        raise UserError(f"{settings.source.root}: no take is as long as min_clip_seconds")
+    # Where clips are split one by one, every speaker is seen.
+    train = [r for r in reports if r.reason is None and r.split in (None, splits.TRAIN)]
+    manifest = Manifest(
+        source=settings.source.kind,
+        shards=sorted(written, key=lambda shard: shard.file),
+        identities=sorted({r.identity for r in train if r.identity is not None}),
+        emotions=sorted({r.emotion for r in train if r.emotion is not None}),
+        source_fingerprint=key,
+    )
+    return Outcome(manifest, known)
+
+
+def publish(folder: Path, outcome: Outcome) -> None:
+    """Declare the set whole, and clear away what only an unfinished one needs. Raises UserError."""
+    write_manifest(folder, outcome.manifest)
+    for name in storage.sizes(folder):
+        if name == PLAN or name.startswith(f"{PARTS}/"):
+            storage.remove(folder / name)
+
+
+def plan(source: Source, takes: Sequence[Take], settings: DataSettings) -> list[list[Item]]:
+    """Takes with their splits in batches of about ``shard_minutes``, shuffled by the seed.
+
+    A batch holds one split, or takes of any where clips are split one by one; its take order, like
+    everything here, follows from the settings alone, so that a second run has the same batches.
+    """
+    per_clip = settings.split.rule == "published"
+    chosen = {} if per_clip else splits.by_take(takes, settings.split, source.splits_are_final)
+    budget = settings.shard_minutes * 60 * _bytes_per_second(source, takes)
+    rng = np.random.default_rng([settings.split.seed, 7])
+    ordered = [takes[i] for i in rng.permutation(len(takes))]
+    batches: list[list[Item]] = []
+    for split in [None] if per_clip else SPLITS:
+        batch: list[Item] = []
+        size = 0
+        for take in ordered:
+            if chosen.get(take.id) != split:
+                continue
+            if batch and size + take.bytes > budget:
+                batches.append(batch)
+                batch, size = [], 0
+            batch.append(Item(take, split))
+            size += take.bytes
+        if batch:
+            batches.append(batch)
+    return batches
+
+
+def read_take(source: Source, item: Item, settings: DataSettings) -> tuple[list[Clip], TakeReport]:
+    """The clips of a take, and what was found in it; a malformed one has a reason and no clips."""
+    take = item.take
+    try:
+        recording = source.read(take)
+        samples, coefficients, left_out = clips.align(recording, settings.max_mismatch_seconds)
+    except UserError as error:
+        # The part about the mend is for whoever reads the table: kept whole.
+        return [], _report(take, item.split, reason=str(error))
+    spans = list(clips.cut(len(coefficients), settings.clip_seconds, settings.min_clip_seconds))
+    if not spans:
+        return [], _report(
+            take, item.split, reason=f"{len(coefficients) / FPS:.2f} s: shorter than a clip may be"
+        )
+    out = []
+    for number, (start, stop) in enumerate(spans):
+        name = f"{take.id}-{number:03d}"
+        out.append(
+            Clip(
+                id=name,
+                source=settings.source.kind,
+                take=take.id,
+                identity=take.identity,
+                emotion=take.emotion,
+                split=item.split or splits.by_clip(name, settings.split),
+                text=take.text,
+                audio=samples[clips.sample_of(start) : clips.sample_of(stop)],
+                coefficients=coefficients[start:stop],
+            )
+        )
+    kept = sum(stop - start for start, stop in spans) / FPS
+    lag = clips.lip_audio_lag(samples, coefficients)
+    raw = recording.coefficients
+    loud = np.abs(recording.audio)
+    return out, _report(
+        take,
+        item.split,
+        seconds=kept,
+        dropped_seconds=left_out + len(coefficients) / FPS - kept,
+        clips=len(out),
+        fps=recording.fps,
+        rate=recording.rate,
+        minimum=_rounded(raw.min(0)),
+        maximum=_rounded(raw.max(0)),
+        mean=_rounded(raw.mean(0)),
+        pinned=_rounded((raw >= 1.0).mean(0)),
+        missing=recording.missing,
+        lag_seconds=lag[0] if lag else None,
+        lag_correlation=lag[1] if lag else None,
+        peak=float(loud.max()),
+        clipped=float((loud >= 0.999).mean()),
+    )
+
+
+def _report(take: Take, split: str | None, **found: Any) -> TakeReport:
+    return TakeReport(
+        take=take.id, identity=take.identity, emotion=take.emotion, files=take.files, split=split,
+        **found,
+    )  # fmt: skip
+
+
+def _write_parts(settings: DataSettings, folder: Path, batches: list[list[Item]]) -> Iterator[Part]:
+    """Run all batches on the cluster; yields their parts as they are done."""
+    root = str(folder)
+
+    def work(row: dict[str, Any]) -> dict[str, str]:
+        number = int(row["number"])
+        target = storage.location(root)
+        note = target / PARTS / f"{number:05d}.json"
+        if storage.is_file(note):
+            return {"part": storage.read_text(note)}
+        part = write_batch(settings, target, number, batches[number])
+        text = TypeAdapter(Part).dump_json(part).decode()
+        storage.write_bytes(note, text.encode())
+        return {"part": text}
+
+    if not storage.is_remote(folder):
+        storage.make_folder(folder / PARTS)
+    numbers = ray.data.from_items(
+        [{"number": n} for n in range(len(batches))], override_num_blocks=len(batches)
+    )
+    for row in numbers.map(work).iter_rows():
+        yield TypeAdapter(Part).validate_json(row["part"])
+
+
+def write_batch(settings: DataSettings, folder: Path, number: int, batch: list[Item]) -> Part:
+    """Read the takes of a batch and write a shard for each split that its clips lie in."""
+    source = open_source(settings.source)
+    reports: list[TakeReport] = []
+    found: dict[str, list[Clip]] = {}
+    for item in batch:
+        own, report = read_take(source, item, settings)
+        reports.append(report)
+        for clip in own:
+            found.setdefault(clip.split, []).append(clip)
+    written = []
+    for split, members in sorted(found.items()):
+        order = np.random.default_rng([settings.split.seed, number]).permutation(len(members))
+        path = folder / f"{split}-{number:05d}.parquet"
+        written.append(shards.write_shard(path, [members[i] for i in order]))
+    return Part(written, reports)
+
+
+def _bytes_per_second(source: Source, takes: Sequence[Take]) -> float:
+    """Of the audio of a take in the middle, or of the next that can be read."""
+    ordered = sorted(takes, key=lambda take: (take.bytes, take.id))
+    middle = len(ordered) // 2
+    for take in ordered[middle : middle + 3]:
+        try:
+            recording = source.read(take)
+        except UserError:
+            continue
+        return max(take.bytes, 1) / max(len(recording.audio) / recording.rate, 0.1)
+    return DEFAULT_BYTES_PER_SECOND
+
+
+def _key(settings: DataSettings, listing: Listing) -> str:
+    """What identifies the set: the settings that shape it, and names and sizes of the source."""
+    shaping = settings.model_dump(mode="json", exclude={"output", "max_quarantined"})
+    shaping["source"].pop("root")  # the same set elsewhere is the same set
+    takes = [[t.id, t.identity, t.emotion, t.split, t.bytes, *t.files] for t in listing.takes]
+    return fingerprint(SCHEMA_VERSION, shaping, takes)
+
+
+def _claim(folder: Path, key: str) -> None:
+    """Note whose unfinished set the folder holds. Raises UserError if it is another's."""
+    path = folder / PLAN
+    if not storage.is_file(path):
+        storage.write_bytes(path, json.dumps({"key": key}).encode())
+    elif json.loads(storage.read_text(path)).get("key") != key:
+        raise UserError(
+            f"{folder}: holds an unfinished set of another source or of other settings; choose "
+            "another output=..., or remove it"
+        )
+
+
+def _published(folder: Path, key: str) -> Outcome:
+    """The set that is there. Raises UserError if it is another's."""
+    manifest = open_corpus(folder)
+    if manifest.source_fingerprint != key:
+        raise UserError(
+            f"{folder}: holds a set made of another source or with other settings; choose another "
+            "output=..., or remove it"
+        )
+    known = TypeAdapter(Known).validate_json(storage.read_bytes(folder / TAKES))
+    return Outcome(manifest, known)
+
+
+def _write_tables(folder: Path, known: Known) -> None:
+    storage.write_bytes(folder / TAKES, TypeAdapter(Known).dump_json(known))
+    text = io.StringIO()
+    table = csv.writer(text)
+    table.writerow(["take", "files", "reason"])
+    for report in known.takes:
+        if report.reason is not None:
+            table.writerow([report.take, " ".join(report.files), report.reason])
+    storage.write_bytes(folder / QUARANTINE, text.getvalue().encode())
+
+
+def _bearable(folder: Path, reports: Sequence[TakeReport], total: int, share: float) -> None:
+    """Raises UserError if too many takes are in quarantine, with the most frequent reason."""
+    bad = [report for report in reports if report.reason is not None]
+    if len(bad) <= share * total:
+        return
+    raise UserError(
+        f"{len(bad)} of {total} takes are malformed, more than max_quarantined={share:g} allows; "
+        f"for example {bad[0].take}: {bad[0].reason}; all are listed in {folder / QUARANTINE}"
+    )
+
+
+def _nothing(root: str, listing: Listing) -> str:
+    why = f"; {listing.skipped[0][0]}: {listing.skipped[0][1]}" if listing.skipped else ""
+    return f"{root}: holds no take that could be used, {len(listing.skipped)} passed over{why}"
+
+
+def _rounded(values: np.ndarray) -> tuple[float, ...]:
+    return tuple(np.round(values.astype(np.float64), 4).tolist())

@@ -1,0 +1,37 @@
+"""A data set of one's own in one file, as ``docs/data.md`` says; tests read it by its path."""
+
+import numpy as np
+
+from diffusiontalker import audio
+from diffusiontalker.animation import files
+from diffusiontalker.config import Section
+from diffusiontalker.corpus.sources.base import Listing, Recording, Source, Take
+
+
+class Options(Section):
+    """Settings below ``source.options``."""
+
+    fps: float = 30.0
+
+
+class Pairs(Source):
+    """``speaker/emotion/name.wav`` beside ``name.npy``."""
+
+    Options = Options
+
+    def takes(self) -> Listing:
+        sizes = self.files()
+        takes = []
+        for name in sizes:
+            if name.endswith(".npy"):
+                speaker, emotion, _ = name.split("/")
+                sound = name.replace(".npy", ".wav")
+                known = None if emotion == "unlabelled" else emotion
+                take = name.removesuffix(".npy").replace("/", "-")
+                takes.append(Take(take, speaker, known, bytes=sizes[sound], files=(name, sound)))
+        return Listing(takes, [(n, "no wav or npy") for n in sizes if n.endswith(".txt")])
+
+    def read(self, take: Take) -> Recording:
+        face = files.coefficients(files.read_npy(self.path(take.files[0])), take.files[0])
+        samples, rate = audio.load(self.path(take.files[1]))
+        return Recording(samples, rate, face.astype(np.float32), self.options.fps)

@@ -1,0 +1,163 @@
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from diffusiontalker.arkit import CHANNELS, INDEX
+from diffusiontalker.audio import SAMPLE_RATE
+from diffusiontalker.corpus import clips
+from diffusiontalker.corpus.sources import Recording
+from diffusiontalker.errors import UserError
+
+
+def recording(seconds: float = 4.0, fps: float = 60.0, **changes: object) -> Recording:
+    """A tone of that length, and jawOpen that rises from 0 to 1 over it."""
+    times = np.arange(round(seconds * fps)) / fps
+    face = np.zeros((len(times), len(CHANNELS)), np.float32)
+    face[:, INDEX["jawOpen"]] = times / seconds
+    audio = np.sin(2 * np.pi * 220 * np.arange(round(seconds * 48_000)) / 48_000)
+    values = {"audio": audio.astype(np.float32), "rate": 48_000, "coefficients": face, "fps": fps}
+    return Recording(**(values | changes))
+
+
+def refusal(one: Recording, mismatch: float = 0.5) -> str:
+    with pytest.raises(UserError) as error:
+        clips.align(one, mismatch)
+    return str(error.value)
+
+
+def test_thirty_frames_per_second_come_back_as_they_are() -> None:
+    values = np.random.default_rng(0).random((50, 3)).astype(np.float32)
+    assert np.array_equal(clips.resample(values, 30.0, np.arange(50) / 30), values)
+
+
+def test_sixty_to_thirty_weighs_the_neighbours_a_quarter_each() -> None:
+    values = np.array([[0.0], [0.4], [1.0], [0.2], [0.0], [0.0]])
+    out = clips.resample(values, 60.0, np.arange(3) / 30)
+    # The first frame has no left neighbour: weights 1/2 and 1/4 of 3/4.
+    assert out[:, 0] == pytest.approx([0.4 / 3, 0.1 + 0.5 + 0.05, 0.05])
+
+
+def test_twenty_five_to_thirty_interpolates() -> None:
+    values = np.arange(26.0)[:, None]
+    out = clips.resample(values, 25.0, np.arange(30) / 30)
+    assert out[:, 0] == pytest.approx(np.arange(30) * 25 / 30)
+
+
+def test_beyond_the_ends_the_last_value_is_held() -> None:
+    values = np.array([[0.2], [0.6]])
+    out = clips.resample(values, 30.0, np.array([-0.5, 0.0, 1 / 30, 0.9]))
+    assert out[:, 0] == pytest.approx([0.2, 0.2, 0.6, 0.6])
+
+
+@given(st.floats(10, 240), st.integers(2, 200))
+def test_no_value_leaves_the_range_of_its_neighbours(fps: float, count: int) -> None:
+    values = np.random.default_rng(count).random((count, 2))
+    out = clips.resample(values, fps, np.arange(40) / 30)
+    assert out.min() >= values.min() - 1e-6
+    assert out.max() <= values.max() + 1e-6
+
+
+@pytest.mark.parametrize("fps", [23.976, 25.0, 29.97, 30.0, 59.94, 60.0, 120.0])
+def test_a_blink_late_in_ten_minutes_is_where_it_was(fps: float) -> None:
+    at = 590.0
+    times = np.arange(round(600 * fps)) / fps
+    face = np.zeros((len(times), len(CHANNELS)), np.float32)
+    face[:, INDEX["jawOpen"]] = np.exp(-(((times - at) / 0.1) ** 2))
+    click = np.zeros(600 * SAMPLE_RATE, np.float32)
+    click[round(at * SAMPLE_RATE)] = 1.0
+    audio, out, left_out = clips.align(
+        recording(audio=click, rate=SAMPLE_RATE, coefficients=face, fps=fps), 0.5
+    )
+    mouth = out[:, INDEX["jawOpen"]]
+    seen = (mouth * np.arange(len(out)) / 30).sum() / mouth.sum()
+    heard = np.abs(audio).argmax() / SAMPLE_RATE
+    assert abs(seen - heard) < 0.5 / 30
+    assert left_out < 0.1
+
+
+def test_frames_that_begin_later_than_the_audio() -> None:
+    late = recording(start=1.0, coefficients=recording(3.0).coefficients)
+    audio, face, left_out = clips.align(late, 0.5)
+    assert (len(audio), len(face)) == (3 * SAMPLE_RATE, 90)
+    assert face[30, INDEX["jawOpen"]] == pytest.approx(1 / 3, abs=1e-3)
+    assert left_out == pytest.approx(1.0)
+
+
+def test_the_longer_of_both_is_cut() -> None:
+    audio, face, left_out = clips.align(recording(coefficients=recording(3.7).coefficients), 0.5)
+    assert (len(face), len(audio)) == (111, round(111 * SAMPLE_RATE / 30))
+    assert left_out == pytest.approx(0.3)
+
+
+def test_lengths_that_do_not_belong_together() -> None:
+    message = refusal(recording(coefficients=recording(3.0).coefficients))
+    assert "4.00 s of audio" in message
+    assert "3.00 s" in message
+    assert "max_mismatch_seconds" in message
+
+
+def test_coefficients_in_per_cent() -> None:
+    one = recording()
+    assert "source.options.scale=0.01" in refusal(recording(coefficients=one.coefficients * 100))
+
+
+def test_not_a_number_names_its_frame_and_channel() -> None:
+    face = recording().coefficients.copy()
+    face[7, 3] = np.nan
+    assert "frame 7, channel 3" in refusal(recording(coefficients=face))
+
+
+def test_no_frames_and_no_sound() -> None:
+    assert "no frames" in refusal(recording(coefficients=np.zeros((0, 52), np.float32)))
+    assert "0.00 s of audio" in refusal(recording(audio=np.zeros(0, np.float32)))
+
+
+def test_a_little_beyond_the_range_is_clipped() -> None:
+    face = recording().coefficients * 1.2 - 0.1
+    _, out, _ = clips.align(recording(coefficients=face), 0.5)
+    assert (out.min(), out.max()) == (0.0, 1.0)
+
+
+def test_clips_follow_each_other_and_a_short_rest_is_left_out() -> None:
+    assert list(clips.cut(320, 10.0, 0.5)) == [(0, 300), (300, 320)]
+    assert list(clips.cut(320, 10.0, 1.0)) == [(0, 300)]
+    assert list(clips.cut(20, 10.0, 1.0)) == []
+    assert list(clips.cut(60, 1.0, 5.0)) == [(0, 30), (30, 60)]
+
+
+def test_where_a_clip_is_cut_never_adds_up() -> None:
+    assert [clips.sample_of(k) for k in (0, 1, 2, 3, 18_000)] == [0, 533, 1067, 1600, 9_600_000]
+
+
+def speech(seconds: float, delay: float, seed: int = 0) -> tuple[np.ndarray, np.ndarray]:
+    """Syllables of noise at irregular times, and a jaw that opens ``delay`` later."""
+    rng = np.random.default_rng(seed)
+    starts = np.cumsum(rng.uniform(0.15, 0.5, round(seconds * 3)))
+    starts = starts[starts < seconds - 0.6]
+
+    def bumps(times: np.ndarray) -> np.ndarray:
+        return sum(np.exp(-(((times - s) / 0.06) ** 2)) for s in starts)
+
+    sound = bumps(np.arange(round(seconds * SAMPLE_RATE)) / SAMPLE_RATE)
+    face = np.zeros((round(seconds * 30), len(CHANNELS)), np.float32)
+    face[:, INDEX["jawOpen"]] = 0.5 * bumps(np.arange(len(face)) / 30 - delay)
+    return (sound * rng.normal(size=len(sound))).astype(np.float32), face
+
+
+@pytest.mark.parametrize("delay", [-0.3, -0.05, 0.0, 0.02, 0.1, 0.4])
+def test_the_lag_of_a_mouth_behind_its_sound(delay: float) -> None:
+    found = clips.lip_audio_lag(*speech(12.0, delay))
+    assert found is not None
+    seconds, correlation = found
+    assert seconds == pytest.approx(delay, abs=0.02)
+    assert correlation > 0.6
+
+
+def test_where_no_lag_can_be_told() -> None:
+    sound, face = speech(12.0, 0.0)
+    assert clips.lip_audio_lag(np.zeros_like(sound), face) is None
+    assert clips.lip_audio_lag(sound, np.zeros_like(face)) is None
+    assert clips.lip_audio_lag(*speech(1.5, 0.0)) is None
+    noise = np.random.default_rng(0).random(face.shape).astype(np.float32)
+    assert clips.lip_audio_lag(sound, noise) is None

@@ -1,0 +1,172 @@
+import csv
+import io
+from pathlib import Path
+
+import numpy as np
+import pytest
+import soundfile
+
+from diffusiontalker import config
+from diffusiontalker.arkit import CHANNELS, INDEX
+from diffusiontalker.config import DataSettings
+from diffusiontalker.corpus import recordings, shards
+from diffusiontalker.corpus.recordings import Item
+from diffusiontalker.corpus.sources import Source, open_source
+from diffusiontalker.errors import UserError
+
+OWN = str(Path(__file__).parents[1] / "own_source.py") + ":Pairs"
+
+
+def write_take(root: Path, name: str, seconds: float = 2.5, rate: int = 22_050) -> None:
+    times = np.arange(round(seconds * 30)) / 30
+    face = np.zeros((len(times), len(CHANNELS)), np.float32)
+    face[:, INDEX["jawOpen"]] = 0.5 + 0.5 * np.sin(2 * np.pi * 3 * times)
+    clock = np.arange(round(seconds * rate)) / rate
+    noise = np.random.default_rng(len(name)).normal(0, 0.1, len(clock))
+    path = root / name
+    path.parent.mkdir(parents=True, exist_ok=True)
+    np.save(path.with_suffix(".npy"), face)
+    soundfile.write(path.with_suffix(".wav"), noise * (1 + np.sin(18.8 * clock)), rate)
+
+
+@pytest.fixture
+def root(tmp_path: Path) -> Path:
+    folder = tmp_path / "set"
+    for speaker in ("ann", "bob", "cleo"):
+        for emotion in ("anger", "unlabelled"):
+            for number in range(3):
+                write_take(folder, f"{speaker}/{emotion}/{number}")
+    (folder / "notes.txt").write_text("mine")
+    return folder
+
+
+def settings(root: Path, *overrides: str) -> DataSettings:
+    keys = [f"source.kind={OWN}", f"source.root={root}", f"output={root.parent / 'out'}"]
+    return config.load_data(None, [*keys, *overrides])
+
+
+def source_of(root: Path) -> Source:
+    return open_source(settings(root).source)
+
+
+def items(root: Path) -> list[Item]:
+    return [Item(take, "train") for take in source_of(root).takes().takes]
+
+
+def test_a_long_take_becomes_clips_that_join_up(root: Path) -> None:
+    write_take(root, "ann/anger/long", seconds=7.3)
+    item = next(i for i in items(root) if i.take.id == "ann-anger-long")
+    found, report = recordings.read_take(source_of(root), item, settings(root, "clip_seconds=3"))
+    assert [len(clip.coefficients) for clip in found] == [90, 90, 39]
+    assert [clip.id for clip in found] == [f"ann-anger-long-{k:03d}" for k in range(3)]
+    whole = np.concatenate([clip.coefficients for clip in found])
+    assert np.array_equal(whole, np.load(root / "ann/anger/long.npy"))
+    assert all(len(c.audio) == len(c.coefficients) * 16_000 // 30 for c in found)
+    assert (report.clips, report.seconds, report.rate, report.fps) == (3, 7.3, 22_050, 30.0)
+    assert report.maximum[INDEX["jawOpen"]] == 0.9755
+    assert report.reason is None
+
+
+def test_labels_of_a_take_are_those_of_its_clips(root: Path) -> None:
+    for item in items(root):
+        (clip,), _ = recordings.read_take(source_of(root), item, settings(root))
+        assert clip.identity == item.take.id.split("-")[0]
+        assert clip.emotion == (None if "unlabelled" in item.take.id else "anger")
+        assert clip.split == "train"
+
+
+def test_a_take_that_is_malformed_or_too_short_has_a_reason_and_no_clips(root: Path) -> None:
+    (root / "ann/anger/0.wav").write_bytes(b"RIFF")
+    np.save(root / "ann/anger/1.npy", np.full((75, 52), np.nan))
+    write_take(root, "ann/anger/2", seconds=0.6)
+    reasons = {}
+    for item in items(root)[:3]:
+        found, report = recordings.read_take(source_of(root), item, settings(root))
+        assert found == []
+        reasons[report.take] = report.reason
+    assert "not a readable audio file" in reasons["ann-anger-0"]
+    assert "NaN or infinity" in reasons["ann-anger-1"]
+    assert "0.60 s: shorter than a clip may be" in reasons["ann-anger-2"]
+
+
+def test_the_plan_fills_shards_and_never_mixes_splits(root: Path) -> None:
+    chosen = settings(root, "shard_minutes=0.1", "split.unseen_speakers=[cleo]")
+    takes = source_of(root).takes().takes
+    batches = recordings.plan(source_of(root), takes, chosen)
+    assert sorted(i.take.id for b in batches for i in b) == sorted(t.id for t in takes)
+    assert all(len({item.split for item in batch}) == 1 for batch in batches)
+    assert max(len(batch) for batch in batches) == 2  # 0.1 min hold two takes of 2.5 s
+    assert batches == recordings.plan(source_of(root), takes, chosen)
+    assert {i.take.identity for b in batches for i in b if i.split == "test_unseen"} == {"cleo"}
+
+
+def test_a_take_longer_than_a_shard_has_one_of_its_own(root: Path) -> None:
+    takes = source_of(root).takes().takes
+    batches = recordings.plan(source_of(root), takes, settings(root, "shard_minutes=0.001"))
+    assert [len(batch) for batch in batches] == [1] * len(takes)
+
+
+def test_clip_by_clip_a_batch_writes_a_shard_for_each_split(root: Path) -> None:
+    chosen = settings(root, "split.rule=published", "clip_seconds=1", "split.val=0.3")
+    (batch,) = recordings.plan(source_of(root), source_of(root).takes().takes, chosen)
+    out = root.parent / "out"
+    out.mkdir()
+    part = recordings.write_batch(chosen, out, 4, batch)
+    assert [info.file for info in part.shards] == [
+        f"{split}-00004.parquet" for split in ("test_seen", "train", "val")
+    ]
+    for info in part.shards:
+        table = shards.read_table(out / info.file, sha256=info.sha256)
+        assert set(table.column("split").to_pylist()) == {info.split}
+    of = {c: i.split for i in part.shards for c in _ids(out / i.file)}
+    assert of["ann-anger-0-000"] is not None
+    assert len(of) == 36
+    takes = {name.rsplit("-", 1)[0] for name, split in of.items() if split == "train"}
+    assert takes & {name.rsplit("-", 1)[0] for name, split in of.items() if split == "val"}
+
+
+def _ids(path: Path) -> list[str]:
+    return shards.read_table(path, ["id"]).column(0).to_pylist()
+
+
+def test_quarantine_is_a_table_that_survives_commas_and_line_ends(tmp_path: Path) -> None:
+    report = recordings.TakeReport('a,"b"\n', files=("a.wav", "a.npy"), reason="x, y")
+    recordings._write_tables(tmp_path, recordings.Known([report], []))
+    rows = list(csv.reader(io.StringIO((tmp_path / "quarantine.csv").read_text())))
+    assert rows == [["take", "files", "reason"], ['a,"b"\n', "a.wav a.npy", "x, y"]]
+
+
+@pytest.mark.parametrize(
+    ("kind", "words"),
+    [
+        ("nonsense", "known are beat, 3d-etf, vocaset, folder"),
+        ("no.such.module:Thing", "cannot be imported"),
+        ("/no/such/file.py:Thing", "cannot be imported"),
+        (OWN + "s", "cannot be imported"),
+        (OWN.replace("Pairs", "Options"), "is not a Source"),
+    ],
+)
+def test_a_kind_of_source_that_is_not_there(root: Path, kind: str, words: str) -> None:
+    with pytest.raises(UserError, match=words):
+        open_source(settings(root, f"source.kind={kind}").source)
+
+
+def test_options_are_checked_by_the_source(root: Path) -> None:
+    with pytest.raises(
+        UserError, match=r"source.options: unknown setting 'fsp'; did you mean 'fps'"
+    ):
+        open_source(settings(root, "source.options.fsp=25").source)
+    with pytest.raises(UserError, match=r"source\.root is needed"):
+        open_source(settings(root, "source.root=''").source)
+
+
+@pytest.mark.parametrize("name", ["../secret.wav", "/etc/passwd", "a/../../b", "a\\..\\..\\b"])
+def test_names_lead_nowhere_else(root: Path, name: str) -> None:
+    with pytest.raises(UserError, match="leads out of"):
+        source_of(root).path(name)
+
+
+def test_a_link_leads_nowhere_else(root: Path, tmp_path: Path) -> None:
+    (root / "link.wav").symlink_to("/etc/hostname")
+    with pytest.raises(UserError, match="by a link"):
+        source_of(root).path("link.wav")
