@@ -1,6 +1,7 @@
 """A data set, as published or your own, into Parquet shards that training streams."""
 
-from diffusiontalker import cli, cluster, config
+from diffusiontalker import cli, cluster, config, preparation, storage
+from diffusiontalker.corpus import recordings
 
 
 def prepare(config_file: cli.Config = None, overrides: cli.Overrides = None) -> None:
@@ -10,10 +11,15 @@ def prepare(config_file: cli.Config = None, overrides: cli.Overrides = None) -> 
     command goes on where it was; the manifest comes last.
     """
     settings = config.load_data(config_file, overrides or [])
+    if settings.source.kind == preparation.PROCEDURAL:
+        with cluster.session():
+            print(*preparation.procedural_corpus(settings), sep="\n")
+        return
+    # Before Ray starts, so that a mistake in a name is said in a second.
+    found = recordings.survey(settings, storage.location(settings.output))
+    print(f"{len(found.listing.takes)} takes found, {len(found.listing.skipped)} files passed over")
     with cluster.session():
-        from diffusiontalker import preparation
-
-        print("\n".join(preparation.prepare(settings)))
+        print(*preparation.prepare(found), sep="\n")
 
 
 if __name__ == "__main__":

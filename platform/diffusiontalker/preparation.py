@@ -5,45 +5,58 @@ import time
 from diffusiontalker import __version__, config, storage
 from diffusiontalker.config import CorpusSettings, DataSettings
 from diffusiontalker.corpus import procedural, recordings
+from diffusiontalker.corpus.recordings import Survey
+from diffusiontalker.errors import UserError
 from diffusiontalker.report import prepared
 from diffusiontalker.training.progress import Display
 
-PAGE = "prepare.html"
+RULES = {
+    "take": "all takes of one sentence lie in one split",
+    "published": "clip by clip, so that parts of one take lie on both sides",
+}
 PROCEDURAL = "procedural"
 """The kind of source that is made on the spot; its options are those of ``CorpusSettings``."""
 
 
-def prepare(settings: DataSettings) -> list[str]:
-    """Convert the source, write the page, publish the set; returns what to tell the user.
-
-    The procedural corpus has no page: nothing in it can be amiss.
+def prepare(found: Survey) -> list[str]:
+    """Convert a source, write the page, publish the set; returns what to tell the user.
 
     Raises:
-        UserError: as ``recordings.convert``.
+        UserError: more takes than ``max_quarantined`` are malformed; the page tells of them.
     """
-    folder = storage.location(settings.output)
-    started = time.monotonic()
-    if settings.source.kind == PROCEDURAL:
-        corpus = config.check(CorpusSettings, settings.source.options, "source.options")
-        with Display("prepare") as display:
-            made = procedural.make(folder, corpus, display.count)
-        return [f"{folder}: {made.seconds() / 60:.1f} minutes in {len(made.shards)} shards"]
+    settings, folder = found.settings, found.folder
+    started = time.time()
     with Display("prepare") as display:
-        outcome = recordings.convert(settings, folder, display.count)
+        outcome = recordings.convert(found, display.count)
     manifest = outcome.manifest
     facts = prepared.Facts(
         source=settings.source.kind,
         root=settings.source.root,
         output=str(folder),
         fingerprint=manifest.fingerprint,
-        split_rule=settings.split.rule,
+        split_rule=RULES[settings.split.rule],
         clip_seconds=settings.clip_seconds,
-        seconds=time.monotonic() - started,
+        started=started,
+        finished=time.time(),
         version=__version__,
-        shards=len(manifest.shards),
-        bytes=sum(shard.bytes for shard in manifest.shards),
+        shards=() if outcome.problem else manifest.shards,
     )
     known = outcome.known
-    prepared.write_prepared(folder / PAGE, known.takes, known.skipped, facts)
+    prepared.write_prepared(folder / prepared.PAGE_FILE, known.takes, known.skipped, facts)
+    if outcome.problem is not None:
+        raise UserError(f"{outcome.problem}; {folder / prepared.PAGE_FILE} shows what was found")
     recordings.publish(folder, outcome)
     return prepared.console_lines(known.takes, known.skipped, facts)
+
+
+def procedural_corpus(settings: DataSettings) -> list[str]:
+    """Make the procedural corpus; it has no page, since nothing in it can be amiss.
+
+    Raises:
+        UserError: an option is unknown or out of range, or the output cannot be written.
+    """
+    corpus = config.check(CorpusSettings, settings.source.options, "source.options")
+    folder = storage.location(settings.output)
+    with Display("prepare") as display:
+        made = procedural.make(folder, corpus, display.count)
+    return [f"{folder}: {made.seconds() / 60:.1f} minutes in {len(made.shards)} shards"]

@@ -223,7 +223,7 @@ def attempt(path: Path, call: Callable[[], T], patience: float | None = None) ->
         patience = float(os.environ.get(PATIENCE, DEFAULT_PATIENCE))
     retrying = tenacity.Retrying(
         retry=tenacity.retry_if_exception(_passing),
-        wait=tenacity.wait_exponential_jitter(initial=0.2, max=10),
+        wait=tenacity.wait_exponential_jitter(multiplier=0.2, max=10),
         stop=tenacity.stop_after_delay(patience),
         reraise=True,
     )

@@ -36,7 +36,7 @@ from diffusiontalker.corpus.takes import TakeReport
 from diffusiontalker.errors import UserError
 
 PLAN = "plan.json"
-PARTS = "parts"
+PART = "part-"
 QUARANTINE = "quarantine.csv"
 TAKES = "takes.json"
 DEFAULT_BYTES_PER_SECOND = 96_000
@@ -52,11 +52,24 @@ class Known:
 
 
 @dataclass(frozen=True)
+class Survey:
+    """A source that can be read and an output that can be written."""
+
+    settings: DataSettings
+    folder: Path
+    listing: Listing
+    key: str
+    """What identifies the set: settings, names and sizes."""
+
+
+@dataclass(frozen=True)
 class Outcome:
     """What became of a source."""
 
     manifest: Manifest
     known: Known
+    problem: str | None = None
+    """Why the set must not be published; None: it may."""
 
 
 @dataclass(frozen=True)
@@ -76,33 +89,51 @@ class Part:
     takes: list[TakeReport]
 
 
-def convert(settings: DataSettings, folder: Path, progress: Callable[[int, int], None]) -> Outcome:
-    """Write the shards of a source into ``folder``; what is there already is kept.
+def survey(settings: DataSettings, folder: Path) -> Survey:
+    """Look at the source's names and at the output, before any work and without Ray.
 
     Args:
         settings: source, clips, splits.
-        folder: receives the shards, ``takes.json`` and ``quarantine.csv``, no manifest yet.
-        progress: called with takes done and takes in all.
+        folder: the output; claimed for this set.
 
     Raises:
-        UserError: the source or the output cannot be used, the folder holds another set, or more
-            takes than ``max_quarantined`` are malformed.
+        UserError: the source or the output cannot be used, or the output holds another set.
     """
     settings = settings.model_copy(update={"source": anywhere(settings.source)})
-    source = open_source(settings.source)
-    listing = source.takes()
+    listing = open_source(settings.source).takes()
     if not listing.takes:
         raise UserError(_nothing(settings.source.root, listing))
     key = _key(settings, listing)
     storage.make_folder(folder)
     if is_whole(folder):
-        return _published(folder, key)
-    _claim(folder, key)
+        if open_corpus(folder).source_fingerprint != key:
+            raise UserError(
+                f"{folder}: holds a set made of another source or with other settings; choose "
+                "another output=..., or remove it"
+            )
+    else:
+        _claim(folder, key)
+    return Survey(settings, folder, listing, key)
+
+
+def convert(found: Survey, progress: Callable[[int, int], None]) -> Outcome:
+    """Write the shards, ``takes.json`` and ``quarantine.csv``, no manifest yet; what is there
+    already is kept.
+
+    Args:
+        found: what to read and where to write.
+        progress: called with takes done and takes in all.
+    """
+    settings, folder, listing = found.settings, found.folder, found.listing
+    if is_whole(folder):
+        known = TypeAdapter(Known).validate_json(storage.read_bytes(folder / TAKES))
+        return Outcome(open_corpus(folder), known)
+    source = open_source(settings.source)
     batches = plan(source, listing.takes, settings)
     limit = settings.max_quarantined * len(listing.takes)
     written: list[ShardInfo] = []
     reports: list[TakeReport] = []
-    for part in _write_parts(settings, folder, batches):
+    for part in _write_parts(found, batches):
         written += part.shards
         reports += part.takes
         progress(len(reports), len(listing.takes))
@@ -111,9 +142,7 @@ def convert(settings: DataSettings, folder: Path, progress: Callable[[int, int],
     reports.sort(key=lambda report: report.take)
     known = Known(reports, listing.skipped)
     _write_tables(folder, known)
-    _bearable(folder, reports, len(listing.takes), settings.max_quarantined)
-    if not written:
-        raise UserError(f"{settings.source.root}: no take is as long as min_clip_seconds")
+    problem = _problem(found, reports, len(written))
     # Where clips are split one by one, every speaker is seen.
     train = [r for r in reports if r.reason is None and r.split in (None, splits.TRAIN)]
     manifest = Manifest(
@@ -121,16 +150,16 @@ def convert(settings: DataSettings, folder: Path, progress: Callable[[int, int],
         shards=sorted(written, key=lambda shard: shard.file),
         identities=sorted({r.identity for r in train if r.identity is not None}),
         emotions=sorted({r.emotion for r in train if r.emotion is not None}),
-        source_fingerprint=key,
+        source_fingerprint=found.key,
     )
-    return Outcome(manifest, known)
+    return Outcome(manifest, known, problem)
 
 
 def publish(folder: Path, outcome: Outcome) -> None:
     """Declare the set whole, and clear away what only an unfinished one needs. Raises UserError."""
     write_manifest(folder, outcome.manifest)
     for name in storage.sizes(folder):
-        if name == PLAN or name.startswith(f"{PARTS}/"):
+        if name == PLAN or name.startswith(PART):
             storage.remove(folder / name)
 
 
@@ -223,23 +252,21 @@ def _report(take: Take, split: str | None, **found: Any) -> TakeReport:
     )  # fmt: skip
 
 
-def _write_parts(settings: DataSettings, folder: Path, batches: list[list[Item]]) -> Iterator[Part]:
+def _write_parts(found: Survey, batches: list[list[Item]]) -> Iterator[Part]:
     """Run all batches on the cluster; yields their parts as they are done."""
-    root = str(folder)
+    settings, key, root = found.settings, found.key, str(found.folder)
 
     def work(row: dict[str, Any]) -> dict[str, str]:
         number = int(row["number"])
         target = storage.location(root)
-        note = target / PARTS / f"{number:05d}.json"
+        note = target / f"{PART}{number:05d}.json"
         if storage.is_file(note):
             return {"part": storage.read_text(note)}
-        part = write_batch(settings, target, number, batches[number])
+        part = write_batch(settings, target, key, number, batches[number])
         text = TypeAdapter(Part).dump_json(part).decode()
         storage.write_bytes(note, text.encode())
         return {"part": text}
 
-    if not storage.is_remote(folder):
-        storage.make_folder(folder / PARTS)
     numbers = ray.data.from_items(
         [{"number": n} for n in range(len(batches))], override_num_blocks=len(batches)
     )
@@ -247,7 +274,9 @@ def _write_parts(settings: DataSettings, folder: Path, batches: list[list[Item]]
         yield TypeAdapter(Part).validate_json(row["part"])
 
 
-def write_batch(settings: DataSettings, folder: Path, number: int, batch: list[Item]) -> Part:
+def write_batch(
+    settings: DataSettings, folder: Path, key: str, number: int, batch: list[Item]
+) -> Part:
     """Read the takes of a batch and write a shard for each split that its clips lie in."""
     source = open_source(settings.source)
     reports: list[TakeReport] = []
@@ -261,7 +290,7 @@ def write_batch(settings: DataSettings, folder: Path, number: int, batch: list[I
     for split, members in sorted(found.items()):
         order = np.random.default_rng([settings.split.seed, number]).permutation(len(members))
         path = folder / f"{split}-{number:05d}.parquet"
-        written.append(shards.write_shard(path, [members[i] for i in order]))
+        written.append(shards.write_shard(path, [members[i] for i in order], key))
     return Part(written, reports)
 
 
@@ -298,38 +327,31 @@ def _claim(folder: Path, key: str) -> None:
         )
 
 
-def _published(folder: Path, key: str) -> Outcome:
-    """The set that is there. Raises UserError if it is another's."""
-    manifest = open_corpus(folder)
-    if manifest.source_fingerprint != key:
-        raise UserError(
-            f"{folder}: holds a set made of another source or with other settings; choose another "
-            "output=..., or remove it"
-        )
-    known = TypeAdapter(Known).validate_json(storage.read_bytes(folder / TAKES))
-    return Outcome(manifest, known)
-
-
 def _write_tables(folder: Path, known: Known) -> None:
     storage.write_bytes(folder / TAKES, TypeAdapter(Known).dump_json(known))
     text = io.StringIO()
     table = csv.writer(text)
-    table.writerow(["take", "files", "reason"])
+    table.writerow(["what", "name", "files", "reason"])
     for report in known.takes:
         if report.reason is not None:
-            table.writerow([report.take, " ".join(report.files), report.reason])
+            table.writerow(["malformed take", report.take, " ".join(report.files), report.reason])
+    for name, reason in known.skipped:
+        table.writerow(["skipped file", name, name, reason])
     storage.write_bytes(folder / QUARANTINE, text.getvalue().encode())
 
 
-def _bearable(folder: Path, reports: Sequence[TakeReport], total: int, share: float) -> None:
-    """Raises UserError if too many takes are in quarantine, with the most frequent reason."""
+def _problem(found: Survey, reports: Sequence[TakeReport], written: int) -> str | None:
+    """Too many takes in quarantine, with an example of why, or nothing left at all."""
     bad = [report for report in reports if report.reason is not None]
-    if len(bad) <= share * total:
-        return
-    raise UserError(
-        f"{len(bad)} of {total} takes are malformed, more than max_quarantined={share:g} allows; "
-        f"for example {bad[0].take}: {bad[0].reason}; all are listed in {folder / QUARANTINE}"
-    )
+    total, share = len(found.listing.takes), found.settings.max_quarantined
+    if not written or len(bad) > share * total:
+        count = f"{len(bad)}" if len(reports) == total else f"at least {len(bad)}"
+        return (
+            f"{count} of {total} takes are malformed, more than max_quarantined={share:g} "
+            f"allows; for example {bad[0].take}: {bad[0].reason}; all are listed in "
+            f"{found.folder / QUARANTINE}"
+        )
+    return None
 
 
 def _nothing(root: str, listing: Listing) -> str:

@@ -105,13 +105,18 @@ def _flat(values: np.ndarray | None, dtype: type = np.float32) -> np.ndarray | N
     return None if values is None else values.astype(dtype).ravel()
 
 
-def write_shard(path: Path, clips: list[Clip]) -> ShardInfo:
-    """Write clips of one split as one Parquet file; the file appears whole or not at all."""
+def write_shard(path: Path, clips: list[Clip], made_of: str = "") -> ShardInfo:
+    """Write clips of one split as one Parquet file; the file appears whole or not at all.
+
+    ``made_of`` goes into its metadata: the fingerprint of the files and settings it came from.
+    """
     columns: dict[str, list[Any]] = {name: [] for name in SCHEMA.names}
     for clip in clips:
         for name, value in clip.row().items():
             columns[name].append(value)
-    return write_table(path, pa.table(columns, schema=SCHEMA))
+    table = pa.table(columns, schema=SCHEMA)
+    metadata = {**_METADATA, b"diffusiontalker.source_fingerprint": made_of.encode()}
+    return write_table(path, table.replace_schema_metadata(metadata))
 
 
 def write_table(path: Path, table: pa.Table) -> ShardInfo:

@@ -57,9 +57,9 @@ def render(
         autoescape=True, undefined=jinja2.StrictUndefined, trim_blocks=True, lstrip_blocks=True
     )
     environment.filters.update(plain=plain, duration=duration)
-    return environment.from_string(_asset("page.html.j2")).render(
-        style=Markup(_asset("style.css")),
-        scripts=[Markup(_asset(name)) for name in ("page.js", "head.js", "player.js")],
+    return environment.from_string(asset("page.html.j2")).render(
+        style=Markup(asset("style.css")),
+        scripts=[Markup(asset(name)) for name in ("page.js", "head.js", "player.js")],
         plotly=Markup(get_plotlyjs()),
         palette=plots.PALETTE,
         verdict=verdict(summary),
@@ -71,7 +71,7 @@ def render(
         floor_texts=columns.FLOOR_TEXTS,
         groups=groups,
         plot_key=plots.KEY,
-        figures={name: _json(figure) for name, figure in named.items()},
+        figures={name: tree(figure) for name, figure in named.items()},
         face=face_data(rig, sample),
         sample=sample,
         audio=wav_base64(sample.audio, sample.sample_rate),
@@ -143,10 +143,12 @@ def corpus_splits(corpus: Mapping[str, Any]) -> list[tuple[str, str, str]]:
     return [(name, plain(clips.get(name)), plain(minutes.get(name))) for name in names]
 
 
-def _asset(name: str) -> str:
+def asset(name: str) -> str:
+    """A file that lies beside this one: template, style or script."""
     return (resources.files(__package__) / name).read_text(encoding="utf-8")
 
 
-def _json(figure: go.Figure) -> Json:
-    tree: Json = json.loads(figure.to_json())
-    return tree
+def tree(figure: go.Figure) -> Json:
+    """A figure as plain values, as the page's script draws it."""
+    plain: Json = json.loads(figure.to_json())
+    return plain

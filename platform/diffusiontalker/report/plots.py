@@ -79,7 +79,7 @@ def over_steps(summary: Mapping[str, Any], split: str, key: str) -> go.Figure:
     figure = go.Figure()
     _add_models(figure, rows_of(summary, split), key)
     _add_floors(figure, summary, split, key)
-    return _finished(_steps_axis(figure, summary, split), BY_KEY[key].label)
+    return finished(_steps_axis(figure, summary, split), BY_KEY[key].label)
 
 
 def spread_over_steps(summary: Mapping[str, Any], split: str) -> go.Figure:
@@ -87,7 +87,7 @@ def spread_over_steps(summary: Mapping[str, Any], split: str) -> go.Figure:
     figure = go.Figure()
     _add_models(figure, rows_of(summary, split), "spread_upper")
     figure.add_hline(1.0, line={"color": COLOR["sampling"], "dash": "dash", "width": 1.5})
-    figure = _finished(_steps_axis(figure, summary, split), "Spread of the upper face")
+    figure = finished(_steps_axis(figure, summary, split), "Spread of the upper face")
     return figure.update_yaxes(rangemode="tozero")
 
 
@@ -103,7 +103,7 @@ def speed_against_error(summary: Mapping[str, Any], split: str) -> go.Figure:
         selector={"mode": "lines+markers"},
     )
     figure.update_xaxes(type="log", title="frames per second", dtick="D2")
-    return _finished(figure, "Speed against LBE")
+    return finished(figure, "Speed against LBE")
 
 
 def loss_curves(stage: str, history: Sequence[Mapping[str, Any]]) -> go.Figure:
@@ -132,7 +132,7 @@ def loss_curves(stage: str, history: Sequence[Mapping[str, Any]]) -> go.Figure:
             )
     figure.update_yaxes(type="log", dtick="D2", tickformat="~g")
     figure.update_xaxes(title="steps of the optimiser", nticks=5)
-    figure = _finished(figure, stage, height=430)
+    figure = finished(figure, stage, height=430)
     legend = {"yref": "container", "y": 0.01, "yanchor": "bottom", "x": 0.02, "xref": "container"}
     return figure.update_layout(showlegend=True, legend=legend, margin={"b": 164})
 
@@ -159,7 +159,7 @@ def coefficient_curves(sample: Sample) -> go.Figure:
     figure.update_yaxes(nticks=4, rangemode="tozero")
     figure.update_xaxes(title="seconds", row=rows)
     figure.update_annotations(x=0, xanchor="left", font={"size": 13, "color": COLOR["ink"]})
-    figure = _finished(figure, "", height=130 * rows + 110)
+    figure = finished(figure, "", height=130 * rows + 110)
     legend = {"yref": "container", "y": 0.995, "yanchor": "top", "x": 1, "xanchor": "right"}
     return figure.update_layout(
         hovermode="x", showlegend=True, legend=legend, margin={"t": 64, "b": 60}
@@ -182,7 +182,7 @@ def time_per_stage(seconds: Mapping[str, float | None]) -> go.Figure:
     )
     figure.update_yaxes(autorange="reversed", type="category", ticksuffix=" ", automargin=True)
     figure.update_xaxes(title="seconds", rangemode="tozero")
-    return _finished(figure, "", height=34 * len(known) + 90)
+    return finished(figure, "", height=34 * len(known) + 90)
 
 
 def _add_models(
@@ -238,7 +238,7 @@ def _steps_axis(figure: go.Figure, summary: Mapping[str, Any], split: str) -> go
     )
 
 
-def _finished(figure: go.Figure, title: str, height: int = 310) -> go.Figure:
+def finished(figure: go.Figure, title: str, height: int = 310) -> go.Figure:
     """Title, ground, grid and legend that all plots share."""
     figure.update_layout(
         template="none",

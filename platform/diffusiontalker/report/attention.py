@@ -1,0 +1,249 @@
+"""What in a prepared set needs attention, said in plain words, each with what to do about it."""
+
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+
+from diffusiontalker.report.columns import duration
+from diffusiontalker.report.survey import (
+    DEAD,
+    LAG_MILLISECONDS,
+    PINNED,
+    Channel,
+    Lags,
+    SplitSum,
+    Survey,
+    seconds_of,
+)
+
+SHORT_SECONDS = 60.0
+"""A speaker with less speech has too little to learn a style from; our choice."""
+LOUD = 0.001
+"""Audio with more than this share of its samples at full scale is clipped; our choice."""
+LEFT_OUT = 0.1
+"""More than this share of the speech left out is worth a look; our choice."""
+_WITHOUT = {
+    "train": ("Without it nothing can be trained.", "Lower split.val, split.test and "
+              "split.unseen_speakers, or give more takes."),
+    "val": ("Without it nothing says when training has done enough.", "Raise split.val, or give "
+            "more takes."),
+    "test_seen": ("Without it nothing is measured on new sentences of known speakers.",
+                  "Raise split.test, or give more takes."),
+    "test_unseen": ("Without it nothing is measured on speakers that the model has never seen.",
+                    "Raise split.unseen_speakers or name some there, if the set has speakers to "
+                    "spare."),
+}  # fmt: skip
+
+
+@dataclass(frozen=True)
+class Finding:
+    """One thing that needs attention."""
+
+    title: str
+    text: str
+    mend: str
+    section: str
+    """Where on the page the details stand."""
+
+
+def headline(found: Survey) -> str:
+    """How much there is: so many hours in so many clips of so many takes by so many speakers."""
+    if not found.kept:
+        if not found.quarantined:
+            return "No takes were found."
+        every = "the only take is" if len(found.quarantined) == 1 else (
+            f"all {len(found.quarantined):,} takes are"
+        )  # fmt: skip
+        return f"Nothing could be prepared: {every} in quarantine."
+    speakers = found.known_speakers
+    by = count(speakers, "speaker") if speakers else "unknown speakers"
+    return (
+        f"{duration(found.seconds)} of speech in {count(found.clips, 'clip')} "
+        f"of {count(len(found.kept), 'take')} by {by}"
+    )
+
+
+def attention(found: Survey) -> list[Finding]:
+    """All that needs attention, what stops a training first."""
+    return [
+        *(_splits(found.splits) if found.kept else ()),
+        *_quarantine(found),
+        *_left_out(found),
+        *_lags(found.lags),
+        *_channels(found.channels),
+        *_labels(found),
+        *_sound(found),
+    ]
+
+
+def count(number: int, noun: str) -> str:
+    """``1 take``, ``2 takes``, ``12,000 takes``."""
+    return f"{number:,} {noun}{'' if number == 1 else 's'}"
+
+
+def share(part: float, whole: float) -> str:
+    """``6%``; never 0% or 100% unless it is."""
+    percent = 100 * part / whole if whole else 0.0
+    if 0 < percent < 1:
+        return "under 1%"
+    return "over 99%" if 99 < percent < 100 else f"{percent:.0f}%"
+
+
+def some(names: Iterable[str], most: int = 6) -> str:
+    """The first names, and how many more there are."""
+    every = list(names)
+    rest = f" and {len(every) - most:,} more" if len(every) > most else ""
+    return ", ".join(short(name, 60) for name in every[:most]) + rest
+
+
+def short(text: str, most: int = 160) -> str:
+    """A text from the data, cut where it grows absurdly long."""
+    return text if len(text) <= most else text[: most - 1] + "…"
+
+
+def lag_in_words(median: float) -> str:
+    """What the median take does, for people who do not want to think about signs."""
+    amount = abs(round(median))
+    if amount < 5:
+        return "In the median take the mouth moves together with the sound."
+    side = "later" if median > 0 else "earlier"
+    return f"In the median take the mouth moves {amount} ms {side} than the sound."
+
+
+def _splits(splits: Mapping[str, SplitSum]) -> Iterator[Finding]:
+    if not any(held.clips for held in splits.values()):
+        yield Finding(
+            "No shards were published: there is nothing to train on.",
+            "The figures below are of the takes that could be read.",
+            "See why the job stopped, most likely the quarantine, and prepare again.",
+            "quarantine",
+        )
+        return
+    for name, (why, mend) in _WITHOUT.items():
+        if not splits[name].clips:
+            yield Finding(f"The split {name} is empty.", why, mend, "hours")
+
+
+def _quarantine(found: Survey) -> Iterator[Finding]:
+    bad, every = len(found.quarantined), len(found.quarantined) + len(found.kept)
+    if bad:
+        lost = {take.identity for take in found.quarantined if take.identity is not None}
+        lost -= found.speakers.keys()
+        rest = "The other takes could be used." if found.kept else "Nothing is left to train on."
+        yield Finding(
+            f"{count(bad, 'take')} of {every:,} ({share(bad, every)}) "
+            f"{_are(found.quarantined)} in quarantine.",
+            f"No take is left of {some(sorted(lost))}." if lost else rest,
+            "Read the reasons, mend the files or leave them out, and prepare again.",
+            "quarantine",
+        )
+
+
+def _left_out(found: Survey) -> Iterator[Finding]:
+    every_second = found.seconds + found.dropped
+    if found.dropped > LEFT_OUT * every_second:
+        yield Finding(
+            f"{duration(found.dropped)} of the speech ({share(found.dropped, every_second)}) "
+            "was left out.",
+            "Rests were too short for a clip, or audio and coefficients do not cover the same "
+            "time.",
+            "Sort the table of takes by what was left out; lower min_clip_seconds if it is rests.",
+            "takes",
+        )
+
+
+def _lags(lags: Lags) -> Iterator[Finding]:
+    if lags.median is not None and abs(lags.median) > LAG_MILLISECONDS:
+        yield Finding(
+            "Mouth and sound are out of step in the whole set.",
+            lag_in_words(lags.median),
+            "Look for an offset that all takes share, such as a start time that was not read.",
+            "lag",
+        )
+    if lags.outliers:
+        yield Finding(
+            f"{count(len(lags.outliers), 'take')} {_are(lags.outliers)} out of step with the rest.",
+            f"Mouth and sound lie more than {LAG_MILLISECONDS:.0f} ms from the median lag.",
+            "Watch some. Where the correlation is low the lag may be wrong; else shift the "
+            "recording or leave the take out.",
+            "lag",
+        )
+
+
+def _channels(channels: Sequence[Channel]) -> Iterator[Finding]:
+    cases = (
+        (
+            [c for c in channels if not c.named],
+            "never named",
+            "Such a channel is 0 in the shards, and the model learns to keep it there.",
+            "Fine if the capture does not record it; else check the names in the files.",
+        ),
+        (
+            [c for c in channels if 0 < c.named < c.takes],
+            "not named by every take",
+            "Where it is not recorded such a channel is 0, which looks like a face at rest.",
+            "Export it for all takes, or leave out the takes without it.",
+        ),
+        (
+            [c for c in channels if c.dead],
+            "dead",
+            f"Over the whole set such a channel moves by less than {DEAD:g}.",
+            "Check the capture's settings: what never moves cannot be learnt.",
+        ),
+        (
+            [c for c in channels if c.clipped],
+            "clipped",
+            f"Such a channel is at 1 or above in more than {PINNED:.0%} of the frames, so strong "
+            "movement looks cut off.",
+            "Record with less gain or a calibrated face; scaling does not bring back what was cut.",
+        ),
+    )
+    for found, state, text, mend in cases:
+        if found:
+            title = f"{count(len(found), 'channel')} {_are(found)} {state}"
+            yield Finding(f"{title}: {some(c.name for c in found)}.", text, mend, "channels")
+
+
+def _labels(found: Survey) -> Iterator[Finding]:
+    labels = (
+        (found.speakers, "speaker", "Such takes teach no personal style.", "speakers"),
+        (found.emotions, "emotion", "Unknown is not neutral: such takes teach no emotion.",
+         "emotions"),
+    )  # fmt: skip
+    for named, noun, text, section in labels:
+        unknown = len(named.get(None, []))
+        if unknown:
+            yield Finding(
+                f"The {noun} of {count(unknown, 'take')} ({share(unknown, len(found.kept))}) is "
+                "unknown.",
+                text,
+                "Label them in the data set's index or through source.options, if you can.",
+                section,
+            )
+    brief = [
+        name
+        for name, takes in found.speakers.items()
+        if name is not None and seconds_of(takes) < SHORT_SECONDS
+    ]
+    if brief:
+        yield Finding(
+            f"{count(len(brief), 'speaker')} {'has' if len(brief) == 1 else 'have'} less than a "
+            f"minute of speech: {some(brief)}.",
+            "Too little to learn a style from.",
+            "Record more of them, or leave them out.",
+            "speakers",
+        )
+
+
+def _sound(found: Survey) -> Iterator[Finding]:
+    loud = [take.take for take in found.kept if take.clipped > LOUD]
+    if loud:
+        yield Finding(
+            f"The audio of {count(len(loud), 'take')} is clipped: {some(loud, 3)}.",
+            f"More than {LOUD:.1%} of its samples are at full scale.",
+            "Export it again at a lower level; if it was recorded so, it stays distorted.",
+            "takes",
+        )
+
+
+def _are(found: Sequence[object]) -> str:
+    return "is" if len(found) == 1 else "are"
