@@ -11,7 +11,7 @@ import soundfile
 from openfacefx.importers_csv import read_csv
 
 from diffusiontalker import arkit
-from diffusiontalker.animation import glb, livelink
+from diffusiontalker.animation import files, glb, livelink
 from diffusiontalker.animation.rig import Rig, default_rig
 from diffusiontalker.animation.writers import read_coefficients, write
 from diffusiontalker.errors import UserError
@@ -325,3 +325,22 @@ def test_bad_npz(tmp_path: Path, change: dict, message: str) -> None:
     np.savez(tmp_path / "clip.npz", **{k: v for k, v in (good | change).items() if v is not None})
     with pytest.raises(UserError, match=message):
         read_coefficients(tmp_path / "clip.npz")
+
+
+def test_live_link_rows_without_a_face_are_filled_in() -> None:
+    lines = livelink.encode(np.linspace(0, 1, 6)[:, None].repeat(52, 1), 30).splitlines()
+    for number in (1, 3, 4):
+        lines[number] = lines[number].split(",")[0] + ",0" + "," * (number % 2) * 61
+    values, fps = livelink.decode("\n".join(lines), "x.csv")
+    assert fps == 30
+    assert values[:, 0] == pytest.approx([0.2, 0.2, 0.4, 0.6, 0.8, 1.0], abs=1e-5)
+    lost = [lines[0], *(line.split(",")[0] + ",0" for line in lines[1:])]
+    with pytest.raises(UserError, match="tracking was lost"):
+        livelink.decode("\n".join(lost), "x.csv")
+
+
+def test_an_npz_that_unpacks_to_too_much(tmp_path: Path, monkeypatch) -> None:
+    np.savez_compressed(tmp_path / "a.npz", coefficients=np.zeros((1000, 52)))
+    monkeypatch.setattr(files, "MAX_UNPACKED", 1000)
+    with pytest.raises(UserError, match="unpacks to"):
+        files.read_npz(tmp_path / "a.npz")

@@ -11,7 +11,7 @@ from diffusiontalker.arkit import INDEX
 from diffusiontalker.config import DataSettings
 from diffusiontalker.corpus import recordings, shards
 from diffusiontalker.corpus.recordings import Item
-from diffusiontalker.corpus.sources import Source, open_source
+from diffusiontalker.corpus.sources import Source, anywhere, open_source
 from diffusiontalker.errors import UserError
 
 
@@ -157,3 +157,17 @@ def test_a_link_leads_nowhere_else(root: Path, tmp_path: Path) -> None:
     (root / "link.wav").symlink_to("/etc/hostname")
     with pytest.raises(UserError, match="by a link"):
         source_of(root).path("link.wav")
+
+
+def test_workers_in_other_folders_get_absolute_paths(monkeypatch, tmp_path: Path) -> None:
+    monkeypatch.chdir(tmp_path)
+    given = config.SourceSettings(kind="vocaset", root="set", options={"rig": "r.npz", "fps": 30})
+    assert anywhere(given).model_dump() == {
+        "kind": "vocaset",
+        "root": str(tmp_path / "set"),
+        "options": {"rig": str(tmp_path / "r.npz"), "fps": 30},
+    }
+    (tmp_path / "own.py").write_text(Path(KIND.partition(":")[0]).read_text())
+    own = config.SourceSettings(kind="own.py:Pairs", root="s3://bucket/x")
+    assert anywhere(own).kind == f"{tmp_path}/own.py:Pairs"
+    assert anywhere(own).root == "s3://bucket/x"

@@ -11,14 +11,22 @@ from diffusiontalker import arkit
 from diffusiontalker.errors import UserError
 from diffusiontalker.storage import read_bytes
 
-_DAMAGED = (ValueError, EOFError, OSError, zipfile.BadZipFile, zlib.error)
+_DAMAGED = (
+    ValueError, EOFError, OSError, MemoryError, OverflowError, zipfile.BadZipFile, zlib.error,
+)  # fmt: skip
+"""What damaged archives and arrays raise; a header may claim any size."""
+MAX_UNPACKED = 1 << 30
+"""Bytes that an ``.npz`` may unpack to."""
 
 
 def read_npz(path: Path) -> dict[str, np.ndarray]:
     """Every array of an ``.npz``. Pickled objects are refused. Raises UserError."""
     data = BytesIO(read_bytes(path))
     try:
-        with zipfile.ZipFile(data), np.load(data, allow_pickle=False) as archive:
+        with zipfile.ZipFile(data) as members:
+            if (size := sum(member.file_size for member in members.infolist())) > MAX_UNPACKED:
+                raise UserError(f"{path}: unpacks to {size} bytes; at most {MAX_UNPACKED} are read")
+        with np.load(data, allow_pickle=False) as archive:
             return {key: archive[key] for key in archive.files}
     except _DAMAGED as error:
         raise UserError(f"{path}: not an .npz of plain arrays ({error})") from error

@@ -52,10 +52,11 @@ def decode(text: str, where: str) -> tuple[np.ndarray, float]:
     """(coefficients (T, 52) float32, fps) of a Live Link Face CSV; columns match by name.
 
     A file of one frame is taken to run at 30 fps. A 60 fps file of half a second or less cannot be
-    told from a 30 fps one, here as in Unreal.
+    told from a 30 fps one, here as in Unreal. Where the app lost the face it writes rows with a
+    BlendShapeCount of 0 and no values: those are filled in between their neighbours.
 
     Raises:
-        UserError: no Timecode column, a row of another length, a value that is not a finite number,
+        UserError: no Timecode column, no row with a face, a row of another length, a value that is not a finite number,
             an unknown channel.
     """
     try:
@@ -70,8 +71,10 @@ def decode(text: str, where: str) -> tuple[np.ndarray, float]:
     skip = {"timecode", "blendshapecount", *(name.lower() for name in ROTATIONS)}
     kept = [i for i, name in enumerate(header) if name.lower() not in skip]
     clock, values = [], np.zeros((len(rows) - 1, len(kept)), np.float32)
+    seen = np.ones(len(values), bool)
     for number, row in enumerate(rows[1:], start=1):
-        if len(row) != len(header):
+        seen[number - 1] = not (len(row) > 1 and row[1].strip() == "0" and not any(row[2:]))
+        if seen[number - 1] and len(row) != len(header):
             raise UserError(
                 f"{where}: row {number} has {len(row)} fields, the header {len(header)}"
             )
@@ -79,6 +82,8 @@ def decode(text: str, where: str) -> tuple[np.ndarray, float]:
         if match is None:
             raise UserError(f"{where}: row {number}: {row[0]!r} is no HH:MM:SS:FF.mmm timecode")
         clock.append([float(part) for part in match.groups()])
+        if not seen[number - 1]:
+            continue
         try:
             values[number - 1] = [float(row[i]) for i in kept]
         except ValueError as error:
@@ -91,6 +96,10 @@ def decode(text: str, where: str) -> tuple[np.ndarray, float]:
     parts = np.array(clock)
     base = 60 if parts[:, 3].max() > 30 else 30
     times = parts @ [3600, 60, 1, 1 / base]
+    if not seen.any():
+        raise UserError(f"{where}: no row holds a face: tracking was lost all along")
+    for channel in values.T:
+        channel[~seen] = np.interp(times[~seen], times[seen], channel[seen])
     return timing.evenly(times, values, where)
 
 

@@ -1,4 +1,5 @@
-"""The linear blendshape rig: coefficients to vertices, and which vertices are lips, eyes, forehead.
+"""The linear blendshape rig: coefficients to vertices and back, and which vertices are lips, eyes,
+forehead.
 
 The papers measure LVE, EVE and FDD on vertices but predict coefficients; this is the bridge. A user
 brings a rig as ``.npz`` (``Rig.load``), and ``default_rig`` gives a head without any file.
@@ -19,6 +20,10 @@ from diffusiontalker.errors import UserError
 
 _BROW_EYE = tuple(i for i in arkit.UPPER if arkit.CHANNELS[i].startswith(("brow", "eye")))
 _LIP_SHAPES = tuple(i for i in arkit.LIP if arkit.CHANNELS[i].startswith("mouth"))
+_STILL = 1e-6
+_MOST_STEPS = 5000
+"""Reached only where channels are nearly the same; what they do together is then found all the
+same."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -46,6 +51,42 @@ class Rig:
         weights = np.asarray(coefficients, np.float32)
         moved = weights @ self.deltas.reshape(len(arkit.CHANNELS), -1)
         return self.mean + moved.reshape(*weights.shape[:-1], *self.mean.shape)
+
+    def coefficients(
+        self, vertices: np.ndarray, neutral: np.ndarray | None = None
+    ) -> tuple[np.ndarray, float]:
+        """The coefficients in [0, 1] that bring the rig nearest to ``vertices``: least squares.
+
+        Args:
+            vertices: (T, V, 3), metres.
+            neutral: (V, 3), the face at rest that the displacements are counted from, for a
+                speaker who does not look like the rig; None: ``mean``.
+
+        Returns:
+            Coefficients (T, 52) float32, where a channel that moves nothing stays 0, and the
+            distance in metres of a vertex from where they put it: root mean square over all.
+
+        Raises:
+            UserError: the vertices are not as many as the rig's.
+        """
+        neutral = self.mean if neutral is None else neutral
+        if not vertices.shape[1:] == neutral.shape == self.mean.shape:
+            raise UserError(
+                f"rig {self.name!r} has {len(self.mean)} vertices, the data "
+                f"{' x '.join(map(str, vertices.shape))} and a neutral face of "
+                f"{' x '.join(map(str, neutral.shape))}; give a rig of the same mesh"
+            )
+        deltas = self.deltas.reshape(len(arkit.CHANNELS), -1)
+        moved = np.asarray(vertices - neutral, np.float32).reshape(-1, deltas.shape[1])
+        wide = deltas.astype(np.float64)
+        found = _bounded(wide @ wide.T, moved @ deltas.T).astype(np.float32)
+        rest = np.square(moved - found @ deltas, dtype=np.float64).sum()
+        return found, float(np.sqrt(rest / max(moved.size // 3, 1)))
+
+    @functools.cached_property
+    def still(self) -> tuple[str, ...]:
+        """The channels that move no vertex."""
+        return tuple(n for n, d in zip(arkit.CHANNELS, self.deltas, strict=True) if not d.any())
 
     @functools.cached_property
     def lip(self) -> np.ndarray:
@@ -159,6 +200,39 @@ def default_rig() -> Rig:
     for array in (head.mean, deltas, head.faces, head.colors):
         array.flags.writeable = False  # the cache hands one object to every caller
     return Rig(head.mean, deltas, head.faces, "facecap", facecap.CREDIT, head.colors)
+
+
+def _bounded(gram: np.ndarray, target: np.ndarray) -> np.ndarray:
+    """The w in [0, 1] of least ``w gram w / 2 - target w`` for every row of ``target`` (T, C).
+
+    Accelerated projected gradient (Beck and Teboulle 2009), started anew in a row whose last step
+    went uphill (O'Donoghue and Candes 2015), over all rows at once. Channels are scaled to one
+    length first, since some move the whole jaw and others an eyelid. Ends when nothing moves by
+    more than ``_STILL``.
+    """
+    length = np.sqrt(np.diag(gram))
+    moving = length > 0
+    top = length[moving]
+    found = np.zeros(target.shape)
+    if top.size == 0 or len(target) == 0:
+        return found
+    scaled = gram[np.ix_(moving, moving)] / np.outer(top, top)
+    steepest = np.linalg.eigvalsh(scaled)[-1]
+    keep = np.eye(len(top)) - scaled / steepest
+    pull = target[:, moving] / top / steepest
+    now = ahead = np.clip(pull, 0, top)
+    pace = np.ones((len(target), 1))
+    for count in range(_MOST_STEPS):
+        new = np.clip(ahead @ keep + pull, 0, top)
+        step = new - now
+        pace[np.einsum("tc,tc->t", ahead - new, step) > 0] = 1
+        faster = (1 + np.sqrt(1 + 4 * np.square(pace))) / 2
+        ahead = new + (pace - 1) / faster * step
+        now, pace = new, faster
+        if count % 10 == 9 and np.abs(step / top).max() <= _STILL:
+            break
+    found[:, moving] = now / top
+    return found
 
 
 def _by_channel(deltas: np.ndarray, names: Sequence[str], where: str) -> np.ndarray:

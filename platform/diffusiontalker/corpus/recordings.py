@@ -170,7 +170,9 @@ def plan(source: Source, takes: Sequence[Take], settings: DataSettings) -> list[
     everything here, follows from the settings alone, so that a second run has the same batches.
     """
     per_clip = settings.split.rule == "published"
-    chosen = {} if per_clip else splits.by_take(takes, settings.split, source.splits_are_final)
+    # A set without any split of its own leaves all to the shares, unseen speakers too.
+    final = source.splits_are_final and any(take.split is not None for take in takes)
+    chosen = {} if per_clip else splits.by_take(takes, settings.split, final)
     budget = settings.shard_minutes * 60 * _bytes_per_second(source, takes)
     rng = np.random.default_rng([settings.split.seed, 7])
     ordered = [takes[i] for i in rng.permutation(len(takes))]

@@ -5,6 +5,7 @@ import importlib.util
 import sys
 from pathlib import Path
 from types import ModuleType
+from typing import Any
 
 from diffusiontalker import config, storage
 from diffusiontalker.corpus.sources.base import Listing, Recording, Source, Take
@@ -28,19 +29,7 @@ def open_source(settings: config.SourceSettings) -> Source:
     Raises:
         UserError: no such kind, an option it does not have, or no such folder.
     """
-    target = KINDS.get(settings.kind, settings.kind)
-    module, colon, name = target.partition(":")
-    if not colon:
-        raise UserError(
-            f"source.kind {settings.kind!r}: known are {', '.join(KINDS)}, and your own as "
-            "path/to/file.py:Class"
-        )
-    try:
-        kind = getattr(_module(module), name)
-    except (ImportError, OSError, AttributeError, SyntaxError) as error:
-        raise UserError(f"source.kind {settings.kind!r}: cannot be imported ({error})") from error
-    if not (isinstance(kind, type) and issubclass(kind, Source)):
-        raise UserError(f"source.kind {settings.kind!r}: is not a Source")
+    kind = _class(settings.kind)
     if not settings.root:
         raise UserError("source.root is needed; give it in the file, or as source.root=...")
     root: Path = storage.location(settings.root)
@@ -48,14 +37,36 @@ def open_source(settings: config.SourceSettings) -> Source:
 
 
 def anywhere(settings: config.SourceSettings) -> config.SourceSettings:
-    """The same settings with absolute paths: workers stand in other folders."""
-    changes = {}
+    """The same settings with absolute paths: workers stand in other folders. Raises UserError."""
+    changes: dict[str, Any] = {}
     if settings.root:
         changes["root"] = str(storage.location(settings.root))
     module, colon, name = settings.kind.partition(":")
     if module.endswith(".py"):
         changes["kind"] = f"{Path(module).absolute()}{colon}{name}"
-    return settings.model_copy(update=changes)
+    paths = {
+        key: str(storage.location(value))
+        for key, value in settings.options.items()
+        if key in _class(settings.kind).paths and isinstance(value, str)
+    }
+    return settings.model_copy(update={**changes, "options": settings.options | paths})
+
+
+def _class(kind: str) -> type[Source]:
+    target = KINDS.get(kind, kind)
+    module, colon, name = target.partition(":")
+    if not colon:
+        raise UserError(
+            f"source.kind {kind!r}: known are {', '.join(KINDS)}, and your own as "
+            "path/to/file.py:Class"
+        )
+    try:
+        found = getattr(_module(module), name)
+    except (ImportError, OSError, AttributeError, SyntaxError) as error:
+        raise UserError(f"source.kind {kind!r}: cannot be imported ({error})") from error
+    if not (isinstance(found, type) and issubclass(found, Source)):
+        raise UserError(f"source.kind {kind!r}: is not a Source")
+    return found
 
 
 def _module(name: str) -> ModuleType:

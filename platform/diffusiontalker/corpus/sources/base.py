@@ -71,6 +71,8 @@ class Source(ABC):
 
     Options: ClassVar[type[Section]] = Section
     """The settings below ``source.options``."""
+    paths: ClassVar[tuple[str, ...]] = ()
+    """Names of options that are paths: workers get them absolute."""
     splits_are_final: ClassVar[bool] = False
     """True where ``Take.split`` also says who is unseen; else speakers are set aside by share."""
 

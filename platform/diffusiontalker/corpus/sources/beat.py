@@ -1,0 +1,169 @@
+"""BEAT as published: ``{speaker}/{speaker}_{name}_{type}_{start}_{end}.json`` and ``.wav``."""
+
+import re
+from collections import Counter, defaultdict
+from collections.abc import Iterable
+from pathlib import PurePosixPath
+from typing import Annotated, ClassVar, NamedTuple
+
+from pydantic import Field
+
+from diffusiontalker import arkit, audio, storage
+from diffusiontalker.animation import beat
+from diffusiontalker.config import Section
+from diffusiontalker.corpus.sources.base import Listing, Recording, Source, Take
+from diffusiontalker.errors import UserError
+
+TYPES = tuple(
+    f"{language} {kind}"
+    for language in ("English", "Chinese", "Spanish", "Japanese")
+    for kind in ("monologue", "conversation")
+)
+"""What the number in a name means; even: monologue, odd: conversation."""
+EMOTIONS = {
+    "neutral": range(1, 65),
+    "happiness": range(65, 73),
+    "anger": range(73, 81),
+    "sadness": range(81, 87),
+    "contempt": range(87, 95),
+    "surprise": range(95, 103),
+    "fear": range(103, 111),
+    "disgust": range(111, 119),
+}
+"""Scripts of a monologue by the emotion they are spoken with; conversations have no label."""
+TEST = ({*range(1, 9), 65, 73, 81, 87, 95, 103, 111}, {1})
+"""Scripts of the data set's own test split, for monologues and conversations."""
+VALIDATION = ({*range(56, 65), 72, 80, 86, 94, 102, 110, 118}, {12})
+MAX_JSON_BYTES = 64 << 20
+"""About a quarter of an hour at 60 fps; the longest takes are of ten minutes (our choice)."""
+
+_PARTNERS = {".json": ".wav", ".wav": ".json"}
+_STEM = re.compile(r"([0-9]+_.+)_([0-7])_([0-9]{1,3})_([0-9]{1,3})")
+
+
+class _Name(NamedTuple):
+    stem: str
+    identity: str
+    type: int
+    start: int
+    end: int
+
+
+class BeatOptions(Section):
+    """What to take of BEAT."""
+
+    types: Annotated[tuple[Annotated[int, Field(ge=0, le=7)], ...], Field(min_length=1)] = (0, 1)
+    """0 English monologue, 1 English conversation, 2-3 Chinese, 4-5 Spanish, 6-7 Japanese."""
+    fps: Annotated[float, Field(gt=0)] | None = 60.0
+    """The rate that the data set states: a take whose time stamps say otherwise is refused. None:
+    trust the time stamps."""
+
+
+class Beat(Source):
+    """Speakers who read the same scripts, 51 channels (no tongueOut), the data set's own split."""
+
+    Options: ClassVar = BeatOptions
+
+    def takes(self) -> Listing:
+        """Takes are found by name in whatever folder. Raises UserError."""
+        sizes = self.files()
+        pairs, skipped = _pairs(sizes)
+        takes = []
+        others: Counter[int] = Counter()
+        for name, files in pairs.items():
+            if name.type not in self.options.types:
+                others[name.type] += 1
+            elif len(files) == 1:
+                (suffix, file), *_ = files.items()
+                skipped.append((file, f"there is no {name.stem}{_PARTNERS[suffix]}"))
+            elif sizes[files[".json"]] > MAX_JSON_BYTES:
+                skipped.append((files[".json"], f"larger than {MAX_JSON_BYTES >> 20} MiB"))
+            else:
+                takes.append(_take(name, files, sizes[files[".wav"]]))
+        asked = ", ".join(str(kind) for kind in self.options.types)
+        for kind, count in sorted(others.items()):
+            reason = f"{count} of type {kind} ({TYPES[kind]}); source.options.types is {asked}"
+            skipped.append((f"*_{kind}_*_*", reason))
+        if not takes:
+            why = "; ".join(f"{name}: {reason}" for name, reason in skipped[-3:])
+            raise UserError(
+                f"{self.root}: no take of BEAT, such as 1/1_wayne_0_1_1.json and .wav; "
+                f"{why or 'source.root is the unpacked data set'}"
+            )
+        return Listing(takes, skipped)
+
+    def read(self, take: Take) -> Recording:
+        """Raises UserError."""
+        face, sound = (self.path(name) for name in take.files)
+        track = beat.read(storage.read_text(face), str(face))
+        _check_rate(track, self.options.fps, str(face))
+        samples, rate = audio.load(sound)
+        return Recording(samples, rate, track.values, track.fps, track.start, track.missing)
+
+
+def emotion(kind: int, start: int) -> str | None:
+    """The emotion of a take by its type and first script; None where BEAT gives none."""
+    if kind % 2:
+        return None
+    return next((name for name, scripts in EMOTIONS.items() if start in scripts), None)
+
+
+def official_split(kind: int, start: int, end: int) -> str:
+    """The data set's own split of a take of the scripts ``start`` to ``end``.
+
+    A take of several scripts belongs to the test as soon as one of them does, then to validation.
+    """
+    scripts = set(range(start, end + 1))
+    if scripts & TEST[kind % 2]:
+        return "test_seen"
+    return "val" if scripts & VALIDATION[kind % 2] else "train"
+
+
+def _pairs(names: Iterable[str]) -> tuple[dict[_Name, dict[str, str]], list[tuple[str, str]]]:
+    """The .json and .wav of every take by suffix, and which files are none and why."""
+    pairs: dict[_Name, dict[str, str]] = defaultdict(dict)
+    skipped = []
+    for file in names:
+        path = PurePosixPath(file)
+        suffix = path.suffix.lower()
+        if suffix not in _PARTNERS or path.name.startswith("."):
+            continue
+        name = _parse(path.stem)
+        if name is None:
+            reason = "not named {speaker}_{name}_{type}_{start}_{end} with a type from 0 to 7"
+            skipped.append((file, reason))
+        elif (first := pairs[name].setdefault(suffix, file)) != file:
+            skipped.append((file, f"the same take as {first}"))
+    return pairs, skipped
+
+
+def _parse(stem: str) -> _Name | None:
+    found = _STEM.fullmatch(stem)
+    if found is None or int(found[4]) < int(found[3]):
+        return None
+    return _Name(stem, found[1], int(found[2]), int(found[3]), int(found[4]))
+
+
+def _take(name: _Name, files: dict[str, str], size: int) -> Take:
+    return Take(
+        name.stem,
+        identity=name.identity,
+        emotion=emotion(name.type, name.start),
+        group=f"{name.type}_{name.start}_{name.end}",
+        split=official_split(name.type, name.start, name.end),
+        bytes=size,
+        files=(files[".json"], files[".wav"]),
+    )
+
+
+def _check_rate(track: beat.Track, stated: float | None, where: str) -> None:
+    """Refuse a take that would drift by more than half a frame if its rate were the stated one."""
+    if stated is None:
+        return
+    seconds = (len(track.values) - 1) / track.fps
+    drift = seconds * abs(track.stated_fps / stated - 1)
+    if drift > 0.5 / arkit.FPS:
+        raise UserError(
+            f"{where}: its time stamps run at {track.stated_fps:.6g} fps, source.options.fps is "
+            f"{stated:g}: {drift:.2f} s apart at its end; source.options.fps=null trusts the stamps"
+        )

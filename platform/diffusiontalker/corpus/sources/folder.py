@@ -1,0 +1,296 @@
+"""A folder of the user's own: ``name.wav`` beside ``name.csv``, and an ``index.csv`` of labels."""
+
+import csv
+import io
+import re
+import unicodedata
+from collections import Counter, defaultdict
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from pathlib import Path, PurePosixPath
+from typing import Annotated, ClassVar
+
+import numpy as np
+from pydantic import Field, field_validator
+
+from diffusiontalker import arkit, audio, storage
+from diffusiontalker.animation import beat, files, livelink, timing
+from diffusiontalker.config import Section
+from diffusiontalker.corpus.sources.base import Listing, Recording, Source, Take
+from diffusiontalker.errors import UserError
+
+AUDIO = (".wav", ".flac", ".ogg", ".mp3")
+"""Of two recordings of one name the earlier kind is heard."""
+COEFFICIENTS = (".csv", ".npz", ".json", ".npy")
+"""Of two files of one name the earlier kind is read: the app's own first, then what holds names
+and rate, and an ``.npy`` only if nothing else is there."""
+SPLITS = ("train", "val", "test_seen", "test_unseen")
+LABELS = ("identity", "emotion", "split")
+"""Columns of the index beside ``name``."""
+MAX_BYTES = 64 << 20
+"""Of a file of coefficients or labels: a quarter of an hour of JSON at 60 fps (our choice)."""
+
+_Content = tuple[np.ndarray, float, float, tuple[str, ...]]
+"""Values, fps, start and missing, as in ``Recording``."""
+_Labels = dict[str, str | None]
+
+
+class FolderOptions(Section):
+    """How to read files that do not say everything themselves."""
+
+    index: str = "index.csv"
+    """Table of ``name,identity,emotion,split`` below the root; it may be absent, and so may all its
+    columns but the first. An empty cell means unknown."""
+    fps: Annotated[float, Field(gt=0)] | None = None
+    """Rate of arrays and tables that hold none. None: 30."""
+    channels: Annotated[tuple[str, ...], Field(min_length=1)] | None = None
+    """Names of the columns of arrays that hold none. None: all 52 in the project's own order."""
+    stem: str | None = None
+    """Regular expression, searched for in the name relative to the root and without its suffix,
+    whose groups ``identity`` and ``emotion`` are the labels of takes that the index does not label,
+    such as ``(?P<identity>[a-z]+)_(?P<emotion>[a-z]+)_``. What it does not find is unknown, save
+    that the identity is then the name of the subfolder that the take lies in."""
+    scale: Annotated[float, Field(gt=0)] = 1.0
+    """What coefficients are multiplied by; 0.01 for percent."""
+
+    @field_validator("channels")
+    @classmethod
+    def _known(cls, names: tuple[str, ...] | None) -> tuple[str, ...] | None:
+        if names is not None:
+            arkit.map_by_name(np.zeros(len(names)), names, "source.options.channels")
+        return names
+
+    @field_validator("stem")
+    @classmethod
+    def _has_groups(cls, pattern: str | None) -> str | None:
+        try:
+            groups = set(re.compile(pattern).groupindex) if pattern is not None else {"identity"}
+        except re.error as error:
+            raise ValueError(f"not a regular expression: {error}") from error
+        if not groups or groups - {"identity", "emotion"}:
+            raise ValueError("needs named groups, (?P<identity>...) or (?P<emotion>...) or both")
+        return pattern
+
+
+class Folder(Source):
+    """Takes of one name in one folder; the index has the last word on their labels and splits."""
+
+    Options: ClassVar = FolderOptions
+    splits_are_final: ClassVar[bool] = True
+
+    def takes(self) -> Listing:
+        """Raises UserError: nothing usable, or an index that would lose labels."""
+        sizes = self.files()
+        sounds, faces, others = _by_stem(name for name in sizes if name != self.options.index)
+        pairs = {stem: (sounds[stem][0], faces[stem][0]) for stem in sounds if stem in faces}
+        rows, said = self._index(sizes, pairs)
+        takes, skipped = [], [*_unpaired(sounds, faces), *said]
+        for stem, (sound, face) in pairs.items():
+            if sizes[face] > MAX_BYTES:
+                skipped.append((face, f"larger than {MAX_BYTES >> 20} MiB"))
+                continue
+            labels = self._told_by_name(stem) | rows.get(stem, {})
+            takes.append(
+                Take(
+                    stem,
+                    identity=labels["identity"],
+                    emotion=labels["emotion"],
+                    split=labels.get("split"),
+                    bytes=sizes[sound],
+                    files=(face, sound),
+                )
+            )
+        for pattern, count in others.items():
+            kinds = f"audio ({', '.join(AUDIO)}) nor coefficients ({', '.join(COEFFICIENTS)})"
+            skipped.append((pattern, f"{count} files: neither {kinds}"))
+        if not takes:
+            why = "; ".join(f"{name}: {reason}" for name, reason in skipped[:3])
+            raise UserError(
+                f"{self.root}: no take; expected name.wav (or {', '.join(AUDIO[1:])}) beside "
+                f"name.csv (or {', '.join(COEFFICIENTS[1:])}); {why or 'nothing is there'}"
+            )
+        return Listing(takes, skipped)
+
+    def read(self, take: Take) -> Recording:
+        """Raises UserError."""
+        face, sound = (self.path(name) for name in take.files)
+        values, fps, start, missing = self._coefficients(face)
+        samples, rate = audio.load(sound)
+        return Recording(
+            samples, rate, values * np.float32(self.options.scale), fps, start, missing
+        )
+
+    def _coefficients(self, path: Path) -> _Content:
+        where, default = str(path), self.options.fps or float(arkit.FPS)
+        match path.suffix.lower():
+            case ".csv":
+                return _table(storage.read_text(path), default, where)
+            case ".json":
+                track = beat.read(storage.read_text(path), where)
+                return track.values, track.fps, track.start, track.missing
+            case ".npz":
+                arrays = files.read_npz(path)
+                if "coefficients" not in arrays:
+                    raise UserError(f"{where}: no array coefficients; it holds {', '.join(arrays)}")
+                fps = files.rate(arrays["fps"], where) if "fps" in arrays else default
+                names = (
+                    [str(name) for name in arrays["names"].ravel()] if "names" in arrays else None
+                )
+                return self._array(arrays["coefficients"], fps, names, where)
+        return self._array(files.read_npy(path), default, None, where)
+
+    def _array(
+        self, values: np.ndarray, fps: float, names: Sequence[str] | None, where: str
+    ) -> _Content:
+        if names is None:
+            names = self.options.channels or arkit.CHANNELS
+        if values.ndim != 2 or values.shape[1] != len(names) or len(values) == 0:
+            raise UserError(
+                f"{where}: shape {values.shape}, expected (frames, {len(names)}); "
+                "source.options.channels names other columns"
+            )
+        values = arkit.map_by_name(files.numbers(values, where), names, where)
+        return values, fps, 0.0, beat.missing(names)
+
+    def _told_by_name(self, stem: str) -> _Labels:
+        found = re.search(self.options.stem, stem) if self.options.stem is not None else None
+        told = found.groupdict() if found else {}
+        identity = told.get("identity") or PurePosixPath(stem).parent.name
+        return {"identity": identity or None, "emotion": told.get("emotion") or None}
+
+    def _index(
+        self, sizes: Mapping[str, int], stems: Collection[str]
+    ) -> tuple[dict[str, _Labels], list[tuple[str, str]]]:
+        """The index by stems, and what it says in vain or leaves unsaid. Raises UserError."""
+        name = self.options.index
+        if name not in sizes:
+            if "index" in self.options.model_fields_set:
+                raise UserError(f"source.options.index: there is no {name} in {self.root}")
+            return {}, []
+        where = str(self.path(name))
+        if sizes[name] > MAX_BYTES:
+            raise UserError(f"{where}: larger than {MAX_BYTES >> 20} MiB; is it the index?")
+        header, rows = _cells(storage.read_text(self.path(name)), where)
+        if "name" not in header:
+            raise UserError(f"{where}: no column 'name', only {', '.join(header)}; split by commas")
+        labels: dict[str, _Labels] = {}
+        said = []
+        for number, cells in enumerate(rows, start=1):
+            row = dict(zip(header, cells, strict=True))
+            stem = _stem_of(row["name"], stems)
+            if problem := _problem(row, stem in labels):
+                raise UserError(f"{where}: row {number}: {problem}")
+            labels[stem] = {key: row[key] or None for key in LABELS if key in row}
+            if stem not in stems:
+                said.append((row["name"], f"in row {number} of {name}, but there is no such take"))
+        if ignored := [column for column in header if column not in ("", "name", *LABELS)]:
+            said.append((name, f"columns without a meaning here: {', '.join(ignored)}"))
+        if unnamed := [stem for stem in stems if stem not in labels]:
+            more = f" and {len(unnamed) - 1} more" if len(unnamed) > 1 else ""
+            said.append((unnamed[0] + more, f"kept, but without a row in {name}"))
+        return labels, said
+
+
+def _problem(row: Mapping[str, str], known: bool) -> str | None:
+    """Why a row of the index cannot be meant so."""
+    if not row["name"]:
+        return "has labels but no name"
+    if known:
+        return f"{row['name']!r} stands twice"
+    if row.get("split", "") not in ("", *SPLITS):
+        return (
+            f"split {row['split']!r} is none of {', '.join(SPLITS)} (test_unseen: the speaker is "
+            "in no other split)"
+        )
+    return None
+
+
+def _by_stem(
+    names: Iterable[str],
+) -> tuple[dict[str, list[str]], dict[str, list[str]], Counter[str]]:
+    """Audio and coefficients by stem, what is preferred first; and how many files of what other
+    kind there are. Hidden files do not count.
+
+    Stems are composed Unicode, as tables are typed; a Mac's file names are not.
+    """
+    sounds, faces, others = defaultdict(list), defaultdict(list), Counter[str]()
+    for name in names:
+        suffix = PurePosixPath(name).suffix.lower()
+        stem = unicodedata.normalize("NFC", name[: len(name) - len(suffix)])
+        if any(part.startswith(".") for part in name.split("/")):
+            continue
+        if suffix in AUDIO:
+            sounds[stem].append(name)
+        elif suffix in COEFFICIENTS:
+            faces[stem].append(name)
+        else:
+            others[f"*{suffix}"] += 1
+    for kinds, found in ((AUDIO, sounds), (COEFFICIENTS, faces)):
+        for several in found.values():
+            several.sort(key=lambda name: kinds.index(PurePosixPath(name).suffix.lower()))
+    return dict(sounds), dict(faces), others
+
+
+def _unpaired(
+    sounds: dict[str, list[str]], faces: dict[str, list[str]]
+) -> Iterator[tuple[str, str]]:
+    """Files that no take uses, and why."""
+    for kind, found, partners, suffixes in (
+        ("audio without coefficients", sounds, faces, COEFFICIENTS),
+        ("coefficients without audio", faces, sounds, AUDIO),
+    ):
+        for stem, names in found.items():
+            if stem not in partners:
+                yield names[0], f"{kind} of its name ({', '.join(suffixes)})"
+            for name in names[1:]:
+                yield name, f"{names[0]} is used instead"
+
+
+def _stem_of(name: str, stems: Collection[str]) -> str:
+    """The stem that a row means by its name, which may bear a suffix."""
+    path = PurePosixPath(unicodedata.normalize("NFC", name.replace("\\", "/")))
+    if str(path) not in stems and path.suffix.lower() in (*AUDIO, *COEFFICIENTS):
+        path = path.with_suffix("")
+    return str(path)
+
+
+def _table(text: str, default: float, where: str) -> _Content:
+    """A Live Link Face CSV, or a table whose header names channels and perhaps ``time`` in s."""
+    header, rows = _cells(text, where)
+    if header[0] == "timecode":
+        values, fps = livelink.decode(text, where)
+        return values, fps, 0.0, beat.missing(header)
+    cells = np.empty((len(rows), len(header)))
+    for number, row in enumerate(rows, start=1):
+        try:
+            cells[number - 1] = [float(cell) for cell in row]
+        except ValueError as error:
+            raise UserError(f"{where}: row {number}: {error}") from error
+    clocks = [i for i, name in enumerate(header) if name in ("time", "timestamp")]
+    kept = [i for i in range(len(header)) if i not in clocks]
+    if len(clocks) > 1 or not kept or not rows:
+        raise UserError(f"{where}: expected a header of channels, one time at most, and frames")
+    names = [header[i] for i in kept]
+    values = arkit.map_by_name(files.numbers(cells[:, kept], where), names, where)
+    if not clocks:
+        return values, default, 0.0, beat.missing(names)
+    times = cells[:, clocks[0]]
+    values, fps = timing.evenly(times, values, where)
+    return values, fps, float(times[0]), beat.missing(names)
+
+
+def _cells(text: str, where: str) -> tuple[list[str], list[list[str]]]:
+    """The header of a CSV in lower case, and its rows of as many cells. Raises UserError."""
+    try:
+        rows = [[cell.strip() for cell in row] for row in csv.reader(io.StringIO(text))]
+    except csv.Error as error:
+        raise UserError(f"{where}: not CSV ({error})") from error
+    rows = [row for row in rows if any(row)]
+    if not rows:
+        raise UserError(f"{where}: the table is empty")
+    header = [cell.lower() for cell in rows[0]]
+    if twice := [name for name in header if name and header.count(name) > 1]:
+        raise UserError(f"{where}: the column {twice[0]!r} stands twice")
+    for number, row in enumerate(rows[1:], start=1):
+        if len(row) != len(header):
+            raise UserError(f"{where}: row {number} has {len(row)} cells, the header {len(header)}")
+    return header, rows[1:]

@@ -1,0 +1,306 @@
+"""VOCASET: scans of twelve speakers at 60 fps, brought to coefficients by a rig of the same mesh.
+
+Two forms are known by their files, the first of them preferred: as published (``data_verts.npy``,
+``raw_audio_fixed.pkl``, ``subj_seq_to_idx.pkl``, ``templates.pkl``), and as most repositories
+prepare it (``vertices_npy/{subject}_{sequence}.npy``, ``wav/{subject}_{sequence}.wav``,
+``templates.pkl``).
+"""
+
+import functools
+from collections.abc import Sequence
+from pathlib import Path, PurePosixPath
+from typing import Annotated, Any, ClassVar
+
+import numpy as np
+from pydantic import Field
+
+from diffusiontalker import audio, storage
+from diffusiontalker.animation import files, timing
+from diffusiontalker.animation.rig import Rig
+from diffusiontalker.config import Section
+from diffusiontalker.corpus.sources import pickles
+from diffusiontalker.corpus.sources.base import Listing, Recording, Source, Take
+from diffusiontalker.errors import UserError
+
+SPLITS = {
+    "train": (
+        "FaceTalk_170728_03272_TA",
+        "FaceTalk_170904_00128_TA",
+        "FaceTalk_170725_00137_TA",
+        "FaceTalk_170915_00223_TA",
+        "FaceTalk_170811_03274_TA",
+        "FaceTalk_170913_03279_TA",
+        "FaceTalk_170904_03276_TA",
+        "FaceTalk_170912_03278_TA",
+    ),
+    "val": ("FaceTalk_170811_03275_TA", "FaceTalk_170908_03277_TA"),
+    "test_unseen": ("FaceTalk_170809_00138_TA", "FaceTalk_170731_00024_TA"),
+}
+"""The published split, by speaker."""
+VERTICES, AUDIO, FRAMES = "data_verts.npy", "raw_audio_fixed.pkl", "subj_seq_to_idx.pkl"
+TEMPLATES = "templates.pkl"
+RAW = (VERTICES, AUDIO, FRAMES)
+MAX_TAKE_BYTES = 2 << 30
+"""Of the vertices of a take: minutes of this mesh, where takes have 3 to 5 s (our choice)."""
+MAX_DIFFERENCE = 0.5
+"""Of a speaker's face from the rig's, as a share of its size (our choice). Two people on one mesh
+differ by about a tenth; other axes or another order of vertices make it about 1."""
+
+_RAW_BYTES_PER_SECOND = 2 * 22_000
+_SPLIT_OF = {subject: split for split, subjects in SPLITS.items() for subject in subjects}
+
+
+class VocasetOptions(Section):
+    """The rig, and the rate of the frames."""
+
+    rig: str
+    """File or s3:// location of the rig (``.npz`` with ``mean``, ``deltas``, ``names``): the mesh
+    of the scans, in metres."""
+    fps: Annotated[float, Field(gt=0)] = 60.0
+    """Rate of the frames. 60 as published; many prepared copies keep every second frame: 30."""
+    max_residual_mm: Annotated[float, Field(gt=0)] = 5.0
+    """How far the vertices of a take may stay from where the coefficients put them, as a root mean
+    square (our choice). Catches scans gone wrong; that the rig is of this mesh is seen from the
+    faces at rest."""
+
+
+class Vocaset(Source):
+    """Every speaker's scans, less the speaker's own face at rest, as coefficients of the rig."""
+
+    Options: ClassVar = VocasetOptions
+    paths: ClassVar = ("rig",)
+    splits_are_final: ClassVar[bool] = True
+
+    def takes(self) -> Listing:
+        """Raises UserError: neither form is there, a table is damaged, or the rig does not fit."""
+        sizes = self.files()
+        raw = all(name in sizes for name in RAW)
+        if TEMPLATES not in sizes or not (raw or any(map(_is_vertices, sizes))):
+            raise UserError(
+                f"{self.root}: not VOCASET; expected {TEMPLATES} with {', '.join(RAW)}, or with "
+                "the folders vertices_npy and wav"
+            )
+        self._check_rig()
+        return self._raw_takes() if raw else self._derived_takes(sizes)
+
+    def read(self, take: Take) -> Recording:
+        """Raises UserError."""
+        subject = take.identity or ""
+        template = _array(_table(self.path(TEMPLATES)).get(subject), f"{TEMPLATES}: {subject}")
+        if take.files[0] == VERTICES:
+            times, vertices = self._raw_vertices(subject, take.id)
+            samples, rate = self._raw_audio(subject, take.id)
+        else:
+            vertices = _vertices(self.path(take.files[0]), None)
+            times = np.arange(len(vertices)) / self.options.fps
+            samples, rate = audio.load(self.path(take.files[1]))
+        rig = _rig(self.options.rig)
+        values, residual = rig.coefficients(
+            files.numbers(vertices, take.id), files.numbers(template, take.id)
+        )
+        if residual * 1000 > self.options.max_residual_mm:
+            raise UserError(
+                f"{take.id}: the rig does not fit: vertices stay {residual * 1000:.3g} mm from "
+                f"where it can bring them, and source.options.max_residual_mm is "
+                f"{self.options.max_residual_mm:g}; give a rig of this mesh, in metres"
+            )
+        values, fps = timing.evenly(times, values, take.id)
+        return Recording(samples, rate, values, fps, float(times[0]), rig.still)
+
+    def _check_rig(self) -> None:
+        """Compare the speakers' faces with the rig's: another mesh, unit or axis shows here, where
+        the coefficients would merely be wrong."""
+        rig, path = _rig(self.options.rig), self.path(TEMPLATES)
+        for subject, template in _table(path).items():
+            where = f"{path}: {subject}"
+            face = files.numbers(_array(template, where), where)
+            if face.shape != rig.mean.shape:
+                raise UserError(
+                    f"{where} has the shape {face.shape}, but the rig {self.options.rig} has "
+                    f"{len(rig.mean)} vertices; give a rig of the same mesh"
+                )
+            size, gap = _spread(rig.mean), _spread(face - rig.mean)
+            if gap > MAX_DIFFERENCE * size:
+                raise UserError(
+                    f"{where} lies {gap * 1000:.3g} mm per vertex from the rig "
+                    f"{self.options.rig}, whose vertices lie {size * 1000:.3g} mm from its middle; "
+                    "give a rig of the same mesh, in metres, with the axes of the scans"
+                )
+
+    def _raw_takes(self) -> Listing:
+        takes, skipped = [], []
+        path = self.path(FRAMES)
+        subjects = _table(self.path(TEMPLATES))
+        for subject, sequences in _table(path).items():
+            if not isinstance(sequences, dict):
+                raise UserError(f"{path}: {subject!r} holds no table of sequences")
+            for sequence, frames in sequences.items():
+                name = f"{subject}_{sequence}"
+                if subject not in subjects:
+                    skipped.append((name, f"{TEMPLATES} has no {subject}"))
+                elif not isinstance(frames, dict) or not frames:
+                    skipped.append((name, f"no frames in {FRAMES}"))
+                else:
+                    seconds = len(frames) / self.options.fps
+                    size = round(seconds * _RAW_BYTES_PER_SECOND)
+                    takes.append(_take(name, subject, size, (*RAW, TEMPLATES)))
+        return Listing(takes, skipped)
+
+    def _derived_takes(self, sizes: dict[str, int]) -> Listing:
+        subjects = sorted(_table(self.path(TEMPLATES)), key=len, reverse=True)
+        stems = {PurePosixPath(name).stem for name in sizes if _is_vertices(name) or _is_wav(name)}
+        takes, skipped = [], []
+        for stem in sorted(stems):
+            pair = f"vertices_npy/{stem}.npy", f"wav/{stem}.wav"
+            there = [name for name in pair if name in sizes]
+            subject = next((s for s in subjects if stem.startswith(f"{s}_")), None)
+            if len(there) == 1:
+                (lost,) = {*pair} - {*there}
+                skipped.append((there[0], f"there is no {lost}"))
+            elif subject is None:
+                skipped.append((pair[0], f"begins with no subject of {TEMPLATES}"))
+            else:
+                takes.append(_take(stem, subject, sizes[pair[1]], (*pair, TEMPLATES)))
+        return Listing(takes, skipped)
+
+    def _raw_vertices(self, subject: str, take: str) -> tuple[np.ndarray, np.ndarray]:
+        """Times (T,) in seconds and vertices (T, V, 3) of a take, in the order of its frames."""
+        path = self.path(FRAMES)
+        index = _entry(_table(path), subject, take, str(path))
+        if not all(_is_whole(v) for pair in index.items() for v in pair):
+            raise UserError(f"{path}: {take}: frames and their places must be whole numbers")
+        frames = sorted(index)
+        times = np.array(frames, dtype=np.float64) / self.options.fps
+        return times, _vertices(self.path(VERTICES), [int(index[frame]) for frame in frames])
+
+    def _raw_audio(self, subject: str, take: str) -> tuple[np.ndarray, int]:
+        """Samples (n,) float32 in -1 to 1 and their rate."""
+        path = self.path(AUDIO)
+        where = f"{path}: {take}"
+        entry = _entry(_table(path), subject, take, str(path))
+        samples = _array(entry.get("audio"), where)
+        rate = files.rate(entry.get("sample_rate"), where)
+        full = np.iinfo(samples.dtype).max + 1 if samples.dtype.kind == "i" else 1
+        if samples.ndim != 1 or len(samples) == 0:
+            raise UserError(f"{where}: audio of shape {samples.shape}, expected (samples,)")
+        return files.numbers(samples, where) / np.float32(full), round(rate)
+
+
+def _take(name: str, subject: str, size: int, of: tuple[str, ...]) -> Take:
+    return Take(name, identity=subject, split=_SPLIT_OF.get(subject), bytes=size, files=of)
+
+
+def _is_vertices(name: str) -> bool:
+    return PurePosixPath(name).match("vertices_npy/[!.]*.npy") and name.count("/") == 1
+
+
+def _is_wav(name: str) -> bool:
+    return PurePosixPath(name).match("wav/[!.]*.wav") and name.count("/") == 1
+
+
+def _spread(points: np.ndarray) -> float:
+    """Root mean square distance of points (V, 3) from their middle."""
+    return float(np.sqrt(np.square(points - points.mean(0)).sum(1).mean()))
+
+
+def _is_whole(value: Any) -> bool:
+    return isinstance(value, int | np.integer) and 0 <= int(value) < 1 << 40
+
+
+def _table(path: Path) -> dict[Any, Any]:
+    """The dict in a pickle; read once per process. Raises UserError."""
+    return _pickled(str(path))
+
+
+# A worker makes the source anew for every batch, and the audio of all takes is one file.
+@functools.lru_cache(maxsize=8)
+def _pickled(location: str) -> dict[Any, Any]:
+    path = storage.location(location)
+
+    def read() -> Any:
+        with storage.open_input(path) as file:
+            return pickles.load(file, location)
+
+    table = storage.explained("read", path, read)
+    if not isinstance(table, dict) or not all(isinstance(key, str) for key in table):
+        raise UserError(f"{location}: expected a table of subjects")
+    return table
+
+
+@functools.lru_cache(maxsize=2)
+def _rig(location: str) -> Rig:
+    return Rig.load(location)
+
+
+def _entry(table: dict[Any, Any], subject: str, take: str, where: str) -> dict[Any, Any]:
+    """What a table says of a take. Raises UserError if that is nothing."""
+    sequences = table.get(subject)
+    sequence = take.removeprefix(f"{subject}_")
+    entry = sequences.get(sequence) if isinstance(sequences, dict) else None
+    if not isinstance(entry, dict) or not entry:
+        raise UserError(f"{where}: nothing of {take}")
+    return entry
+
+
+def _array(value: Any, where: str) -> np.ndarray:
+    if not isinstance(value, np.ndarray):
+        raise UserError(f"{where}: expected an array, got {type(value).__name__}")
+    return np.asarray(value)
+
+
+def _vertices(path: Path, rows: Sequence[int] | None) -> np.ndarray:
+    """Rows of an ``.npy`` of (frames, V, 3) or (frames, 3 V) as (T, V, 3), None for all of them.
+
+    Only those are read: the published file has 15 GB.
+
+    Raises:
+        UserError: not such an array, cut short, a row that is not there, or more than
+            ``MAX_TAKE_BYTES``.
+    """
+
+    def read() -> np.ndarray:
+        with storage.open_input(path) as file:
+            shape, dtype = _header(file, str(path))
+            wanted = np.arange(shape[0]) if rows is None else np.array(rows)
+            if wanted.size == 0:
+                raise UserError(f"{path}: holds no frames")
+            if wanted.max() >= shape[0]:
+                raise UserError(f"{path}: {shape[0]} frames, but {FRAMES} names {wanted.max()}")
+            size = dtype.itemsize * int(np.prod(shape[1:]))
+            if len(wanted) * size > MAX_TAKE_BYTES:
+                raise UserError(
+                    f"{path}: {len(wanted)} frames in a take, more than {MAX_TAKE_BYTES >> 30} GiB"
+                )
+            begin, found = file.tell(), []
+            for run in np.split(wanted, np.flatnonzero(np.diff(wanted) != 1) + 1):
+                file.seek(begin + int(run[0]) * size)
+                found.append(file.read(len(run) * size))
+                if len(found[-1]) < len(run) * size:
+                    raise UserError(f"{path}: cut short; fetch it again")
+            return np.frombuffer(b"".join(found), dtype).reshape(len(wanted), -1, 3)
+
+    return storage.explained("read", path, read)
+
+
+def _header(file: Any, where: str) -> tuple[tuple[int, ...], np.dtype[Any]]:
+    """Shape and type of the ``.npy`` that ``file`` begins with; its rows follow."""
+    readers = {
+        (1, 0): np.lib.format.read_array_header_1_0,
+        (2, 0): np.lib.format.read_array_header_2_0,
+    }
+    try:
+        shape, by_column, dtype = readers[np.lib.format.read_magic(file)](file)
+    except (ValueError, KeyError, EOFError) as error:
+        raise UserError(f"{where}: not an .npy file ({error})") from error
+    match shape:
+        case (_, _, 3):
+            fits = True
+        case (_, width):
+            fits = width > 0 and width % 3 == 0
+        case _:
+            fits = False
+    if by_column or dtype.kind != "f" or not fits:
+        raise UserError(
+            f"{where}: {dtype} {shape}, expected floats (frames, V, 3) or (frames, 3 V), row by row"
+        )
+    return shape, dtype
