@@ -1,18 +1,22 @@
 """The frozen encoder as a Ray Data stage: shards in, shards with cached features out.
 
-A pool of actors holds one encoder each. The output folder is named by the encoder's fingerprint
-and the corpus's, so a cache is used when both match and never otherwise. Shards that exist are
-kept, so a killed run goes on where it was.
+A pool of actors holds one encoder each, and an actor holds one shard at a time. Features lie in a
+folder named by corpus and encoder, so a cache is used when both match and never otherwise. Shards
+that exist are kept, so a killed run goes on where it was; an actor that is lost with its machine
+is started again by Ray.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from functools import cached_property
 from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
 import ray
+import torch
 
 from diffusiontalker import storage
+from diffusiontalker.config import EncoderSettings, fingerprint
 from diffusiontalker.corpus import shards
 from diffusiontalker.corpus.manifest import (
     Manifest,
@@ -21,41 +25,99 @@ from diffusiontalker.corpus.manifest import (
     open_corpus,
     write_manifest,
 )
+from diffusiontalker.errors import UserError
 from diffusiontalker.features.encoder import FrozenEncoder
 from diffusiontalker.runtime.log_mel import PER_FRAME, log_mel
 
+VERSION = 1
+"""Raise it when the same corpus and encoder give other columns: old caches are left alone then."""
 
-class _FeatureWriter:
-    """An actor: reads a shard, adds the columns ``features`` and ``log_mel``, writes it."""
 
-    def __init__(
-        self,
-        source: Path,
-        target: Path,
-        name: str,
-        layers: tuple[int, ...],
-        revision: str | None,
-        gpu: bool,
-    ) -> None:
-        self.source, self.target = source, target
-        self.encoder = FrozenEncoder(name, layers, revision, "cuda" if gpu else "cpu")
+def cache_name(corpus: Manifest, encoder: str) -> str:
+    """The folder of a corpus's features: named by its content and the encoder's fingerprint."""
+    return f"features-{fingerprint(VERSION, corpus.schema_version, corpus.fingerprint, encoder)}"
 
-    def __call__(self, row: dict[str, str]) -> dict[str, object]:
-        path = self.target / row["file"]
-        if storage.is_file(path):
-            return {"info": shards.describe(path).to_json()}
-        table = shards.read_table(self.source / row["file"], sha256=row["sha256"])
-        columns: dict[str, list[np.ndarray]] = {"features": [], "log_mel": []}
-        for clip in shards.clips_of(table):
-            frames = len(clip.coefficients)
-            features = self.encoder(clip.audio, frames)
-            columns["features"].append(features.astype(np.float16).ravel())
-            columns["log_mel"].append(fit(log_mel(clip.audio), frames).astype(np.float16).ravel())
-        for name, values in columns.items():
-            index = shards.SCHEMA.get_field_index(name)
-            field = shards.SCHEMA.field(index)
-            table = table.set_column(index, field, pa.array(values, type=field.type))
-        return {"info": shards.write_table(path, table.cast(shards.SCHEMA)).to_json()}
+
+def pool_size(
+    shard_count: int, settings: EncoderSettings, gpu: bool, cluster: Mapping[str, float]
+) -> int:
+    """Actors for so many shards: as many as are wanted, else as many as the cluster holds.
+
+    Args:
+        cluster: what ``ray.cluster_resources()`` says.
+
+    Raises:
+        UserError: the cluster holds none.
+    """
+    kind, each = ("GPU", settings.gpus_per_actor) if gpu else ("CPU", 1.0)
+    there = cluster.get(kind, 0.0)
+    actors = settings.actors or int(there / each + 1e-6)
+    if not actors:
+        raise UserError(
+            f"the cluster has {there:g} {kind}s, but the encoder takes {each:g}; add some, set "
+            "training.gpu=false, or set encoder.actors if the cluster grows by itself"
+        )
+    return min(actors, shard_count)
+
+
+def extract(
+    source: Path,
+    target: Path,
+    encoder: FrozenEncoder,
+    settings: EncoderSettings,
+    gpu: bool,
+    progress: Callable[[int, int], None],
+) -> Manifest:
+    """Run the encoder over a corpus.
+
+    Args:
+        source: folder of shards, local or in S3.
+        target: folder of the shards with features, likewise; ``cache_name`` names it.
+        encoder: the encoder, which every actor loads for itself.
+        settings: how many actors, and how much each hears at once.
+        gpu: run on CUDA.
+        progress: called with shards done and shards in all.
+
+    Raises:
+        UserError: a corrupt shard, a folder that cannot be read or written, features of something
+            else in ``target``, or no room for an actor in the cluster.
+    """
+    corpus, weights = open_corpus(source), encoder.fingerprint()
+    if is_whole(target):
+        return _matching(target, corpus, weights)
+    storage.make_folder(target)
+    rows = ray.data.from_items(
+        [{"file": shard.file, "sha256": shard.sha256} for shard in corpus.shards],
+        override_num_blocks=len(corpus.shards),
+    ).map(
+        _FeatureWriter,  # type: ignore[arg-type]  # Ray's types know functions alone
+        fn_constructor_args=(
+            source, target, (encoder.name, encoder.layers, encoder.revision), weights,
+            settings.extract_seconds, gpu,
+        ),
+        compute=ray.data.ActorPoolStrategy(
+            size=pool_size(len(corpus.shards), settings, gpu, ray.cluster_resources())
+        ),
+        num_cpus=1,
+        num_gpus=settings.gpus_per_actor if gpu else 0,
+    )  # fmt: skip
+    done = []
+    for row in rows.iter_rows():
+        if row["mistake"]:
+            raise UserError(row["mistake"])
+        done.append(ShardInfo.from_json(row["info"]))
+        progress(len(done), len(corpus.shards))
+    out = Manifest(
+        source=corpus.source,
+        shards=sorted(done, key=lambda shard: shard.file),
+        identities=corpus.identities,
+        emotions=corpus.emotions,
+        source_fingerprint=corpus.source_fingerprint,
+        feature_dim=encoder.dim,
+        feature_fingerprint=weights,
+    )
+    write_manifest(target, out)
+    return out
 
 
 def fit(mel: np.ndarray, frames: int) -> np.ndarray:
@@ -69,56 +131,65 @@ def fit(mel: np.ndarray, frames: int) -> np.ndarray:
     )
 
 
-def extract(
-    source: Path,
-    target: Path,
-    name: str,
-    layers: tuple[int, ...],
-    revision: str | None,
-    workers: int,
-    gpu: bool,
-    progress: Callable[[int, int], None],
-) -> Manifest:
-    """Run the encoder over a corpus.
+def _matching(target: Path, corpus: Manifest, weights: str) -> Manifest:
+    """The features in ``target``, which must be this corpus's and this encoder's."""
+    found = open_corpus(target)
+    clips = {shard.file: shard.lengths for shard in found.shards}
+    if found.feature_fingerprint != weights or clips != {s.file: s.lengths for s in corpus.shards}:
+        raise UserError(
+            f"{target}: holds features of another corpus or encoder; choose another folder, or "
+            "empty it"
+        )
+    return found
 
-    Args:
-        source: folder of shards.
-        target: folder of the shards with features; named by the caller so that it is found again.
-        name: encoder, as for ``FrozenEncoder``; with ``layers`` and ``revision``.
-        workers: actors; each takes a GPU if ``gpu``, else a CPU.
-        gpu: run on CUDA.
-        progress: called with shards done and shards in all.
-    """
-    if is_whole(target):
-        return open_corpus(target)
-    manifest = open_corpus(source)
-    storage.make_folder(target)
-    encoder = FrozenEncoder(name, layers, revision)
 
-    rows = ray.data.from_items(
-        [{"file": shard.file, "sha256": shard.sha256} for shard in manifest.shards],
-        override_num_blocks=len(manifest.shards),
-    ).map(
-        _FeatureWriter,  # type: ignore[arg-type]  # Ray's types know functions alone
-        fn_constructor_args=(source, target, name, layers, revision, gpu),
-        compute=ray.data.ActorPoolStrategy(size=workers),
-        num_gpus=1 if gpu else 0,
-        # Ray warns of actors that restart after their arguments are gone; a stage that fails goes
-        # on where it was instead.
-        max_restarts=0,
-    )
-    done = []
-    for row in rows.iter_rows():
-        done.append(ShardInfo.from_json(row["info"]))
-        progress(len(done), len(manifest.shards))
-    out = Manifest(
-        source=manifest.source,
-        shards=sorted(done, key=lambda shard: shard.file),
-        identities=manifest.identities,
-        emotions=manifest.emotions,
-        source_fingerprint=manifest.source_fingerprint,
-        feature_dim=encoder.dim,
-        feature_fingerprint=encoder.fingerprint(),
-    )
-    write_manifest(target, out)
-    return out
+class _FeatureWriter:
+    """An actor: reads a shard, adds the columns ``features`` and ``log_mel``, writes it."""
+
+    def __init__(
+        self,
+        source: Path,
+        target: Path,
+        encoder: tuple[str, tuple[int, ...], str | None],
+        weights: str,
+        seconds: float,
+        gpu: bool,
+    ) -> None:
+        torch.set_num_threads(1)  # as many as Ray gives it CPUs
+        torch.backends.cudnn.allow_tf32 = False  # convolutions round to 10 bits otherwise
+        self.source, self.target, self.origin, self.weights = source, target, encoder, weights
+        # Measured: a CPU hears HuBERT-base's 10 s clips as fast one by one, in less memory.
+        self.seconds, self.device = (seconds, "cuda") if gpu else (0.0, "cpu")
+
+    @cached_property
+    def encoder(self) -> FrozenEncoder:
+        """Loaded with the first shard that is not there yet."""
+        encoder = FrozenEncoder(*self.origin, self.device)
+        if encoder.fingerprint() != self.weights:
+            raise UserError(
+                f"encoder.name {encoder.name!r}: its files differ between the machines of the "
+                "cluster, or have just changed; pin encoder.revision, or use one shared folder"
+            )
+        return encoder
+
+    def __call__(self, row: dict[str, str]) -> dict[str, object]:
+        try:
+            return {"info": self._shard(row["file"], row["sha256"]).to_json(), "mistake": ""}
+        except UserError as error:  # of an exception, Ray Data hands on pages without the cause
+            return {"info": "", "mistake": str(error)}
+
+    def _shard(self, name: str, sha256: str) -> ShardInfo:
+        path = self.target / name
+        if storage.is_file(path):
+            return shards.describe(path)
+        table = shards.read_table(self.source / name, sha256=sha256)
+        clips = shards.clips_of(table)
+        frames = [len(clip.coefficients) for clip in clips]
+        features = self.encoder.many([clip.audio for clip in clips], frames, self.seconds)
+        mels = [fit(log_mel(c.audio), count) for c, count in zip(clips, frames, strict=True)]
+        for column, values in (("features", features), ("log_mel", mels)):
+            index = shards.SCHEMA.get_field_index(column)
+            field = shards.SCHEMA.field(index)
+            flat = pa.array([v.astype(np.float16).ravel() for v in values], type=field.type)
+            table = table.set_column(index, field, flat)
+        return shards.write_table(path, table.cast(shards.SCHEMA))
