@@ -79,16 +79,27 @@ class CorpusSettings(Section):
 
 
 class EncoderSettings(Section):
-    """The teacher's frozen large audio encoder: any Hugging Face speech model."""
+    """The teacher's frozen large audio encoder: HuBERT, WavLM or wav2vec 2.0."""
 
     name: str | None = None
-    """Hub name or local folder, e.g. facebook/hubert-base-ls960. None: train a small HuBERT on
-    the corpus's phonemes first."""
+    """Hub name such as facebook/hubert-base-ls960, or a folder saved by ``save_pretrained``, local
+    or s3://. None: train a small HuBERT on the corpus's phonemes first."""
     revision: str | None = None
     """Hub revision to pin."""
     layers: Annotated[tuple[int, ...], Field(min_length=1)] = (1, 4)
     """Hidden states whose concatenation is the audio feature; 0 is the input of the first layer,
-    negative counts from the end."""
+    negative counts from the end. Higher layers cost time: those above the highest do not run."""
+    cache: str | None = None
+    """Folder or s3:// prefix in which runs share extracted features: they lie there under the
+    names of corpus and encoder, so a run finds its own or makes them. None: the run's folder."""
+    actors: Count | None = None
+    """Encoders that run at once when features are extracted, each on a CPU, or on
+    ``gpus_per_actor`` if ``training.gpu``. None: as many as the cluster holds."""
+    gpus_per_actor: Annotated[float, Field(gt=0, le=1)] = 1.0
+    """GPUs of an actor; 0.5 lets two share one."""
+    extract_seconds: Annotated[float, Field(gt=0)] = 40.0
+    """Seconds of speech that an encoder hears at once on a GPU; a longer clip is heard alone. (A
+    CPU is no faster with several clips than with one.)"""
     log_mel: bool = True
     """Let the teacher hear the log-mel spectrum beside the frozen features, through an encoder of
     the student's shape (ours)."""
@@ -219,7 +230,7 @@ class TrainSettings(Section):
     """Passes over the data in an epoch: small corpora need many, and a stream takes time to
     start."""
     batch: Count = 32
-    """Windows in a batch, per worker."""
+    """Windows in a batch, per worker, at most: what a shard holds is dealt out evenly."""
     learning_rate: Annotated[float, Field(gt=0)] = 1.5e-3
     warmup: Share = 0.05
     """Share of the steps in which the learning rate rises; it falls along a cosine after."""
@@ -233,7 +244,7 @@ class TrainingSettings(Section):
     """What every training run shares, and each run's own schedule."""
 
     window: Annotated[int, Field(ge=16)] = 96
-    """Frames in a training window."""
+    """Frames in a training window; a shorter clip gives a window of its own length."""
     workers: Count = 1
     """Ray Train workers; each has its own GPU if ``gpu``."""
     gpu: bool = False
@@ -280,6 +291,16 @@ class Settings(Section):
     student_losses: LossSettings = LossSettings()
     training: TrainingSettings = TrainingSettings()
     evaluation: EvaluationSettings = EvaluationSettings()
+
+    @model_validator(mode="after")
+    def _chunks_fit(self) -> "Settings":
+        losses = self.student_losses
+        if losses.energy > 0 and losses.energy_chunk > self.training.window:
+            raise ValueError(
+                f"student_losses.energy_chunk {losses.energy_chunk} is longer than "
+                f"training.window {self.training.window}: no chunk would fit"
+            )
+        return self
 
 
 class SourceSettings(Section):
@@ -332,6 +353,29 @@ class DataSettings(Section):
     shard_minutes: Annotated[float, Field(gt=0)] = 8.0
     """Minutes of speech that a shard aims for; a longer take has a shard of its own."""
     split: SplitSettings = SplitSettings()
+
+
+class DataBenchmarkSettings(Section):
+    """All settings of ``jobs/benchmark.py data``."""
+
+    out: str = "runs/benchmark"
+    """Folder of the figures."""
+    s3: str | None = None
+    """An s3:// prefix from which the shards are measured too; None: they are not."""
+    training: str = "configs/quickstart.yaml"
+    """The run whose teacher takes the training step."""
+    clips: Annotated[int, Field(ge=64)] = 192
+    """Clips in the made set: ten seconds each, and rests."""
+    times: Annotated[int, Field(ge=2)] = 20
+    """How much larger the set is with which memory is compared."""
+    steps: Count = 100
+    """Training steps of each worker in one measurement."""
+    batches: Count = 300
+    """Batches for each worker in one measurement without a training step."""
+    repeats: Count = 3
+    """Measurements of each case, in turn with the others; their median counts."""
+    minutes: Annotated[int, Field(ge=12)] = 30
+    """Minutes of made recordings to prepare."""
 
 
 Tree = TypeVar("Tree", bound=Section)

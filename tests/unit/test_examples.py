@@ -1,23 +1,33 @@
 """Training windows: shapes, masks, labels, and that everything in one stays in step."""
 
+import math
 from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from diffusiontalker.arkit import FPS
 from diffusiontalker.audio import SAMPLE_RATE
 from diffusiontalker.corpus import shards
+from diffusiontalker.corpus.manifest import ShardInfo
 from diffusiontalker.corpus.shards import Clip
+from diffusiontalker.errors import UserError
 from diffusiontalker.runtime.log_mel import log_mel
 from diffusiontalker.training.examples import (
     IGNORED,
+    PADDING,
     UNKNOWN,
     MotionExamples,
     PhonemeExamples,
     ShardReader,
     base_phoneme,
+    batches_in,
+    buckets,
+    collate,
+    portions,
     windows_in,
 )
 
@@ -65,6 +75,7 @@ def test_a_motion_window_has_the_shapes_of_the_batch(motion: MakeClip):
             "emotion": (),
         }
         assert {v.dtype for k, v in example.items() if v.shape} == {np.dtype(np.float32)}
+        assert example["coefficients"].base is not None  # a view: nothing was copied
         assert (example["identity"], example["emotion"]) == (0, 1)
         assert example["identity"].dtype == np.int64
         assert example["mask"].all()
@@ -87,14 +98,29 @@ def test_all_parts_of_a_window_begin_at_the_same_time(motion: MakeClip):
     assert starts <= set(range(81))
 
 
-def test_a_short_clip_is_padded_with_zeros_and_masked(motion: MakeClip):
-    (example,) = MotionExamples(20, [], [])(motion(12), rng())
-    assert example["mask"].tolist() == [1.0] * 12 + [0.0] * 8
-    for name in ("coefficients", "features"):
-        assert example[name][11].all()
-        assert not example[name][12:].any()
-    assert example["log_mel"][23].all()
-    assert not example["log_mel"][24:].any()
+@pytest.mark.parametrize("frames", [1, 12, 20])
+def test_a_clip_that_fits_gives_one_window_of_its_own_length(motion: MakeClip, frames: int):
+    make = MotionExamples(20, [], [])
+    assert make.lengths(frames) == [frames]
+    (example,) = make(motion(frames), rng())
+    assert example["mask"].tolist() == [1.0] * frames
+    assert len(example["features"]) == frames
+    assert len(example["log_mel"]) == 2 * frames
+    assert (example["coefficients"][:, 0] * 100).round().tolist() == list(range(frames))
+
+
+@given(frames=st.integers(1, 400), window=st.integers(16, 300))
+def test_lengths_are_those_of_the_windows(frames: int, window: int):
+    clip = Clip(
+        "a", None, None, "train", None, np.zeros(0), np.zeros((frames, 1)),
+        features=np.zeros((frames, 1)), log_mel=np.zeros((2 * frames, 1)),
+    )  # fmt: skip
+    make = MotionExamples(window, [], [])
+    windows = make(clip, rng())
+    assert [len(example["coefficients"]) for example in windows] == make.lengths(frames)
+    # about once over the clip, and never beyond it
+    assert 0.66 * frames <= sum(make.lengths(frames)) < 1.5 * frames + 1
+    assert max(make.lengths(frames)) <= min(frames, window)
 
 
 @pytest.mark.parametrize(("identity", "emotion"), [(None, None), ("zoe", "boredom")])
@@ -221,37 +247,253 @@ def test_base_phoneme(ipa: str, base: str):
     assert base_phoneme(ipa) == base
 
 
+def test_as_many_windows_as_the_frames_say_whatever_the_audio(hand_made: MakeClip):
+    make = PhonemeExamples(0.5, ["", "a", "m"], stride=1600, field=1600)
+    assert make.lengths(38) == [15, 15, 15]  # 2.53 windows
+    for samples in (18_000, 20_266, 21_000):
+        examples = make(aligned(hand_made, audio=np.zeros(samples, np.float32)), rng())
+        assert len(examples) == len(make.lengths(30)) == 2
+    longer = hand_made(38, audio=np.zeros(19_000, np.float32))  # 2.4 windows of audio
+    assert len(make(longer, rng())) == 3
+
+
+# Batches
+
+
+def share_of_padding(lengths: list[int], found: list[np.ndarray]) -> float:
+    padded = sum(len(bucket) * max(lengths[i] for i in bucket) for bucket in found)
+    return 1 - sum(lengths) / padded
+
+
+Lengths = st.lists(st.integers(1, 300), min_size=1, max_size=200)
+
+
+@given(lengths=Lengths, size=st.integers(1, 40), seed=st.integers(0, 99))
+def test_every_window_is_in_one_batch_and_batches_are_even(
+    lengths: list[int], size: int, seed: int
+):
+    found = buckets(lengths, size, rng(seed))
+    assert sorted(np.concatenate(found).tolist()) == list(range(len(lengths)))
+    sizes = [len(bucket) for bucket in found]
+    assert 1 <= min(sizes) <= max(sizes) <= size
+    assert max(sizes) - min(sizes) <= 1
+    assert len(found) == batches_in(lengths, size)
+    least = math.ceil(len(lengths) / size)
+    assert least <= len(found) <= 2 * least
+
+
+@given(lengths=Lengths, size=st.integers(1, 40), seed=st.integers(0, 99))
+def test_padding_stays_under_its_limit_unless_batches_would_be_halved(
+    lengths: list[int], size: int, seed: int
+):
+    found = buckets(lengths, size, rng(seed))
+    if len(found) < min(2 * math.ceil(len(lengths) / size), len(lengths)):
+        assert share_of_padding(lengths, found) < PADDING
+
+
+def test_more_batches_only_where_padding_asks_for_them():
+    assert batches_in([96] * 64, 32) == 2
+    assert batches_in([96] * 65, 32) == 3
+    assert batches_in([], 32) == 0
+    # 4 : 6 in one batch is a sixth of padding; one alone pads nothing
+    assert batches_in([40, 60], 32) == 2
+    # the long one alone would still leave 8 short ones of 10 to 90: at most twice as many
+    assert batches_in([10, 20, 30, 40, 50, 60, 70, 80, 90, 300], 10) == 2
+
+
+def test_similar_lengths_meet_and_others_each_time():
+    lengths = rng().permutation(np.repeat(np.arange(90, 151), 2)).tolist()
+    members = set()
+    for seed in range(6):
+        found = buckets(lengths, 32, rng(seed))
+        assert share_of_padding(lengths, found) < 0.08
+        members |= {frozenset(bucket.tolist()) for bucket in found}
+    assert len(members) > 2 * len(found)
+
+
+def test_batches_come_in_random_order():
+    lengths = list(range(100, 180))
+    orders = [[min(lengths[i] for i in b) for b in buckets(lengths, 8, rng(s))] for s in range(4)]
+    assert all(order != sorted(order) for order in orders)
+    assert orders[0] != orders[1]
+
+
+def test_collate_by_hand():
+    windows = [
+        {"x": np.array(x, np.float16), "mask": np.ones(len(x), np.float32), "id": np.array(number)}
+        for number, x in ((7, [[1, 2]]), (8, [[3, 4], [5, 6]]))
+    ]
+    batch = collate(windows)
+    assert batch["x"].tolist() == [[[1, 2], [0, 0]], [[3, 4], [5, 6]]]
+    assert batch["x"].dtype == np.float16
+    assert batch["mask"].tolist() == [[1, 0], [1, 1]]
+    assert batch["id"].tolist() == [7, 8]
+
+
+def split_of(*shards_: list[int]) -> list[ShardInfo]:
+    return [ShardInfo(str(k), "train", tuple(n), (), (), 1, "") for k, n in enumerate(shards_)]
+
+
+def files(split: list[ShardInfo], window: int, size: int) -> list[tuple[str, ...]]:
+    return [part.files for part in portions(split, MotionExamples(window, [], []), size)]
+
+
+def test_a_shard_is_read_alone_where_its_lengths_are_alike():
+    split = split_of([96] * 10, [96] * 20, [400], [96])
+    assert files(split, 96, 8) == [("0",), ("1",), ("2",), ("3",)]
+    assert [p.batches for p in portions(split, MotionExamples(96, [], []), 8)] == [2, 3, 1, 1]
+
+
+def test_shards_of_unlike_lengths_are_read_together_up_to_a_limit():
+    mixed = [20, 60, 100, 140, 180, 220, 260, 300]
+    together = files(split_of(*[mixed] * 12), 300, 8)
+    assert [len(part) for part in together] == [8, 4]
+    # where one more is enough, no more are read
+    assert files(split_of([100, 150], [100, 150], [100]), 300, 2) == [("0", "1"), ("2",)]
+
+
+MIXES = {
+    "sentences of 3 to 5 s": lambda r, n: r.integers(90, 151, n),
+    "procedural": lambda r, n: np.clip(r.normal(126, 35, n), 40, 220).astype(int),
+    "10 s with rests": lambda r, n: np.where(r.random(n) < 0.8, 300, r.integers(30, 300, n)),
+    "anything from 1 to 10 s": lambda r, n: r.integers(30, 301, n),
+}
+
+
+@pytest.mark.parametrize("window", [96, 300])
+@pytest.mark.parametrize("size", [8, 32])
+@pytest.mark.parametrize("mix", MIXES)
+def test_padding_of_realistic_sets_is_under_a_tenth(mix: str, size: int, window: int):
+    split = split_of(*(MIXES[mix](rng(k), 48).tolist() for k in range(12)))
+    make = MotionExamples(window, [], [])
+    real = padded = windows = batches = 0
+    for part in portions(split, make, size):
+        shards_ = [split[int(file)] for file in part.files]
+        lengths = [w for shard in shards_ for n in shard.lengths for w in make.lengths(n)]
+        found = buckets(lengths, size, rng(9))
+        assert len(found) == part.batches
+        real += sum(lengths)
+        padded += sum(len(b) * max(lengths[i] for i in b) for b in found)
+        windows, batches = windows + len(lengths), batches + len(found)
+    assert 1 - real / padded < 0.1
+    assert windows / batches > 0.5 * size
+
+
 # Shards
 
 
-def test_a_shard_becomes_one_batch(tmp_path: Path, motion: MakeClip):
-    path = tmp_path / "train-00000.parquet"
-    shards.write_shard(path, [motion(n, id=str(n)) for n in (12, 40, 60)])
-    reader = ShardReader(MotionExamples.columns, MotionExamples(20, ["ada"], ["anger"]))
+@pytest.fixture
+def split(tmp_path: Path, motion: MakeClip) -> list[ShardInfo]:
+    """Four shards; in shard k, clip i is k.i."""
+    return [
+        shards.write_shard(
+            tmp_path / f"train-{k}.parquet",
+            [motion(n, id=f"{k}.{i}", identity=f"{k}.{i}") for i, n in enumerate((18, 40, 60, 19))],
+        )
+        for k in range(4)
+    ]
 
-    def batch(*seed: int) -> dict[str, np.ndarray]:
-        return reader({"path": np.array([str(path)]), "seed": np.array([seed])})
 
-    one = batch(3, 1)
-    assert {k: v.shape for k, v in one.items()} == {
-        "coefficients": (6, 20, 52),
-        "features": (6, 20, 6),
-        "log_mel": (6, 40, 80),
-        "mask": (6, 20),
-        "identity": (6,),
-        "emotion": (6,),
-    }
-    assert sorted(one["mask"].sum(axis=1)) == [12, 20, 20, 20, 20, 20]
-    assert all((one[k] == v).all() for k, v in batch(3, 1).items())
-    assert any((one[k] != v).any() for k, v in batch(3, 2).items())
+def reader(folder: Path, split: list[ShardInfo], epoch: int = 0, seed: int = 0) -> ShardReader:
+    names = [f"{k}.{i}" for k in range(4) for i in range(4)]
+    make = MotionExamples(20, names, ["anger"])
+    return ShardReader(folder, portions(split, make, 3), make, 3, seed, lambda: epoch)
+
+
+def rows(read: ShardReader, *turns: int) -> list[dict[str, np.ndarray]]:
+    return list(read({"turn": np.array(turns)}))
+
+
+def test_a_turn_gives_the_batches_of_one_shard(tmp_path: Path, split: list[ShardInfo]):
+    read = reader(tmp_path, split)
+    found = rows(read, 0)
+    # windows of 18, 19 and five of 20 frames
+    assert len(found) == 3 == read.portions[0].batches
+    assert sorted(len(row["mask"][0]) for row in found) == [2, 2, 3]
+    for row in found:
+        count, frames = row["mask"].shape[1:]
+        assert {k: v.shape[1:] for k, v in row.items()} == {
+            "coefficients": (count, frames, 52),
+            "features": (count, frames, 6),
+            "log_mel": (count, 2 * frames, 80),
+            "mask": (count, frames),
+            "identity": (count,),
+            "emotion": (count,),
+        }
+        assert {len(v) for v in row.values()} == {1}
+        assert row["features"].dtype == row["log_mel"].dtype == np.float16
+        assert row["coefficients"].dtype == np.float32
+    assert sorted(np.concatenate([row["mask"][0].sum(1) for row in found])) == [18, 19] + [20] * 5
+    shard = {int(i) // 4 for row in found for i in row["identity"][0]}
+    assert len(shard) == 1
+
+
+def test_padding_is_zero_and_masked(tmp_path: Path, split: list[ShardInfo]):
+    (row,) = (r for r in rows(reader(tmp_path, split), 0) if 18 in r["mask"][0].sum(1))
+    batch = {key: value[0] for key, value in row.items()}
+    (short,) = np.flatnonzero(batch["mask"].sum(1) == 18)
+    longest = int(batch["mask"].sum(1).max())
+    assert batch["mask"][short].tolist() == [1.0] * 18 + [0.0] * (longest - 18)
+    assert longest > 18
+    for name, last in (("coefficients", 17), ("features", 17), ("log_mel", 35)):
+        assert batch[name][short, last].all()
+        assert not batch[name][short, last + 1 :].any()
+
+
+def test_every_pass_takes_every_shard_once_in_an_order_of_its_own(
+    tmp_path: Path, split: list[ShardInfo]
+):
+    def order(epoch: int, number: int) -> list[int]:
+        read = reader(tmp_path, split, epoch)
+        return [int(rows(read, 4 * number + k)[0]["identity"][0, 0]) // 4 for k in range(4)]
+
+    orders = [order(epoch, number) for epoch in range(3) for number in range(2)]
+    assert all(sorted(one) == [0, 1, 2, 3] for one in orders)
+    assert len({tuple(one) for one in orders}) > 2
+
+
+def test_batches_follow_seed_epoch_and_turn_alone(tmp_path: Path, split: list[ShardInfo]):
+    def content(turn: int, **changes: int) -> bytes:
+        found = rows(reader(tmp_path, split, **changes), turn)
+        return b"".join(row[key].tobytes() for row in found for key in sorted(row))
+
+    first = content(0, epoch=2, seed=1)
+    read = reader(tmp_path, split, epoch=2, seed=1)
+    rows(read, 5, 3)  # whatever was read before
+    again = b"".join(row[key].tobytes() for row in rows(read, 0) for key in sorted(row))
+    assert again == first
+    others = {content(1, epoch=2, seed=1), content(0, epoch=3, seed=1), content(0, epoch=2, seed=2)}
+    # the same shard a pass later
+    read_later = [content(4 + k, epoch=2, seed=1) for k in range(4)]
+    assert first not in others | set(read_later)
+
+
+def test_the_epoch_is_asked_for_when_a_shard_is_read(tmp_path: Path, split: list[ShardInfo]):
+    now = [0]
+    read = reader(tmp_path, split)
+    read.epoch = lambda: now[0]
+    first = rows(read, 0)[0]["coefficients"].tobytes()
+    now[0] = 1
+    assert rows(read, 0)[0]["coefficients"].tobytes() != first
+    now[0] = 0
+    assert rows(read, 0)[0]["coefficients"].tobytes() == first
 
 
 def test_a_shard_is_read_for_its_phonemes(tmp_path: Path, hand_made: MakeClip):
     path = tmp_path / "train-00000.parquet"
-    shards.write_shard(path, [aligned(hand_made, id="a"), aligned(hand_made, id="b")])
-    reader = ShardReader(
-        PhonemeExamples.columns, PhonemeExamples(1.0, ["", "a", "m"], stride=1600, field=1600)
-    )
-    batch = reader({"path": np.array([str(path)]), "seed": np.array([[0]])})
-    assert batch["audio"].shape == (2, SAMPLE_RATE)
-    assert batch["labels"].tolist() == [[1, 1, 0, 0, 0, 2, 2, 2, 2, 2]] * 2
+    info = shards.write_shard(path, [aligned(hand_made, id="a"), aligned(hand_made, id="b")])
+    make = PhonemeExamples(1.0, ["", "a", "m"], stride=1600, field=1600)
+    read = ShardReader(tmp_path, portions([info], make, 8), make, 8, 0, lambda: 0)
+    (row,) = rows(read, 0)
+    assert row["audio"].shape == (1, 2, SAMPLE_RATE)
+    assert row["audio"].dtype == np.float32
+    assert row["labels"][0].tolist() == [[1, 1, 0, 0, 0, 2, 2, 2, 2, 2]] * 2
+
+
+def test_a_corrupt_or_missing_shard_is_named(tmp_path: Path, split: list[ShardInfo]):
+    for file in (info.file for info in split):
+        (tmp_path / file).write_bytes(b"PAR1 not")
+    with pytest.raises(UserError, match=r"train-\d\.parquet: the shard is corrupt"):
+        rows(reader(tmp_path, split), 0)
+    with pytest.raises(UserError, match=r"gone/train-\d\.parquet: the shard is missing"):
+        rows(reader(tmp_path / "gone", split), 0)

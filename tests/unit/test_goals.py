@@ -90,3 +90,10 @@ def test_limits_count_as_met(value: float | None, met: bool | None) -> None:
         assert goals.at_most("x", value, value)["met"] is True
         assert goals.at_least("x", value, value)["met"] is True
     assert goals.at_most("x", value, None)["met"] is None
+
+
+def test_a_corpus_without_seen_speakers_is_judged_on_the_unseen() -> None:
+    rows = [row("teacher", 16, "test_unseen"), row("student-2", 2, "test_unseen", lbe=0.05)]
+    found = check(summary(*rows))
+    assert (found["lips"]["value"], found["lips"]["met"]) == (0.05, True)
+    assert found["teacher"]["met"] is None  # no floor

@@ -2,6 +2,8 @@
 
 import copy
 import math
+from collections.abc import Iterator
+from typing import Any
 
 import numpy as np
 import pytest
@@ -99,39 +101,33 @@ class Recorder(nn.Module):
 
 
 class Split:
-    """Stands in for a Ray Data iterator over the validation split."""
+    """Stands in for a Ray Data iterator over the validation split: batches of these values."""
 
-    def __init__(self, count: int) -> None:
-        self.count = count
-        self.sizes: list[int] = []
+    def __init__(self, *batches: list[float]) -> None:
+        self.batches = batches
 
-    def iter_batches(self, batch_size: int, drop_last: bool, prefetch_batches: int):  # type: ignore[no-untyped-def]
-        self.sizes.append(batch_size)
-        values = np.arange(self.count, dtype=np.float32)
-        for start in range(0, self.count - (batch_size - 1 if drop_last else 0), batch_size):
-            yield {"x": values[start : start + batch_size]}
+    def iter_torch_batches(self, *, batch_size: int, collate_fn: Any, **_: Any) -> Iterator[Any]:
+        assert batch_size == 1
+        for values in self.batches:
+            yield collate_fn({"x": np.array([values], np.float32)})
 
 
-def test_validation_is_a_mean_with_the_same_noise_every_time() -> None:
-    config = {"batch": 2, "val_windows": 5}
-    one, two = (
-        loop.validate(Recorder(), Split(5), config, torch.device("cpu"))  # type: ignore[arg-type]
-        for _ in range(2)
-    )
+def validated(*batches: list[float]) -> dict[str, float]:
+    return loop.validate(Recorder(), Split(*batches), torch.device("cpu"))  # type: ignore[arg-type]
+
+
+def test_validation_is_a_mean_over_windows_with_the_same_noise_every_time() -> None:
+    one, two = (validated([1.0, 2.0, 6.0], [10.0]) for _ in range(2))
     assert one == two
-    assert one["loss"] == pytest.approx((0.5 + 2.5) / 2)
+    # not the mean of the batches' means, 6.5
+    assert one["loss"] == pytest.approx((1 + 2 + 6 + 10) / 4)
+    first, second = torch.rand(2, generator=torch.Generator().manual_seed(12345)).tolist()
+    assert one["drawn"] == pytest.approx((3 * first + second) / 4)
 
 
-def test_validation_of_fewer_windows_than_a_batch() -> None:
-    split = Split(3)
-    found = loop.validate(
-        Recorder(),
-        split,
-        {"batch": 8, "val_windows": 3},
-        torch.device("cpu"),  # type: ignore[arg-type]
-    )
-    assert split.sizes == [3]
-    assert found["loss"] == pytest.approx(1.0)
-    nothing = Split(0)
-    config = {"batch": 8, "val_windows": 1}
-    assert loop.validate(Recorder(), nothing, config, torch.device("cpu")) == {}  # type: ignore[arg-type]
+def test_validation_of_nothing() -> None:
+    assert validated() == {}
+
+
+def test_windows_of_a_batch() -> None:
+    assert loop.size_of({"x": torch.zeros(3, 5), "mask": torch.zeros(3, 7)}) == 3

@@ -144,7 +144,9 @@ def open_corpus(folder: Path) -> Manifest:
     try:
         manifest = TypeAdapter(Manifest).validate_json(storage.read_bytes(path))
     except ValidationError as error:
-        raise UserError(_older(path) or _first(path, error)) from error
+        raise UserError(_other_version(path) or _first(path, error)) from error
+    if message := _other_version(path):
+        raise UserError(message)
     if manifest.channels != list(CHANNELS):
         raise UserError(f"{path}: its channels or their order are not this release's 52")
     there = storage.sizes(folder)
@@ -164,7 +166,7 @@ def open_corpus(folder: Path) -> Manifest:
     return manifest
 
 
-def _older(path: Path) -> str | None:
+def _other_version(path: Path) -> str | None:
     """What to say of the manifest of another release."""
     try:
         version = json.loads(storage.read_bytes(path))["schema_version"]

@@ -8,18 +8,20 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from safetensors.torch import load_file, save_file
+from safetensors.torch import load, load_file, save, save_file
 from torch import nn
 
+from diffusiontalker import storage
 from diffusiontalker.errors import UserError
 from diffusiontalker.model.talker import Talker, TalkerConfig
 
 
 def save_talker(folder: Path, talker: Talker) -> None:
-    """Write ``talker.json`` and ``model.safetensors``."""
-    folder.mkdir(parents=True, exist_ok=True)
-    (folder / "talker.json").write_text(json.dumps(talker.config.to_dict(), indent=1) + "\n")
-    save_file(talker.state_dict(), folder / "model.safetensors")
+    """Write ``talker.json`` and ``model.safetensors``, on disk or in S3. Raises UserError."""
+    storage.make_folder(folder)
+    text = json.dumps(talker.config.to_dict(), indent=1) + "\n"
+    storage.write_bytes(folder / "talker.json", text.encode())
+    storage.write_bytes(folder / "model.safetensors", save(talker.state_dict()))
 
 
 def load_talker(folder: Path) -> Talker:
@@ -29,9 +31,9 @@ def load_talker(folder: Path) -> Talker:
         UserError: a file is missing or damaged, or does not fit the other.
     """
     with _reading(folder, "talker.json", "model.safetensors"):
-        config = TalkerConfig.from_dict(json.loads((folder / "talker.json").read_text()))
+        config = TalkerConfig.from_dict(json.loads(storage.read_text(folder / "talker.json")))
         talker = Talker(config)
-        talker.load_state_dict(load_file(folder / "model.safetensors"))
+        talker.load_state_dict(load(storage.read_bytes(folder / "model.safetensors")))
     return talker.eval()
 
 
@@ -89,10 +91,12 @@ def load_average(folder: Path, module: nn.Module) -> RunState:
 @contextmanager
 def _reading(folder: Path, *names: str) -> Iterator[None]:
     for name in names:
-        if not (folder / name).is_file():
+        if not storage.is_file(folder / name):
             raise UserError(f"{folder / name}: the checkpoint lacks this file")
     try:
         yield
+    except UserError:
+        raise
     except Exception as error:
         reason = str(error)[:200]
         raise UserError(f"{folder}: not a checkpoint of this release ({reason})") from error

@@ -1,5 +1,6 @@
 """Training a small frozen encoder where no pretrained one can be had."""
 
+import tempfile
 from pathlib import Path
 
 import torch
@@ -8,6 +9,7 @@ from torch.nn import functional as F
 from transformers import HubertConfig, HubertModel, Wav2Vec2FeatureExtractor
 from transformers.utils.logging import disable_progress_bar
 
+from diffusiontalker import storage
 from diffusiontalker.errors import UserError
 from diffusiontalker.training.examples import IGNORED
 
@@ -39,9 +41,12 @@ class EncoderTask(nn.Module):
 
 
 def save_encoder(model: HubertModel, out: Path) -> None:
-    """Write a Hugging Face folder that says, too, that ``EncoderTask`` standardised the audio."""
-    model.save_pretrained(out)
-    Wav2Vec2FeatureExtractor(do_normalize=True).save_pretrained(out)
+    """Write a Hugging Face folder, local or in S3, that says, too, that ``EncoderTask``
+    standardised the audio. Raises UserError if it cannot be written."""
+    with tempfile.TemporaryDirectory(prefix="diffusiontalker-") as folder:
+        model.save_pretrained(folder)
+        Wav2Vec2FeatureExtractor(do_normalize=True).save_pretrained(folder)
+        storage.store(Path(folder), out)
 
 
 def small_hubert(hidden: int, depth: int) -> HubertModel:

@@ -32,7 +32,8 @@ def run(config: dict[str, Any]) -> None:
 
     make_task: () -> the task, with its trained module as ``trained`` (the part that is saved)
     settings: TrainSettings
-    batch, steps_per_epoch, threads, seed, stage, board (actor or None)
+    epoch: the stream.Epoch that the training data follow
+    steps_per_epoch, threads, seed, stage, board (actor or None)
     """
     settings: TrainSettings = config["settings"]
     torch.set_num_threads(config["threads"])
@@ -59,12 +60,15 @@ def run(config: dict[str, Any]) -> None:
     train, val = ray.train.get_dataset_shard("train"), ray.train.get_dataset_shard("val")
     for epoch in range(state.epoch, settings.epochs):
         parallel.train()
-        generator = torch.Generator(device=device).manual_seed(
-            config["seed"] * 1_000_003 + epoch * 1009 + rank
-        )
+        # Of the epoch, so that a resumed run draws what it would have drawn; the global generator,
+        # too, from which dropout draws.
+        seed = config["seed"] * 1_000_003 + epoch * 1009 + rank
+        generator = torch.Generator(device=device).manual_seed(seed)
+        torch.manual_seed(seed + 500)
+        config["epoch"].set(epoch)
         curve = Curve(state, max(config["steps_per_epoch"] // CURVE_POINTS, 1))
-        started = time.monotonic()
-        for number, batch in enumerate(stream.batches(train, config["batch"], device), start=1):
+        started, windows = time.monotonic(), 0
+        for number, batch in enumerate(stream.batches(train, device), start=1):
             for group in optimizer.param_groups:
                 group["lr"] = learning_rate(settings, state.step / total)
             losses = parallel(batch, generator)
@@ -75,8 +79,9 @@ def run(config: dict[str, Any]) -> None:
             average.update(task)
             state.step += 1
             curve.add(losses)
+            windows += size_of(batch)
             if rank == 0 and config["board"] is not None and number % 5 == 0:
-                rate = number * config["batch"] * world / (time.monotonic() - started)
+                rate = windows * world / (time.monotonic() - started)
                 text = (
                     f"epoch {epoch + 1}/{settings.epochs}, loss {curve.last:.4f}, "
                     f"{rate:.0f} windows/s"
@@ -84,7 +89,7 @@ def run(config: dict[str, Any]) -> None:
                 done = (epoch + min(number / config["steps_per_epoch"], 1.0)) / settings.epochs
                 config["board"].put.remote(config["stage"], done, text)
         state.epoch = epoch + 1
-        metrics = validate(average.module, val, config, device)
+        metrics = validate(average.module, val, device)
         state.history.append({"step": state.step, **{f"val_{k}": v for k, v in metrics.items()}})
         report(state, task, average.module, optimizer, metrics, rank)
 
@@ -109,18 +114,30 @@ def report(
 
 @torch.no_grad()
 def validate(
-    module: nn.Module, val: ray.data.DataIterator, config: dict[str, Any], device: torch.device
+    module: nn.Module, val: ray.data.DataIterator, device: torch.device
 ) -> dict[str, float]:
-    """Mean losses over the validation split, with the same noise every time."""
+    """Losses over the validation split, with the same batches and noise every time: a mean over
+    its windows, in batches of whatever size."""
     module.eval()
     generator = torch.Generator(device=device).manual_seed(12345)
     sums: dict[str, float] = {}
-    count = 0
-    for batch in stream.batches(val, min(config["batch"], config["val_windows"]), device):
-        for key, value in module(batch, generator).items():
-            sums[key] = sums.get(key, 0.0) + value.item()
-        count += 1
-    return {key: value / count for key, value in sums.items()} if count else {}
+    windows = 0
+    for batch in stream.batches(val, device):
+        size = size_of(batch)
+        for key, value in numbers(module(batch, generator)).items():
+            sums[key] = sums.get(key, 0.0) + size * value
+        windows += size
+    return {key: value / windows for key, value in sums.items()}
+
+
+def size_of(batch: dict[str, torch.Tensor]) -> int:
+    """Windows in a batch."""
+    return len(next(iter(batch.values())))
+
+
+def numbers(losses: dict[str, torch.Tensor]) -> dict[str, float]:
+    """Losses as numbers; a GPU is waited for once, not once for each."""
+    return dict(zip(losses, torch.stack(list(losses.values())).tolist(), strict=True))
 
 
 def learning_rate(settings: TrainSettings, share: float) -> float:
@@ -160,8 +177,8 @@ class Curve:
 
     def add(self, losses: dict[str, torch.Tensor]) -> None:
         """Add one step's losses."""
-        for key, value in losses.items():
-            self.sums[key] = self.sums.get(key, 0.0) + value.item()
+        for key, value in numbers(losses).items():
+            self.sums[key] = self.sums.get(key, 0.0) + value
         self.count += 1
         self.last = self.sums["loss"] / self.count
         if self.count == self.every:

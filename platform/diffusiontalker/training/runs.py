@@ -4,10 +4,10 @@ A run is named by the hash of what determines its result, so that running the sa
 exactly that run, and a changed configuration never finds an old checkpoint.
 """
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import ray
@@ -15,8 +15,8 @@ import ray.train
 from ray.train.torch import TorchTrainer
 from torch import nn
 
-from diffusiontalker.arkit import FPS
-from diffusiontalker.config import Settings, TrainSettings
+from diffusiontalker import storage
+from diffusiontalker.config import ContextSettings, DecoderSettings, Settings, TrainSettings
 from diffusiontalker.corpus import shards
 from diffusiontalker.corpus.manifest import Manifest
 from diffusiontalker.errors import UserError
@@ -29,9 +29,10 @@ from diffusiontalker.training.examples import (
     MotionExamples,
     PhonemeExamples,
     base_phoneme,
-    windows_in,
 )
 
+NOBODY = "unknown"
+"""The one entry of a library of which no clip names any."""
 ENCODER_WINDOW = 2.0
 """Seconds of a training window of the small encoder."""
 
@@ -81,9 +82,8 @@ def train_encoder(
         learning_rate=encoder.learning_rate,
     )
     history = _fit(
-        settings, train, data, PhonemeExamples(ENCODER_WINDOW, phonemes, stride, field),
-        PhonemeExamples.columns, windows_of(data, "train", ENCODER_WINDOW),
-        windows_of(data, "val", ENCODER_WINDOW), make, task, place,
+        settings, train, data, PhonemeExamples(ENCODER_WINDOW, phonemes, stride, field), make,
+        task, place,
     )  # fmt: skip
     save_encoder(task.model, out)
     return history
@@ -114,14 +114,8 @@ def round_settings(settings: Settings, steps: int) -> TrainSettings:
 
 def teacher_config(settings: Settings, data: Data) -> TalkerConfig:
     """The teacher's shape."""
-    return TalkerConfig(
-        identities=tuple(data.manifest.identities),
-        emotions=tuple(data.manifest.emotions),
-        audio_dim=settings.audio_dim,
-        context=settings.context,
-        decoder=settings.decoder,
-        personalizer=settings.personalizer,
-        schedule=settings.diffusion.schedule,
+    return replace(
+        _config(settings, data, settings.context, settings.decoder),
         feature_dim=data.manifest.feature_dim,
         encoder_width=settings.student.encoder_width if settings.encoder.log_mel else 0,
         encoder_depth=settings.student.encoder_depth if settings.encoder.log_mel else 0,
@@ -130,23 +124,34 @@ def teacher_config(settings: Settings, data: Data) -> TalkerConfig:
 
 def student_config(settings: Settings, data: Data) -> TalkerConfig:
     """The student's shape, the same in every round: compression happens in the first."""
-    return TalkerConfig(
-        identities=tuple(data.manifest.identities),
-        emotions=tuple(data.manifest.emotions),
-        audio_dim=settings.audio_dim,
-        context=settings.student.context,
-        decoder=settings.student.decoder,
-        personalizer=settings.personalizer,
-        schedule=settings.diffusion.schedule,
+    return replace(
+        _config(settings, data, settings.student.context, settings.student.decoder),
         encoder_width=settings.student.encoder_width,
         encoder_depth=settings.student.encoder_depth,
     )
 
 
-def windows_of(data: Data, split: str, seconds: float) -> int:
-    """Windows of so many seconds in one pass over a split."""
-    window = round(seconds * FPS)
-    return sum(windows_in(n, window) for shard in data.manifest.of(split) for n in shard.lengths)
+def _config(
+    settings: Settings, data: Data, context: ContextSettings, decoder: DecoderSettings
+) -> TalkerConfig:
+    """What teacher and student share. Of what no clip names, the personalizer learns nothing: it
+    is switched off there, over a library of one."""
+    identities, emotions = data.manifest.identities, data.manifest.emotions
+    own = settings.personalizer
+    return TalkerConfig(
+        identities=tuple(identities) or (NOBODY,),
+        emotions=tuple(emotions) or (NOBODY,),
+        audio_dim=settings.audio_dim,
+        context=context,
+        decoder=decoder,
+        personalizer=own.model_copy(
+            update={
+                "use_identity": own.use_identity and bool(identities),
+                "use_emotion": own.use_emotion and bool(emotions),
+            }
+        ),
+        schedule=settings.diffusion.schedule,
+    )
 
 
 def _phonemes(data: Data) -> list[str]:
@@ -189,51 +194,48 @@ def _fit_motion(
     settings: Settings, train: TrainSettings, data: Data, make: loop.TaskMaker, place: Place,
     out: Path,
 ) -> list[dict[str, float]]:  # fmt: skip
-    window = settings.training.window
-    examples = MotionExamples(window, data.manifest.identities, data.manifest.emotions)
+    examples = MotionExamples(
+        settings.training.window, data.manifest.identities, data.manifest.emotions
+    )
     task = make()
-    history = _fit(
-        settings, train, data, examples, MotionExamples.columns,
-        windows_of(data, "train", window / FPS), windows_of(data, "val", window / FPS),
-        make, task, place,
-    )  # fmt: skip
+    history = _fit(settings, train, data, examples, make, task, place)
     assert isinstance(task, tasks.TeacherTask | tasks.RoundTask)
     save_talker(out, task.talker)
     return history
 
 
 def _fit(
-    settings: Settings, train: TrainSettings, data: Data, examples: Examples,
-    columns: Sequence[str], windows: int, val_windows: int, make: loop.TaskMaker,
+    settings: Settings, train: TrainSettings, data: Data, examples: Examples, make: loop.TaskMaker,
     task: nn.Module, place: Place,
 ) -> list[dict[str, float]]:  # fmt: skip
     """Run Ray Train and load the averaged weights of the last checkpoint into ``task``."""
     training = settings.training
-    per_epoch = windows * train.passes // (train.batch * training.workers)
-    if per_epoch == 0:
+    batches = stream.batches_of(data.manifest, "train", examples, train.batch) * train.passes
+    if batches < training.workers:
         raise UserError(
-            f"{place.stage}: {windows} training windows do not fill one batch of {train.batch} on "
-            f"{training.workers} workers; lower the batch or add data"
+            f"{place.stage}: {batches} training batches do not go round {training.workers} "
+            "workers; lower training.workers or the batch, or add data"
         )
+    epoch = stream.Epoch()
+    train_set = stream.dataset(
+        data.folder, data.manifest, "train", examples, train.batch, train.passes, training.seed,
+        epoch,
+    )  # fmt: skip
+    val_set = stream.dataset(data.folder, data.manifest, "val", examples, train.batch)
     trainer = TorchTrainer(
         loop.run,
         train_loop_config={
             "make_task": make,
             "settings": train,
-            "batch": train.batch,
-            "val_windows": val_windows,
-            "steps_per_epoch": per_epoch,
+            "epoch": epoch,
+            # Ray Train deals out as many batches to every worker and drops the rest.
+            "steps_per_epoch": batches // training.workers,
             "threads": training.threads,
             "seed": training.seed,
             "stage": place.stage,
             "board": place.board,
         },
-        datasets={
-            "train": stream.dataset(
-                data.folder, data.manifest, "train", examples, columns, train.passes, training.seed
-            ),
-            "val": stream.dataset(data.folder, data.manifest, "val", examples, columns, 1, 0),
-        },
+        datasets={"train": train_set, "val": val_set},
         dataset_config=ray.train.DataConfig(datasets_to_split=["train"]),
         scaling_config=ray.train.ScalingConfig(
             num_workers=training.workers,
@@ -243,7 +245,7 @@ def _fit(
         ),
         run_config=ray.train.RunConfig(
             name=place.name,
-            storage_path=str(place.storage),
+            **_storage(place.storage),
             failure_config=ray.train.FailureConfig(max_failures=training.max_failures),
             checkpoint_config=ray.train.CheckpointConfig(num_to_keep=2),
         ),
@@ -253,3 +255,11 @@ def _fit(
         raise RuntimeError(f"{place.stage}: the run ended without a checkpoint")
     with result.checkpoint.as_directory() as folder:
         return checkpoints.load_average(Path(folder), task).history
+
+
+def _storage(folder: Path) -> dict[str, Any]:
+    """Where Ray Train keeps checkpoints, in its words."""
+    if not storage.is_remote(folder):
+        return {"storage_path": str(folder)}
+    filesystem, path = storage.for_arrow(folder)
+    return {"storage_filesystem": filesystem, "storage_path": path}

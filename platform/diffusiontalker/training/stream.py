@@ -1,44 +1,125 @@
 """Shards to batches through Ray Data, without ever holding the set in memory.
 
-An epoch is one streaming execution over ``passes`` passes: a small corpus needs many passes, and
-starting an execution costs a second or so. The order and the crops follow from the seed alone.
+A row is a batch, ready but for its way to the device: it is cut, put together and padded where the
+shard is read, so that similar lengths meet. An epoch is one streaming execution over ``passes``
+passes: a small corpus needs many, and starting an execution costs a second or so. Order, crops and
+batches follow from seed, epoch and pass alone, however many tasks are in flight, and whether a run
+was resumed or not.
 """
 
-from collections.abc import Iterator, Sequence
+# No torch at the top: tasks of Ray Data import this module, and do without it.
+from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import ray
-import torch
+from ray.data.collate_fn import NumpyBatchCollateFn
+from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
 from diffusiontalker.corpus.manifest import Manifest
-from diffusiontalker.training.examples import Examples, ShardReader
+from diffusiontalker.training.examples import Examples, ShardReader, portions
+
+if TYPE_CHECKING:
+    import torch
+
+PREFETCH = 3
+"""Batches on their way to a worker while it takes a step."""
+MAX_TASKS = 2000
+"""Tasks in an execution: each costs the driver about a millisecond before the first batch."""
+
+
+class Epoch:
+    """The epoch that training is in, for tasks on any machine.
+
+    Ray Train runs one and the same dataset again in every epoch, and again from the start where a
+    run is resumed: what differs between epochs must be asked for.
+    """
+
+    def __init__(self) -> None:
+        # Beside the driver, without which there is no run.
+        here = NodeAffinitySchedulingStrategy(ray.get_runtime_context().get_node_id(), soft=False)
+        kept = ray.remote(_Kept).options(num_cpus=0, scheduling_strategy=here)
+        self._kept: Any = kept.remote()
+
+    def set(self, number: int) -> None:
+        """To be called by every worker before it begins to read the epoch."""
+        ray.get(self._kept.set.remote(number))
+
+    def __call__(self) -> int:
+        """The epoch that was set last; 0 before."""
+        return int(ray.get(self._kept.get.remote()))
+
+
+class _Kept:
+    def __init__(self) -> None:
+        self.number = 0
+
+    def set(self, number: int) -> None:
+        self.number = number
+
+    def get(self) -> int:
+        return self.number
+
+
+def always_first() -> int:
+    """The epoch of a dataset that is the same every time, as validation needs it."""
+    return 0
 
 
 def dataset(
-    folder: Path, manifest: Manifest, split: str, examples: Examples, columns: Sequence[str],
-    passes: int, seed: int,
+    folder: Path, manifest: Manifest, split: str, examples: Examples, size: int, passes: int = 1,
+    seed: int = 0, epoch: Callable[[], int] = always_first,
 ) -> ray.data.Dataset:  # fmt: skip
-    """Examples of a split, ``passes`` times, each time in another order and with other crops."""
-    rng = np.random.default_rng(seed)
-    items = []
-    for number in range(passes):
-        for index in rng.permutation(len(manifest.of(split))):
-            shard = manifest.of(split)[index]
-            items.append({"path": str(folder / shard.file), "seed": [seed, number, int(index)]})
+    """Batches of a split, one a row, ``passes`` times, each time in another order and other crops.
 
-    return ray.data.from_items(items, override_num_blocks=len(items)).map_batches(
-        ShardReader(columns, examples), batch_size=1, num_cpus=0.5
+    Features and log-mel stay in half precision, as they are stored; ``batches`` widens them.
+
+    Raises:
+        UserError: the split is empty; while it is read, a shard is missing or corrupt.
+    """
+    parts = portions(manifest.of(split), examples, size)
+    turns = [{"turn": turn} for turn in range(passes * len(parts))]
+    reader = ShardReader(folder, parts, examples, size, seed, epoch)
+    return ray.data.from_items(turns, override_num_blocks=min(len(turns), MAX_TASKS)).map_batches(
+        reader, batch_size=1, num_cpus=0.5
     )
 
 
+def batches_of(manifest: Manifest, split: str, examples: Examples, size: int) -> int:
+    """Batches in one pass of ``dataset``; no shard is read. Raises UserError if it is empty."""
+    return sum(part.batches for part in portions(manifest.of(split), examples, size))
+
+
 def batches(
-    shard: ray.data.DataIterator, size: int, device: torch.device
-) -> Iterator[dict[str, torch.Tensor]]:
-    """Batches of tensors on ``device``; the incomplete last one is dropped."""
-    for batch in shard.iter_batches(batch_size=size, drop_last=True, prefetch_batches=2):
-        yield {
-            # Ray's arrays are read-only views of shared memory: copy before torch sees them.
-            key: torch.from_numpy(np.array(value)).to(device, non_blocking=True)
-            for key, value in batch.items()
-        }
+    shard: ray.data.DataIterator, device: "torch.device"
+) -> Iterator[dict[str, "torch.Tensor"]]:
+    """Batches of tensors on ``device``; floats in single precision, mask (B, T) 1 on real frames.
+
+    Fetching, widening and the copy to the device happen in threads, ahead of the step.
+    """
+    on_gpu = device.type == "cuda"
+    for batch in shard.iter_torch_batches(
+        batch_size=1, prefetch_batches=PREFETCH, collate_fn=_Row(widen=not on_gpu), device=device,
+        pin_memory=on_gpu,
+    ):  # fmt: skip
+        # Half precision halves the way to a GPU, which then widens in no time.
+        yield {key: _widened(value) for key, value in batch.items()}
+
+
+class _Row(NumpyBatchCollateFn):
+    """The one row of a batch of Ray Data as tensors."""
+
+    def __init__(self, widen: bool) -> None:
+        self.widen = widen
+
+    def __call__(self, batch: dict[str, np.ndarray]) -> Any:
+        import torch
+
+        # Ray's arrays are read-only views of shared memory, or may be: torch wants its own.
+        tensors = {key: torch.from_numpy(np.array(value[0])) for key, value in batch.items()}
+        return {k: _widened(v) for k, v in tensors.items()} if self.widen else tensors
+
+
+def _widened(values: "torch.Tensor") -> "torch.Tensor":
+    return values.float() if values.is_floating_point() else values

@@ -13,6 +13,7 @@ from diffusiontalker.diffusion.samplers import sample
 from diffusiontalker.model.personalizer import Voice
 from diffusiontalker.model.talker import Condition, Talker
 from diffusiontalker.objectives import losses
+from diffusiontalker.runtime.log_mel import PER_FRAME
 from diffusiontalker.training.examples import UNKNOWN
 
 Batch = dict[str, Tensor]
@@ -28,6 +29,7 @@ class TeacherTask(nn.Module):
 
     def forward(self, batch: Batch, generator: torch.Generator) -> dict[str, Tensor]:
         """One batch of motion windows."""
+        batch = without_padding(batch)
         talker, mask = self.talker, batch["mask"][..., None]
         log_mel = augment(batch["log_mel"], generator) if self.training else batch["log_mel"]
         audio = talker.encode(talker.inputs(batch["features"], log_mel), mask)
@@ -71,6 +73,7 @@ class RoundTask(nn.Module):
 
     def forward(self, batch: Batch, generator: torch.Generator) -> dict[str, Tensor]:
         """One batch of motion windows."""
+        batch = without_padding(batch)
         student, teacher, mask = self.talker, self.teacher, batch["mask"][..., None]
         heard = augment(batch["log_mel"], generator) if self.training else batch["log_mel"]
         audio = student.encode(heard, mask)
@@ -130,6 +133,16 @@ class RoundTask(nn.Module):
             )  # fmt: skip
             samples.append(x_0 * space)
         return losses.energy(torch.stack(samples), goal, batch["mask"], weights.energy_chunk, UPPER)
+
+
+def without_padding(batch: Batch) -> Batch:
+    """The batch with zeros on padding, whatever stood there: 0 * NaN would bring it back."""
+    padding = batch["mask"] == 0
+    per_frame = {"coefficients": 1, "features": 1, "log_mel": PER_FRAME}
+    return batch | {
+        key: batch[key].masked_fill(padding.repeat_interleave(n, dim=1)[..., None], 0)
+        for key, n in per_frame.items()
+    }
 
 
 def noisy_pair(talker: Talker, batch: Batch, generator: torch.Generator) -> tuple[Tensor, Tensor]:

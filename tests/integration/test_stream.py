@@ -1,0 +1,188 @@
+"""Real Ray: the order of batches, epochs, a resumed run on S3, and shards that cannot be read."""
+
+import hashlib
+import os
+import sys
+import uuid
+from collections import Counter
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+import pytest
+import ray
+import torch
+from ray import cloudpickle
+from tests.s3 import Server, running
+from torch import Tensor, nn
+
+from diffusiontalker import cluster, storage
+from diffusiontalker.config import Settings, TrainSettings
+from diffusiontalker.corpus import shards
+from diffusiontalker.corpus.manifest import Manifest, open_corpus, write_manifest
+from diffusiontalker.corpus.shards import Clip
+from diffusiontalker.errors import UserError
+from diffusiontalker.training import runs, stream
+from diffusiontalker.training.examples import MotionExamples, ShardReader, portions
+
+cloudpickle.register_pickle_by_value(sys.modules[__name__])  # workers do not know this file
+EXAMPLES = MotionExamples(32, ["ada"], ["anger"])
+BATCH = 4
+CPU = torch.device("cpu")
+
+
+@pytest.fixture(scope="module")
+def server(tmp_path_factory) -> Iterator[Server]:
+    """An S3 server, and a Ray cluster whose workers know it."""
+    with running(tmp_path_factory.mktemp("s3")) as server, pytest.MonkeyPatch.context() as patch:
+        for name, value in server.environment.items():
+            patch.setenv(name, value)
+        patch.delenv("RAY_ADDRESS", raising=False)
+        with cluster.session():
+            yield server
+
+
+def write(folder: Path) -> Manifest:
+    """Five shards of training clips, from 20 to 50 frames, and one of validation."""
+    rng = np.random.default_rng(0)
+
+    def clip(name: str, split: str) -> Clip:
+        frames = int(rng.integers(20, 51))
+        return Clip(
+            name, "ada", "anger", split, None, np.zeros(frames * 16_000 // 30, np.float32),
+            rng.uniform(0, 1, (frames, 52)).astype(np.float32),
+            features=rng.normal(size=(frames, 6)), log_mel=rng.normal(size=(2 * frames, 80)),
+        )  # fmt: skip
+
+    infos = [
+        shards.write_shard(
+            folder / f"{split}-{k}.parquet", [clip(f"{k}-{i}", split) for i in range(7 + k)]
+        )
+        for split, count in (("train", 5), ("val", 1))
+        for k in range(count)
+    ]
+    write_manifest(folder, Manifest("hand", infos, ["ada"], ["anger"], feature_dim=6))
+    return open_corpus(folder)
+
+
+def sum_of(coefficients: np.ndarray) -> str:
+    return hashlib.sha256(np.ascontiguousarray(coefficients).tobytes()).hexdigest()[:12]
+
+
+def sums(data: ray.data.Dataset) -> list[str]:
+    found = stream.batches(data.iterator(), CPU)
+    return [sum_of(batch["coefficients"].numpy()) for batch in found]
+
+
+def expected(folder: Path, manifest: Manifest, epoch: int, passes: int, seed: int) -> list[str]:
+    """The batches of an epoch, in order, read without Ray."""
+    parts = portions(manifest.of("train"), EXAMPLES, BATCH)
+    read = ShardReader(folder, parts, EXAMPLES, BATCH, seed, lambda: epoch)
+    rows = read({"turn": np.arange(passes * len(parts))})
+    return [sum_of(row["coefficients"][0]) for row in rows]
+
+
+def test_order_is_that_of_seed_and_epoch(server: Server, tmp_path: Path) -> None:
+    manifest, epoch = write(tmp_path), stream.Epoch()
+    data = stream.dataset(tmp_path, manifest, "train", EXAMPLES, BATCH, 3, 7, epoch)
+    seen = {}
+    for number in (0, 2, 0):
+        epoch.set(number)
+        found = sums(data)
+        assert found == expected(tmp_path, manifest, number, passes=3, seed=7)
+        assert len(found) == 3 * stream.batches_of(manifest, "train", EXAMPLES, BATCH)
+        assert seen.setdefault(number, found) == found
+    # short clips have no other crops, so that a batch may come again
+    assert len(set(seen[0]) & set(seen[2])) < len(seen[0]) / 2
+    # one shard at a time gives what many at once gave
+    alone = stream.dataset(tmp_path, manifest, "train", EXAMPLES, BATCH, 3, 7, epoch)
+    alone.context.execution_options.resource_limits = ray.data.ExecutionResources(cpu=0.5)
+    assert sums(alone) == seen[0]
+
+
+def test_validation_is_the_same_every_time(server: Server, tmp_path: Path) -> None:
+    data = stream.dataset(tmp_path, write(tmp_path), "val", EXAMPLES, BATCH)
+    assert sums(data) == sums(data) != []
+
+
+def test_a_corrupt_shard_ends_the_stream_with_its_name(server: Server, tmp_path: Path) -> None:
+    manifest = write(tmp_path)
+    path = tmp_path / "train-2.parquet"
+    content = bytearray(path.read_bytes())
+    content[2000:2064] = bytes(byte ^ 0xFF for byte in content[2000:2064])
+    path.write_bytes(content)
+    with pytest.raises(Exception) as caught:
+        sums(stream.dataset(tmp_path, manifest, "train", EXAMPLES, BATCH))
+    cause = cluster.user_error(caught.value)
+    assert isinstance(cause, UserError)
+    assert "train-2.parquet: the shard is corrupt" in str(cause)
+
+
+class Witness(nn.Module):
+    """A task that notes what it was given, and dies once, at a step of its own."""
+
+    def __init__(self, notes: Path, last: int) -> None:
+        super().__init__()
+        self.notes, self.last = notes, last
+        self.weight = nn.Parameter(torch.ones(()))
+        self.steps = 0
+
+    def forward(self, batch: dict[str, Tensor], generator: torch.Generator) -> dict[str, Tensor]:
+        if self.training:
+            rank = ray.train.get_context().get_world_rank()
+            note = f"{rank} {sum_of(batch['coefficients'].numpy())} {torch.rand(()).item()}\n"
+            with (self.notes / f"{os.getpid()}").open("a") as file:
+                file.write(note)
+            self.steps += 1
+            died = self.notes / "died"
+            if rank == 1 and self.steps == self.last and not died.exists():
+                died.touch()
+                os._exit(1)
+        mask = batch["mask"][..., None]
+        error = ((batch["coefficients"] - self.weight).square() * mask).mean()
+        return {"loss": error}
+
+
+def test_a_killed_run_on_s3_goes_on_with_the_data_of_its_epoch(
+    server: Server, tmp_path: Path
+) -> None:
+    root = storage.location(f"s3://{server.bucket()}/run")
+    manifest = write(root / "corpus")
+    own = {"workers": 2, "worker_cpus": 0.25, "seed": 3}
+    settings = Settings.model_validate({"training": own})
+    train = TrainSettings(epochs=3, passes=2, batch=BATCH)
+    per_epoch = stream.batches_of(manifest, "train", EXAMPLES, BATCH) * train.passes // 2
+    history = runs._fit(
+        settings, train, runs.Data(root / "corpus", manifest), EXAMPLES,
+        lambda: Witness(tmp_path, per_epoch + 5), Witness(tmp_path, 0),
+        runs.Place(root / "train", uuid.uuid4().hex, "witness"),
+    )  # fmt: skip
+    assert (tmp_path / "died").is_file()
+    assert [point["step"] for point in history if "val_loss" in point] == [
+        per_epoch, 2 * per_epoch, 3 * per_epoch,
+    ]  # fmt: skip
+
+    # two workers that lived one epoch and a part, and two that did the rest
+    notes = [
+        [line.split() for line in path.read_text().splitlines()]
+        for path in tmp_path.iterdir()
+        if path.name.isdigit()
+    ]
+    before = sorted((n for n in notes if len(n) < 2 * per_epoch), key=lambda n: n[0][0])
+    after = sorted((n for n in notes if len(n) == 2 * per_epoch), key=lambda n: n[0][0])
+    assert [len(before), len(after)] == [2, 2]
+    epochs = [
+        [line for one in before for line in one[:per_epoch]],
+        [line for one in after for line in one[:per_epoch]],
+        [line for one in after for line in one[per_epoch:]],
+    ]
+    for number, lines in enumerate(epochs):
+        full = Counter(expected(root / "corpus", manifest, number, train.passes, seed=3))
+        given = Counter(sum for _, sum, _ in lines)
+        # every batch once, but for the odd one that two workers cannot share
+        assert not given - full
+        assert (full - given).total() <= 1
+    # what was begun anew is what was lost: the batches, and what dropout would have drawn
+    for early, late in zip(before, after, strict=True):
+        assert early[per_epoch:] == late[: len(early) - per_epoch]
+        assert len(early) > per_epoch

@@ -1,0 +1,113 @@
+"""From Ray's rows to tensors, and counts from the manifest, without a cluster."""
+
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+
+from diffusiontalker.corpus.manifest import Manifest, ShardInfo
+from diffusiontalker.errors import UserError
+from diffusiontalker.training import stream
+from diffusiontalker.training.examples import MotionExamples
+
+
+class Rows:
+    """Stands in for a Ray Data iterator: hands every row to ``collate_fn``, as Ray's threads do."""
+
+    def __init__(self, *rows: dict[str, np.ndarray]) -> None:
+        self.rows = rows
+        self.options: dict[str, Any] = {}
+
+    def iter_torch_batches(self, *, collate_fn: Any, **options: Any) -> Iterator[Any]:
+        self.options = options
+        yield from map(collate_fn, self.rows)
+
+
+def row(frames: int = 3) -> dict[str, np.ndarray]:
+    return {
+        "coefficients": np.full((1, 2, frames, 52), 0.5, np.float32),
+        "features": np.full((1, 2, frames, 6), 0.1, np.float16),
+        "mask": np.ones((1, 2, frames), np.float32),
+        "identity": np.array([[1, -1]]),
+    }
+
+
+def test_a_row_is_a_batch_in_single_precision() -> None:
+    rows = Rows(row(3), row(5))
+    first, second = stream.batches(rows, torch.device("cpu"))  # type: ignore[arg-type]
+    assert {key: tuple(value.shape) for key, value in second.items()} == {
+        "coefficients": (2, 5, 52),
+        "features": (2, 5, 6),
+        "mask": (2, 5),
+        "identity": (2,),
+    }
+    assert {key: value.dtype for key, value in first.items()} == {
+        "coefficients": torch.float32,
+        "features": torch.float32,
+        "mask": torch.float32,
+        "identity": torch.int64,
+    }
+    assert first["features"].unique().tolist() == [float(np.float16(0.1))]
+    assert first["identity"].tolist() == [1, -1]
+    assert rows.options["batch_size"] == 1
+    assert rows.options["pin_memory"] is False
+
+
+def test_rows_of_unlike_shapes_as_ray_hands_them_over() -> None:
+    ragged = {}
+    for key, value in row().items():
+        ragged[key] = np.empty(1, object)
+        ragged[key][0] = value[0]
+    (batch,) = stream.batches(Rows(ragged), torch.device("cpu"))  # type: ignore[arg-type]
+    assert batch["coefficients"].shape == (2, 3, 52)
+
+
+def test_tensors_do_not_share_rays_memory() -> None:
+    rows = row()
+    for value in rows.values():
+        value.flags.writeable = False
+    (batch,) = stream.batches(Rows(rows), torch.device("cpu"))  # type: ignore[arg-type]
+    for value in batch.values():
+        value.zero_()
+    assert rows["coefficients"].min() == 0.5
+
+
+def test_features_travel_to_a_gpu_in_half_precision() -> None:
+    collate = stream._Row(widen=False)
+    batch = collate(row())
+    assert batch["features"].dtype == torch.float16
+    assert batch["coefficients"].dtype == torch.float32
+
+
+def manifest(*lengths: list[int]) -> Manifest:
+    shards = [
+        ShardInfo(f"train-{k}", "train", tuple(n), (), (), 1, "") for k, n in enumerate(lengths)
+    ]
+    return Manifest("hand", shards, [], [])
+
+
+def test_batches_of_a_split_by_hand() -> None:
+    make = MotionExamples(100, [], [])
+    # windows: 100 once, twice, three times; then 5 alike
+    assert stream.batches_of(manifest([100, 200, 300], [100] * 5), "train", make, 4) == 2 + 2
+    assert stream.batches_of(manifest([100, 200, 300], [100] * 5), "train", make, 8) == 1 + 1
+    with pytest.raises(UserError, match="no split 'val'"):
+        stream.batches_of(manifest([100]), "val", make, 4)
+
+
+def test_tasks_that_read_shards_do_without_torch() -> None:
+    """They run in many processes, and torch takes a second and 200 MB in each."""
+    code = (
+        "import sys, diffusiontalker.training.stream, diffusiontalker.training.examples; "
+        "sys.exit('torch' in sys.modules)"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", code], cwd=Path(__file__).parents[2], timeout=120,
+        env={"PYTHONPATH": "platform", "PATH": ""},
+    )  # fmt: skip
+    assert done.returncode == 0
