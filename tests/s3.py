@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 import botocore.session
+import s3fs
 from botocore.config import Config
 
 from diffusiontalker.storage import PATIENCE
@@ -27,7 +28,7 @@ IDENTITY = {
 PARTS = ("s3", "master", "volume", "filer", "admin")
 OFF = (
     "-master.telemetry=false", "-admin.ui=false", "-webdav=false", "-s3.port.iceberg=0",
-    "-s3.port.lance=0",
+    "-s3.port.lance=0", "-s3.autoCreateBucket=false",
 )  # fmt: skip
 
 
@@ -116,9 +117,16 @@ def running(folder: Path) -> Iterator[Server]:
     server = Server(folder)
     try:
         server.start()
+        forget_clients()
         yield server
     finally:
         server.kill()
+        forget_clients()
+
+
+def forget_clients() -> None:
+    """Let this process read addresses and credentials from the environment anew."""
+    s3fs.S3FileSystem.clear_instance_cache()
 
 
 def free_ports() -> dict[str, int]:

@@ -2,6 +2,7 @@
 
 import logging
 import os
+import re
 import socket
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -15,6 +16,10 @@ import ray
 
 FULL = "No space left on device"
 """What the system says of a full disk, through whichever library wrote."""
+_SAID = re.compile(r"diffusiontalker\.errors\.UserError: (.+)")
+"""A ``UserError`` as a traceback ends with it."""
+_RETRIES = re.compile(r"\s+Failed to [\w ]+ after \d+/\d+ attempts .*", re.DOTALL)
+"""What Ray Data appends to the message of an error that it passes on."""
 
 
 @contextmanager
@@ -42,11 +47,13 @@ def session() -> Iterator[None]:
     _quiet()
     try:
         yield
+    except UserError:
+        raise
     except Exception as error:
         cause = user_error(error)
-        if cause is None or cause is error:
+        if cause is None:
             raise
-        raise UserError(str(cause)) from error
+        raise cause from error
     finally:
         ray.shutdown()
 
@@ -66,26 +73,36 @@ def _reachable(address: str) -> None:
 
 
 def user_error(error: BaseException) -> UserError | None:
-    """The ``UserError`` at the bottom of what Ray raised, or a full disk, if there is one."""
-    pending: list[BaseException] = [error]
-    seen: set[int] = set()
+    """The ``UserError`` at the bottom of what Ray raised, or a full disk, if there is one.
+
+    Ray hands on most errors as objects, and some, of its workers' workers, as a traceback's text.
+    """
+    chain = _chain(error)
+    said = [str(e) for e in chain if isinstance(e, UserError) and not hasattr(e, "cause")]
+    # A traceback ends with the outermost error.
+    said += [text for e in chain for text in reversed(_SAID.findall(str(e)))]
+    if said:
+        return UserError(_RETRIES.sub("", said[0]))
+    if any(FULL in str(e) for e in chain):
+        return UserError(f"the disk is full: {FULL.lower()}; free some, then run the same again")
+    return None
+
+
+def _chain(error: BaseException) -> list[BaseException]:
+    """An error and all that led to it, each once."""
+    pending = [error]
+    found: list[BaseException] = []
     while pending:
         one = pending.pop()
-        if id(one) in seen:
+        if any(one is other for other in found):
             continue
-        seen.add(id(one))
-        if isinstance(one, UserError) and not hasattr(one, "cause"):
-            return one
-        if FULL in str(one):
-            return UserError(
-                f"the disk is full: {FULL.lower()}; free some, then run the same again"
-            )
+        found.append(one)
         # RayTaskError, ray.train's ControllerError and its WorkerGroupError keep it in attributes.
         inner = [one.__cause__, one.__context__, getattr(one, "cause", None)]
         inner.append(getattr(one, "controller_failure", None))
         inner += list(getattr(one, "worker_failures", {}).values())
         pending.extend(e for e in inner if isinstance(e, BaseException))
-    return None
+    return found
 
 
 def _quiet() -> None:

@@ -54,7 +54,7 @@ class CorpusSettings(Section):
     """The procedural corpus, or prepared shards of your own."""
 
     path: str | None = None
-    """Folder of prepared shards to use instead of the procedural corpus."""
+    """Folder or s3:// prefix of prepared shards to use instead of the procedural corpus."""
     speakers: Annotated[int, Field(ge=2, le=2000)] = 16
     """Speakers of train, val and test_seen."""
     unseen_speakers: Count = 4
@@ -277,7 +277,7 @@ class Settings(Section):
     """All settings of a run."""
 
     output: str = "runs/quickstart"
-    """Folder of the run."""
+    """Folder or s3:// prefix of the run."""
     corpus: CorpusSettings = CorpusSettings()
     encoder: EncoderSettings = EncoderSettings()
     audio_dim: Count = 128
@@ -368,12 +368,10 @@ class DataBenchmarkSettings(Section):
     """Clips in the made set: ten seconds each, and rests."""
     times: Annotated[int, Field(ge=2)] = 20
     """How much larger the set is with which memory is compared."""
-    steps: Count = 100
-    """Training steps of each worker in one measurement."""
-    batches: Count = 300
-    """Batches for each worker in one measurement without a training step."""
+    passes: Count = 3
+    """Passes over the set in an epoch, the unit that is measured."""
     repeats: Count = 3
-    """Measurements of each case, in turn with the others; their median counts."""
+    """Epochs of each case, in turn with the others; their median counts."""
     minutes: Annotated[int, Field(ge=12)] = 30
     """Minutes of made recordings to prepare."""
 

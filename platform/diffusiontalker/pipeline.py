@@ -1,14 +1,14 @@
 """The whole chain: corpus, encoder, features, teacher, rounds, evaluation, artifact, report.
 
-Each stage leaves a folder named by the hash of all that determines it. A stage whose folder is
-there is not run again; one that was killed goes on from its last checkpoint; a changed setting
-changes the name, so an old result is never picked up.
+Each stage leaves a folder, on disk or in S3, named by the hash of all that determines it. The
+last file in it is ``stage.json``: a stage whose folder holds one is not run again; one that was
+killed goes on from its last checkpoint; a changed setting changes the name, so an old result is
+never picked up.
 """
 
 import json
 import os
 import platform
-import shutil
 import subprocess
 import time
 from collections.abc import Callable
@@ -19,7 +19,7 @@ from typing import Any
 import numpy as np
 from rich.console import Console
 
-from diffusiontalker import __version__
+from diffusiontalker import __version__, storage
 from diffusiontalker.animation import writers
 from diffusiontalker.arkit import FPS
 from diffusiontalker.audio import SAMPLE_RATE
@@ -27,7 +27,6 @@ from diffusiontalker.config import Settings, fingerprint, to_yaml
 from diffusiontalker.corpus import procedural
 from diffusiontalker.corpus.manifest import SCHEMA_VERSION, SPLITS, open_corpus, verify
 from diffusiontalker.corpus.shards import Clip
-from diffusiontalker.errors import UserError
 from diffusiontalker.evaluation import evaluate, goals, measure
 from diffusiontalker.evaluation.evaluate import Subject
 from diffusiontalker.export import artifact
@@ -42,6 +41,8 @@ from diffusiontalker.training.checkpoints import load_talker
 from diffusiontalker.training.progress import Display, new_board
 from diffusiontalker.training.runs import Data, Place
 
+DONE = "stage.json"
+"""The last file of a stage: its folder is whole."""
 PACKAGES = ("torch", "ray", "transformers", "numpy", "pyarrow", "onnxruntime", "openfacefx")
 Json = dict[str, Any]
 
@@ -51,38 +52,33 @@ class Run:
 
     def __init__(self, settings: Settings) -> None:
         self.settings = settings
-        self.root = Path(settings.output).absolute()
-        try:
-            self.root.mkdir(parents=True, exist_ok=True)
-            (self.root / "settings.yaml").write_text(to_yaml(settings))
-            (self.root / "environment.json").write_text(json.dumps(environment(), indent=1) + "\n")
-        except OSError as error:
-            raise UserError(
-                f"{self.root}: cannot be written ({error.strerror}); choose another output=..."
-            ) from error
+        self.root = storage.location(settings.output)
+        storage.make_folder(self.root)
+        storage.write_bytes(self.root / "settings.yaml", to_yaml(settings).encode())
+        write_json(self.root / "environment.json", environment())
         self.board = new_board()
         self.seconds: dict[str, float] = {}
         self.encoder = settings.encoder.name
         """The frozen encoder: the user's, or once it is trained our own."""
 
-    def stage(self, name: str, key: str, work: Callable[[Path, Display], object]) -> Path:
-        """Run ``work`` into a new folder unless the folder is there; returns the folder."""
-        folder = self.root / f"{name}-{key}"
-        clock = self.root / "seconds.json"
-        known = json.loads(clock.read_text()) if clock.is_file() else {}
-        if folder.is_dir():
-            self.seconds[name] = known.get(folder.name, 0.0)
+    def stage(self, name: str, folder: Path, work: Callable[[Path, Display], object]) -> Path:
+        """Run ``work`` into ``folder`` unless that was done before; returns the folder."""
+        mark = folder / DONE
+        if storage.is_file(mark):
+            self.seconds[name] = storage.read_json(mark)["seconds"]
             print(f"{name:<12} is there already: kept", flush=True)
             return folder
-        partial = self.root / f"{name}-{key}.partial"
-        partial.mkdir(exist_ok=True)
+        storage.make_folder(folder)
         started = time.monotonic()
         with Display(name, self.board) as display:
-            work(partial, display)
+            work(folder, display)
         self.seconds[name] = round(time.monotonic() - started, 1)
-        partial.rename(folder)
-        clock.write_text(json.dumps({**known, folder.name: self.seconds[name]}, indent=1) + "\n")
+        write_json(mark, {"seconds": self.seconds[name]})
         return folder
+
+    def folder(self, name: str, key: str) -> Path:
+        """The folder of a stage whose result ``key`` determines."""
+        return self.root / f"{name}-{key}"
 
     def place(self, name: str, key: str) -> Place:
         """Where Ray Train keeps the run of a stage."""
@@ -110,50 +106,63 @@ def corpus_data(run: Run) -> Data:
     """The procedural corpus, or the user's shards."""
     settings = run.settings.corpus
     if settings.path is not None:
-        folder = Path(settings.path).absolute()
+        folder = storage.location(settings.path)
         manifest = open_corpus(folder)
-        # Once per content: a flipped bit found now costs less than one found by epoch three.
-        run.stage(
-            "verify",
-            fingerprint(str(folder), manifest.fingerprint),
-            lambda _, display: verify(folder, manifest, display.count),
-        )
+        # Said now, and not when hours of training are over.
+        for split in ("train", "val"):
+            manifest.of(split)
+        evaluate.splits_of(manifest)
         return Data(folder, manifest)
     folder = run.stage(
         "corpus",
-        fingerprint(settings, SCHEMA_VERSION, __version__),
+        run.folder("corpus", fingerprint(settings, SCHEMA_VERSION, __version__)),
         lambda out, display: procedural.make(out, settings, display.count),
     )
     return Data(folder, open_corpus(folder))
 
 
 def prepare_data(run: Run) -> Data:
-    """The corpus with features of the frozen encoder."""
+    """The corpus with features of the frozen encoder; those that it comes with, if they are."""
     settings, data = run.settings, corpus_data(run)
-    layers = settings.encoder.layers
     if run.encoder is None:
-        key = fingerprint("encoder", settings.encoder, settings.training.seed, identity(data))
-        run.encoder = str(
-            run.stage(
-                "encoder",
-                key,
-                lambda out, _: keep_history(
-                    out, runs.train_encoder(settings, data, run.place("encoder", key), out)
-                ),
-            )
+        run.encoder = str(train_encoder(run, data))
+    encoder = FrozenEncoder(run.encoder, settings.encoder.layers, settings.encoder.revision)
+    weights = encoder.fingerprint()
+    if data.manifest.feature_fingerprint == weights:
+        # Once per content: a flipped bit found now costs less than one found by epoch three.
+        # Where features are extracted, every shard is compared with its hash on the way.
+        run.stage(
+            "verify",
+            run.folder("verify", fingerprint(str(data.folder), data.manifest.fingerprint)),
+            lambda _, display: verify(data.folder, data.manifest, display.count),
         )
-    name = run.encoder
-    weights = FrozenEncoder(name, layers, settings.encoder.revision).fingerprint()
-    training = settings.training
+        return data
+    cache = settings.encoder.cache
     folder = run.stage(
         "features",
-        fingerprint("features", identity(data), weights),
+        (storage.location(cache) if cache else run.root)
+        / features.cache_name(data.manifest, weights),
         lambda out, display: features.extract(
-            data.folder, out, name, layers, settings.encoder.revision, training.workers,
-            training.gpu, display.count,
+            data.folder, out, encoder, settings.encoder, settings.training.gpu, display.count
         ),
-    )  # fmt: skip
+    )
     return Data(folder, open_corpus(folder))
+
+
+def train_encoder(run: Run, data: Data) -> Path:
+    """The folder of an encoder trained on the corpus's phonemes, as Hugging Face writes it."""
+    s = run.settings
+    key = fingerprint(
+        "encoder", s.encoder.hidden, s.encoder.depth, s.encoder.epochs, s.encoder.passes,
+        s.encoder.batch_seconds, s.encoder.learning_rate, s.training.seed, identity(data),
+    )  # fmt: skip
+    return run.stage(
+        "encoder",
+        run.folder("encoder", key),
+        lambda out, _: keep_history(
+            out, runs.train_encoder(s, data, run.place("encoder", key), out)
+        ),
+    )
 
 
 def train_teacher(run: Run, data: Data) -> Path:
@@ -166,7 +175,7 @@ def train_teacher(run: Run, data: Data) -> Path:
     )  # fmt: skip
     return run.stage(
         "teacher",
-        key,
+        run.folder("teacher", key),
         lambda out, _: keep_history(
             out, runs.train_teacher(s, data, run.place("teacher", key), out)
         ),
@@ -183,7 +192,7 @@ def train_round(run: Run, data: Data, teacher: Path, steps: int) -> Path:
     name = f"round-{steps}"
     return run.stage(
         name,
-        key,
+        run.folder(name, key),
         lambda out, _: keep_history(
             out, runs.train_round(s, data, teacher, steps, run.place(name, key), out)
         ),
@@ -211,13 +220,13 @@ def evaluate_all(run: Run, data: Data, models: list[tuple[str, int, Path]]) -> J
         rows, floor = evaluate.evaluate(
             subjects, data.folder, settings.evaluation, settings.diffusion.sampler, display.count
         )
-        (out / "rows.json").write_text(json.dumps({"rows": rows, "floor": floor}))
+        write_json(out / "rows.json", {"rows": rows, "floor": floor})
 
     key = fingerprint(
-        "evaluation", [s.folder for s in subjects], settings.evaluation, settings.diffusion.sampler,
-        identity(data),
+        "evaluation", [folder.name for *_, folder in models], settings.evaluation,
+        settings.diffusion.sampler, identity(data),
     )  # fmt: skip
-    folder = run.stage("evaluation", key, work)
+    folder = run.stage("evaluation", run.folder("evaluation", key), work)
     manifest = data.manifest
     return {
         "corpus": {
@@ -232,7 +241,7 @@ def evaluate_all(run: Run, data: Data, models: list[tuple[str, int, Path]]) -> J
             else None,
             "emotions": manifest.emotions,
         },
-        **json.loads((folder / "rows.json").read_text()),
+        **storage.read_json(folder / "rows.json"),
         "environment": environment(),
     }
 
@@ -244,7 +253,8 @@ def deliver(run: Run, data: Data, models: list[tuple[str, int, Path]], summary: 
     with Display("export", None):
         artifact.export(talker, steps, run.root / "student", artifact.model_card(summary, name))
     student = Student(run.root / "student")
-    clip = held_out_clip(evaluate.load_clips(data.folder, data.manifest, "test_seen"))
+    split = evaluate.splits_of(data.manifest)[0]
+    clip = held_out_clip(evaluate.load_clips(data.folder, data.manifest, split))
     face = student.animate(clip.audio, SAMPLE_RATE).coefficients
     write_sample(run.root / "sample", clip, face)
     summary["artifact"] = {
@@ -272,12 +282,12 @@ def deliver(run: Run, data: Data, models: list[tuple[str, int, Path]], summary: 
     )
     trained = [folder for _, _, folder in models]
     if run.settings.encoder.name is None:
-        trained.insert(0, Path(str(run.encoder)))
+        trained.insert(0, storage.location(str(run.encoder)))
     histories = {
-        folder.name.rsplit("-", 1)[0]: json.loads((folder / "history.json").read_text())
+        folder.name.rsplit("-", 1)[0]: storage.read_json(folder / "history.json")
         for folder in trained
     }
-    (run.root / "summary.json").write_text(json.dumps(summary, indent=1) + "\n")
+    write_json(run.root / "summary.json", summary)
     page.write_report(run.root / "report.html", summary, histories, sample)
 
 
@@ -288,12 +298,11 @@ def held_out_clip(clips: list[Clip]) -> Clip:
 
 def write_sample(folder: Path, clip: Clip, face: np.ndarray) -> None:
     """The held-out sentence as wav, csv, json and glb."""
-    shutil.rmtree(folder, ignore_errors=True)
-    folder.mkdir(parents=True)
+    storage.empty_folder(folder)
     sound = (clip.audio, SAMPLE_RATE)
     for suffix in (".csv", ".json", ".glb"):
         writers.write(folder / f"speech{suffix}", face, FPS, audio=sound)
-    (folder / "speech.txt").write_text((clip.text or "") + "\n")
+    storage.write_bytes(folder / "speech.txt", f"{clip.text or ''}\n".encode())
 
 
 def artifact_fps(student: Student, clip: Clip) -> float:
@@ -334,12 +343,17 @@ def identity(data: Data) -> list[str | None]:
 
 def keep_history(folder: Path, history: list[dict[str, float]]) -> None:
     """Losses of a training run, for the curves."""
-    (folder / "history.json").write_text(json.dumps(history))
+    write_json(folder / "history.json", history)
+
+
+def write_json(path: Path, content: Any) -> None:
+    """Write JSON, on disk or in S3. Raises UserError."""
+    storage.write_bytes(path, (json.dumps(content, indent=1) + "\n").encode())
 
 
 def conclude(root: Path) -> None:
     """Print what people look for first: the table, the goals, and where the results lie."""
-    summary = json.loads((root / "summary.json").read_text())
+    summary = storage.read_json(root / "summary.json")
     console = Console()
     console.print(console_table(summary))
     for goal in summary["goals"]:

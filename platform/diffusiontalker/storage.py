@@ -7,10 +7,15 @@ pathlib over s3fs). Credentials come from the environment as every AWS tool read
 such a location is used.
 """
 
+import io
+import json
+import math
 import os
+import tempfile
 import uuid
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 from typing import Any, TypeVar, cast
 
@@ -65,12 +70,16 @@ def is_remote(path: Path) -> bool:
     return not isinstance(path, Path)
 
 
-def read_bytes(path: Path) -> bytes:
-    """The whole file.
+def read_bytes(path: Path, limit: int | None = None) -> bytes:
+    """The whole file, unless it has more than ``limit`` bytes.
 
     Raises:
-        UserError: missing, not readable, or the S3 server does not answer.
+        UserError: missing, too large, not readable, or the S3 server does not answer.
     """
+    if limit is not None:
+        size = explained("read", path, lambda: int(path.stat().st_size))
+        if size > limit:
+            raise UserError(f"{path}: {size} bytes, but at most {limit} are read; is it the file?")
     return explained("read", path, path.read_bytes)
 
 
@@ -80,6 +89,14 @@ def read_text(path: Path) -> str:
         return read_bytes(path).decode("utf-8-sig")
     except UnicodeDecodeError as error:
         raise UserError(f"{path}: not UTF-8 text; is it the right file?") from error
+
+
+def read_json(path: Path) -> Any:
+    """The content of a JSON file. Raises UserError."""
+    try:
+        return json.loads(read_text(path))
+    except json.JSONDecodeError as error:
+        raise UserError(f"{path}: damaged, it is no JSON; delete it and run again") from error
 
 
 def write_bytes(path: Path, data: bytes) -> None:
@@ -125,12 +142,17 @@ def make_folder(path: Path) -> None:
     """
     with _explained("write", path):
         if is_remote(path):
-            bucket = path.path.split("/")[0]  # type: ignore[attr-defined]
             # Short patience: at the start a wrong address is likelier than a server that restarts.
-            # A listing, because the cheaper question "is there such a bucket" is often forbidden.
-            attempt(path, lambda: path.fs.ls(bucket, detail=False), patience=5)  # type: ignore[attr-defined]
+            _check_bucket(path, patience=5)
         else:
             path.mkdir(parents=True, exist_ok=True)
+
+
+def empty_folder(path: Path) -> None:
+    """Make a folder, and remove every file below it. Raises UserError."""
+    make_folder(path)
+    for name in _files(path):
+        remove(path / name)
 
 
 def sizes(folder: Path) -> dict[str, int]:
@@ -139,25 +161,44 @@ def sizes(folder: Path) -> dict[str, int]:
     Raises:
         UserError: no such folder, or it cannot be read. An empty S3 prefix counts as missing.
     """
+    found = _files(folder)
+    if not found:
+        with _explained("read", folder):
+            if is_remote(folder):
+                _check_bucket(folder)
+            if is_remote(folder) or not folder.is_dir():
+                raise UserError(f"{folder}: no such folder")
+    return found
+
+
+def _files(folder: Path) -> dict[str, int]:
+    """``sizes``, but nothing where nothing is."""
     with _explained("read", folder):
         if is_remote(folder):
             root: str = folder.path.rstrip("/")  # type: ignore[attr-defined]
             found = attempt(folder, lambda: folder.fs.find(root, detail=True))  # type: ignore[attr-defined]
-            listed = {name[len(root) + 1 :]: int(info["size"]) for name, info in found.items()}
-            if not listed:
-                attempt(folder, lambda: folder.fs.ls(root))  # type: ignore[attr-defined]
-        else:
-            if not folder.is_dir():
-                raise UserError(f"{folder}: no such folder")
             listed = {
-                (Path(where) / name).relative_to(folder).as_posix(): (Path(where) / name)
-                .stat()
-                .st_size
-                for where, _, names in os.walk(folder)
-                for name in names
-                if (Path(where) / name).is_file()
+                name[len(root) + 1 :]: int(info["size"])
+                for name, info in found.items()
+                # Some tools and servers keep an empty object where they think of a folder.
+                if info["type"] == "file" and len(name) > len(root) and not name.endswith("/")
             }
-        return dict(sorted(listed.items()))
+        else:
+            paths = [Path(where) / name for where, _, names in os.walk(folder) for name in names]
+            listed = {
+                path.relative_to(folder).as_posix(): path.stat().st_size
+                for path in paths
+                if path.is_file()
+            }
+    return dict(sorted(listed.items()))
+
+
+def _check_bucket(path: Path, patience: float | None = None) -> None:
+    """Raise FileNotFoundError unless the bucket is there."""
+    bucket, _, prefix = path.path.partition("/")  # type: ignore[attr-defined]
+    # A listing, because the simpler question "is there such a bucket" is often forbidden.
+    request = {"Bucket": bucket, "Prefix": prefix, "MaxKeys": 1}
+    attempt(path, lambda: path.fs.call_s3("list_objects_v2", **request), patience)  # type: ignore[attr-defined]
 
 
 def open_input(path: Path) -> Any:
@@ -196,12 +237,75 @@ def remove(path: Path) -> None:
 
 
 def for_arrow(path: Path) -> tuple[Any, str]:
-    """A pyarrow file system and the path on it, for Ray Train's ``storage_filesystem``."""
+    """A pyarrow file system and the path on it, for Ray Train's ``storage_filesystem``.
+
+    In S3 it is as patient as the rest of this module, and raises the same errors.
+    """
     import pyarrow.fs as arrow
 
     if not is_remote(path):
         return arrow.LocalFileSystem(), str(path)
-    return arrow.PyFileSystem(arrow.FSSpecHandler(path.fs)), path.path  # type: ignore[attr-defined]
+    files = _PatientFiles(path, path.fs)  # type: ignore[attr-defined]
+    return arrow.PyFileSystem(arrow.FSSpecHandler(files)), path.path  # type: ignore[attr-defined]
+
+
+class _Patient:
+    """A file system of S3, or an open file, whose every method is tried again as by ``attempt``."""
+
+    def __init__(self, root: Path, inner: Any) -> None:
+        self.root, self.inner = root, inner
+
+    def __getattr__(self, name: str) -> Any:
+        if name in ("root", "inner") or name.startswith("__"):  # asked before there is an object
+            raise AttributeError(name)
+        found = getattr(self.inner, name)
+        return partial(self._call, found) if callable(found) else found
+
+    def _call(self, method: Callable[..., T], *args: Any, **options: Any) -> T:
+        try:
+            return attempt(self.root, lambda: method(*args, **options))
+        except (FileNotFoundError, FileExistsError, IsADirectoryError, NotADirectoryError):
+            raise  # an answer to the question
+        except Exception as error:
+            said = _explain("use", self.root, error)
+            if said is None:
+                raise
+            raise UserError(said) from error
+
+
+class _PatientFiles(_Patient):
+    """The file system, as pyarrow's handler for those of fsspec uses it."""
+
+    def isfile(self, path: str) -> bool:
+        """Not the file system's own: that takes a server that is away for an absence."""
+        try:
+            return bool(self.info(path)["type"] == "file")
+        except FileNotFoundError:
+            return False
+
+    def open(self, path: str, mode: str) -> Any:
+        """A file to be read in parts, or one that is sent when it is closed."""
+        if mode == "wb":
+            return _Upload(self, path)
+        return _Patient(self.root, self._call(self.inner.open, path, mode=mode))
+
+
+class _Upload(io.FileIO):
+    """A temporary file that goes to S3 when it is closed, again and again until it is there."""
+
+    def __init__(self, files: _PatientFiles, path: str) -> None:
+        handle, self.local = tempfile.mkstemp(prefix="diffusiontalker-")
+        super().__init__(handle, "wb")
+        self.files, self.path = files, path
+
+    def close(self) -> None:
+        """Send the file, once."""
+        if not self.closed:
+            super().close()
+            try:
+                self.files.put_file(self.local, self.path)
+            finally:
+                os.unlink(self.local)
 
 
 def explained(verb: str, path: Path, call: Callable[[], T]) -> T:
@@ -220,7 +324,7 @@ def attempt(path: Path, call: Callable[[], T], patience: float | None = None) ->
     import tenacity
 
     if patience is None:
-        patience = float(os.environ.get(PATIENCE, DEFAULT_PATIENCE))
+        patience = _patience()
     retrying = tenacity.Retrying(
         retry=tenacity.retry_if_exception(_passing),
         wait=tenacity.wait_exponential_jitter(multiplier=0.2, max=10),
@@ -228,6 +332,17 @@ def attempt(path: Path, call: Callable[[], T], patience: float | None = None) ->
         reraise=True,
     )
     return retrying(call)
+
+
+def _patience() -> float:
+    text = os.environ.get(PATIENCE) or str(DEFAULT_PATIENCE)
+    try:
+        seconds = float(text)
+    except ValueError:
+        seconds = math.nan
+    if not 0 <= seconds < math.inf:
+        raise UserError(f"{PATIENCE}={text}: write a number of seconds, such as 120")
+    return seconds
 
 
 def _passing(error: BaseException) -> bool:
@@ -269,6 +384,11 @@ def _explain(verb: str, path: Path, error: BaseException) -> str | None:
     names = ("AWS_ENDPOINT_URL_S3", "AWS_ENDPOINT_URL")
     server = next((os.environ[name] for name in names if os.environ.get(name)), "Amazon S3")
     reason = " ".join(str(error).split())[:200]
+    if isinstance(error, ValueError) and "Invalid endpoint" in reason:
+        return (
+            f"cannot {verb} {path}: AWS_ENDPOINT_URL {server!r} is no address; write it as "
+            "http://host:port"
+        )
     if isinstance(error, boto.NoCredentialsError | boto.PartialCredentialsError):
         return (
             f"cannot {verb} {path}: no credentials; set AWS_ACCESS_KEY_ID and "
@@ -280,8 +400,12 @@ def _explain(verb: str, path: Path, error: BaseException) -> str | None:
             "AWS_SECRET_ACCESS_KEY and the bucket's permissions"
         )
     if isinstance(error, FileNotFoundError):
-        if "NoSuchBucket" in repr(error.__cause__) or "bucket does not exist" in reason:
-            return f"cannot {verb} {path}: {server} has no bucket {bucket!r}; make it first"
+        absent = "NoSuchBucket" in repr(error.__cause__) or "bucket does not exist" in reason
+        if absent or verb == "write":  # writing needs nothing else
+            return (
+                f"cannot {verb} {path}: {server} has no bucket {bucket!r}; make it first, or check "
+                "AWS_ENDPOINT_URL"
+            )
         return f"cannot {verb} {path}: no such file on {server}"
     if _passing(error) or isinstance(error, OSError | boto.BotoCoreError):
         return (

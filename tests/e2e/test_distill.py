@@ -46,6 +46,7 @@ def finished(tmp_path_factory) -> tuple[Path, str, str]:
     wait_for(lambda: list(output.glob("train/teacher-*/checkpoint_*")), process, log, 300)
     os.killpg(process.pid, signal.SIGKILL)
     process.wait()
+    assert not list(output.glob("teacher-*/stage.json")), "killed too late to test anything"
     before = log.read_text()
     process = start(output, log)
     assert process.wait(timeout=500) == 0, log.read_text()

@@ -1,21 +1,205 @@
-"""Real Ray: what stages do with corrupt input, changed settings and folders they cannot write."""
+"""What stages do when they are killed or changed, with corrupt input, and with a disk that is full.
+
+The first half runs stages in this process; the second runs jobs on real Ray.
+"""
 
 import os
 import subprocess
 import sys
+from collections.abc import Callable
+from dataclasses import dataclass, replace
 from pathlib import Path
 
+import numpy as np
+import pyarrow.parquet as pq
 import pytest
 from tests.tiny import CONFIG, OVERRIDES
 
+from diffusiontalker import config, pipeline
+from diffusiontalker.config import CorpusSettings
+from diffusiontalker.corpus import procedural, shards
+from diffusiontalker.corpus.manifest import Manifest, open_corpus, write_manifest
+from diffusiontalker.corpus.shards import Clip
+from diffusiontalker.errors import UserError
+from diffusiontalker.features.stage import cache_name
+
 ROOT = Path(__file__).parents[2]
+ENCODER, OTHER = "0123456789abcdef", "fedcba9876543210"
+"""Fingerprints of two encoders."""
+MakeRun = Callable[..., pipeline.Run]
 
 
-def run(job: str, *overrides: str) -> subprocess.CompletedProcess[str]:
+@pytest.fixture
+def make_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> MakeRun:
+    """A maker of runs without Ray: nobody hears how far they are."""
+    monkeypatch.setattr(pipeline, "new_board", lambda: None)
+
+    def make(*overrides: str) -> pipeline.Run:
+        return pipeline.Run(config.load(None, [f"output={tmp_path / 'run'}", *overrides]))
+
+    return make
+
+
+# Stages
+
+
+def test_a_stage_is_run_once(make_run: MakeRun, capsys: pytest.CaptureFixture[str]) -> None:
+    run = make_run()
+    seen: list[list[str]] = []
+
+    def work(out: Path, _: object) -> None:
+        seen.append(sorted(path.name for path in out.iterdir()))
+        (out / "result").write_text("done")
+
+    for _ in range(2):
+        folder = run.stage("corpus", run.folder("corpus", "abc"), work)
+        assert folder == run.root / "corpus-abc"
+    assert seen == [[]]
+    assert {path.name for path in folder.iterdir()} == {"result", "stage.json"}
+    assert "corpus       is there already: kept" in capsys.readouterr().out
+    again = make_run()
+    again.stage("corpus", again.folder("corpus", "abc"), work)
+    assert again.seconds == run.seconds  # of the work, not of finding it done
+    again.stage("corpus", again.folder("corpus", "other"), work)
+    assert seen == [[], []]
+
+
+def test_a_stage_that_was_killed_goes_on_in_its_folder(make_run: MakeRun) -> None:
+    run = make_run()
+    folder = run.folder("teacher", "abc")
+
+    def killed(out: Path, _: object) -> None:
+        (out / "half").write_text("of it")
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        run.stage("teacher", folder, killed)
+    assert {path.name for path in folder.iterdir()} == {"half"}
+    found: list[str] = []
+    run.stage("teacher", folder, lambda out, _: found.append((out / "half").read_text()))
+    assert found == ["of it"]
+
+
+def test_a_damaged_mark_is_said(make_run: MakeRun) -> None:
+    run = make_run()
+    folder = run.stage("teacher", run.folder("teacher", "abc"), lambda *_: None)
+    (folder / "stage.json").write_text('{"sec')
+    with pytest.raises(UserError, match=r"stage.json: damaged.*delete it"):
+        run.stage("teacher", folder, lambda *_: None)
+
+
+# Features that a corpus brings
+
+
+@pytest.fixture
+def with_features(tmp_path: Path) -> Path:
+    """A corpus of one clip, with features of the encoder ``ENCODER``."""
+    folder = tmp_path / "corpus"
+    folder.mkdir()
+    rng = np.random.default_rng(0)
+    clip = Clip(
+        id="a", identity="ada", emotion=None, split="train", text=None,
+        audio=rng.uniform(-1, 1, 16_000).astype(np.float32),
+        coefficients=rng.random((30, 52), np.float32), features=rng.random((30, 4), np.float32),
+    )  # fmt: skip
+    info = shards.write_shard(folder / "train-00000.parquet", [clip])
+    found = {"feature_dim": 4, "feature_fingerprint": ENCODER}
+    write_manifest(folder, Manifest("hand", [info], ["ada"], [], **found))  # type: ignore[arg-type]
+    return folder
+
+
+@dataclass
+class Encoder:
+    """Stands for ``FrozenEncoder``, of which a run asks no more than its name."""
+
+    weights: str
+
+    def fingerprint(self) -> str:
+        return self.weights
+
+
+@pytest.fixture
+def extracted(monkeypatch: pytest.MonkeyPatch) -> list[Path]:
+    """Folders that features were extracted into."""
+    folders: list[Path] = []
+
+    def extract(source: Path, target: Path, encoder: Encoder, *_: object) -> None:
+        folders.append(target)
+        for shard in source.glob("*.parquet"):
+            (target / shard.name).write_bytes(shard.read_bytes())
+        manifest = replace(open_corpus(source), feature_fingerprint=encoder.weights)
+        write_manifest(target, manifest)
+
+    monkeypatch.setattr(pipeline.features, "extract", extract)
+    return folders
+
+
+def use(encoder: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(pipeline, "FrozenEncoder", lambda *_: Encoder(encoder))
+
+
+def test_features_of_the_same_encoder_are_used(
+    make_run: MakeRun, with_features: Path, extracted: list[Path], monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:  # fmt: skip
+    use(ENCODER, monkeypatch)
+    run = make_run(f"corpus.path={with_features}", "encoder.name=some/encoder")
+    for said in ("verify       done", "verify       is there already: kept"):
+        data = pipeline.prepare_data(run)
+        assert data.folder == with_features
+        assert said in capsys.readouterr().out
+    assert extracted == []
+
+
+def test_a_changed_bit_in_such_features_is_found(
+    make_run: MakeRun, with_features: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    use(ENCODER, monkeypatch)
+    shard = with_features / "train-00000.parquet"
+    flip(shard, "features")
+    run = make_run(f"corpus.path={with_features}", "encoder.name=some/encoder")
+    with pytest.raises(UserError, match=f"{shard}: the shard is corrupt"):
+        pipeline.prepare_data(run)
+
+
+@pytest.mark.parametrize("shared", [False, True])
+def test_features_of_another_encoder_are_not_used(
+    make_run: MakeRun, with_features: Path, extracted: list[Path], monkeypatch: pytest.MonkeyPatch,
+    tmp_path: Path, shared: bool,
+) -> None:  # fmt: skip
+    use(OTHER, monkeypatch)
+    cache = tmp_path / "cache"
+    overrides = [f"corpus.path={with_features}", "encoder.name=some/encoder"]
+    run = make_run(*overrides, *([f"encoder.cache={cache}"] if shared else []))
+    name = cache_name(open_corpus(with_features), OTHER)
+    for _ in range(2):
+        data = pipeline.prepare_data(run)
+        assert data.folder == (cache if shared else run.root) / name
+        assert data.manifest.feature_fingerprint == OTHER
+    assert extracted == [data.folder]
+    # A third encoder has features of its own beside them.
+    use("third", monkeypatch)
+    assert pipeline.prepare_data(run).folder != data.folder
+    assert len(extracted) == 2
+
+
+def flip(shard: Path, column: str) -> None:
+    """Change one bit in the middle of a column."""
+    content = bytearray(shard.read_bytes())
+    chunk = pq.read_metadata(shard).row_group(0).column(shards.SCHEMA.get_field_index(column))
+    content[chunk.data_page_offset + chunk.total_compressed_size // 2] ^= 0x10
+    shard.write_bytes(content)
+
+
+# Jobs
+
+
+def run_job(job: str, *overrides: str, before: tuple[str, ...] = (), **environment: str
+) -> subprocess.CompletedProcess[str]:  # fmt: skip
     return subprocess.run(
-        [sys.executable, f"jobs/{job}.py", "--config", CONFIG, *OVERRIDES, *overrides],
+        [*before, sys.executable, f"jobs/{job}.py", "--config", CONFIG, *OVERRIDES, *overrides],
         cwd=ROOT, capture_output=True, text=True, timeout=300,
-        env={k: v for k, v in os.environ.items() if k != "RAY_ADDRESS"},
+        env={k: v for k, v in os.environ.items() if k != "RAY_ADDRESS"} | environment,
     )  # fmt: skip
 
 
@@ -28,65 +212,52 @@ def assert_one_line(done: subprocess.CompletedProcess[str], *words: str) -> None
         assert word in lines[0]
 
 
-@pytest.fixture(scope="module")
-def corpus(tmp_path_factory) -> Path:
-    output = tmp_path_factory.mktemp("corpus") / "run"
-    done = run("prepare", f"output={output}")
-    assert done.returncode == 0, done.stdout + done.stderr
-    (folder,) = output.glob("corpus-*")
-    return folder
+def test_a_corrupt_shard_in_a_training_worker_is_one_line(tmp_path: Path) -> None:
+    corpus = tmp_path / "corpus"
+    corpus.mkdir()
+    settings = CorpusSettings(
+        speakers=2, unseen_speakers=1, minutes=0.5, eval_clips=4, expected_draws=2
+    )
+    plans = procedural.plan(settings)
+    infos = [
+        shards.write_shard(
+            corpus / f"{split}-00000.parquet",
+            [procedural.make_clip(plan, settings) for plan in plans if plan.split == split],
+        )
+        for split in ("train", "val")
+    ]
+    write_manifest(corpus, Manifest("procedural", infos, ["s000", "s001"], ["neutral"]))
+    shard = corpus / "train-00000.parquet"
+    flip(shard, "audio")  # which the encoder's stream of data reads, far from this process
+    done = run_job("train", f"output={tmp_path / 'run'}", f"corpus.path={corpus}",
+                   "training.max_failures=0")  # fmt: skip
+    assert "encoder      started" in done.stdout
+    assert_one_line(done, f"{shard}: the shard is corrupt")
+    assert "attempts" not in done.stderr
 
 
-def test_the_same_corpus_is_kept_and_another_is_made_anew(corpus) -> None:
-    again = run("prepare", f"output={corpus.parent}")
-    assert "is there already: kept" in again.stdout
-    other = run("prepare", f"output={corpus.parent}", "corpus.seed=1")
-    assert "kept" not in other.stdout
-    assert len(list(corpus.parent.glob("corpus-*"))) == 2
-
-
-def test_a_corrupt_shard_ends_the_stage_with_one_line(corpus, tmp_path) -> None:
-    broken = tmp_path / "corpus"
-    broken.mkdir()
-    for path in corpus.iterdir():
-        (broken / path.name).write_bytes(path.read_bytes())
-    shard = next(broken.glob("train-*.parquet"))
-    content = bytearray(shard.read_bytes())
-    middle = len(content) // 2
-    content[middle : middle + 64] = bytes(b ^ 0xFF for b in content[middle : middle + 64])
-    shard.write_bytes(content)
-    done = run("train", f"output={tmp_path / 'run'}", f"corpus.path={broken}")
-    assert_one_line(done, shard.name, "corrupt")
-
-
-def test_a_misspelt_setting_is_named_with_the_right_one(tmp_path) -> None:
-    done = run("distill", f"output={tmp_path}", "training.teacher.epoch=3")
+def test_a_misspelt_setting_is_named_with_the_right_one(tmp_path: Path) -> None:
+    done = run_job("distill", f"output={tmp_path}", "training.teacher.epoch=3")
     assert_one_line(done, "training.teacher.epoch", "'epochs'")
 
 
-def test_an_output_that_cannot_be_written(tmp_path) -> None:
+def test_an_output_that_cannot_be_written(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("in the way")
-    done = run("prepare", f"output={tmp_path / 'file' / 'run'}")
-    assert_one_line(done, "file")
+    done = run_job("train", f"output={tmp_path / 'file' / 'run'}")
+    assert_one_line(done, f"cannot write {tmp_path / 'file' / 'run'}: Not a directory")
 
 
-def test_a_full_disk(tmp_path) -> None:
-    if not os.access("/dev/full", os.W_OK):
-        pytest.skip("needs /dev/full")
-    # A manifest's place is taken by a device that is always full.
-    done = run("prepare", f"output={tmp_path / 'run'}", "corpus.minutes=1")
-    assert done.returncode == 0
-    (folder,) = (tmp_path / "run").glob("corpus-*")
-    (tmp_path / "run" / "settings.yaml").unlink()
-    (tmp_path / "run" / "settings.yaml").symlink_to("/dev/full")
-    assert_one_line(run("prepare", f"output={tmp_path / 'run'}"), "run")
-    assert (folder / "manifest.json").is_file()
+def test_a_full_disk(tmp_path: Path) -> None:
+    """On a disk of 300 kB, in a namespace of its own."""
+    own = ("unshare", "--user", "--map-root-user", "--mount")
+    if subprocess.run([*own, "mount", "-t", "tmpfs", "x", tmp_path], check=False).returncode:
+        pytest.skip("needs user namespaces")
+    mount = f'mount -t tmpfs -o size=300k small {tmp_path} && exec "$@"'
+    done = run_job("train", f"output={tmp_path / 'run'}", before=(*own, "sh", "-c", mount, "sh"))
+    assert_one_line(done, f"cannot write {tmp_path / 'run' / 'corpus-'}", "No space left on device")
+    assert done.stdout.startswith("corpus       started")
 
 
-def test_a_cluster_that_is_not_there(tmp_path) -> None:
-    done = subprocess.run(
-        [sys.executable, "jobs/prepare.py", "--config", CONFIG, f"output={tmp_path}"],
-        cwd=ROOT, capture_output=True, text=True, timeout=200,
-        env={**os.environ, "RAY_ADDRESS": "127.0.0.1:1"},
-    )  # fmt: skip
+def test_a_cluster_that_is_not_there(tmp_path: Path) -> None:
+    done = run_job("train", f"output={tmp_path}", RAY_ADDRESS="127.0.0.1:1")
     assert_one_line(done, "127.0.0.1:1")

@@ -53,6 +53,7 @@ def hand_made() -> Callable[..., Clip]:
 def corpus_folder(tmp_path: Path, hand_made: Callable[..., Clip]) -> Path:
     """A whole corpus of two small shards."""
     folder = tmp_path / "corpus"
+    folder.mkdir()
     infos = [
         shards.write_shard(
             folder / f"{split}-00000.parquet",

@@ -1,8 +1,11 @@
 """Shards and manifests: what goes in comes out, and what is damaged is named."""
 
+import dataclasses
 import json
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -14,6 +17,7 @@ from diffusiontalker.corpus import shards
 from diffusiontalker.corpus.manifest import Manifest, ShardInfo, open_corpus, verify, write_manifest
 from diffusiontalker.corpus.shards import Clip
 from diffusiontalker.errors import UserError
+from diffusiontalker.evaluation.evaluate import splits_of
 
 MakeClip = Callable[..., Clip]
 
@@ -47,6 +51,13 @@ def shard(tmp_path: Path, full: Clip) -> Path:
     path = tmp_path / "train-00000.parquet"
     shards.write_shard(path, [full])
     return path
+
+
+def line(file: str, **changes: Any) -> ShardInfo:
+    """A line of a manifest for a shard that is nowhere."""
+    zeros = (0.0,) * 52
+    values = {"split": "train", "lengths": (1,), "sums": zeros, "squares": zeros, "bytes": 1}
+    return ShardInfo(**({"file": file, "sha256": "a"} | values | changes))
 
 
 def rewritten(path: Path, **metadata: str) -> Path:
@@ -105,17 +116,55 @@ def test_audio_beyond_full_scale_is_clipped(tmp_path: Path, hand_made: MakeClip)
 
 
 def test_a_shard_tells_what_it_holds(tmp_path: Path, hand_made: MakeClip):
-    path = tmp_path / "new" / "val-00000.parquet"
-    info = shards.write_shard(path, [hand_made(n, id=str(n), split="val") for n in (5, 7)])
-    assert (info.file, info.split, info.clips, info.frames) == (path.name, "val", 2, 12)
+    path = tmp_path / "val-00000.parquet"
+    info = shards.write_shard(path, [hand_made(n, id=str(n), split="val") for n in (2, 3)])
+    assert (info.file, info.split, info.lengths) == (path.name, "val", (2, 3))
+    assert (info.clips, info.frames) == (2, 5)
+    # Frame k of a clip holds k / 100 in every channel: 0 1, and 0 1 2.
+    assert info.sums == pytest.approx([0.04] * 52)
+    assert info.squares == pytest.approx([0.0006] * 52)
     assert info.bytes == path.stat().st_size
-    assert info == shards.describe(path, shards.read_table(path, ["split", "frames"]))
+    assert info == shards.describe(path)
+    assert info == ShardInfo.from_json(info.to_json())
     assert list(path.parent.iterdir()) == [path]  # nothing partial stays
 
 
 def test_the_same_clips_give_the_same_bytes(tmp_path: Path, full: Clip):
-    one, other = (shards.write_shard(tmp_path / n / "a.parquet", [full]) for n in "xy")
-    assert one == other
+    infos = []
+    for name in "xy":
+        (tmp_path / name).mkdir()
+        infos.append(shards.write_shard(tmp_path / name / "a.parquet", [full]))
+    assert infos[0] == infos[1]
+
+
+def test_the_statistics_are_those_of_the_training_frames():
+    def of(split: str, *values: float) -> ShardInfo:
+        frames = np.full((len(values), 52), 0.5)
+        frames[:, 0] = values
+        sums, squares = frames.sum(0), np.square(frames).sum(0)
+        return line(
+            f"{split}-{len(values)}.parquet", split=split, lengths=(len(values),),
+            sums=tuple(sums), squares=tuple(squares),
+        )  # fmt: skip
+
+    infos = [of("train", 0.0, 0.2), of("train", 0.4), of("val", 0.9)]
+    mean, deviation = Manifest("hand", infos, [], []).statistics()
+    assert (mean.dtype, deviation.dtype) == (np.float32, np.float32)
+    # 0, 0.2 and 0.4: mean 0.2, variance 0.08 / 3. A channel that never moves counts as 0.01.
+    assert mean == pytest.approx([0.2] + [0.5] * 51)
+    assert deviation == pytest.approx([(0.08 / 3) ** 0.5] + [0.01] * 51)
+    without = Manifest("hand", infos[2:], [], [])
+    assert refusal(without.statistics).startswith("the corpus has no split 'train'")
+
+
+def test_the_statistics_agree_with_the_frames_themselves(tmp_path: Path, hand_made: MakeClip):
+    rng = np.random.default_rng(3)
+    clips = [hand_made(n, coefficients=rng.random((n, 52), np.float32)) for n in (4, 9)]
+    info = shards.write_shard(tmp_path / "a.parquet", clips)
+    frames = np.concatenate([clip.coefficients for clip in clips])
+    mean, deviation = Manifest("hand", [info], [], []).statistics()
+    assert mean == pytest.approx(frames.mean(0), abs=1e-6)
+    assert deviation == pytest.approx(frames.std(0), abs=1e-6)
 
 
 # Damage
@@ -130,7 +179,7 @@ def test_a_missing_shard(tmp_path: Path):
 def test_a_file_that_is_no_parquet(tmp_path: Path, content: bytes):
     path = tmp_path / "a.parquet"
     path.write_bytes(content)
-    assert refusal(lambda: shards.check_shard(path)).startswith(f"{path}: the shard is corrupt")
+    assert refusal(lambda: shards.read_table(path)).startswith(f"{path}: the shard is corrupt")
 
 
 @pytest.mark.parametrize("share", [0.02, 0.5, 0.9, 0.999])
@@ -165,10 +214,22 @@ def test_a_flipped_byte_amid_the_audio_is_found(shard: Path):
     assert refusal(lambda: shards.read_table(shard)).startswith(f"{shard}: the shard is corrupt")
 
 
+def test_the_hash_of_the_manifest_is_compared_first(shard: Path, full: Clip):
+    info = shards.describe(shard)
+    assert shards.read_table(shard, sha256=info.sha256).equals(shards.read_table(shard))
+    # Whole Parquet, and of the same size: only the hash can tell.
+    other = full.coefficients.copy()
+    other[3, 7] += 0.25
+    shards.write_shard(shard, [dataclasses.replace(full, coefficients=other)])
+    shards.read_table(shard)
+    message = refusal(lambda: shards.read_table(shard, ["id"], info.sha256))
+    assert message.startswith(f"{shard}: the shard is corrupt (its hash is not the manifest's)")
+
+
 @pytest.mark.parametrize(
     ("metadata", "part"),
     [
-        ({"schema_version": "99"}, "schema version 99, but this release reads 1"),
+        ({"schema_version": "99"}, "schema version 99, but this release reads 2"),
         ({"schema_version": ""}, "schema version none"),
         ({"channels": ",".join(reversed(CHANNELS))}, "its channels or their order"),
         ({"channels": ",".join(CHANNELS[:51])}, "its channels or their order"),
@@ -177,7 +238,7 @@ def test_a_flipped_byte_amid_the_audio_is_found(shard: Path):
 )
 def test_a_shard_of_another_kind(shard: Path, metadata: dict[str, str], part: str):
     rewritten(shard, **metadata)
-    message = refusal(lambda: shards.check_shard(shard))
+    message = refusal(lambda: shards.read_table(shard))
     assert message.startswith(f"{shard}: ")
     assert part in message
 
@@ -185,7 +246,7 @@ def test_a_shard_of_another_kind(shard: Path, metadata: dict[str, str], part: st
 def test_a_shard_without_a_column(shard: Path):
     pq.write_table(pq.read_table(shard).drop_columns(["features"]), shard)
     message = refusal(lambda: shards.read_table(shard, ["id", "frames"]))
-    assert message.startswith(f"{shard}: its columns are not those of schema version 1")
+    assert message.startswith(f"{shard}: its columns are not those of schema version 2")
 
 
 @pytest.mark.parametrize(
@@ -211,11 +272,10 @@ def test_a_folder_that_cannot_be_written(tmp_path: Path, full: Clip):
     (tmp_path / "file").write_text("in the way")
     path = tmp_path / "file" / "a.parquet"
     message = refusal(lambda: shards.write_shard(path, [full]))
-    assert message.startswith(f"{path}: cannot write the shard")
+    assert message.startswith(f"cannot write {path}: ")
     manifest = Manifest("hand", [], [], [])
     message = refusal(lambda: write_manifest(tmp_path / "file", manifest))
-    assert "manifest.json" in message
-    assert "cannot write the manifest" in message
+    assert message.startswith(f"cannot write {tmp_path / 'file' / 'manifest.json'}: ")
 
 
 # Manifests
@@ -227,14 +287,16 @@ def test_a_manifest_comes_back(corpus_folder: Path):
     assert manifest.seconds("train") == pytest.approx(3 * 12 / 30)
     assert manifest.seconds() == pytest.approx(6 * 12 / 30)
     assert (manifest.identities, manifest.emotions) == (["ada"], ["anger"])
-    assert refusal(lambda: manifest.of("test_seen")) == "the corpus has no split 'test_seen'"
+    assert refusal(lambda: manifest.of("test_seen")).startswith(
+        "the corpus has no split 'test_seen'"
+    )
     text = json.loads((corpus_folder / "manifest.json").read_text())
     assert text["fingerprint"] == manifest.fingerprint
 
 
 def test_the_fingerprint_follows_the_content():
     def manifest(*hashes: str) -> Manifest:
-        infos = [ShardInfo(f"{i}.parquet", "train", 1, 1, 1, h) for i, h in enumerate(hashes)]
+        infos = [line(f"{i}.parquet", sha256=h) for i, h in enumerate(hashes)]
         return Manifest("hand", infos, [], [])
 
     assert manifest("a", "b").fingerprint == manifest("a", "b").fingerprint
@@ -267,7 +329,7 @@ def test_a_manifest_that_is_no_text(corpus_folder: Path):
 @pytest.mark.parametrize(
     ("changes", "part"),
     [
-        ({"schema_version": 2}, "schema version 2, but this release reads 1"),
+        ({"schema_version": 3}, "schema version 3, but this release reads 2"),
         ({"channels": list(reversed(CHANNELS))}, "its channels or their order"),
         ({"identities": 3}, "identities"),
     ],
@@ -278,6 +340,20 @@ def test_a_manifest_of_another_kind(corpus_folder: Path, changes: dict[str, obje
     message = refusal(lambda: open_corpus(corpus_folder))
     assert message.startswith(f"{path}: ")
     assert part in message
+
+
+def test_a_manifest_of_the_first_release(corpus_folder: Path):
+    """Its lines had counts where lengths and sums stand now."""
+    path = corpus_folder / "manifest.json"
+    content = json.loads(path.read_text()) | {"schema_version": 1}
+    for shard in content["shards"]:
+        for key in ("lengths", "sums", "squares"):
+            del shard[key]
+        shard |= {"clips": 3, "frames": 36}
+    path.write_text(json.dumps(content))
+    assert refusal(lambda: open_corpus(corpus_folder)) == (
+        f"{path}: schema version 1, but this release reads 2; prepare the corpus again"
+    )
 
 
 @pytest.mark.parametrize("name", ["../train-00000.parquet", "/etc/passwd", ".hidden", "..", "a/b"])
@@ -318,3 +394,11 @@ def test_verify_finds_one_changed_bit(corpus_folder: Path):
     path.write_bytes(content)
     with pytest.raises(UserError, match=path.name):
         verify(corpus_folder, manifest, lambda done, total: None)
+
+
+def test_a_corpus_without_a_test_split_is_refused(corpus_folder: Path) -> None:
+    manifest = open_corpus(corpus_folder)
+    assert "neither test_seen nor test_unseen" in refusal(lambda: splits_of(manifest))
+    assert "no split 'test_seen'" in refusal(lambda: manifest.of("test_seen"))
+    shards_ = [replace(manifest.shards[0], split=s) for s in ("test_unseen", "test_seen")]
+    assert splits_of(replace(manifest, shards=shards_)) == ["test_seen", "test_unseen"]

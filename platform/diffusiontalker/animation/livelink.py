@@ -56,8 +56,8 @@ def decode(text: str, where: str) -> tuple[np.ndarray, float]:
     BlendShapeCount of 0 and no values: those are filled in between their neighbours.
 
     Raises:
-        UserError: no Timecode column, no row with a face, a row of another length, a value that is not a finite number,
-            an unknown channel.
+        UserError: no Timecode column, no row with a face, a row of another length, a value that is
+            not a finite number, an unknown channel.
     """
     try:
         rows = [row for row in csv.reader(io.StringIO(text)) if row]

@@ -75,7 +75,7 @@ def check_suffix(path: str | Path) -> str:
     Raises:
         UserError: it is none of ``SUFFIXES``.
     """
-    suffix = Path(path).suffix.lower()
+    suffix = Path(str(path)).suffix.lower()
     if suffix not in SUFFIXES:
         raise UserError(f"{path}: unknown format {suffix!r}; choose one of {', '.join(SUFFIXES)}")
     return suffix

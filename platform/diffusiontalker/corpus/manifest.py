@@ -91,7 +91,10 @@ class Manifest:
         """
         found = [shard for shard in self.shards if shard.split == split]
         if not found:
-            raise UserError(f"the corpus has no split {split!r}")
+            raise UserError(
+                f"the corpus has no split {split!r}; prepare it again with more takes, or other "
+                "shares in split"
+            )
         return found
 
     def seconds(self, split: str | None = None) -> float:

@@ -12,6 +12,7 @@ import numpy as np
 import ray
 import torch
 
+from diffusiontalker import storage
 from diffusiontalker.animation.rig import Rig, default_rig
 from diffusiontalker.arkit import FPS
 from diffusiontalker.audio import SAMPLE_RATE
@@ -19,6 +20,7 @@ from diffusiontalker.config import EvaluationSettings
 from diffusiontalker.corpus import shards
 from diffusiontalker.corpus.manifest import Manifest, open_corpus
 from diffusiontalker.corpus.shards import Clip
+from diffusiontalker.errors import UserError
 from diffusiontalker.evaluation import measure
 from diffusiontalker.features.encoder import FrozenEncoder
 from diffusiontalker.features.stage import fit
@@ -36,6 +38,7 @@ class Subject:
 
     name: str
     folder: str
+    """Where its weights lie: a local path, or s3://."""
     steps: int
     distilled: bool
     encoder: str | None = None
@@ -61,7 +64,7 @@ def evaluate(
         progress: called with pieces done and pieces in all.
     """
     manifest = open_corpus(folder)
-    splits = [split for split in SPLITS if any(s.split == split for s in manifest.shards)]
+    splits = splits_of(manifest)
     work = [(subject, split) for split in splits for subject in subjects]
     pending = {
         _measure_one.remote(subject, split, folder, manifest, settings, sampler): (subject, split)
@@ -94,6 +97,21 @@ def evaluate(
     return [finite(row) for row in rows], finite({s: ray.get(t) for s, t in floor_tasks.items()})
 
 
+def splits_of(manifest: Manifest) -> list[str]:
+    """The test splits that a corpus has, test_seen first.
+
+    Raises:
+        UserError: it has none.
+    """
+    found = [split for split in SPLITS if any(s.split == split for s in manifest.shards)]
+    if not found:
+        raise UserError(
+            "the corpus has neither test_seen nor test_unseen, so nothing could be measured; "
+            "prepare it with split.test or split.unseen_speakers above 0"
+        )
+    return found
+
+
 def load_clips(folder: Path, manifest: Manifest, split: str) -> list[Clip]:
     """All clips of a split, in order."""
     clips = []
@@ -117,7 +135,7 @@ def _measure_one(
     sampler: str,
 ) -> Json:
     torch.set_num_threads(1)
-    talker = load_talker(Path(subject.folder))
+    talker = load_talker(storage.location(subject.folder))
     clips = load_clips(folder, manifest, split)
     heard = [
         measure.listen_and_sample(talker, clip, subject.steps, sampler, settings.seeds, seed=i)
@@ -142,7 +160,7 @@ def _floors(
 def _speed(subject: Subject, sampler: str) -> Json:
     """Frames per second from waveform to coefficients, 10 s, batch 1, one thread, in PyTorch."""
     torch.set_num_threads(1)
-    talker = load_talker(Path(subject.folder))
+    talker = load_talker(storage.location(subject.folder))
     encoder = None
     tensors = list(talker.deployed().values())
     if subject.encoder is not None:

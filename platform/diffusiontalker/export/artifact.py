@@ -1,7 +1,7 @@
 """The artifact: a folder with configuration, weights, graph and model card, and nothing pickled."""
 
-import shutil
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 import numpy as np
@@ -9,7 +9,7 @@ import torch
 import yaml
 from safetensors.torch import save_file
 
-from diffusiontalker import __version__, audio
+from diffusiontalker import __version__, audio, storage
 from diffusiontalker.arkit import CHANNELS, FPS
 from diffusiontalker.errors import UserError
 from diffusiontalker.export.graph import StudentGraph, export_onnx
@@ -22,12 +22,13 @@ TOLERANCE = 1e-3
 
 
 def export(talker: Talker, steps: int, folder: Path, card: str) -> None:
-    """Write an artifact and check it against PyTorch; the folder appears whole or not at all.
+    """Make an artifact, check it against PyTorch, and only then put it in its place.
 
     Args:
         talker: a student.
         steps: sampling steps, unrolled into the graph.
-        folder: replaced if it exists.
+        folder: local or in S3; emptied first. While the files are written, one is missing, and
+            ``Student`` says so.
         card: text of the model card.
 
     Raises:
@@ -35,32 +36,26 @@ def export(talker: Talker, steps: int, folder: Path, card: str) -> None:
     """
     if talker.config.feature_dim is not None:
         raise UserError("only a student can be exported: a teacher needs its frozen encoder")
-    partial = folder.with_name(folder.name + ".partial")
-    try:
-        shutil.rmtree(partial, ignore_errors=True)
-        partial.mkdir(parents=True)
-        config = {
-            "format_version": FORMAT_VERSION,
-            "release": __version__,
-            "steps": steps,
-            "fps": FPS,
-            "sample_rate": audio.SAMPLE_RATE,
-            "channels": list(CHANNELS),
-            "identities": list(talker.config.identities),
-            "emotions": list(talker.config.emotions),
-            "model": talker.config.to_dict(),
-        }
-        (partial / "config.yaml").write_text(yaml.safe_dump(config, sort_keys=False))
-        save_file(talker.deployed(), partial / "model.safetensors")
-        export_onnx(talker, steps, partial / "student.onnx")
-        (partial / "README.md").write_text(card)
-        check(partial, talker, steps)
-        shutil.rmtree(folder, ignore_errors=True)
-        partial.rename(folder)
-    except OSError as error:
-        raise UserError(
-            f"{folder}: cannot write the artifact ({error.strerror or error})"
-        ) from error
+    config = {
+        "format_version": FORMAT_VERSION,
+        "release": __version__,
+        "steps": steps,
+        "fps": FPS,
+        "sample_rate": audio.SAMPLE_RATE,
+        "channels": list(CHANNELS),
+        "identities": list(talker.config.identities),
+        "emotions": list(talker.config.emotions),
+        "model": talker.config.to_dict(),
+    }
+    with TemporaryDirectory(prefix="artifact-") as name:
+        made = Path(name)
+        (made / "config.yaml").write_text(yaml.safe_dump(config, sort_keys=False))
+        save_file(talker.deployed(), made / "model.safetensors")
+        export_onnx(talker, steps, made / "student.onnx")
+        (made / "README.md").write_text(card)
+        check(made, talker, steps)
+        storage.empty_folder(folder)
+        storage.store(made, folder)
 
 
 def check(folder: Path, talker: Talker, steps: int, frames: int = 90) -> float:
@@ -92,7 +87,8 @@ def check(folder: Path, talker: Talker, steps: int, frames: int = 90) -> float:
 
 def size_mb(folder: Path) -> float:
     """Megabytes (1e6 bytes) of everything an artifact ships."""
-    return sum((folder / name).stat().st_size for name in FILES) / 1e6
+    found = storage.sizes(folder)
+    return sum(found[name] for name in FILES) / 1e6
 
 
 def model_card(summary: dict[str, Any], name: str) -> str:

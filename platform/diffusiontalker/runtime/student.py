@@ -14,13 +14,16 @@ import numpy as np
 import onnxruntime
 import yaml
 
-from diffusiontalker import audio
+from diffusiontalker import audio, storage
 from diffusiontalker.arkit import CHANNELS, FPS
 from diffusiontalker.errors import UserError
 from diffusiontalker.runtime.log_mel import frame_count, log_mel
 
 FORMAT_VERSION = 1
 FILES = ("config.yaml", "model.safetensors", "student.onnx", "README.md")
+MAX_CONFIG_BYTES = 2**24
+MAX_BYTES = 2**31
+"""Largest graph that is read: ONNX files cannot be larger."""
 AUTO = "auto"
 
 
@@ -43,14 +46,14 @@ class Student:
         """Load and check an artifact.
 
         Args:
-            folder: the artifact.
+            folder: the artifact, local or ``s3://``; nothing is kept on disk of the latter.
             threads: CPU threads of ONNX Runtime.
 
         Raises:
-            UserError: a file is missing or damaged, two of them do not belong together, or the
-                channels are in another order.
+            UserError: a file is missing or damaged, two of them do not belong together, the
+                channels are in another order, or S3 refuses or does not answer.
         """
-        self.folder = Path(folder)
+        self.folder = storage.location(folder)
         self.config = read_config(self.folder)
         self.identities: list[str] = self.config["identities"]
         self.emotions: list[str] = self.config["emotions"]
@@ -59,15 +62,14 @@ class Student:
         options.intra_op_num_threads = threads
         options.inter_op_num_threads = 1
         options.log_severity_level = 3
+        path = self.folder / "student.onnx"
+        graph = storage.read_bytes(path, MAX_BYTES)
         try:
             self.session = onnxruntime.InferenceSession(
-                str(self.folder / "student.onnx"), options, providers=["CPUExecutionProvider"]
+                graph, options, providers=["CPUExecutionProvider"]
             )
         except Exception as error:
-            reason = str(error)[:200]
-            raise UserError(
-                f"{self.folder / 'student.onnx'}: cannot be loaded ({reason})"
-            ) from error
+            raise UserError(f"{path}: cannot be loaded ({str(error)[:200]})") from error
         sizes = {node.name: node.shape[-1] for node in self.session.get_inputs()}
         for kind, names in (("identity", self.identities), ("emotion", self.emotions)):
             if sizes.get(kind) != len(names):
@@ -141,14 +143,15 @@ def read_config(folder: Path) -> dict[str, Any]:
     Raises:
         UserError: not an artifact, a missing file, another version, other channels.
     """
-    if not folder.is_dir():
+    missing = [name for name in FILES if not storage.is_file(folder / name)]
+    if len(missing) == len(FILES):
         raise UserError(f"{folder}: no such artifact folder")
-    for name in FILES:
-        if not (folder / name).is_file():
-            raise UserError(f"{folder}: the artifact lacks {name}; export it again")
+    if missing:
+        raise UserError(f"{folder}: the artifact lacks {missing[0]}; export it again")
     path = folder / "config.yaml"
+    content = storage.read_bytes(path, MAX_CONFIG_BYTES)
     try:
-        config = yaml.safe_load(path.read_text())
+        config = yaml.safe_load(content)
         version = config["format_version"]
         if version != FORMAT_VERSION:
             raise UserError(
@@ -156,7 +159,7 @@ def read_config(folder: Path) -> dict[str, Any]:
             )
         channels, names = config["channels"], [*config["identities"], *config["emotions"]]
         sound = all(isinstance(name, str) for name in names) and int(config["steps"]) > 0
-    except (yaml.YAMLError, OSError, ValueError, KeyError, TypeError) as error:
+    except (yaml.YAMLError, ValueError, KeyError, TypeError) as error:
         raise UserError(f"{path}: not an artifact's configuration") from error
     if not sound:
         raise UserError(f"{path}: not an artifact's configuration")
