@@ -1,6 +1,6 @@
 """The whole chain: corpus, teacher, students of half the steps round by round, report, artifact."""
 
-from diffusiontalker import cli, cluster, config, storage
+from diffusiontalker import cli, cluster, config, preflight
 
 
 def distill(config_file: cli.Config = None, overrides: cli.Overrides = None) -> None:
@@ -11,8 +11,7 @@ def distill(config_file: cli.Config = None, overrides: cli.Overrides = None) -> 
     Killed at any point, the same command goes on where it was.
     """
     settings = config.load(config_file, overrides or [])
-    # Before Ray starts, so that wrong credentials or a missing bucket are said in seconds.
-    storage.make_folder(storage.location(settings.output))
+    preflight.check(settings)
     with cluster.session():
         from diffusiontalker import pipeline
 

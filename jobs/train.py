@@ -1,13 +1,12 @@
 """The teacher alone, for work on the model; jobs/distill.py goes on from what it leaves."""
 
-from diffusiontalker import cli, cluster, config, storage
+from diffusiontalker import cli, cluster, config, preflight
 
 
 def train(config_file: cli.Config = None, overrides: cli.Overrides = None) -> None:
     """Train the teacher of a configuration, with all that it needs before."""
     settings = config.load(config_file, overrides or [])
-    # Before Ray starts, so that wrong credentials or a missing bucket are said in seconds.
-    storage.make_folder(storage.location(settings.output))
+    preflight.check(settings, measured=False)
     with cluster.session():
         from diffusiontalker import pipeline
 

@@ -107,12 +107,7 @@ def corpus_data(run: Run) -> Data:
     settings = run.settings.corpus
     if settings.path is not None:
         folder = storage.location(settings.path)
-        manifest = open_corpus(folder)
-        # Said now, and not when hours of training are over.
-        for split in ("train", "val"):
-            manifest.of(split)
-        evaluate.splits_of(manifest)
-        return Data(folder, manifest)
+        return Data(folder, open_corpus(folder))
     folder = run.stage(
         "corpus",
         run.folder("corpus", fingerprint(settings, SCHEMA_VERSION, __version__)),
@@ -253,7 +248,7 @@ def deliver(run: Run, data: Data, models: list[tuple[str, int, Path]], summary: 
     with Display("export", None):
         artifact.export(talker, steps, run.root / "student", artifact.model_card(summary, name))
     student = Student(run.root / "student")
-    split = evaluate.splits_of(data.manifest)[0]
+    split = data.manifest.test_splits()[0]
     clip = held_out_clip(evaluate.load_clips(data.folder, data.manifest, split))
     face = student.animate(clip.audio, SAMPLE_RATE).coefficients
     write_sample(run.root / "sample", clip, face)

@@ -1,6 +1,5 @@
-"""The same job on a cluster: `ray start --head`, `ray job submit`, token authentication."""
+"""The whole chain on a cluster, all of it in S3: `ray start --head`, `ray job submit`, a token."""
 
-import json
 import os
 import shutil
 import signal
@@ -9,10 +8,17 @@ import subprocess
 import sys
 import time
 import uuid
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+import soundfile
+from tests import s3
 from tests.tiny import CONFIG, OVERRIDES
+
+from diffusiontalker import storage
+from diffusiontalker.animation import writers
+from diffusiontalker.runtime.student import Student
 
 ROOT = Path(__file__).parents[2]
 RAY = [sys.executable, "-m", "ray.scripts.scripts"]
@@ -25,7 +31,13 @@ def free_port() -> int:
 
 
 @pytest.fixture(scope="module")
-def cluster(tmp_path_factory):
+def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[s3.Server]:
+    with s3.running(tmp_path_factory.mktemp("s3") / "server") as running:
+        yield running
+
+
+@pytest.fixture(scope="module")
+def cluster(server, tmp_path_factory):
     """A head node on free loopback ports with its own token; yields address and environment."""
     # Ray's sockets have paths of at most 107 characters, so its folder must be a short one.
     temporary = Path("/tmp") / f"dt-{uuid.uuid4().hex[:8]}"
@@ -33,11 +45,13 @@ def cluster(tmp_path_factory):
     token.write_text(uuid.uuid4().hex + uuid.uuid4().hex)
     environment = {k: v for k, v in os.environ.items() if not k.startswith("RAY_")}
     environment |= {"RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN_PATH": str(token)}
+    environment |= server.environment
     dashboard = free_port()
     # --block, and stopped by its process group: `ray stop` would end every cluster of the machine.
     head = subprocess.Popen(
         [*RAY, "start", "--head", "--block", "--node-ip-address=127.0.0.1", f"--port={free_port()}",
          f"--dashboard-port={dashboard}", "--dashboard-host=127.0.0.1", "--num-cpus=2",
+         f"--dashboard-agent-listen-port={free_port()}",  # or other clusters here would hold it
          f"--temp-dir={temporary}", "--disable-usage-stats"],
         cwd=ROOT, env=environment, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
         start_new_session=True,
@@ -67,20 +81,62 @@ def submit(cluster, *arguments: str) -> subprocess.CompletedProcess[str]:
     )  # fmt: skip
 
 
-def test_distill_runs_as_a_submitted_job(cluster, tmp_path) -> None:
-    output = tmp_path / "run"
-    done = submit(
-        cluster, "jobs/distill.py", "--config", CONFIG, f"output={output}", *OVERRIDES,
-        "diffusion={steps: 4, rounds: [2]}", "evaluation.teacher_steps=[4, 2]",
-        "training.teacher={epochs: 1, passes: 1, batch: 8}",
+def test_the_whole_chain_runs_as_a_submitted_job_in_s3(cluster, server, tmp_path, monkeypatch):
+    for name, value in server.environment.items():
+        monkeypatch.setenv(name, value)
+    s3.forget_clients()
+    folder = storage.location(f"s3://{server.bucket()}/some/prefix/run")
+    cache = folder.parent / "cache"
+    arguments = (
+        "jobs/distill.py", "--config", CONFIG, *OVERRIDES, f"output={folder}",
+        f"encoder.cache={cache}", "diffusion={steps: 4, rounds: [2]}",
+        "evaluation.teacher_steps=[4, 2]", "training.teacher={epochs: 1, passes: 1, batch: 8}",
     )  # fmt: skip
+    done = submit(cluster, *arguments)
     assert done.returncode == 0, done.stdout + done.stderr
-    summary = json.loads((output / "summary.json").read_text())
+    found = storage.sizes(folder)
+    stages = ("corpus", "encoder", "teacher", "round-2", "evaluation")
+    for stage in stages:
+        assert any(name.startswith(f"{stage}-") and name.endswith("stage.json") for name in found)
+    assert {
+        "settings.yaml", "environment.json", "summary.json", "report.html", "sample/speech.wav",
+        "sample/speech.glb", "student/student.onnx",
+    } <= found.keys()  # fmt: skip
+    assert not [name for name in found if name.startswith("features-")]
+    assert "/stage.json" in " ".join(storage.sizes(cache))
+    for stage in ("encoder", "teacher", "round-2"):
+        checkpoints = [n for n in found if n.startswith(f"train/{stage}-") and "/checkpoint_" in n]
+        assert any(name.endswith("state.json") for name in checkpoints), stage
+    summary = storage.read_json(folder / "summary.json")
     assert {(r["name"], r["steps"]) for r in summary["rows"]} == {
         ("teacher", 4), ("teacher", 2), ("student-2", 2)
     }  # fmt: skip
-    assert (output / "student" / "student.onnx").is_file()
-    assert (output / "report.html").is_file()
+    assert "<canvas" in storage.read_text(folder / "report.html")
+    for place in ("report.html", "summary.json", "student", "sample"):
+        assert str(folder / place) in done.stdout
+
+    bucket = str(folder).split("/")[2]
+    before = server.objects(bucket, "some/prefix/run/teacher-")
+    again = submit(cluster, *arguments)
+    assert again.returncode == 0, again.stdout + again.stderr
+    for stage in (*stages, "features"):
+        assert f"{stage:<12} is there already: kept" in again.stdout
+    assert server.objects(bucket, "some/prefix/run/teacher-") == before
+
+    out = folder.parent / "face.csv"
+    done = subprocess.run(
+        [sys.executable, "jobs/animate.py", str(folder / "sample/speech.wav"), "--model",
+         str(folder / "student"), "--out", str(out), "--seed", "3"],
+        cwd=ROOT, capture_output=True, text=True, timeout=120,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    (tmp_path / "sample").mkdir()
+    storage.fetch(folder / "sample", tmp_path / "sample")
+    samples, rate = soundfile.read(tmp_path / "sample" / "speech.wav", dtype="float32")
+    expected = Student(folder / "student").animate(samples, rate, seed=3).coefficients
+    coefficients, fps = writers.read_coefficients(out)
+    assert fps == 30
+    assert coefficients == pytest.approx(expected, abs=1e-5)
 
 
 def test_a_mistake_fails_the_job_with_one_line(cluster, tmp_path) -> None:

@@ -12,15 +12,12 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-import soundfile
 from pyarrow.fs import FileSelector, FileType
 from tests import s3
 from tests.students import random_student
-from tests.tiny import CONFIG, OVERRIDES
+from tests.tiny import CONFIG
 
 from diffusiontalker import storage
-from diffusiontalker.animation import writers
-from diffusiontalker.arkit import CHANNELS
 from diffusiontalker.corpus import shards
 from diffusiontalker.corpus.manifest import Manifest, open_corpus, verify, write_manifest
 from diffusiontalker.corpus.shards import Clip
@@ -418,54 +415,3 @@ def test_a_run_that_cannot_be_written_ends_in_seconds(
     (line,) = done.stderr.splitlines()
     assert line.startswith(f"error: cannot write {output}: ")
     assert said in line
-
-
-def test_the_whole_chain_runs_in_s3(server: s3.Server, folder: Path, tmp_path: Path) -> None:
-    cache = folder.parent / "cache"
-    arguments = (
-        "--config", CONFIG, *OVERRIDES, f"output={folder}", f"encoder.cache={cache}",
-        "diffusion={steps: 4, rounds: [2]}", "evaluation.teacher_steps=[4]",
-    )  # fmt: skip
-    done = run("distill", *arguments)
-    assert done.returncode == 0, done.stdout + done.stderr
-    found = storage.sizes(folder)
-    stages = ("corpus", "encoder", "teacher", "round-2", "evaluation")
-    for stage in stages:
-        assert any(name.startswith(f"{stage}-") and name.endswith("stage.json") for name in found)
-    assert {
-        "settings.yaml", "environment.json", "summary.json", "report.html", "sample/speech.wav",
-        "sample/speech.glb", "student/student.onnx",
-    } <= found.keys()  # fmt: skip
-    assert not [name for name in found if name.startswith("features-")]
-    assert "/stage.json" in " ".join(storage.sizes(cache))
-    for stage in ("encoder", "teacher", "round-2"):
-        checkpoints = [n for n in found if n.startswith(f"train/{stage}-") and "/checkpoint_" in n]
-        assert any(name.endswith("state.json") for name in checkpoints), stage
-    summary = storage.read_json(folder / "summary.json")
-    assert {row["name"] for row in summary["rows"]} == {"teacher", "student-2"}
-    assert "<canvas" in storage.read_text(folder / "report.html")
-    for place in ("report.html", "summary.json", "student", "sample"):
-        assert str(folder / place) in done.stdout
-
-    before = server.objects(bucket_of(folder), "some/prefix/teacher-")
-    again = run("distill", *arguments)
-    assert again.returncode == 0, again.stdout + again.stderr
-    for stage in (*stages, "features"):
-        assert f"{stage:<12} is there already: kept" in again.stdout
-    assert server.objects(bucket_of(folder), "some/prefix/teacher-") == before
-
-    out = folder.parent / "face.csv"
-    done = run(
-        "animate", folder / "sample" / "speech.wav", "--model", folder / "student", "--out", out,
-        "--seed", "3",
-    )  # fmt: skip
-    assert done.returncode == 0, done.stderr
-    assert str(out) in done.stdout
-    (tmp_path / "sample").mkdir()
-    storage.fetch(folder / "sample", tmp_path / "sample")
-    samples, rate = soundfile.read(tmp_path / "sample" / "speech.wav", dtype="float32")
-    expected = Student(folder / "student").animate(samples, rate, seed=3).coefficients
-    coefficients, fps = writers.read_coefficients(out)
-    assert fps == 30
-    assert coefficients.shape == (len(expected), len(CHANNELS))
-    assert coefficients == pytest.approx(expected, abs=1e-5)

@@ -17,7 +17,6 @@ from diffusiontalker.corpus import shards
 from diffusiontalker.corpus.manifest import Manifest, ShardInfo, open_corpus, verify, write_manifest
 from diffusiontalker.corpus.shards import Clip
 from diffusiontalker.errors import UserError
-from diffusiontalker.evaluation.evaluate import splits_of
 
 MakeClip = Callable[..., Clip]
 
@@ -398,7 +397,7 @@ def test_verify_finds_one_changed_bit(corpus_folder: Path):
 
 def test_a_corpus_without_a_test_split_is_refused(corpus_folder: Path) -> None:
     manifest = open_corpus(corpus_folder)
-    assert "neither test_seen nor test_unseen" in refusal(lambda: splits_of(manifest))
+    assert "neither test_seen nor test_unseen" in refusal(manifest.test_splits)
     assert "no split 'test_seen'" in refusal(lambda: manifest.of("test_seen"))
     shards_ = [replace(manifest.shards[0], split=s) for s in ("test_unseen", "test_seen")]
-    assert splits_of(replace(manifest, shards=shards_)) == ["test_seen", "test_unseen"]
+    assert replace(manifest, shards=shards_).test_splits() == ["test_seen", "test_unseen"]

@@ -97,6 +97,20 @@ class Manifest:
             )
         return found
 
+    def test_splits(self) -> list[str]:
+        """The test splits that there are, test_seen first.
+
+        Raises:
+            UserError: there is none.
+        """
+        found = [split for split in SPLITS[2:] if any(s.split == split for s in self.shards)]
+        if not found:
+            raise UserError(
+                "the corpus has neither test_seen nor test_unseen, so nothing could be measured; "
+                "prepare it with split.test or split.unseen_speakers above 0"
+            )
+        return found
+
     def seconds(self, split: str | None = None) -> float:
         """Seconds of speech in a split, or in all."""
         frames = sum(s.frames for s in self.shards if split in (None, s.split))

@@ -20,7 +20,6 @@ from diffusiontalker.config import EvaluationSettings
 from diffusiontalker.corpus import shards
 from diffusiontalker.corpus.manifest import Manifest, open_corpus
 from diffusiontalker.corpus.shards import Clip
-from diffusiontalker.errors import UserError
 from diffusiontalker.evaluation import measure
 from diffusiontalker.features.encoder import FrozenEncoder
 from diffusiontalker.features.stage import fit
@@ -28,7 +27,6 @@ from diffusiontalker.model.talker import Talker
 from diffusiontalker.runtime.log_mel import frame_count, log_mel
 from diffusiontalker.training.checkpoints import load_talker
 
-SPLITS = ("test_seen", "test_unseen")
 Json = dict[str, Any]
 
 
@@ -64,7 +62,7 @@ def evaluate(
         progress: called with pieces done and pieces in all.
     """
     manifest = open_corpus(folder)
-    splits = splits_of(manifest)
+    splits = manifest.test_splits()
     work = [(subject, split) for split in splits for subject in subjects]
     pending = {
         _measure_one.remote(subject, split, folder, manifest, settings, sampler): (subject, split)
@@ -95,21 +93,6 @@ def evaluate(
         for subject, split in work
     ]
     return [finite(row) for row in rows], finite({s: ray.get(t) for s, t in floor_tasks.items()})
-
-
-def splits_of(manifest: Manifest) -> list[str]:
-    """The test splits that a corpus has, test_seen first.
-
-    Raises:
-        UserError: it has none.
-    """
-    found = [split for split in SPLITS if any(s.split == split for s in manifest.shards)]
-    if not found:
-        raise UserError(
-            "the corpus has neither test_seen nor test_unseen, so nothing could be measured; "
-            "prepare it with split.test or split.unseen_speakers above 0"
-        )
-    return found
 
 
 def load_clips(folder: Path, manifest: Manifest, split: str) -> list[Clip]:
