@@ -1,7 +1,7 @@
 """What all jobs share on the command line: overrides, exit codes, one clear line for a mistake."""
 
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import wraps
 from typing import Annotated, ParamSpec
 
@@ -22,9 +22,26 @@ Overrides = Annotated[
 P = ParamSpec("P")
 
 
-def main(job: Callable[P, None]) -> None:
-    """Run a job as a command: exit status 0, 2 for the user's mistake, 130 when interrupted."""
+def main(job: Callable[P, None] | Sequence[Callable[..., None]]) -> None:
+    """Run a job as a command: exit status 0, 2 for the user's mistake, 130 when interrupted.
 
+    Several jobs, or a sequence of one, are sub-commands by their names.
+    """
+    app = typer.Typer(add_completion=False, pretty_exceptions_enable=False, rich_markup_mode=None)
+    if callable(job):
+        app.command()(_guarded(job))
+    else:
+        app.callback()(_choose)  # without it a single one would be no sub-command
+        for one in job:
+            app.command()(_guarded(one))
+    app()
+
+
+def _choose() -> None:
+    """Each command tells of itself by --help."""
+
+
+def _guarded(job: Callable[P, None]) -> Callable[P, None]:
     @wraps(job)
     def guarded(*args: P.args, **kwargs: P.kwargs) -> None:
         try:
@@ -36,6 +53,4 @@ def main(job: Callable[P, None]) -> None:
             print("interrupted; the same command goes on from here", file=sys.stderr)
             raise SystemExit(130) from None
 
-    app = typer.Typer(add_completion=False, pretty_exceptions_enable=False, rich_markup_mode=None)
-    app.command()(guarded)
-    app()
+    return guarded

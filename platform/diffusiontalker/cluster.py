@@ -22,6 +22,11 @@ _RETRIES = re.compile(r"\s+Failed to [\w ]+ after \d+/\d+ attempts .*", re.DOTAL
 """What Ray Data appends to the message of an error that it passes on."""
 
 
+BUFFER = 1 << 30
+"""Bytes of read-ahead that a stream of data may hold in Ray's object store: without a bound it
+grows with the set until the store is full."""
+
+
 @contextmanager
 def session() -> Iterator[None]:
     """Connect for the length of a job, and find the user's mistake in what Ray raises.
@@ -44,7 +49,7 @@ def session() -> Iterator[None]:
     except (ConnectionError, RuntimeError, ValueError) as error:
         reason = str(error).strip().splitlines()[0]
         raise UserError(f"cannot connect to Ray at {address!r}: {reason}") from error
-    _quiet()
+    _configure()
     try:
         yield
     except UserError:
@@ -105,13 +110,18 @@ def _chain(error: BaseException) -> list[BaseException]:
     return found
 
 
-def _quiet() -> None:
-    """No progress bars and no execution plans from Ray Data: ours say what people need."""
+def _configure() -> None:
+    """Ray Data in one order, within ``BUFFER``, and without bars and plans: ours say what people
+    need."""
     import ray.data
+    from ray.data import ExecutionResources
 
     context = ray.data.DataContext.get_current()
     context.enable_progress_bars = False
     context.print_on_execution_start = False
     context.execution_options.preserve_order = True
+    context.execution_options.resource_limits = ExecutionResources.for_limits(
+        object_store_memory=BUFFER
+    )
     for name in ("ray.data", "ray.train", "ray.data._internal.execution.streaming_executor"):
         logging.getLogger(name).setLevel(logging.ERROR)

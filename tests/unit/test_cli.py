@@ -132,6 +132,52 @@ def test_users_mistake_is_found(error: Callable[[], BaseException]) -> None:
     assert str(found) == str(MISTAKE)
 
 
+APPENDED = (
+    "Failed to apply UDF transform after 1/1 attempts (total backoff 0.0s).\nTo change retry "
+    "attempts, backoff, or which errors are retried, configure `ray.data.DataContext`."
+)
+TRACEBACK = f"""Training failed due to worker errors:
+[Rank 0 Error Snippet]:
+Traceback (most recent call last):
+  File "training/stream.py", line 40, in batches
+    for batch in shard.iter_batches(batch_size=size):
+ray.exceptions.RayTaskError(UserError): \x1b[36mray::SplitCoordinator.get()\x1b[39m (pid=7381)
+  File "storage.py", line 5, in read
+    raise UserError(said) from error
+diffusiontalker.errors.UserError: a/train-0.parquet: not to be read; check it first
+
+The above exception was the direct cause of the following exception:
+
+diffusiontalker.errors.UserError: a/train-0.parquet: the shard is corrupt; prepare it again
+{APPENDED}"""
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        # What a worker could not send as an object comes as the text of its traceback.
+        WorkerGroupError(TRACEBACK, {0: RuntimeError("could not be unpickled")}),
+        ControllerError(RuntimeError(TRACEBACK)),
+        ray.exceptions.RayTaskError("work", TRACEBACK, RuntimeError("lost")),
+    ],
+)
+def test_users_mistake_is_found_in_the_text_of_a_traceback(error: Exception) -> None:
+    found = user_error(error)
+    assert found is not None
+    assert str(found) == "a/train-0.parquet: the shard is corrupt; prepare it again"
+
+
+def test_what_ray_data_appends_is_left_out() -> None:
+    mistake = UserError(f"a/train-0.parquet: the shard is corrupt; prepare it again\n{APPENDED}")
+    found = user_error(WorkerGroupError("failed", {0: task_error(mistake)}))
+    assert str(found) == "a/train-0.parquet: the shard is corrupt; prepare it again"
+
+
+def test_a_full_disk_is_named_by_what_could_not_be_written() -> None:
+    mistake = UserError("cannot write runs/a/model.safetensors: No space left on device")
+    assert str(user_error(task_error(mistake))) == str(mistake)
+
+
 def test_a_full_disk_is_for_the_user_to_mend() -> None:
     found = user_error(task_error(OSError(28, "No space left on device")))
     assert found is not None

@@ -1,0 +1,247 @@
+"""How fast and in how much memory data become shards, and shards training batches."""
+
+import json
+import os
+import platform
+import shutil
+import tempfile
+import uuid
+from collections.abc import Iterator
+from contextlib import contextmanager
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+from diffusiontalker import __version__, cluster, config, storage
+from diffusiontalker.benchmarks import feeding, made, preparing
+from diffusiontalker.benchmarks.feeding import Case
+from diffusiontalker.benchmarks.memory import Peak
+from diffusiontalker.config import DataBenchmarkSettings, Settings
+from diffusiontalker.errors import UserError
+from diffusiontalker.evaluation.goals import at_least, at_most
+from diffusiontalker.training.progress import Display, new_board
+from diffusiontalker.training.runs import Data, Place
+
+WORKERS = (1, 2)
+THROUGHPUT, WAITING, MEMORY, PREPARING = 0.9, 0.05, 1.25, 50.0
+"""Aims. What counts as flat memory is our choice: a set 20 times larger may take a quarter more."""
+NAP = 0.05
+"""Seconds that a training step takes where memory is measured: whoever takes batches at once leaves
+nothing to pile up."""
+PACKAGES = ("numpy", "pyarrow", "ray", "torch")
+_CLIP_BYTES, _MINUTE_BYTES = 1 << 20, 16 << 20
+"""Room for a clip, and for a minute of speech as published and as shards, twice."""
+Json = dict[str, Any]
+
+
+def run(settings: DataBenchmarkSettings) -> Json:
+    """Measure all, with sets made for it in a temporary folder, and write ``data.json``.
+
+    Raises:
+        UserError: no room, no such bucket, or a cluster is named that is not of this machine.
+    """
+    if "RAY_ADDRESS" in os.environ:
+        raise UserError("RAY_ADDRESS is set, but this measures this machine alone; unset it")
+    training = config.load(settings.training)
+    out = storage.location(settings.out)
+    storage.make_folder(out)
+    if settings.s3 is not None:
+        _check_bucket(settings.s3)
+    before = os.getloadavg()
+    with tempfile.TemporaryDirectory(prefix="diffusiontalker-benchmark-") as name:
+        folder = Path(name)
+        _check_room(folder, settings)
+        data = _make(folder / "set", settings.clips)
+        memory = _memory(folder, data, training, settings.times)
+        preparing = _prepare(folder, settings.minutes)
+        cases = _feed(folder, data, training, settings)
+    report = {
+        "machine": machine(),
+        "load_average": {"before": before, "after": os.getloadavg()},
+        "settings": settings.model_dump(mode="json"),
+        "batch": training.training.teacher.batch,
+        "window": training.training.window,
+        "threads": training.training.threads,
+        "cases": cases,
+        "ratios": ratios(cases),
+        "memory": memory,
+        "prepare": preparing,
+    }
+    report["aims"] = aims(report)
+    storage.write_bytes(out / "data.json", (json.dumps(report, indent=1) + "\n").encode())
+    return report
+
+
+def ratios(cases: list[Json]) -> list[Json]:
+    """Ray Data's real frames per second as a share of the DataLoader's, of every pair of cases."""
+    found = []
+    for ours in (case for case in cases if case["loader"] == feeding.RAY):
+        same = {key: ours[key] for key in ("storage", "workers", "step")}
+        other = next(
+            case
+            for case in cases
+            if case["loader"] == feeding.TORCH and same.items() <= case.items()
+        )
+        found.append({**same, "value": ours["frames_per_second"] / other["frames_per_second"]})
+    return found
+
+
+def aims(report: Json) -> list[Json]:
+    """Each aim with its value, its target, and whether it is met."""
+    found = []
+    for ratio in report["ratios"]:
+        if ratio["step"]:
+            found.append(
+                at_least(
+                    f"{_where(ratio)}: frames/s into the step, of the DataLoader's",
+                    ratio["value"],
+                    THROUGHPUT,
+                )
+            )
+    for case in report["cases"]:
+        if case["step"] and case["loader"] == feeding.RAY:
+            found.append(
+                at_most(
+                    f"{_where(case)}: share of its time that the step waits",
+                    case["waiting_share"],
+                    WAITING,
+                )
+            )
+    memory, times = report["memory"], report["settings"]["times"]
+    return [
+        *found,
+        at_most(f"memory for {times} times the set, of what the set takes",
+                memory["larger_mb"] / memory["set_mb"], MEMORY),
+        at_least("prepare: times real time on one core", report["prepare"]["one_core"], PREPARING),
+    ]  # fmt: skip
+
+
+def _where(case: Json) -> str:
+    return f"{case['storage']}, {case['workers']} worker{'s' * (case['workers'] > 1)}"
+
+
+def machine() -> Json:
+    """Processor, cores and versions."""
+    return {
+        "processor": processor(),
+        "cores": os.cpu_count(),
+        "python": platform.python_version(),
+        "diffusiontalker": __version__,
+        **{name: version(name) for name in PACKAGES},
+    }
+
+
+def processor(info: Path = Path("/proc/cpuinfo")) -> str:
+    """The processor's name, of Linux's ``cpuinfo`` where there is one."""
+    lines = info.read_text().splitlines() if info.is_file() else []
+    named = (line.partition(":")[2].strip() for line in lines if line.startswith("model name"))
+    return next(named, platform.processor() or platform.machine())
+
+
+def _check_room(folder: Path, settings: DataBenchmarkSettings) -> None:
+    need = settings.clips * _CLIP_BYTES + settings.minutes * _MINUTE_BYTES
+    free = shutil.disk_usage(folder).free
+    if free < need:
+        raise UserError(
+            f"{folder.parent}: {free >> 20} MB are free, {need >> 20} are needed; set TMPDIR to a "
+            "folder with more room, or lower clips and minutes"
+        )
+    print(f"{'room':<12} {need >> 20} MB below {folder}, removed at the end", flush=True)
+
+
+def _check_bucket(prefix: str) -> None:
+    """Before anything takes minutes."""
+    remote = storage.location(prefix)
+    if not storage.is_remote(remote):
+        raise UserError(f"s3={prefix}: not in S3; write s3=s3://bucket/prefix, or leave it out")
+    storage.make_folder(remote)
+
+
+def _make(folder: Path, clips: int) -> Data:
+    folder.mkdir()
+    with Display("set") as display:
+        return Data(folder, made.shard_set(folder, clips, display.count))
+
+
+def _memory(folder: Path, data: Data, training: Settings, times: int) -> Json:
+    """Peaks in MB of one pass over the set and over one ``times`` larger, each on a fresh Ray."""
+    larger = folder / "larger"
+    larger.mkdir()
+    sets = {
+        "set": data,
+        "larger": Data(larger, made.multiply(data.folder, data.manifest, larger, times)),
+    }
+    found = {}
+    for name, one in sets.items():
+        place = Place(folder / "train", f"memory-{name}", "memory")
+        with Display(f"memory, {name}"), Peak() as peak, cluster.session():
+            case = Case(feeding.RAY, step=False, nap=NAP)
+            feeding.measure(one, training, [case], passes=1, repeats=1, workers=1, place=place)
+        found[f"{name}_mb"] = peak.bytes / 1e6
+    return found
+
+
+def _prepare(folder: Path, minutes: int) -> Json:
+    """Times real time, of this process alone and of the whole command."""
+    root = folder / "beat"
+    with Display("recordings") as display:
+        made.beat_set(root, minutes, display.count)
+    with Display("one core") as display:
+        alone = preparing.on_one_core(preparing.survey(root, folder / "alone"), display.count)
+    found = preparing.survey(root, folder / "prepared")
+    with cluster.session(), Display("all cores") as display:
+        together = preparing.on_all_cores(found, display.count)
+    return {**alone, **together}
+
+
+def _feed(
+    folder: Path, data: Data, training: Settings, settings: DataBenchmarkSettings
+) -> list[Json]:
+    """Figures of every case: place, workers, loader, with the step and without."""
+    cases = [
+        Case(loader, step) for step in (True, False) for loader in (feeding.RAY, feeding.TORCH)
+    ]
+    found = []
+    with _places(data, settings.s3) as places, cluster.session():
+        for (place, where), workers in ((p, w) for p in places.items() for w in WORKERS):
+            stage, board = f"{place}, {workers}", new_board()
+            with Display(stage, board):
+                fed = feeding.measure(
+                    where, training, cases, settings.passes, settings.repeats, workers,
+                    Place(folder / "train", f"{place}-{workers}", stage, board),
+                )  # fmt: skip
+            found += [
+                {"storage": place, "workers": workers, **case_json(case, one)}
+                for case, one in zip(cases, fed, strict=True)
+            ]
+    return found
+
+
+def case_json(case: Case, fed: feeding.Fed) -> Json:
+    """A case's figures in plain values."""
+    return {
+        "loader": case.loader,
+        "step": case.step,
+        "windows_per_second": fed.windows_per_second,
+        "frames_per_second": fed.frames_per_second,
+        "waiting_share": fed.waiting_share,
+        "padding_share": fed.padding_share,
+        "seconds": fed.seconds,
+        "start_seconds": fed.start,
+    }
+
+
+@contextmanager
+def _places(data: Data, prefix: str | None) -> Iterator[dict[str, Data]]:
+    """The set where it was made, and for as long as it is measured below an S3 prefix."""
+    if prefix is None:
+        print("S3           not measured; s3=s3://bucket/prefix does", flush=True)
+        yield {"local": data}
+        return
+    remote = storage.location(prefix) / f"benchmark-{uuid.uuid4().hex[:12]}"
+    try:
+        with Display("upload"):
+            storage.store(data.folder, remote)
+        yield {"local": data, "S3": Data(remote, data.manifest)}
+    finally:
+        storage.empty_folder(remote)

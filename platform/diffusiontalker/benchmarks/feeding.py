@@ -1,0 +1,226 @@
+"""One Ray Train run in which both loaders feed the same workers, turn by turn."""
+
+import itertools
+import time
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+from statistics import median
+from typing import Any
+
+import ray
+import ray.train
+import ray.train.torch
+import torch
+from ray.train.torch import TorchTrainer
+from torch import Tensor, nn
+
+from diffusiontalker.benchmarks.loader import loader
+from diffusiontalker.config import Settings
+from diffusiontalker.model.talker import Talker
+from diffusiontalker.training import loop, runs, stream, tasks
+from diffusiontalker.training.examples import MotionExamples
+from diffusiontalker.training.runs import Data, Place
+
+WARM_UP = 5
+"""Training steps before the first measurement."""
+RAY, TORCH = "ray", "torch"
+Batch = dict[str, Tensor]
+
+
+@dataclass(frozen=True)
+class Case:
+    """What feeds what."""
+
+    loader: str
+    """``RAY`` or ``TORCH``."""
+    step: bool
+    """Whether a training step takes every batch, or nobody does anything with it."""
+    nap: float = 0.0
+    """Seconds to sleep after every batch."""
+
+
+@dataclass(frozen=True)
+class Fed:
+    """What one worker, or all of them together, were fed in an epoch, and the time it took."""
+
+    windows: int
+    frames: int
+    """Real ones: padding is not counted."""
+    cells: int
+    """Frames with padding."""
+    seconds: float
+    """From the start to the last step, so that no work of the loader is left out."""
+    start: float
+    """Seconds of them before the first batch."""
+    waiting: float
+    """Seconds of them without a batch after that."""
+
+    @property
+    def windows_per_second(self) -> float:
+        """Windows of all workers."""
+        return self.windows / self.seconds
+
+    @property
+    def frames_per_second(self) -> float:
+        """Real frames of all workers."""
+        return self.frames / self.seconds
+
+    @property
+    def waiting_share(self) -> float:
+        """Share of the time after the first batch in which a worker has nothing to do."""
+        return self.waiting / (self.seconds - self.start)
+
+    @property
+    def padding_share(self) -> float:
+        """Share of padding in the frames."""
+        return 1 - self.frames / self.cells
+
+
+def together(workers: Sequence[Fed]) -> Fed:
+    """What the workers of a case were fed side by side."""
+    return Fed(
+        windows=sum(fed.windows for fed in workers),
+        frames=sum(fed.frames for fed in workers),
+        cells=sum(fed.cells for fed in workers),
+        seconds=max(fed.seconds for fed in workers),
+        start=max(fed.start for fed in workers),
+        waiting=max(fed.waiting for fed in workers),
+    )
+
+
+def middle(repeats: Sequence[Fed]) -> Fed:
+    """The median of a case's repeats, figure by figure."""
+    return Fed(**{name: median(vars(fed)[name] for fed in repeats) for name in vars(repeats[0])})
+
+
+def measure(
+    data: Data, settings: Settings, cases: Sequence[Case], passes: int, repeats: int, workers: int,
+    place: Place,
+) -> list[Fed]:  # fmt: skip
+    """Feed ``workers`` workers by every case in turn, ``repeats`` times; the median of each case.
+
+    What is measured is an epoch of ``passes`` passes.
+
+    Raises:
+        UserError: a shard cannot be read.
+    """
+    manifest, train = data.manifest, settings.training
+    examples = MotionExamples(train.window, manifest.identities, manifest.emotions)
+    size = train.teacher.batch
+    batches = passes * stream.batches_of(manifest, "train", examples, size) // workers
+    train_set = stream.dataset(data.folder, manifest, "train", examples, size, passes, train.seed)
+    trainer = TorchTrainer(
+        run,  # type: ignore[arg-type]  # a value may be returned
+        train_loop_config={
+            "data": data,
+            "settings": settings,
+            "cases": list(cases),
+            "batches": batches,
+            "repeats": repeats,
+            "place": place,
+        },
+        datasets={"train": train_set},
+        scaling_config=ray.train.ScalingConfig(
+            num_workers=workers, resources_per_worker={"CPU": train.worker_cpus}
+        ),
+        run_config=ray.train.RunConfig(name=place.name, storage_path=str(place.storage)),
+    )
+    found = trainer.fit().return_value  # type: ignore[attr-defined]  # only the old Result lacks it
+    return [middle([together(ranks) for ranks in case]) for case in found]
+
+
+def run(config: dict[str, Any]) -> list[list[list[Fed]]]:
+    """Ray Train's function: what each worker was fed, by case and repeat."""
+    settings: Settings = config["settings"]
+    cases: list[Case] = config["cases"]
+    repeats: int = config["repeats"]
+    place: Place = config["place"]
+    torch.set_num_threads(settings.training.threads)
+    torch.manual_seed(settings.training.seed)
+    by_hand = by_torch(config["data"], settings, config["batches"])
+    sources: dict[str, Callable[[], Iterable[Batch]]] = {RAY: by_ray, TORCH: lambda: by_hand}
+    step = None
+    if any(case.step for case in cases):
+        step = Step(config["data"], settings)
+        # An epoch that does not count: whatever starts but once, starts now.
+        for number, batch in enumerate(itertools.chain(by_ray(), by_hand)):
+            if number < WARM_UP:
+                step(batch)
+    found: list[list[list[Fed]]] = [[] for _ in cases]
+    for turn in range(repeats * len(cases)):
+        number = turn % len(cases)
+        case = cases[number]
+        torch.distributed.barrier()
+        mine = feed(sources[case.loader], case, step)
+        ranks: list[Any] = [None] * torch.distributed.get_world_size()
+        torch.distributed.all_gather_object(ranks, mine)
+        found[number].append(ranks)
+        if place.board is not None and torch.distributed.get_rank() == 0:
+            done, all_of_them = turn + 1, repeats * len(cases)
+            place.board.put.remote(place.stage, done / all_of_them, f"{done} of {all_of_them}")
+    return found
+
+
+def by_ray() -> Iterable[Batch]:
+    """An epoch of this worker, as in training."""
+    return stream.batches(ray.train.get_dataset_shard("train"), torch.device("cpu"))
+
+
+def by_torch(data: Data, settings: Settings, batches: int) -> Iterable[Batch]:
+    """An epoch of so many batches for this worker, again and again."""
+    context = ray.train.get_context()
+    train = settings.training
+    return loader(
+        data.folder, data.manifest, train.window, train.teacher.batch, batches,
+        context.get_world_rank(), context.get_world_size(),
+    )  # fmt: skip
+
+
+def feed(
+    source: Callable[[], Iterable[Batch]], case: Case, step: Callable[[Batch], None] | None
+) -> Fed:
+    """Take every batch of an epoch, and the time."""
+    windows = frames = cells = 0
+    waiting = 0.0
+    first = done = begun = time.monotonic()
+    for number, batch in enumerate(source()):
+        got = time.monotonic()
+        if number == 0:
+            first = done = got
+        waiting += got - done
+        if case.step and step is not None:
+            step(batch)
+        time.sleep(case.nap)
+        done = time.monotonic()
+        mask = batch["mask"]
+        windows += len(mask)
+        frames += int(mask.sum())
+        cells += mask.numel()
+    return Fed(windows, frames, cells, done - begun, first - begun, waiting)
+
+
+class Step:
+    """The teacher's training step, as ``loop.run`` takes it."""
+
+    def __init__(self, data: Data, settings: Settings) -> None:
+        talker = Talker(runs.teacher_config(settings, data))
+        talker.set_statistics(*data.manifest.statistics())
+        self.task = tasks.TeacherTask(talker, settings.losses)
+        self.settings = settings.training.teacher
+        self.average = loop.Average(self.task, self.settings.ema)
+        self.parameters = [p for p in self.task.parameters() if p.requires_grad]
+        self.optimizer = torch.optim.AdamW(self.parameters, lr=self.settings.learning_rate)
+        self.parallel = ray.train.torch.prepare_model(
+            self.task, move_to_device=False,
+            parallel_strategy_kwargs={"find_unused_parameters": True},
+        )  # fmt: skip
+        self.generator = torch.Generator().manual_seed(settings.training.seed)
+
+    def __call__(self, batch: Batch) -> None:
+        losses = self.parallel(batch, self.generator)
+        self.optimizer.zero_grad(set_to_none=True)
+        losses["loss"].backward()
+        nn.utils.clip_grad_norm_(self.parameters, self.settings.clip_norm)
+        self.optimizer.step()
+        self.average.update(self.task)
+        losses["loss"].item()
