@@ -291,6 +291,7 @@ def test_the_table_holds_every_case() -> None:
     page = io.StringIO()
     Console(file=page, width=80).print(table(report()))
     rows = [" ".join(line.split()) for line in page.getvalue().splitlines()]
+    assert "Shards Workers Into Loader Windows/s Frames/s Waits Padding Start" in rows
     assert "local 1 step Ray Data 9.4 900 1.0% 0.0% 2.0 s" in rows
     assert "local 1 step ratio 0.90" in rows
     assert "local 1 nothing PyTorch 20.8 2,000 0.0% 2.0 s" in rows

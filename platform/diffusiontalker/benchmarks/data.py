@@ -53,7 +53,7 @@ def run(settings: DataBenchmarkSettings) -> Json:
         _check_room(folder, settings)
         data = _make(folder / "set", settings.clips)
         memory = _memory(folder, data, training, settings.times)
-        preparing = _prepare(folder, settings.minutes)
+        prepared = _prepare(folder, settings.minutes)
         cases = _feed(folder, data, training, settings)
     report = {
         "machine": machine(),
@@ -65,7 +65,7 @@ def run(settings: DataBenchmarkSettings) -> Json:
         "cases": cases,
         "ratios": ratios(cases),
         "memory": memory,
-        "prepare": preparing,
+        "prepare": prepared,
     }
     report["aims"] = aims(report)
     storage.write_bytes(out / "data.json", (json.dumps(report, indent=1) + "\n").encode())

@@ -18,6 +18,7 @@ def table(report: Json) -> Table:
         title_justify="left",
         box=SIMPLE_HEAD,
         padding=(0, 1, 0, 0),
+        pad_edge=False,
     )
     for heading in ("Shards", "Workers", "Into", "Loader"):
         out.add_column(heading)
