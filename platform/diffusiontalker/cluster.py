@@ -20,8 +20,6 @@ _SAID = re.compile(r"diffusiontalker\.errors\.UserError: (.+)")
 """A ``UserError`` as a traceback ends with it."""
 _RETRIES = re.compile(r"\s+Failed to [\w ]+ after \d+/\d+ attempts .*", re.DOTALL)
 """What Ray Data appends to the message of an error that it passes on."""
-
-
 BUFFER = 1 << 30
 """Bytes of read-ahead that a stream of data may hold in Ray's object store: without a bound it
 grows with the set until the store is full."""

@@ -6,7 +6,6 @@ killed goes on from its last checkpoint; a changed setting changes the name, so 
 never picked up.
 """
 
-import json
 import os
 import platform
 import subprocess
@@ -55,7 +54,7 @@ class Run:
         self.root = storage.location(settings.output)
         storage.make_folder(self.root)
         storage.write_bytes(self.root / "settings.yaml", to_yaml(settings).encode())
-        write_json(self.root / "environment.json", environment())
+        storage.write_json(self.root / "environment.json", environment())
         self.board = new_board()
         self.seconds: dict[str, float] = {}
         self.encoder = settings.encoder.name
@@ -73,7 +72,7 @@ class Run:
         with Display(name, self.board) as display:
             work(folder, display)
         self.seconds[name] = round(time.monotonic() - started, 1)
-        write_json(mark, {"seconds": self.seconds[name]})
+        storage.write_json(mark, {"seconds": self.seconds[name]})
         return folder
 
     def folder(self, name: str, key: str) -> Path:
@@ -215,7 +214,7 @@ def evaluate_all(run: Run, data: Data, models: list[tuple[str, int, Path]]) -> J
         rows, floor = evaluate.evaluate(
             subjects, data.folder, settings.evaluation, settings.diffusion.sampler, display.count
         )
-        write_json(out / "rows.json", {"rows": rows, "floor": floor})
+        storage.write_json(out / "rows.json", {"rows": rows, "floor": floor})
 
     key = fingerprint(
         "evaluation", [folder.name for *_, folder in models], settings.evaluation,
@@ -282,7 +281,7 @@ def deliver(run: Run, data: Data, models: list[tuple[str, int, Path]], summary: 
         folder.name.rsplit("-", 1)[0]: storage.read_json(folder / "history.json")
         for folder in trained
     }
-    write_json(run.root / "summary.json", summary)
+    storage.write_json(run.root / "summary.json", summary)
     page.write_report(run.root / "report.html", summary, histories, sample)
 
 
@@ -338,12 +337,7 @@ def identity(data: Data) -> list[str | None]:
 
 def keep_history(folder: Path, history: list[dict[str, float]]) -> None:
     """Losses of a training run, for the curves."""
-    write_json(folder / "history.json", history)
-
-
-def write_json(path: Path, content: Any) -> None:
-    """Write JSON, on disk or in S3. Raises UserError."""
-    storage.write_bytes(path, (json.dumps(content, indent=1) + "\n").encode())
+    storage.write_json(folder / "history.json", history)
 
 
 def conclude(root: Path) -> None:
@@ -352,8 +346,6 @@ def conclude(root: Path) -> None:
     console = Console()
     console.print(console_table(summary))
     for goal in summary["goals"]:
-        word = {True: "met   ", False: "MISSED", None: "open  "}[goal["met"]]
-        value = "–" if goal["value"] is None else f"{goal['value']:.4g}"
-        print(f"{word} {goal['name']}: {value} (target {goal['target']})")
+        print(goals.line(goal))
     print(f"\nreport    {root / 'report.html'}\nsummary   {root / 'summary.json'}")
     print(f"artifact  {root / 'student'}\nsample    {root / 'sample'}")

@@ -7,6 +7,7 @@ pathlib over s3fs). Credentials come from the environment as every AWS tool read
 such a location is used.
 """
 
+import importlib
 import io
 import json
 import math
@@ -58,7 +59,7 @@ def location(text: str | Path) -> Path:
     if ".." in key.split("/"):
         raise UserError(f"{text}: '..' has no meaning in S3; write the prefix itself")
     try:
-        import s3fs  # noqa: F401  # the driver behind the path; its absence is said here
+        importlib.import_module("s3fs")  # the driver behind the path; its absence is said here
         from upath import UPath
     except ImportError as error:
         raise UserError(f"{text}: S3 needs more packages: diffusiontalker[platform]") from error
@@ -68,6 +69,11 @@ def location(text: str | Path) -> Path:
 def is_remote(path: Path) -> bool:
     """Whether a location lies in S3."""
     return not isinstance(path, Path)
+
+
+def _s3(path: Path) -> Any:
+    """The same remote location, with what a local path lacks: ``fs`` and ``path``."""
+    return path
 
 
 def read_bytes(path: Path, limit: int | None = None) -> bytes:
@@ -109,7 +115,7 @@ def write_bytes(path: Path, data: bytes) -> None:
     with _explained("write", path):
         if is_remote(path):
             # An object appears when its upload is complete.
-            attempt(path, lambda: path.fs.pipe_file(path.path, data))  # type: ignore[attr-defined]
+            attempt(path, lambda: _s3(path).fs.pipe_file(_s3(path).path, data))
             return
         if not path.parent.is_dir():
             raise UserError(f"cannot write {path}: there is no folder {path.parent}; make it first")
@@ -121,6 +127,11 @@ def write_bytes(path: Path, data: bytes) -> None:
             temporary.unlink(missing_ok=True)
 
 
+def write_json(path: Path, content: Any) -> None:
+    """Write plain values as JSON, whole or not at all. Raises UserError."""
+    write_bytes(path, (json.dumps(content, indent=1) + "\n").encode())
+
+
 def is_file(path: Path) -> bool:
     """Whether a file is there. Raises UserError if that cannot be known."""
     if not is_remote(path):
@@ -128,7 +139,7 @@ def is_file(path: Path) -> bool:
     with _explained("read", path):
         try:
             # Not path.is_file(): that takes a refusal for an absence.
-            found = attempt(path, lambda: path.fs.info(path.path))  # type: ignore[attr-defined]
+            found = attempt(path, lambda: _s3(path).fs.info(_s3(path).path))
         except FileNotFoundError:
             return False
         return bool(found["type"] == "file")
@@ -175,8 +186,8 @@ def _files(folder: Path) -> dict[str, int]:
     """``sizes``, but nothing where nothing is."""
     with _explained("read", folder):
         if is_remote(folder):
-            root: str = folder.path.rstrip("/")  # type: ignore[attr-defined]
-            found = attempt(folder, lambda: folder.fs.find(root, detail=True))  # type: ignore[attr-defined]
+            root: str = _s3(folder).path.rstrip("/")
+            found = attempt(folder, lambda: _s3(folder).fs.find(root, detail=True))
             listed = {
                 name[len(root) + 1 :]: int(info["size"])
                 for name, info in found.items()
@@ -195,16 +206,16 @@ def _files(folder: Path) -> dict[str, int]:
 
 def _check_bucket(path: Path, patience: float | None = None) -> None:
     """Raise FileNotFoundError unless the bucket is there."""
-    bucket, _, prefix = path.path.partition("/")  # type: ignore[attr-defined]
+    bucket, _, prefix = _s3(path).path.partition("/")
     # A listing, because the simpler question "is there such a bucket" is often forbidden.
     request = {"Bucket": bucket, "Prefix": prefix, "MaxKeys": 1}
-    attempt(path, lambda: path.fs.call_s3("list_objects_v2", **request), patience)  # type: ignore[attr-defined]
+    attempt(path, lambda: _s3(path).fs.call_s3("list_objects_v2", **request), patience)
 
 
 def open_input(path: Path) -> Any:
     """A seekable binary file for reading parts; use within ``attempt``, as a context manager."""
     if is_remote(path):
-        return path.fs.open(path.path, "rb", cache_type="none")  # type: ignore[attr-defined]
+        return _s3(path).fs.open(_s3(path).path, "rb", cache_type="none")
     return path.open("rb")
 
 
@@ -229,7 +240,7 @@ def remove(path: Path) -> None:
     with _explained("remove", path):
         if is_remote(path):
             try:
-                attempt(path, lambda: path.fs.rm_file(path.path))  # type: ignore[attr-defined]
+                attempt(path, lambda: _s3(path).fs.rm_file(_s3(path).path))
             except FileNotFoundError:
                 return
         else:
@@ -245,8 +256,8 @@ def for_arrow(path: Path) -> tuple[Any, str]:
 
     if not is_remote(path):
         return arrow.LocalFileSystem(), str(path)
-    files = _PatientFiles(path, path.fs)  # type: ignore[attr-defined]
-    return arrow.PyFileSystem(arrow.FSSpecHandler(files)), path.path  # type: ignore[attr-defined]
+    files = _PatientFiles(path, _s3(path).fs)
+    return arrow.PyFileSystem(arrow.FSSpecHandler(files)), _s3(path).path
 
 
 class _Patient:
@@ -380,7 +391,7 @@ def _explain(verb: str, path: Path, error: BaseException) -> str | None:
         return f"cannot {verb} {path}: {error.strerror or error}"
     import botocore.exceptions as boto
 
-    bucket = path.path.split("/")[0]  # type: ignore[attr-defined]
+    bucket = _s3(path).path.split("/")[0]
     names = ("AWS_ENDPOINT_URL_S3", "AWS_ENDPOINT_URL")
     server = next((os.environ[name] for name in names if os.environ.get(name)), "Amazon S3")
     reason = " ".join(str(error).split())[:200]

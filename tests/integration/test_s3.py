@@ -6,7 +6,7 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -14,6 +14,7 @@ import numpy as np
 import pytest
 from pyarrow.fs import FileSelector, FileType
 from tests import s3
+from tests.refusals import refusal
 from tests.students import random_student
 from tests.tiny import CONFIG
 
@@ -21,19 +22,11 @@ from diffusiontalker import storage
 from diffusiontalker.corpus import shards
 from diffusiontalker.corpus.manifest import Manifest, open_corpus, verify, write_manifest
 from diffusiontalker.corpus.shards import Clip
-from diffusiontalker.errors import UserError
 from diffusiontalker.export import artifact
 from diffusiontalker.runtime.student import FILES, Student
 
 ROOT = Path(__file__).parents[2]
 Environment = pytest.MonkeyPatch
-
-
-def refusal(action: Callable[[], object]) -> str:
-    with pytest.raises(UserError) as error:
-        action()
-    assert "\n" not in str(error.value)
-    return str(error.value)
 
 
 @pytest.fixture(scope="module")

@@ -11,6 +11,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+from tests.refusals import refusal
 
 from diffusiontalker.arkit import CHANNELS
 from diffusiontalker.corpus import shards
@@ -19,13 +20,6 @@ from diffusiontalker.corpus.shards import Clip
 from diffusiontalker.errors import UserError
 
 MakeClip = Callable[..., Clip]
-
-
-def refusal(action: Callable[[], object]) -> str:
-    with pytest.raises(UserError) as error:
-        action()
-    assert "\n" not in str(error.value)
-    return str(error.value)
 
 
 @pytest.fixture

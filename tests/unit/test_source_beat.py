@@ -1,21 +1,21 @@
 """BEAT: takes found by name, labels at their bounds, the official split, and malformed takes."""
 
 import json
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 import soundfile
+from tests.refusals import refusal
 from tests.sources_made import BEAT_TAKES, RATE, face, make_beat, openness
 
 from diffusiontalker import arkit, config
 from diffusiontalker.config import SourceSettings
 from diffusiontalker.corpus import clips
 from diffusiontalker.corpus.sources import Listing, Recording, Take, open_source
-from diffusiontalker.corpus.sources.beat import MAX_JSON_BYTES, emotion, official_split
-from diffusiontalker.errors import UserError
+from diffusiontalker.corpus.sources.base import MAX_BYTES
+from diffusiontalker.corpus.sources.beat import emotion, official_split
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -31,13 +31,6 @@ def by_id(root: Path, **options: Any) -> dict[str, Take]:
 def read(root: Path, name: str = "1_wayne_0_1_1", **options: Any) -> Recording:
     source = open_source(SourceSettings(kind="beat", root=str(root), options=options))
     return source.read(next(take for take in source.takes().takes if take.id == name))
-
-
-def refusal(call: Callable[[], Any]) -> str:
-    with pytest.raises(UserError) as error:
-        call()
-    assert "\n" not in str(error.value)
-    return str(error.value)
 
 
 @pytest.fixture
@@ -207,7 +200,7 @@ def test_other_files_are_passed_over_in_silence(one: Path):
 
 def test_a_huge_json_is_not_even_opened(one: Path):
     with (one / "1" / "1_wayne_0_1_1.json").open("r+b") as file:
-        file.truncate(MAX_JSON_BYTES + 1)
+        file.truncate(MAX_BYTES + 1)
     assert "1_wayne_0_1_1.json: larger than 64 MiB" in refusal(lambda: listed(one))
 
 

@@ -1,7 +1,7 @@
 """A user's own folder: what is found, what is said of the rest, the index, and malformed files."""
 
 import unicodedata
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +10,7 @@ import pytest
 import soundfile
 from hypothesis import given
 from hypothesis import strategies as st
+from tests.refusals import refusal
 from tests.sources_made import FOLDER_TAKES, RATE, face, make_folder, speech
 
 from diffusiontalker import arkit, config
@@ -17,7 +18,8 @@ from diffusiontalker.animation import livelink
 from diffusiontalker.config import SourceSettings
 from diffusiontalker.corpus import clips
 from diffusiontalker.corpus.sources import Listing, Recording, Take, open_source
-from diffusiontalker.corpus.sources.folder import MAX_BYTES, Folder
+from diffusiontalker.corpus.sources.base import MAX_BYTES
+from diffusiontalker.corpus.sources.folder import Folder
 from diffusiontalker.errors import UserError
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -34,13 +36,6 @@ def labels(root: Path, **options: Any) -> dict[str, tuple[str | None, str | None
 def read(root: Path, name: str = "one", **options: Any) -> Recording:
     source = open_source(SourceSettings(kind="folder", root=str(root), options=options))
     return source.read(next(take for take in source.takes().takes if take.id == name))
-
-
-def refusal(call: Callable[[], Any]) -> str:
-    with pytest.raises(UserError) as error:
-        call()
-    assert "\n" not in str(error.value)
-    return str(error.value)
 
 
 def with_sound(root: Path, name: str, content: str | bytes = "") -> Path:

@@ -10,17 +10,9 @@ from pathlib import Path
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from tests.refusals import refusal
 
 from diffusiontalker import storage
-from diffusiontalker.errors import UserError
-
-
-def refusal(action: Callable[[], object]) -> str:
-    with pytest.raises(UserError) as error:
-        action()
-    assert "\n" not in str(error.value)
-    return str(error.value)
-
 
 # Locations
 

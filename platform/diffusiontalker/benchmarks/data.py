@@ -1,6 +1,5 @@
 """How fast and in how much memory data become shards, and shards training batches."""
 
-import json
 import os
 import platform
 import shutil
@@ -68,7 +67,7 @@ def run(settings: DataBenchmarkSettings) -> Json:
         "prepare": prepared,
     }
     report["aims"] = aims(report)
-    storage.write_bytes(out / "data.json", (json.dumps(report, indent=1) + "\n").encode())
+    storage.write_json(out / "data.json", report)
     return report
 
 

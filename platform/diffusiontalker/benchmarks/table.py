@@ -5,6 +5,8 @@ from typing import Any
 from rich.box import SIMPLE_HEAD
 from rich.table import Table
 
+from diffusiontalker.evaluation import goals
+
 Json = dict[str, Any]
 _NAMES = {"ray": "Ray Data", "torch": "PyTorch"}
 _FIGURES = ("Windows/s", "Frames/s", "Waits", "Padding", "Start")
@@ -61,9 +63,5 @@ def lines(report: Json) -> list[str]:
         f"machine      {machine['processor']}, {cores} cores, {report['threads']} thread(s) per "
         f"worker, load average {before:.1f} before and {after:.1f} after",
         f"versions     {versions}",
-        *(
-            f"{'met   ' if aim['met'] else 'MISSED'} {aim['name']}: {aim['value']:.3g} "
-            f"(target {aim['target']})"
-            for aim in report["aims"]
-        ),
+        *map(goals.line, report["aims"]),
     ]

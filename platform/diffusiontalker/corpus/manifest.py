@@ -158,12 +158,13 @@ def open_corpus(folder: Path) -> Manifest:
     path = folder / FILE
     if not is_whole(folder):
         raise UserError(f"{folder}: holds no manifest.json, so no whole corpus; prepare it first")
-    try:
-        manifest = TypeAdapter(Manifest).validate_json(storage.read_bytes(path))
-    except ValidationError as error:
-        raise UserError(_other_version(path) or _first(path, error)) from error
-    if message := _other_version(path):
+    content = storage.read_bytes(path)
+    if message := _other_version(path, content):
         raise UserError(message)
+    try:
+        manifest = TypeAdapter(Manifest).validate_json(content)
+    except ValidationError as error:
+        raise UserError(_first(path, error)) from error
     if manifest.channels != list(CHANNELS):
         raise UserError(f"{path}: its channels or their order are not this release's 52")
     there = storage.sizes(folder)
@@ -183,10 +184,10 @@ def open_corpus(folder: Path) -> Manifest:
     return manifest
 
 
-def _other_version(path: Path) -> str | None:
+def _other_version(path: Path, content: bytes) -> str | None:
     """What to say of the manifest of another release."""
     try:
-        version = json.loads(storage.read_bytes(path))["schema_version"]
+        version = json.loads(content)["schema_version"]
     except (ValueError, KeyError, TypeError):
         return None
     if version == SCHEMA_VERSION:
@@ -203,6 +204,20 @@ def _first(path: Path, error: ValidationError) -> str:
     return f"{path}: not a manifest of this release ({where}: {first['msg']})"
 
 
+def read_checked(path: Path, sha256: str) -> bytes:
+    """A whole shard, if its content is what the manifest says.
+
+    Raises:
+        UserError: it is not, or it cannot be read.
+    """
+    content = storage.read_bytes(path)
+    if hashlib.sha256(content).hexdigest() != sha256:
+        raise UserError(
+            f"{path}: the shard is corrupt (its hash is not the manifest's); prepare it again"
+        )
+    return content
+
+
 def verify(folder: Path, manifest: Manifest, progress: Callable[[int, int], None]) -> None:
     """Compare every shard's content with the manifest's hash: finds a single changed bit.
 
@@ -211,12 +226,7 @@ def verify(folder: Path, manifest: Manifest, progress: Callable[[int, int], None
     """
 
     def check(shard: ShardInfo) -> None:
-        content = storage.read_bytes(folder / shard.file)
-        if hashlib.sha256(content).hexdigest() != shard.sha256:
-            raise UserError(
-                f"{folder / shard.file}: the shard is corrupt (its hash is not the manifest's); "
-                "prepare it again"
-            )
+        read_checked(folder / shard.file, shard.sha256)
 
     with ThreadPoolExecutor(4) as pool:
         for number, _ in enumerate(pool.map(check, manifest.shards), start=1):

@@ -7,7 +7,6 @@ manifest is published last, by ``publish``: until then nobody takes the set for 
 
 import csv
 import io
-import json
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -32,12 +31,11 @@ from diffusiontalker.corpus.manifest import (
 )
 from diffusiontalker.corpus.shards import Clip
 from diffusiontalker.corpus.sources import Listing, Source, Take, anywhere, open_source
-from diffusiontalker.corpus.takes import TakeReport
+from diffusiontalker.corpus.takes import QUARANTINE, TakeReport
 from diffusiontalker.errors import UserError
 
 PLAN = "plan.json"
 PART = "part-"
-QUARANTINE = "quarantine.csv"
 TAKES = "takes.json"
 DEFAULT_BYTES_PER_SECOND = 96_000
 """Of audio, where no take can be read to measure it: 48 kHz, 16 bit, mono."""
@@ -321,8 +319,8 @@ def _claim(folder: Path, key: str) -> None:
     """Note whose unfinished set the folder holds. Raises UserError if it is another's."""
     path = folder / PLAN
     if not storage.is_file(path):
-        storage.write_bytes(path, json.dumps({"key": key}).encode())
-    elif json.loads(storage.read_text(path)).get("key") != key:
+        storage.write_json(path, {"key": key})
+    elif storage.read_json(path).get("key") != key:
         raise UserError(
             f"{folder}: holds an unfinished set of another source or of other settings; choose "
             "another output=..., or remove it"

@@ -18,7 +18,7 @@ import pyarrow.parquet as pq
 from diffusiontalker import storage
 from diffusiontalker.arkit import CHANNELS, FPS
 from diffusiontalker.audio import SAMPLE_RATE
-from diffusiontalker.corpus.manifest import SCHEMA_VERSION, ShardInfo
+from diffusiontalker.corpus.manifest import SCHEMA_VERSION, ShardInfo, read_checked
 from diffusiontalker.errors import UserError
 
 _METADATA = {
@@ -170,12 +170,7 @@ def read_table(path: Path, columns: list[str] | None = None, sha256: str | None 
         UserError: missing, corrupt, of another schema version, or with other channels.
     """
     if sha256 is not None:
-        content = storage.read_bytes(path)
-        if hashlib.sha256(content).hexdigest() != sha256:
-            raise UserError(
-                f"{path}: the shard is corrupt (its hash is not the manifest's); prepare it again"
-            )
-        return _parse(pa.BufferReader(content), path, columns)
+        return _parse(pa.BufferReader(read_checked(path, sha256)), path, columns)
     if not storage.is_remote(path):
         if not path.is_file():
             raise UserError(f"{path}: the shard is missing; prepare the corpus again")

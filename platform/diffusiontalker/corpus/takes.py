@@ -2,6 +2,9 @@
 
 from dataclasses import dataclass, field
 
+QUARANTINE = "quarantine.csv"
+"""The table of malformed takes and of files passed over, beside the shards."""
+
 
 @dataclass(frozen=True)
 class TakeReport:

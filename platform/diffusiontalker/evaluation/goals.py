@@ -62,5 +62,12 @@ def between(name: str, value: float | None, low: float, high: float) -> Json:
     )
 
 
+def line(goal: Json) -> str:
+    """A goal in words: met, missed or open, its value and its target."""
+    word = {True: "met   ", False: "MISSED", None: "open  "}[goal["met"]]
+    value = "–" if goal["value"] is None else f"{goal['value']:.4g}"
+    return f"{word} {goal['name']}: {value} (target {goal['target']})"
+
+
 def _goal(name: str, value: float | None, target: str, met: bool | None) -> Json:
     return {"name": name, "value": value, "target": target, "met": met}

@@ -12,7 +12,7 @@ from plotly.offline import get_plotlyjs
 
 from diffusiontalker import storage
 from diffusiontalker.corpus.manifest import ShardInfo
-from diffusiontalker.corpus.takes import TakeReport
+from diffusiontalker.corpus.takes import QUARANTINE, TakeReport
 from diffusiontalker.report import plots, survey_plots
 from diffusiontalker.report.attention import attention, count, headline, lag_in_words, share, short
 from diffusiontalker.report.columns import DASH, duration, plain
@@ -29,7 +29,6 @@ from diffusiontalker.report.survey import (
 from diffusiontalker.report.survey_tables import emotion_table, speaker_rows, split_rows
 
 PAGE_FILE = "prepare.html"
-QUARANTINE_FILE = "quarantine.csv"
 REFUSALS = 200
 """Rows of takes in quarantine, and likewise of skipped files, that the page shows at most."""
 KINDS = 40
@@ -120,7 +119,7 @@ def render(takes: Sequence[TakeReport], skipped: Sequence[tuple[str, str]], fact
         skipped=shown(kinds(Refusal(name, (), reason) for name, reason in skipped)),
         skipped_count=len(skipped),
         made=made(found, facts),
-        whole_list=facts.beside(QUARANTINE_FILE),
+        whole_list=facts.beside(QUARANTINE),
         rows=ROWS,
     )
 
@@ -182,7 +181,7 @@ def console_lines(
     if skipped:
         lines.append(f"  skipped     {count(len(skipped), 'file')}")
     if found.quarantined or skipped:
-        lines.append(f"  all of them {facts.beside(QUARANTINE_FILE)}")
+        lines.append(f"  all of them {facts.beside(QUARANTINE)}")
     findings = len(attention(found))
     lines.append(
         f"  shards      {facts.output} ({count(len(facts.shards), 'file')}, {_size(facts.bytes)})"

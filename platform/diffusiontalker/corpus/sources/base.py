@@ -4,11 +4,12 @@ from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import Annotated, Any, ClassVar
 
 import numpy as np
+from pydantic import AfterValidator
 
-from diffusiontalker import storage
+from diffusiontalker import arkit, storage
 from diffusiontalker.config import Section
 from diffusiontalker.errors import UserError
 
@@ -59,6 +60,19 @@ class Recording:
     """Seconds of audio before the first frame; negative if the frames begin earlier."""
     missing: tuple[str, ...] = ()
     """Channels that the take does not name; their coefficients are 0."""
+
+
+MAX_BYTES = 64 << 20
+"""Of a file of coefficients or labels: a quarter of an hour of JSON at 60 fps (our choice)."""
+
+
+def _known(names: tuple[str, ...]) -> tuple[str, ...]:
+    arkit.map_by_name(np.zeros(len(names)), names, "source.options.channels")
+    return names
+
+
+ChannelNames = Annotated[tuple[str, ...], AfterValidator(_known)]
+"""An option that names the columns of arrays: channels that exist, each once."""
 
 
 class Source(ABC):

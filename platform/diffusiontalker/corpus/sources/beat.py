@@ -11,7 +11,7 @@ from pydantic import Field
 from diffusiontalker import arkit, audio, storage
 from diffusiontalker.animation import beat
 from diffusiontalker.config import Section
-from diffusiontalker.corpus.sources.base import Listing, Recording, Source, Take
+from diffusiontalker.corpus.sources.base import MAX_BYTES, Listing, Recording, Source, Take
 from diffusiontalker.errors import UserError
 
 TYPES = tuple(
@@ -34,8 +34,6 @@ EMOTIONS = {
 TEST = ({*range(1, 9), 65, 73, 81, 87, 95, 103, 111}, {1})
 """Scripts of the data set's own test split, for monologues and conversations."""
 VALIDATION = ({*range(56, 65), 72, 80, 86, 94, 102, 110, 118}, {12})
-MAX_JSON_BYTES = 64 << 20
-"""About a quarter of an hour at 60 fps; the longest takes are of ten minutes (our choice)."""
 
 _PARTNERS = {".json": ".wav", ".wav": ".json"}
 _STEM = re.compile(r"([0-9]+_.+)_([0-7])_([0-9]{1,3})_([0-9]{1,3})")
@@ -76,8 +74,8 @@ class Beat(Source):
             elif len(files) == 1:
                 (suffix, file), *_ = files.items()
                 skipped.append((file, f"there is no {name.stem}{_PARTNERS[suffix]}"))
-            elif sizes[files[".json"]] > MAX_JSON_BYTES:
-                skipped.append((files[".json"], f"larger than {MAX_JSON_BYTES >> 20} MiB"))
+            elif sizes[files[".json"]] > MAX_BYTES:
+                skipped.append((files[".json"], f"larger than {MAX_BYTES >> 20} MiB"))
             else:
                 takes.append(_take(name, files, sizes[files[".wav"]]))
         asked = ", ".join(str(kind) for kind in self.options.types)

@@ -12,7 +12,15 @@ from pydantic import Field, field_validator
 from diffusiontalker import arkit, audio
 from diffusiontalker.animation import beat, files
 from diffusiontalker.config import Section
-from diffusiontalker.corpus.sources.base import Listing, Recording, Source, Take, unique
+from diffusiontalker.corpus.sources.base import (
+    MAX_BYTES,
+    ChannelNames,
+    Listing,
+    Recording,
+    Source,
+    Take,
+    unique,
+)
 from diffusiontalker.errors import UserError
 
 EMOTIONS = {
@@ -26,8 +34,6 @@ EMOTIONS = {
     "08": "surprise",
 }
 """RAVDESS's codes, in the names that the other data sets have."""
-MAX_BYTES = 64 << 20
-"""Of an array: an hour and a half at 30 fps (our choice)."""
 
 _PARTNERS = {".npy": ".wav", ".wav": ".npy"}
 _GROUPS = {"identity", "emotion", "group"}
@@ -59,7 +65,7 @@ class EtfOptions(Section):
     """How to read names and columns."""
 
     fps: Annotated[float, Field(gt=0)] = 30.0
-    channels: tuple[str, ...] | None = None
+    channels: ChannelNames | None = None
     """Names of the columns. None: all 52 in the project's order, which is EmoTalk's."""
     scale: Annotated[float, Field(gt=0)] = 1.0
     """What coefficients are multiplied by; 0.01 for percent."""
@@ -76,13 +82,6 @@ class EtfOptions(Section):
     """The first that matches tells what is known of a take."""
     emotions: dict[str, str] = EMOTIONS
     """Names of the codes in stems."""
-
-    @field_validator("channels")
-    @classmethod
-    def _known(cls, names: tuple[str, ...] | None) -> tuple[str, ...] | None:
-        if names is not None:
-            arkit.map_by_name(np.zeros(len(names)), names, "source.options.channels")
-        return names
 
 
 class Etf(Source):

@@ -15,7 +15,15 @@ from pydantic import Field, field_validator
 from diffusiontalker import arkit, audio, storage
 from diffusiontalker.animation import beat, files, livelink, timing
 from diffusiontalker.config import Section
-from diffusiontalker.corpus.sources.base import Listing, Recording, Source, Take
+from diffusiontalker.corpus.manifest import SPLITS
+from diffusiontalker.corpus.sources.base import (
+    MAX_BYTES,
+    ChannelNames,
+    Listing,
+    Recording,
+    Source,
+    Take,
+)
 from diffusiontalker.errors import UserError
 
 AUDIO = (".wav", ".flac", ".ogg", ".mp3")
@@ -23,11 +31,8 @@ AUDIO = (".wav", ".flac", ".ogg", ".mp3")
 COEFFICIENTS = (".csv", ".npz", ".json", ".npy")
 """Of two files of one name the earlier kind is read: the app's own first, then what holds names
 and rate, and an ``.npy`` only if nothing else is there."""
-SPLITS = ("train", "val", "test_seen", "test_unseen")
 LABELS = ("identity", "emotion", "split")
 """Columns of the index beside ``name``."""
-MAX_BYTES = 64 << 20
-"""Of a file of coefficients or labels: a quarter of an hour of JSON at 60 fps (our choice)."""
 
 _Content = tuple[np.ndarray, float, float, tuple[str, ...]]
 """Values, fps, start and missing, as in ``Recording``."""
@@ -42,7 +47,7 @@ class FolderOptions(Section):
     columns but the first. An empty cell means unknown."""
     fps: Annotated[float, Field(gt=0)] | None = None
     """Rate of arrays and tables that hold none. None: 30."""
-    channels: Annotated[tuple[str, ...], Field(min_length=1)] | None = None
+    channels: Annotated[ChannelNames, Field(min_length=1)] | None = None
     """Names of the columns of arrays that hold none. None: all 52 in the project's own order."""
     stem: str | None = None
     """Regular expression, searched for in the name relative to the root and without its suffix,
@@ -51,13 +56,6 @@ class FolderOptions(Section):
     that the identity is then the name of the subfolder that the take lies in."""
     scale: Annotated[float, Field(gt=0)] = 1.0
     """What coefficients are multiplied by; 0.01 for percent."""
-
-    @field_validator("channels")
-    @classmethod
-    def _known(cls, names: tuple[str, ...] | None) -> tuple[str, ...] | None:
-        if names is not None:
-            arkit.map_by_name(np.zeros(len(names)), names, "source.options.channels")
-        return names
 
     @field_validator("stem")
     @classmethod
