@@ -368,7 +368,7 @@ class DataBenchmarkSettings(Section):
     """Clips in the made set: ten seconds each, and rests."""
     times: Annotated[int, Field(ge=2)] = 20
     """How much larger the set is with which memory is compared."""
-    passes: Count = 2
+    passes: Count = 4
     """Passes over the set in an epoch, the unit that is measured."""
     repeats: Count = 3
     """Epochs of each case, in turn with the others; their median counts."""

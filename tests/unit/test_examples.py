@@ -401,7 +401,7 @@ def reader(folder: Path, split: list[ShardInfo], epoch: int = 0, seed: int = 0) 
 
 
 def rows(read: ShardReader, *turns: int) -> list[dict[str, np.ndarray]]:
-    return list(read({"turn": np.array(turns)}))
+    return [{k: v[None] for k, v in b.items()} for b in read({"turn": np.array(turns)})]
 
 
 def test_a_turn_gives_the_batches_of_one_shard(tmp_path: Path, split: list[ShardInfo]):

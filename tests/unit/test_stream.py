@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pyarrow as pa
 import pytest
 import torch
 
@@ -19,7 +20,7 @@ from diffusiontalker.training.examples import MotionExamples
 class Rows:
     """Stands in for a Ray Data iterator: hands every row to ``collate_fn``, as Ray's threads do."""
 
-    def __init__(self, *rows: dict[str, np.ndarray]) -> None:
+    def __init__(self, *rows: pa.Table) -> None:
         self.rows = rows
         self.options: dict[str, Any] = {}
 
@@ -28,17 +29,17 @@ class Rows:
         yield from map(collate_fn, self.rows)
 
 
-def row(frames: int = 3) -> dict[str, np.ndarray]:
+def batch(frames: int = 3) -> dict[str, np.ndarray]:
     return {
-        "coefficients": np.full((1, 2, frames, 52), 0.5, np.float32),
-        "features": np.full((1, 2, frames, 6), 0.1, np.float16),
-        "mask": np.ones((1, 2, frames), np.float32),
-        "identity": np.array([[1, -1]]),
+        "coefficients": np.full((2, frames, 52), 0.5, np.float32),
+        "features": np.full((2, frames, 6), 0.1, np.float16),
+        "mask": np.ones((2, frames), np.float32),
+        "identity": np.array([1, -1]),
     }
 
 
 def test_a_row_is_a_batch_in_single_precision() -> None:
-    rows = Rows(row(3), row(5))
+    rows = Rows(stream.pack(batch(3)), stream.pack(batch(5)))
     first, second = stream.batches(rows, torch.device("cpu"))  # type: ignore[arg-type]
     assert {key: tuple(value.shape) for key, value in second.items()} == {
         "coefficients": (2, 5, 52),
@@ -58,30 +59,35 @@ def test_a_row_is_a_batch_in_single_precision() -> None:
     assert rows.options["pin_memory"] is False
 
 
-def test_rows_of_unlike_shapes_as_ray_hands_them_over() -> None:
-    ragged = {}
-    for key, value in row().items():
-        ragged[key] = np.empty(1, object)
-        ragged[key][0] = value[0]
-    (batch,) = stream.batches(Rows(ragged), torch.device("cpu"))  # type: ignore[arg-type]
-    assert batch["coefficients"].shape == (2, 3, 52)
+def test_packing_keeps_every_value_type_and_shape() -> None:
+    given = {
+        **batch(),
+        "transposed": np.arange(6.0).reshape(2, 3).T,  # not contiguous
+        "scalar": np.array(7, np.int8),
+        "empty": np.zeros((2, 0, 4), np.float16),
+    }
+    # as it comes out of Ray: several rows in one table, cut into single ones
+    other = {key: np.zeros(3) for key in given}
+    table = pa.concat_tables([stream.pack(other), stream.pack(given)])
+    found = stream.unpack(table.slice(1, 1))
+    assert list(found) == list(given)
+    for key, value in given.items():
+        assert found[key].dtype == value.dtype
+        np.testing.assert_array_equal(found[key], value)
 
 
 def test_tensors_do_not_share_rays_memory() -> None:
-    rows = row()
-    for value in rows.values():
-        value.flags.writeable = False
-    (batch,) = stream.batches(Rows(rows), torch.device("cpu"))  # type: ignore[arg-type]
-    for value in batch.values():
+    row = stream.pack(batch())
+    (tensors,) = stream.batches(Rows(row), torch.device("cpu"))  # type: ignore[arg-type]
+    for value in tensors.values():
         value.zero_()
-    assert rows["coefficients"].min() == 0.5
+    assert stream.unpack(row)["coefficients"].min() == 0.5
 
 
 def test_features_travel_to_a_gpu_in_half_precision() -> None:
-    collate = stream._Row(widen=False)
-    batch = collate(row())
-    assert batch["features"].dtype == torch.float16
-    assert batch["coefficients"].dtype == torch.float32
+    tensors = stream._Row(widen=False)(stream.pack(batch()))
+    assert tensors["features"].dtype == torch.float16
+    assert tensors["coefficients"].dtype == torch.float32
 
 
 def manifest(*lengths: list[int]) -> Manifest:

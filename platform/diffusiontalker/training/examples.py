@@ -238,7 +238,7 @@ class ShardReader:
         self.seed, self.epoch = seed, epoch
 
     def __call__(self, rows: dict[str, Any]) -> Iterator[Example]:
-        """Rows of one batch each, for the portions whose turns ``rows["turn"]`` names.
+        """Batches of the portions whose turns ``rows["turn"]`` names.
 
         An epoch takes its turns one after another, and each pass the portions in another order.
 
@@ -246,8 +246,7 @@ class ShardReader:
             UserError: a shard is missing or corrupt.
         """
         for turn in rows["turn"]:
-            for batch in self.read(self.epoch(), *divmod(int(turn), len(self.portions))):
-                yield {key: value[None] for key, value in batch.items()}
+            yield from self.read(self.epoch(), *divmod(int(turn), len(self.portions)))
 
     def read(self, epoch: int, number: int, position: int) -> Iterator[Example]:
         """Batches of the portion at a position of pass ``number``. Raises UserError."""
