@@ -15,7 +15,7 @@ from pathlib import Path
 import numpy as np
 
 from diffusiontalker import arkit, storage
-from diffusiontalker.animation import facecap, files
+from diffusiontalker.animation import files
 from diffusiontalker.errors import UserError
 
 _BROW_EYE = tuple(i for i in arkit.UPPER if arkit.CHANNELS[i].startswith(("brow", "eye")))
@@ -193,8 +193,15 @@ def default_rig() -> Rig:
     ``facecap.HEIGHT_M``. The asset has no tongue, so tongueOut does not move it.
 
     Raises:
-        UserError: the installed openfacefx does not carry the asset.
+        UserError: the extra ``platform`` is needed, or the installed openfacefx does not carry the
+            asset.
     """
+    try:
+        from diffusiontalker.animation import facecap
+    except ImportError as error:
+        raise UserError(
+            "the default rig needs more packages: pip install 'diffusiontalker[platform]'"
+        ) from error
     head = facecap.load()
     deltas = _by_channel(head.deltas, head.names, "facecap.glb")
     for array in (head.mean, deltas, head.faces, head.colors):

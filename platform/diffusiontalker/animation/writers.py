@@ -1,5 +1,9 @@
-"""One door for animation files: ``write`` and ``read_coefficients`` choose the format by suffix."""
+"""One door for animation files: ``write`` and ``read_coefficients`` choose the format by suffix.
 
+All but ``.glb`` needs numpy alone; what writes that comes with the extra ``platform``.
+"""
+
+from importlib.util import find_spec
 from io import BytesIO
 from pathlib import Path
 
@@ -7,7 +11,7 @@ import numpy as np
 import soundfile
 
 from diffusiontalker import arkit, storage
-from diffusiontalker.animation import beat, files, glb, livelink
+from diffusiontalker.animation import beat, files, livelink
 from diffusiontalker.animation.rig import Rig, default_rig
 from diffusiontalker.errors import UserError
 
@@ -34,8 +38,8 @@ def write(
         The files written.
 
     Raises:
-        UserError: unknown suffix, wrong shape, NaN, a rate not above 0, or a file that cannot be
-            written.
+        UserError: as ``check_suffix``, wrong shape, NaN, a rate not above 0, or a file that cannot
+            be written.
     """
     path = storage.location(path)
     values = files.coefficients(coefficients, f"coefficients for {path}")
@@ -57,7 +61,7 @@ def read_coefficients(path: str | Path) -> tuple[np.ndarray, float]:
         UserError: unknown suffix, no such file, NaN, a wrong count or an unknown name.
     """
     path = storage.location(path)
-    match check_suffix(path):
+    match _suffix(path):
         case ".csv":
             return livelink.decode(storage.read_text(path), str(path))
         case ".json":
@@ -73,8 +77,15 @@ def check_suffix(path: str | Path) -> str:
     """The lower-case suffix of ``path``, so that a job can refuse it before the work is done.
 
     Raises:
-        UserError: it is none of ``SUFFIXES``.
+        UserError: it is none of ``SUFFIXES``, or ``.glb`` without the extra ``platform``.
     """
+    suffix = _suffix(path)
+    if suffix == ".glb" and find_spec("pygltflib") is None:
+        raise UserError(f"{path}: GLB needs more packages: pip install 'diffusiontalker[platform]'")
+    return suffix
+
+
+def _suffix(path: str | Path) -> str:
     suffix = Path(str(path)).suffix.lower()
     if suffix not in SUFFIXES:
         raise UserError(f"{path}: unknown format {suffix!r}; choose one of {', '.join(SUFFIXES)}")
@@ -89,6 +100,8 @@ def _encode(path: Path, values: np.ndarray, fps: float, rig: Rig | None) -> byte
         case ".json":
             return beat.encode(values, fps).encode()
         case ".glb":
+            from diffusiontalker.animation import glb
+
             return glb.encode(values, fps, rig or default_rig())
         case ".npz":
             names = np.array(arkit.CHANNELS)

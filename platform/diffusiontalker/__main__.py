@@ -1,0 +1,60 @@
+"""A recording in, an animation out, by what the plain wheel holds: `python -m diffusiontalker`."""
+
+import argparse
+import sys
+
+from diffusiontalker import audio
+from diffusiontalker.animation import writers
+from diffusiontalker.errors import UserError
+from diffusiontalker.runtime.artifact import PROVIDERS
+from diffusiontalker.runtime.student import Student
+from diffusiontalker.runtime.voice import AUTO
+
+
+def main(command: str = "python -m diffusiontalker") -> None:
+    """Run the command: exit status 0, 2 for the user's mistake, 130 when interrupted."""
+    parser = argparse.ArgumentParser(
+        command,
+        description="Animate a recording: 52 ARKit blendshape coefficients, 30 frames per second. "
+        "Recording, model and out are local paths, or s3:// addresses with the extra 'platform'.",
+    )
+    say = parser.add_argument
+    say("recording", help="wav, flac, ogg or mp3; any rate, 0.2 s to 1 h")
+    say("--model", required=True, help="an artifact, such as runs/quickstart/student")
+    say("--out", required=True, help=".csv (Live Link Face), .json, .npz; .glb with the extra")
+    say("--identity", default=AUTO, help="a speaker of the model, or auto")
+    say("--emotion", default=AUTO, help="an emotion of the model, or auto")
+    say("--seed", type=int, default=0, help="another seed, another performance")
+    say("--smooth-ms", type=float, default=0.0, help="average over time; lips still close")
+    say("--mirror", action="store_true", help="swap left and right")
+    say("--threads", type=int, default=1, help="CPU threads")
+    say("--provider", choices=PROVIDERS, default="cpu", help="what runs the model")
+    try:
+        animate(parser.parse_args())
+    except UserError as error:
+        print(f"error: {error}", file=sys.stderr)
+        raise SystemExit(2) from None
+    except KeyboardInterrupt:
+        raise SystemExit(130) from None
+
+
+def animate(asked: argparse.Namespace) -> None:
+    """Animate a recording with an artifact, and write the face. Raises UserError."""
+    writers.check_suffix(asked.out)
+    if asked.threads < 1:
+        raise UserError(f"--threads {asked.threads}: give 1 or more")
+    student = Student(asked.model, asked.threads, asked.provider)
+    samples, rate = audio.load(asked.recording)
+    face = student.animate(
+        samples, rate, asked.identity, asked.emotion, asked.seed, asked.recording,
+        asked.smooth_ms, asked.mirror,
+    )  # fmt: skip
+    writers.write(asked.out, face.coefficients, face.fps)
+    frames = len(face.coefficients)
+    print(
+        f"{asked.out}: {frames} frames, {frames / face.fps:.1f} s, {face.identity}, {face.emotion}"
+    )
+
+
+if __name__ == "__main__":
+    main()
