@@ -1,8 +1,8 @@
-"""Measurements on this machine, with sets made on the spot."""
+"""Measurements on this machine: of the data with sets made on the spot, of a run's student."""
 
 from rich.console import Console
 
-from diffusiontalker import cli, config
+from diffusiontalker import cli, cluster, config, preflight
 
 
 def data(config_file: cli.Config = None, overrides: cli.Overrides = None) -> None:
@@ -20,5 +20,36 @@ def data(config_file: cli.Config = None, overrides: cli.Overrides = None) -> Non
     print(*lines(report), f"all figures  {settings.out}/data.json", sep="\n")
 
 
+def runtime(config_file: cli.Config = None, overrides: cli.Overrides = None) -> None:
+    """A run's last student from waveform to face: frames per second, latency, memory and size.
+
+    In PyTorch and as artifacts, beside HuBERT-base and what runs on it; run=FOLDER names the run.
+    Takes some ten minutes; writes runtime.json and runtime.html into out.
+    """
+    settings = config.load_as(config.RuntimeBenchmarkSettings, config_file, overrides or [])
+    from diffusiontalker.benchmarks.runtime import run
+    from diffusiontalker.benchmarks.runtime_table import lines, table
+
+    report = run(settings)
+    Console().print(table(report))
+    print(*lines(report), f"all figures  {settings.out}/runtime.json", sep="\n")
+    print(f"page         {settings.out}/runtime.html")
+
+
+def look_ahead(config_file: cli.Config = None, overrides: cli.Overrides = None) -> None:
+    """What hearing less of the future costs: students of 0 to 160 ms, and of whole recordings.
+
+    Goes on from the run that the same settings made, or makes its corpus and features first; then
+    a teacher and its rounds for each. Writes look_ahead.json into the run's folder; jobs/distill.py
+    with the same settings puts it into the report.
+    """
+    settings = config.load(config_file, overrides or [])
+    preflight.check(settings)
+    with cluster.session():
+        from diffusiontalker.benchmarks.look_ahead import run, table
+
+        Console().print(table(run(settings)))
+
+
 if __name__ == "__main__":
-    cli.main([data])
+    cli.main([data, runtime, look_ahead])

@@ -18,7 +18,7 @@ import typer
 from rich.console import Console
 
 from diffusiontalker import cli
-from diffusiontalker.benchmarks import data, feeding, loader, made, memory, preparing
+from diffusiontalker.benchmarks import data, feeding, loader, machine, made, memory, preparing
 from diffusiontalker.benchmarks.feeding import RAY, TORCH, Case, Fed
 from diffusiontalker.benchmarks.table import lines, table
 from diffusiontalker.config import DataBenchmarkSettings
@@ -314,8 +314,8 @@ def test_the_lines_say_what_was_missed() -> None:
 def test_the_processors_name(tmp_path: Path) -> None:
     info = tmp_path / "cpuinfo"
     info.write_text("processor\t: 0\nmodel name\t: Abacus 3000\n\nmodel name\t: Abacus 3001\n")
-    assert data.processor(info) == "Abacus 3000"
-    assert data.processor(tmp_path / "none")
+    assert machine.processor(info) == "Abacus 3000"
+    assert machine.processor(tmp_path / "none")
 
 
 # mistakes

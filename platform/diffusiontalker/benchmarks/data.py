@@ -1,19 +1,18 @@
 """How fast and in how much memory data become shards, and shards training batches."""
 
 import os
-import platform
 import shutil
 import tempfile
 import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager
-from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
-from diffusiontalker import __version__, cluster, config, storage
+from diffusiontalker import cluster, config, storage
 from diffusiontalker.benchmarks import feeding, made, preparing
 from diffusiontalker.benchmarks.feeding import Case
+from diffusiontalker.benchmarks.machine import machine
 from diffusiontalker.benchmarks.memory import Peak
 from diffusiontalker.config import DataBenchmarkSettings, Settings
 from diffusiontalker.errors import UserError
@@ -55,7 +54,7 @@ def run(settings: DataBenchmarkSettings) -> Json:
         prepared = _prepare(folder, settings.minutes)
         cases = _feed(folder, data, training, settings)
     report = {
-        "machine": machine(),
+        "machine": machine(PACKAGES),
         "load_average": {"before": before, "after": os.getloadavg()},
         "settings": settings.model_dump(mode="json"),
         "batch": training.training.teacher.batch,
@@ -117,24 +116,6 @@ def aims(report: Json) -> list[Json]:
 
 def _where(case: Json) -> str:
     return f"{case['storage']}, {case['workers']} worker{'s' * (case['workers'] > 1)}"
-
-
-def machine() -> Json:
-    """Processor, cores and versions."""
-    return {
-        "processor": processor(),
-        "cores": os.cpu_count(),
-        "python": platform.python_version(),
-        "diffusiontalker": __version__,
-        **{name: version(name) for name in PACKAGES},
-    }
-
-
-def processor(info: Path = Path("/proc/cpuinfo")) -> str:
-    """The processor's name, of Linux's ``cpuinfo`` where there is one."""
-    lines = info.read_text().splitlines() if info.is_file() else []
-    named = (line.partition(":")[2].strip() for line in lines if line.startswith("model name"))
-    return next(named, platform.processor() or platform.machine())
 
 
 def _check_room(folder: Path, settings: DataBenchmarkSettings) -> None:
