@@ -38,6 +38,12 @@ format: $(INSTALLED) ## Mend what ruff can mend, then format the code
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
 
+.PHONY: web
+web: ## Show a student in the browser: make web STUDENT=runs/quickstart/student
+	cd web && npm ci --no-audit --no-fund
+	ln -sfn "$(abspath $(or $(STUDENT),runs/quickstart/student))" web/student
+	$(BIN)/python -m http.server --bind 127.0.0.1 --directory web
+
 .PHONY: install
 install: $(INSTALLED) ## Build the environment in .venv with the pinned versions
 

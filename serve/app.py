@@ -13,7 +13,8 @@ from ray import serve
 from diffusiontalker import audio
 from diffusiontalker.animation import beat
 from diffusiontalker.errors import UserError
-from diffusiontalker.runtime.student import AUTO, Student
+from diffusiontalker.runtime.student import Student
+from diffusiontalker.runtime.voice import AUTO
 
 MAX_BYTES = 32 * 2**20
 """Largest body of a request."""

@@ -22,6 +22,7 @@ def random_student(folder: Path, steps: int = 2) -> Path:
         schedule="cosine",
         encoder_width=8,
         encoder_depth=1,
+        look_ahead=3,
     )
     artifact.export(Talker(config).eval(), steps, folder, "# A random student\n")
     return folder

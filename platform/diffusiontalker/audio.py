@@ -55,13 +55,22 @@ def load(path: str | Path, max_seconds: float = MAX_SECONDS) -> tuple[np.ndarray
 def prepare(samples: np.ndarray, rate: int, where: str = "audio") -> np.ndarray:
     """Check, resample to 16 kHz and bring to a common level: (n,) or (n, channels) -> (m,).
 
+    Raises UserError as ``check``.
+    """
+    return normalize(check(samples, rate, where))
+
+
+def check(samples: np.ndarray, rate: int, where: str = "audio") -> np.ndarray:
+    """Check, and resample to mono at 16 kHz: (n,) or (n, channels) -> (m,) float32. What is that
+    already is not copied.
+
     Raises:
         UserError: no samples, NaN or infinite samples, too short, or an impossible rate.
     """
     samples = np.asarray(samples)
     if np.issubdtype(samples.dtype, np.integer):
         samples = samples / float(np.iinfo(samples.dtype).max)
-    samples = samples.astype(np.float32)
+    samples = samples.astype(np.float32, copy=False)
     if samples.ndim == 2:
         samples = samples.mean(axis=1)
     if samples.ndim != 1:
@@ -78,21 +87,33 @@ def prepare(samples: np.ndarray, rate: int, where: str = "audio") -> np.ndarray:
         )
     if rate != SAMPLE_RATE:
         samples = soxr.resample(samples, rate, SAMPLE_RATE)
-    return normalize(samples)
+    return samples
 
 
 def normalize(samples: np.ndarray) -> np.ndarray:
-    """Remove DC and scale (n,) so that its louder parts have an RMS of ``LEVEL_DB``.
+    """Remove DC and scale (n,) so that its louder parts have an RMS of ``LEVEL_DB``."""
+    return leveled(samples, *level(samples))
+
+
+def level(samples: np.ndarray) -> tuple[float, float]:
+    """Mean of samples (n,), and the gain that brings what is left to ``LEVEL_DB``.
 
     The level is taken over the 20 ms pieces within 25 dB of the loudest, so that pauses do not
     count. Silence stays silence.
     """
-    samples = samples - samples.mean()
+    mean = samples.mean(dtype=np.float64)
     piece = min(SAMPLE_RATE // 50, len(samples))
     whole = samples[: len(samples) // piece * piece].reshape(-1, piece)
-    power = np.square(whole).mean(axis=1)
-    level = power[power >= power.max() * 10**-2.5].mean()
-    if level < 1e-10:
-        return samples.astype(np.float32)
-    gain = np.float32(np.sqrt(10 ** (LEVEL_DB / 10) / level))
-    return np.clip(samples * gain, -1.0, 1.0).astype(np.float32)
+    # In blocks: an hour is not held twice.
+    blocks = np.array_split(whole, 1 + whole.size // BLOCK)
+    power = np.concatenate([np.square(block - np.float32(mean)).mean(axis=1) for block in blocks])
+    loud = float(power[power >= power.max() * 10**-2.5].mean())
+    gain = 1.0 if loud < 1e-10 else float(np.sqrt(10 ** (LEVEL_DB / 10) / loud))
+    return float(mean), gain
+
+
+def leveled(samples: np.ndarray, mean: float, gain: float) -> np.ndarray:
+    """A recording (n,), or a part of it, without DC and at its level, within ±1."""
+    out = samples - np.float32(mean)
+    out *= np.float32(gain)
+    return np.clip(out, -1.0, 1.0, out=out)

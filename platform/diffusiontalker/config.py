@@ -144,6 +144,9 @@ class StudentSettings(Section):
     """Residual convolution blocks over the log-mel spectrogram at 30 fps."""
     context: ContextSettings = ContextSettings(depth=4)
     decoder: DecoderSettings = DecoderSettings(depth=3)
+    look_ahead_ms: Annotated[float, Field(ge=0, le=1000)] | None = 80.0
+    """Milliseconds of audio after its own time that a frame may depend on, in all: the student is
+    causal but for them, and can be streamed. None: it hears the whole clip, and cannot."""
 
 
 class PersonalizerSettings(Section):
@@ -273,6 +276,19 @@ class EvaluationSettings(Section):
     """A rig (.npz with mean, deltas, names) for the vertex metrics; None: the Face Cap head."""
 
 
+class ExportSettings(Section):
+    """How a student becomes an artifact."""
+
+    precision: Literal["fp32", "fp16", "int8"] = "int8"
+    """Of the weights. int8: 8-bit convolutions, calibrated on validation clips; the fastest on a
+    CPU. fp16: half the size of fp32; the weights are widened when the artifact is loaded, so it
+    computes as in fp32."""
+    max_growth: Share = 0.02
+    """By what share LBE or energy score may grow on validation against fp32."""
+    clips: Count = 32
+    """Validation clips for that, and for calibration."""
+
+
 class Settings(Section):
     """All settings of a run."""
 
@@ -291,6 +307,7 @@ class Settings(Section):
     student_losses: LossSettings = LossSettings()
     training: TrainingSettings = TrainingSettings()
     evaluation: EvaluationSettings = EvaluationSettings()
+    export: ExportSettings = ExportSettings()
 
     @model_validator(mode="after")
     def _chunks_fit(self) -> "Settings":
@@ -301,6 +318,17 @@ class Settings(Section):
                 f"training.window {self.training.window}: no chunk would fit"
             )
         return self
+
+
+class ExportJobSettings(ExportSettings):
+    """All settings of ``jobs/export.py``."""
+
+    run: str
+    """Folder or s3:// prefix of a finished run."""
+    out: str
+    """Folder or s3:// prefix of the artifact; what lies there is replaced."""
+    model: str | None = None
+    """A student of the run, such as student-4; None: its last."""
 
 
 class SourceSettings(Section):
@@ -374,6 +402,27 @@ class DataBenchmarkSettings(Section):
     """Epochs of each case, in turn with the others; their median counts."""
     minutes: Annotated[int, Field(ge=12)] = 30
     """Minutes of made recordings to prepare."""
+
+
+class RuntimeBenchmarkSettings(Section):
+    """All settings of ``jobs/benchmark.py runtime``."""
+
+    run: str = "runs/quickstart"
+    """Folder or s3:// prefix of a finished run; its last student is measured."""
+    out: str = "runs/benchmark"
+    """Folder or s3:// prefix of the figures."""
+    lengths: Annotated[tuple[Annotated[float, Field(ge=1, le=3600)], ...], Field(min_length=1)] = (
+        1,
+        10,
+        600,
+    )
+    """Seconds of the recordings; what runs on HuBERT has the shorter ones alone."""
+    threads: Annotated[tuple[Count, ...], Field(min_length=1)] = (1, 2)
+    """CPU threads, one number after the other."""
+    repeats: Count = 5
+    """Turns of each subject, between those of the others; their median counts."""
+    stream_seconds: Annotated[float, Field(ge=60, le=3600)] = 120
+    """Seconds of speech in the stream."""
 
 
 Tree = TypeVar("Tree", bound=Section)

@@ -22,15 +22,23 @@ from diffusiontalker import __version__, storage
 from diffusiontalker.animation import writers
 from diffusiontalker.arkit import FPS
 from diffusiontalker.audio import SAMPLE_RATE
-from diffusiontalker.config import Settings, fingerprint, to_yaml
+from diffusiontalker.config import (
+    ExportJobSettings,
+    ExportSettings,
+    Settings,
+    fingerprint,
+    to_yaml,
+)
 from diffusiontalker.corpus import procedural
 from diffusiontalker.corpus.manifest import SCHEMA_VERSION, SPLITS, open_corpus, verify
 from diffusiontalker.corpus.shards import Clip
-from diffusiontalker.evaluation import evaluate, goals, measure
+from diffusiontalker.errors import UserError
+from diffusiontalker.evaluation import evaluate, goals, measure, streaming
 from diffusiontalker.evaluation.evaluate import Subject
 from diffusiontalker.export import artifact
 from diffusiontalker.features import stage as features
 from diffusiontalker.features.encoder import FrozenEncoder
+from diffusiontalker.model.talker import Talker
 from diffusiontalker.report import page
 from diffusiontalker.report.console import console_table
 from diffusiontalker.report.sample import Sample
@@ -42,8 +50,12 @@ from diffusiontalker.training.runs import Data, Place
 
 DONE = "stage.json"
 """The last file of a stage: its folder is whole."""
+LOOK_AHEAD = "look_ahead.json"
+"""What look-ahead costs, where it was measured for a run."""
 PACKAGES = ("torch", "ray", "transformers", "numpy", "pyarrow", "onnxruntime", "openfacefx")
 Json = dict[str, Any]
+Model = tuple[str, int, Path]
+"""Name, sampling steps, and the folder of the weights."""
 
 
 class Run:
@@ -92,10 +104,7 @@ def distill(settings: Settings) -> Path:
     """
     run = Run(settings)
     data = prepare_data(run)
-    teacher = train_teacher(run, data)
-    models = [("teacher", settings.diffusion.steps, teacher)]
-    for steps in settings.diffusion.rounds:
-        models.append((f"student-{steps}", steps, train_round(run, data, models[-1][2], steps)))
+    models = train_all(run, data)
     summary = evaluate_all(run, data, models)
     deliver(run, data, models, summary)
     return run.root
@@ -159,13 +168,22 @@ def train_encoder(run: Run, data: Data) -> Path:
     )
 
 
+def train_all(run: Run, data: Data) -> list[Model]:
+    """The teacher, then the student of every round."""
+    diffusion = run.settings.diffusion
+    models = [("teacher", diffusion.steps, train_teacher(run, data))]
+    for steps in diffusion.rounds:
+        models.append((f"student-{steps}", steps, train_round(run, data, models[-1][2], steps)))
+    return models
+
+
 def train_teacher(run: Run, data: Data) -> Path:
     """The teacher's folder, with its weights and history."""
     s = run.settings
     key = fingerprint(
         "teacher", s.audio_dim, s.encoder.log_mel, s.student.encoder_width, s.student.encoder_depth,
-        s.personalizer, s.context, s.decoder, s.diffusion.schedule, s.losses,
-        s.training.window, s.training.teacher, s.training.seed, identity(data),
+        s.student.look_ahead_ms, s.personalizer, s.context, s.decoder, s.diffusion.schedule,
+        s.losses, s.training.window, s.training.teacher, s.training.seed, identity(data),
     )  # fmt: skip
     return run.stage(
         "teacher",
@@ -193,7 +211,7 @@ def train_round(run: Run, data: Data, teacher: Path, steps: int) -> Path:
     )
 
 
-def evaluate_all(run: Run, data: Data, models: list[tuple[str, int, Path]]) -> Json:
+def evaluate_all(run: Run, data: Data, models: list[Model]) -> Json:
     """Evaluate every model; returns the summary (without what only the artifact can tell)."""
     settings = run.settings
     subjects = []
@@ -240,15 +258,18 @@ def evaluate_all(run: Run, data: Data, models: list[tuple[str, int, Path]]) -> J
     }
 
 
-def deliver(run: Run, data: Data, models: list[tuple[str, int, Path]], summary: Json) -> None:
+def deliver(run: Run, data: Data, models: list[Model], summary: Json) -> None:
     """The artifact, the sample, the summary and the report."""
     name, steps, folder = models[-1]
     talker = load_talker(folder)
     with Display("export", None):
-        artifact.export(talker, steps, run.root / "student", artifact.model_card(summary, name))
+        exported = ship(
+            talker, steps, run.root / "student", artifact.model_card(summary, name),
+            run.settings.export, evaluate.load_clips(data.folder, data.manifest, "val"),
+        )  # fmt: skip
     student = Student(run.root / "student")
-    split = data.manifest.test_splits()[0]
-    clip = held_out_clip(evaluate.load_clips(data.folder, data.manifest, split))
+    clips = evaluate.load_clips(data.folder, data.manifest, data.manifest.test_splits()[0])
+    clip = held_out_clip(clips)
     face = student.animate(clip.audio, SAMPLE_RATE).coefficients
     write_sample(run.root / "sample", clip, face)
     summary["artifact"] = {
@@ -256,7 +277,16 @@ def deliver(run: Run, data: Data, models: list[tuple[str, int, Path]], summary: 
         "size_mb": artifact.size_mb(student.folder),
         "params_m": sum(tensor.numel() for tensor in talker.deployed().values()) / 1e6,
         "threads": 1,
+        "export": exported,
+        "streaming": streaming.compare(student, clips[: run.settings.export.clips]),
     }
+    summary["look_ahead"] = (
+        storage.read_json(run.root / LOOK_AHEAD) if storage.is_file(run.root / LOOK_AHEAD) else []
+    )
+    summary["shards"] = str(data.folder)
+    summary["models"] = [
+        {"name": name, "steps": steps, "folder": str(folder)} for name, steps, folder in models
+    ]
     summary["seconds"] = run.seconds
     summary["goals"] = goals.check(summary, name)
     teacher_talker = load_talker(models[0][2])
@@ -283,6 +313,52 @@ def deliver(run: Run, data: Data, models: list[tuple[str, int, Path]], summary: 
     }
     storage.write_json(run.root / "summary.json", summary)
     page.write_report(run.root / "report.html", summary, histories, sample)
+
+
+def ship(
+    talker: Talker, steps: int, folder: Path, card: str, settings: ExportSettings,
+    clips: list[Clip],
+) -> Json:  # fmt: skip
+    """Export in the wanted precision, or if that is refused in half: a long run ends with an
+    artifact. Arguments and result are those of ``artifact.export``."""
+    try:
+        return artifact.export(talker, steps, folder, card, settings, clips)
+    except artifact.RefusedError as error:
+        print(f"{error}\nexported in fp16 instead", flush=True)
+        half = settings.model_copy(update={"precision": "fp16"})
+        return artifact.export(talker, steps, folder, card, half, clips)
+
+
+def export_again(settings: ExportJobSettings) -> list[str]:
+    """Export a student of a finished run once more; returns what there is to say of it.
+
+    Raises:
+        UserError: no such run or student, it has no validation clips, or the export is refused.
+    """
+    root = storage.location(settings.run)
+    if not storage.is_file(root / "summary.json"):
+        raise UserError(f"{root}: holds no summary.json; give the folder of a finished run")
+    summary = storage.read_json(root / "summary.json")
+    students = [model for model in summary.get("models", []) if model["name"] != "teacher"]
+    known = [model["name"] for model in students]
+    wanted = settings.model or (known[-1] if known else "")
+    if wanted not in known:
+        raise UserError(f"{root}: holds no student {wanted!r}; known: {', '.join(known) or 'none'}")
+    student = next(model for model in students if model["name"] == wanted)
+    shards = storage.location(summary["shards"])
+    out = storage.location(settings.out)
+    found = artifact.export(
+        load_talker(storage.location(student["folder"])), student["steps"], out,
+        artifact.model_card(summary, wanted), settings,
+        evaluate.load_clips(shards, open_corpus(shards), "val"),
+    )  # fmt: skip
+    said = [f"artifact    {out}", f"size        {artifact.size_mb(out):.2f} MB"]
+    for key, share in found.get("growth", {}).items():
+        said.append(
+            f"{key:<12}{found['validation'][key]:.4f} on {found['clips']} clips of validation, "
+            f"{share:+.2%} against fp32"
+        )
+    return said
 
 
 def held_out_clip(clips: list[Clip]) -> Clip:

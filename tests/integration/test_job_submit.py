@@ -100,7 +100,7 @@ def test_the_whole_chain_runs_as_a_submitted_job_in_s3(cluster, server, tmp_path
         assert any(name.startswith(f"{stage}-") and name.endswith("stage.json") for name in found)
     assert {
         "settings.yaml", "environment.json", "summary.json", "report.html", "sample/speech.wav",
-        "sample/speech.glb", "student/student.onnx",
+        "sample/speech.glb", "student/decoder.onnx",
     } <= found.keys()  # fmt: skip
     assert not [name for name in found if name.startswith("features-")]
     assert "/stage.json" in " ".join(storage.sizes(cache))

@@ -23,7 +23,8 @@ from diffusiontalker.corpus import shards
 from diffusiontalker.corpus.manifest import Manifest, open_corpus, verify, write_manifest
 from diffusiontalker.corpus.shards import Clip
 from diffusiontalker.export import artifact
-from diffusiontalker.runtime.student import FILES, Student
+from diffusiontalker.runtime.artifact import FILES
+from diffusiontalker.runtime.student import Student
 
 ROOT = Path(__file__).parents[2]
 Environment = pytest.MonkeyPatch

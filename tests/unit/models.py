@@ -29,7 +29,7 @@ def config(kind: str = "tcn", teacher: bool = True, depth: int = 2, **more: Any)
     if teacher:
         more["feature_dim"] = FEATURES
     else:
-        more |= {"encoder_width": 8, "encoder_depth": 2}
+        more = {"encoder_width": 8, "encoder_depth": 2, "look_ahead": 3} | more
     settings: dict[str, Any] = {
         "identities": IDENTITIES,
         "emotions": EMOTIONS,

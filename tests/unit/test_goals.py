@@ -11,6 +11,10 @@ GOOD = {
     "energy_score": 0.1,
 }  # fmt: skip
 
+STREAMING = {
+    "pinned_growth": 0.0, "settled_growth": 0.03, "growth": 0.029, "seconds_per_clip": 4.16,
+}  # fmt: skip
+
 
 def row(name: str, steps: int, split: str = "test_seen", **values: Any) -> dict[str, Any]:
     return {"name": name, "steps": steps, "split": split, **GOOD, **values}
@@ -20,7 +24,7 @@ def summary(*rows: dict[str, Any], **more: Any) -> dict[str, Any]:
     return {
         "rows": list(rows),
         "floor": {"test_seen": {"sampling": {"mbe": 0.2}}},
-        "artifact": {"fps": 20_000.0, "size_mb": 4.0},
+        "artifact": {"fps": 26_000.0, "size_mb": 3.3, "streaming": STREAMING},
         **more,
     }
 
@@ -34,7 +38,7 @@ def test_a_good_run_meets_all() -> None:
         summary(row("teacher", 16), row("teacher", 2, energy_score=0.2), row("student-2", 2)),
         "student-2",
     )
-    assert len(found) == 8
+    assert len(found) == 11
     assert [goal for goal in found if goal["met"] is not True] == []
 
 
@@ -46,11 +50,14 @@ def test_a_bad_run_is_said_to_miss() -> None:
     found = goals.check(
         summary(
             row("teacher", 16, mbe=0.2501), row("teacher", 2, energy_score=0.2), bad,
-            artifact={"fps": 9_999.0, "size_mb": 8.01},
+            artifact={
+                "fps": 24_999.0, "size_mb": 3.41,
+                "streaming": {**dict.fromkeys(STREAMING, 0.031), "seconds_per_clip": 4.16},
+            },
         ),
         "student-2",
     )  # fmt: skip
-    assert len(found) == 8
+    assert len(found) == 11
     assert [goal for goal in found if goal["met"] is not False] == []
     assert check(summary(row("teacher", 16), row("student-2", 2, spread_upper=1.21)))[
         "upper face"
@@ -70,6 +77,17 @@ def test_lips_are_held_against_the_teacher_of_most_steps_on_seen_speakers() -> N
     )
     lips = found["lips"]
     assert (lips["value"], lips["target"], lips["met"]) == (0.06, "<= 0.05", False)
+
+
+def test_what_streaming_costs_is_said_in_three_ways() -> None:
+    rows = (row("teacher", 16), row("student-2", 2))
+    found = goals.check(summary(*rows), "student-2")[-3:]
+    assert [(goal["value"], goal["target"]) for goal in found] == [
+        (0.0, "<= 0.03"), (0.03, "<= 0.03"), (0.029, "<= 0.03"),
+    ]  # fmt: skip
+    assert "clips of 4.2 s" in found[2]["name"]
+    whole = {"fps": 26_000.0, "size_mb": 3.3, "streaming": None}
+    assert len(goals.check(summary(*rows, artifact=whole), "student-2")) == 7
 
 
 def test_what_is_not_known_is_neither_met_nor_missed() -> None:

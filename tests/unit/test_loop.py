@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from diffusiontalker.config import TrainSettings
-from diffusiontalker.training import loop
+from diffusiontalker.training import loop, stream
 from diffusiontalker.training.checkpoints import RunState
 from diffusiontalker.training.loop import Average, Curve, learning_rate
 
@@ -109,7 +109,7 @@ class Split:
     def iter_torch_batches(self, *, batch_size: int, collate_fn: Any, **_: Any) -> Iterator[Any]:
         assert batch_size == 1
         for values in self.batches:
-            yield collate_fn({"x": np.array([values], np.float32)})
+            yield collate_fn(stream.pack({"x": np.array(values, np.float32)}))
 
 
 def validated(*batches: list[float]) -> dict[str, float]:

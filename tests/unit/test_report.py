@@ -363,3 +363,23 @@ def test_console_table_fits_eighty_columns(summary):
     found = [line.split() for line in lines if "student-2" in line]
     assert found == [["student-2", "2", "yes", "seen", "0.250", "0.0700", "0.150", "–", "4,000"]]
     assert any("[b]odd" in line for line in lines)  # no markup
+
+
+def test_streaming_and_look_ahead_are_told_where_they_were_measured(summary, sample, page):
+    assert 'id="streaming"' not in page
+    streaming = {
+        "look_ahead_ms": 70.0, "clips": 32, "seconds_per_clip": 4.2, "lbe_whole": 0.2511,
+        "lbe_pinned": 0.2512, "lbe": 0.2634,
+    }  # fmt: skip
+    look_ahead = [
+        {"split": "test_seen", "look_ahead_ms": ms, "steps": 2, "mbe": 0.3, "lbe": lbe,
+         "energy_score": None, "spread_upper": 0.9}
+        for ms, lbe in ((40.0, 0.2345), (None, 0.2123))
+    ]  # fmt: skip
+    text = Reader(
+        render({**summary, "artifact": {"streaming": streaming}, "look_ahead": look_ahead},
+               HISTORIES, sample)
+    ).text  # fmt: skip
+    for said in ("waits for 70 ms", "0.2511", "0.2512", "0.2634", "40 ms", "0.2345",
+                 "the whole recording", "0.2123"):  # fmt: skip
+        assert said in text

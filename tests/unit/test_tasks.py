@@ -232,13 +232,25 @@ def test_library_without_a_generator_and_the_voice_for_unknown_labels() -> None:
 def test_share_from_voice(share: float, from_voice: bool) -> None:
     talker, batch = quiet(share), models.batch((20, 20, 20))
     audio = talker.encode(batch["features"], batch["mask"][..., None])
-    condition, voice, keys = tasks.personalise(talker, audio, batch, generator())
+    condition, _, keys = tasks.personalise(talker, audio, batch, generator())
+    mask = batch["mask"][..., None]
+    given = talker.listen(audio, tasks.beginning(mask, generator()))  # drawn before all else
     expected = (
-        (voice.identity, voice.emotion)
+        (given.identity, given.emotion)
         if from_voice
         else (keys.identity[batch["identity"]], keys.emotion[batch["emotion"]])
     )
     assert_close(condition.personalized, fused(talker, *expected))
+
+
+def test_half_of_the_voices_are_heard_but_in_their_beginning() -> None:
+    mask = models.batch((50,) * 1000, window=50)["mask"][..., None]
+    heard = tasks.beginning(mask, generator())[..., 0]
+    lengths = heard.sum(1)
+    assert torch.equal(heard, heard.sort(dim=1, descending=True).values)  # beginnings, no holes
+    assert (lengths == 50).float().mean().item() == pytest.approx(0.5, abs=0.06)
+    assert lengths.min() >= 1
+    assert lengths[lengths < 50].mean().item() == pytest.approx(25, abs=3)
 
 
 def test_half_of_many_examples_come_from_the_voice() -> None:
@@ -246,9 +258,10 @@ def test_half_of_many_examples_come_from_the_voice() -> None:
     batch = models.batch((4,) * 400, window=4)
     audio = talker.encode(batch["features"], batch["mask"][..., None])
     with torch.no_grad():
-        condition, voice, keys = tasks.personalise(talker, audio, batch, generator())
+        condition, _, keys = tasks.personalise(talker, audio, batch, generator())
         library = fused(talker, keys.identity[batch["identity"]], keys.emotion[batch["emotion"]])
-        heard = fused(talker, voice.identity, voice.emotion)
+        given = talker.listen(audio, tasks.beginning(batch["mask"][..., None], generator()))
+        heard = fused(talker, given.identity, given.emotion)
     # identity and emotion are drawn apart: a quarter has both from the library, a quarter neither
     for both in (library, heard):
         share = torch.isclose(condition.personalized, both, atol=1e-6).all(-1).float().mean()
@@ -319,12 +332,14 @@ def test_residual_variance_by_hand() -> None:
     error[..., 0] = 0.4  # variance 0.16 on every real frame
     error[..., 1] = 5.0  # above 1: taken as 1
     error[1, 14:] = 100.0  # padding
-    tasks.track_residual(talker, condition.mean.detach() + error, condition, keep=0.9)
+    tasks.track_residual(
+        talker, condition.mean.detach() + error, condition, condition.mask, keep=0.9
+    )
     found = talker.residual_variance[:3].tolist()
     assert found == pytest.approx([0.45 + 0.016, 0.45 + 0.1, 0.45 + 0.0001], rel=1e-5)
     papers = models.talker(depth=0)
     before = papers.residual_variance.clone()
-    tasks.track_residual(papers, error, models.listen(papers, batch))
+    tasks.track_residual(papers, error, models.listen(papers, batch), condition.mask)
     assert torch.equal(papers.residual_variance, before)
 
 

@@ -29,9 +29,20 @@ def check(summary: Json, student: str) -> list[Json]:
                 0.8, 1.2),
         at_least("identity F1, seen speakers", own["identity_f1"], 0.95),
         at_least("emotion F1, seen speakers", own["emotion_f1"], 0.8),
-        at_least("artifact: frames/s on one core", summary["artifact"]["fps"], 10_000),
-        at_most("artifact: MB", summary["artifact"]["size_mb"], 8.0),
+        at_least("artifact: frames/s on one core", summary["artifact"]["fps"], 25_000),
+        at_most("artifact: MB", summary["artifact"]["size_mb"], 3.4),
     ]  # fmt: skip
+    streaming = summary["artifact"].get("streaming")
+    if streaming is not None:
+        seconds = f"{streaming['seconds_per_clip']:.1f} s"
+        out += [
+            at_most("streaming, voice pinned: LBE above whole recordings'",
+                    streaming["pinned_growth"], 0.03),
+            at_most("streaming, voice followed, after a second: LBE above whole recordings'",
+                    streaming["settled_growth"], 0.03),
+            at_most(f"streaming, voice followed, clips of {seconds}: LBE above whole recordings'",
+                    streaming["growth"], 0.03),
+        ]  # fmt: skip
     if undistilled is not None:
         out.append(
             at_most(

@@ -9,7 +9,7 @@ import torch
 from diffusiontalker.animation.rig import Rig
 from diffusiontalker.arkit import CHANNELS, LIP, UPPER
 from diffusiontalker.corpus.shards import Clip
-from diffusiontalker.model.talker import Condition, Talker
+from diffusiontalker.model.talker import Talker
 from diffusiontalker.objectives import metrics
 
 
@@ -67,7 +67,7 @@ def hear(
     identity = int((voice.identity @ identities.T).argmax())
     emotion = int((voice.emotion @ emotions.T).argmax())
     one = talker.condition(audio, identities[identity][None], emotions[emotion][None], mask)
-    many = Condition(*(value.expand(seeds, *value.shape[1:]) for value in vars(one).values()))
+    many = one.expand(seeds)
     generator = torch.Generator().manual_seed(seed)
     noise = torch.randn(seeds, frames, len(CHANNELS), generator=generator)
     samples = talker.generate(many, noise, steps, sampler, generator).numpy()

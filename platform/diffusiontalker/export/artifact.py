@@ -1,5 +1,7 @@
-"""The artifact: a folder with configuration, weights, graph and model card, and nothing pickled."""
+"""The artifact: a folder with configuration, graphs and model card, and nothing pickled."""
 
+from collections.abc import Sequence
+from itertools import pairwise
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
@@ -7,21 +9,39 @@ from typing import Any
 import numpy as np
 import torch
 import yaml
-from safetensors.torch import save_file
 
 from diffusiontalker import __version__, audio, storage
 from diffusiontalker.arkit import CHANNELS, FPS
+from diffusiontalker.config import ExportSettings
+from diffusiontalker.corpus.shards import Clip
 from diffusiontalker.errors import UserError
-from diffusiontalker.export.graph import StudentGraph, export_onnx
+from diffusiontalker.export import precision
+from diffusiontalker.export.graph import export_onnx
 from diffusiontalker.model.talker import Talker
-from diffusiontalker.runtime.log_mel import BANDS, PER_FRAME
-from diffusiontalker.runtime.student import FILES, FORMAT_VERSION, Student
+from diffusiontalker.runtime.artifact import FILES, FORMAT_VERSION, GRAPHS
+from diffusiontalker.runtime.log_mel import OVERLAP, PER_FRAME, log_mel
+from diffusiontalker.runtime.student import Student, chunks
+from diffusiontalker.runtime.voice import Statistics
+
+Json = dict[str, Any]
+
+
+class RefusedError(UserError):
+    """An export in a precision that costs more than it may."""
+
 
 TOLERANCE = 1e-3
 """Largest difference of a coefficient between the graph and PyTorch that an export may have."""
 
 
-def export(talker: Talker, steps: int, folder: Path, card: str) -> None:
+def export(
+    talker: Talker,
+    steps: int,
+    folder: Path,
+    card: str,
+    settings: ExportSettings = ExportSettings(precision="fp32"),  # noqa: B008 - frozen
+    clips: Sequence[Clip] = (),
+) -> Json:
     """Make an artifact, check it against PyTorch, and only then put it in its place.
 
     Args:
@@ -30,9 +50,15 @@ def export(talker: Talker, steps: int, folder: Path, card: str) -> None:
         folder: local or in S3; emptied first. While the files are written, one is missing, and
             ``Student`` says so.
         card: text of the model card.
+        settings: precision of the weights, and by how much errors may grow for it.
+        clips: of validation, to calibrate and to judge a precision below fp32 with.
+
+    Returns:
+        the precision, LBE and energy score with it and in fp32, and by what share they grew.
 
     Raises:
-        UserError: the folder cannot be written, or the graph does not agree with the model.
+        RefusedError: errors grow by more than ``settings.max_growth``; ``folder`` is left alone.
+        UserError: the folder cannot be written, or the graphs do not agree with the model.
     """
     if talker.config.feature_dim is not None:
         raise UserError("only a student can be exported: a teacher needs its frozen encoder")
@@ -40,8 +66,10 @@ def export(talker: Talker, steps: int, folder: Path, card: str) -> None:
         "format_version": FORMAT_VERSION,
         "release": __version__,
         "steps": steps,
+        "precision": settings.precision,
         "fps": FPS,
         "sample_rate": audio.SAMPLE_RATE,
+        "look_ahead": talker.config.look_ahead,
         "channels": list(CHANNELS),
         "identities": list(talker.config.identities),
         "emotions": list(talker.config.emotions),
@@ -50,36 +78,78 @@ def export(talker: Talker, steps: int, folder: Path, card: str) -> None:
     with TemporaryDirectory(prefix="artifact-") as name:
         made = Path(name)
         (made / "config.yaml").write_text(yaml.safe_dump(config, sort_keys=False))
-        save_file(talker.deployed(), made / "model.safetensors")
-        export_onnx(talker, steps, made / "student.onnx")
         (made / "README.md").write_text(card)
+        export_onnx(talker, steps, made)
         check(made, talker, steps)
+        found = _compress(made, settings, clips)
         storage.empty_folder(folder)
         storage.store(made, folder)
+    return found
 
 
+def _compress(folder: Path, settings: ExportSettings, clips: Sequence[Clip]) -> Json:
+    """Bring a checked fp32 artifact to the wanted precision, and judge it."""
+    found: Json = {"precision": settings.precision}
+    if settings.precision == "fp32":
+        return found
+    if not clips:
+        raise UserError(f"{settings.precision}: no validation clips to judge it with; use fp32")
+    some = clips[:: max(len(clips) // settings.clips, 1)][: settings.clips]
+    before = precision.judge(Student(folder), some)
+    if settings.precision == "fp16":
+        for name in GRAPHS:
+            precision.half(folder / name)
+    else:
+        precision.int8(folder, some)
+    after = precision.judge(Student(folder), some)
+    grown = precision.growth(before, after)
+    for key, share in grown.items():
+        if not share <= settings.max_growth:
+            raise RefusedError(
+                f"{settings.precision}: {key} on validation grows by {share:.1%}, from "
+                f"{before[key]:.4f} to {after[key]:.4f}; at most {settings.max_growth:.1%} is "
+                "allowed (max_growth): use a higher precision"
+            )
+    return {**found, "clips": len(some), "fp32": before, "validation": after, "growth": grown}
+
+
+@torch.inference_mode()
 def check(folder: Path, talker: Talker, steps: int, frames: int = 90) -> float:
-    """Largest difference between the artifact and the PyTorch student on random input.
+    """Largest difference of a coefficient between the fp32 artifact and the PyTorch student.
+
+    A clip of noise, heard and moved in chunks of unequal length where the student is causal.
 
     Raises:
         UserError: it is above ``TOLERANCE``.
     """
     rng = np.random.default_rng(0)
-    shapes = {
-        "log_mel": (1, PER_FRAME * frames, BANDS),
-        "noise": (1, frames, len(CHANNELS)),
-        "identity": (1, len(talker.config.identities)),
-        "emotion": (1, len(talker.config.emotions)),
-    }
-    inputs = {k: rng.standard_normal(s).astype(np.float32) for k, s in shapes.items()}
-    inputs["from_voice"] = np.ones(2, np.float32)
-    ours = Student(folder).session.run(["coefficients"], inputs)[0]
-    with torch.inference_mode():
-        theirs = StudentGraph(talker, steps)(*[torch.from_numpy(v) for v in inputs.values()])[0]
-    difference = float(np.abs(ours - theirs.numpy()).max())
+    noise = rng.normal(0, 0.07, frames * audio.SAMPLE_RATE // FPS)
+    samples = audio.normalize(noise.astype(np.float32))
+    x_T = rng.standard_normal((frames, len(CHANNELS)), np.float32)
+    student = Student(folder)
+    mask = torch.ones(1, frames, 1)
+    heard = talker.encode(torch.from_numpy(log_mel(samples))[None], mask)
+    voice = talker.listen(heard, mask)
+    condition = talker.condition(heard, voice.identity, voice.emotion, mask)
+    theirs = talker.generate(condition, torch.from_numpy(x_T)[None], steps)[0].numpy()
+
+    statistics, state = Statistics(), student.new_state()
+    mel = next(chunks(samples, student.look_ahead, frames))
+    cuts = [0, frames] if student.look_ahead is None else [0, 1, 3, frames // 2, frames]
+    features = []
+    for begin, end in pairwise(cuts):
+        part, said = student.listen(mel[PER_FRAME * begin : PER_FRAME * end + OVERLAP], state)
+        statistics.add(said)
+        features.append(part)
+    embeddings = student.embed(statistics)
+    ours = [
+        student.move(part, x_T[begin:end], *embeddings, state)
+        for part, (begin, end) in zip(features, pairwise(cuts), strict=True)
+    ]
+    difference = float(np.abs(np.concatenate(ours) - theirs).max())
     if difference > TOLERANCE:
         raise UserError(
-            f"{folder}: the exported graph differs from the model by {difference:.2g}, "
+            f"{folder}: the exported graphs differ from the model by {difference:.2g}, "
             f"more than {TOLERANCE}"
         )
     return difference

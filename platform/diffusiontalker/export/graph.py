@@ -1,65 +1,113 @@
-"""The student as one ONNX graph: encoder, personalizer and every sampling step, unrolled."""
+"""The student as three ONNX graphs, which serve a whole clip and a stream alike.
+
+``encoder.onnx`` hears, ``personalizer.onnx`` says who speaks and how, ``decoder.onnx`` moves the
+face, every sampling step unrolled. A clip is heard as a whole before its face is made, a stream
+chunk by chunk; so hearing and moving are apart. What a causal student keeps from chunk to chunk
+goes in and out as one tensor (``model.past``), so that a graph takes clips of any length in pieces
+of any length, and many streams as one batch.
+"""
 
 import copy
 import logging
 import warnings
 from itertools import pairwise
 from pathlib import Path
+from typing import Any
 
+import onnx
 import torch
 from torch import Tensor, nn
 
 from diffusiontalker.arkit import CHANNELS
 from diffusiontalker.diffusion.samplers import ddim_step
+from diffusiontalker.model.audio import LogMelEncoder
 from diffusiontalker.model.decoder import GruDecoder
+from diffusiontalker.model.past import Past
+from diffusiontalker.model.personalizer import VOICE
 from diffusiontalker.model.talker import Talker
-from diffusiontalker.runtime.log_mel import BANDS, PER_FRAME
+from diffusiontalker.runtime.artifact import GRAPHS
+from diffusiontalker.runtime.log_mel import BANDS, OVERLAP, PER_FRAME
+
+SETTLED = 8
+"""Frames of the example that the graphs are traced with: more than one, so that none is special."""
 
 
-class StudentGraph(nn.Module):
-    """Inputs and outputs of ``student.onnx``; see ``forward``."""
+class EncoderGraph(nn.Module):
+    """``encoder.onnx``; see ``forward``."""
+
+    def __init__(self, talker: Talker) -> None:
+        super().__init__()
+        assert isinstance(talker.encoder, LogMelEncoder)
+        self.encoder = talker.encoder
+        self.personalizer = talker.personalizer
+
+    def forward(self, log_mel: Tensor, state: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """A chunk of T frames.
+
+        Args:
+            log_mel: (B, 2T + 3, 80); see ``LogMelEncoder.chunk``.
+            state: (B, S) of the chunk before, zeros at the beginning.
+
+        Returns:
+            audio features (B, T, A), what ``personalizer.onnx`` wants the statistics of (B, T, H),
+            and the next state (B, S).
+        """
+        past = Past(state)
+        audio = self.encoder.chunk(log_mel, past=past if self.encoder.causal else None)
+        return audio, self.personalizer.voice_frames(audio), after(past, state)
+
+
+class PersonalizerGraph(nn.Module):
+    """``personalizer.onnx``; see ``forward``."""
+
+    def __init__(self, talker: Talker) -> None:
+        super().__init__()
+        self.personalizer = talker.personalizer
+
+    def forward(self, mean: Tensor, variance: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+        """The voice's embeddings, unit (B, E), from statistics (B, H) over the time heard; and both
+        libraries, unit (I, E) and (M, E)."""
+        voice = self.personalizer.voice(mean, variance)
+        libraries = self.personalizer.identities(), self.personalizer.emotions()
+        return voice.identity, voice.emotion, *libraries
+
+
+class DecoderGraph(nn.Module):
+    """``decoder.onnx``; see ``forward``."""
 
     def __init__(self, talker: Talker, steps: int) -> None:
         super().__init__()
-        self.talker = talker.eval()
+        self.talker = talker
         self.steps = steps
 
     def forward(
-        self, log_mel: Tensor, noise: Tensor, identity: Tensor, emotion: Tensor, from_voice: Tensor
-    ) -> tuple[Tensor, Tensor, Tensor]:
-        """One clip.
+        self, audio: Tensor, noise: Tensor, identity: Tensor, emotion: Tensor, state: Tensor
+    ) -> tuple[Tensor, Tensor]:
+        """A chunk of T frames.
 
         Args:
-            log_mel: (1, 2T, 80).
-            noise: (1, T, 52), standard normal.
-            identity: (1, I) weights over the library; used where ``from_voice[0]`` is 0.
-            emotion: (1, E) likewise, ``from_voice[1]``.
-            from_voice: (2,) 1 where the most similar entry is to be used instead.
+            audio: (B, T, A) from ``encoder.onnx``.
+            noise: (B, T, 52), standard normal.
+            identity: (B, E), unit.
+            emotion: (B, E), unit.
+            state: (B, S) of the chunk before, zeros at the beginning.
 
         Returns:
-            coefficients (1, T, 52) in 0-1, and the similarities of the voice to every identity
-            (1, I) and emotion (1, E), cosines.
+            coefficients (B, T, 52) in 0-1, and the next state (B, S).
         """
-        talker = self.talker
-        mask = torch.ones_like(noise[..., :1])
-        audio = talker.encode(log_mel, mask)
-        voice = talker.listen(audio, mask)
-        chosen, similarities = [], []
-        for heard, library, weights, auto in (
-            (voice.identity, talker.personalizer.identities(), identity, from_voice[0]),
-            (voice.emotion, talker.personalizer.emotions(), emotion, from_voice[1]),
-        ):
-            similarity = heard @ library.T
-            nearest = (similarity >= similarity.amax(-1, keepdim=True)).to(weights.dtype)
-            weights = auto * nearest + (1 - auto) * weights
-            chosen.append(nn.functional.normalize(weights @ library, dim=-1))
-            similarities.append(similarity)
-        condition = talker.condition(audio, chosen[0], chosen[1], mask)
+        talker, past = self.talker, Past(state)
+        own = past if talker.config.look_ahead is not None else None
+        condition = talker.condition(audio, identity, emotion, None, own)
         x = noise
         for t, s in pairwise(talker.schedule.times(self.steps)):
-            x_0 = talker.predict(x, t.expand(1), condition)
+            x_0 = talker.predict(x, t.expand(x.shape[0]), condition, own)
             x = ddim_step(talker.schedule, x, x_0, t, s)
-        return talker.destandardise(x).clamp(0, 1), similarities[0], similarities[1]
+        return talker.destandardise(x).clamp(0, 1), after(past, state)
+
+
+def after(past: Past, state: Tensor) -> Tensor:
+    """The next state; a network without one hands its empty state through."""
+    return past.state() if past.used else state + 0.0
 
 
 class OnnxGru(nn.Module):
@@ -67,21 +115,32 @@ class OnnxGru(nn.Module):
 
     def __init__(self, gru: nn.GRU) -> None:
         super().__init__()
-        self.width = gru.hidden_size
+        self.num_layers, self.hidden_size = gru.num_layers, gru.hidden_size
         self.layers = [[_zrn(weight)[None] for weight in layer] for layer in gru.all_weights]
 
-    def forward(self, x: Tensor) -> tuple[Tensor, None]:
-        """``x`` (B, T, D) -> (B, T, W); like ``nn.GRU`` but for the last state."""
+    def forward(self, x: Tensor, before: Tensor | None = None) -> tuple[Tensor, Tensor]:
+        """``x`` (B, T, D), ``before`` (L, B, W) -> (B, T, W), (L, B, W); as ``nn.GRU``."""
         h = x.transpose(0, 1)
-        for w_input, w_hidden, b_input, b_hidden in self.layers:
-            h = torch.onnx.ops.symbolic(
+        if before is None:
+            before = h.new_zeros(self.num_layers, h.shape[1], self.hidden_size)
+        last = []
+        for number, (w_input, w_hidden, b_input, b_hidden) in enumerate(self.layers):
+            every, end = torch.onnx.ops.symbolic_multi_out(
                 "GRU",
-                (h, w_input, w_hidden, torch.cat([b_input, b_hidden], dim=1)),
-                {"hidden_size": self.width, "linear_before_reset": 1},
-                dtype=h.dtype,
-                shape=(h.shape[0], 1, h.shape[1], self.width),
-            ).squeeze(1)
-        return h.transpose(0, 1), None
+                (
+                    h, w_input, w_hidden, torch.cat([b_input, b_hidden], dim=1), None,
+                    before[number : number + 1],
+                ),
+                {"hidden_size": self.hidden_size, "linear_before_reset": 1},
+                dtypes=(h.dtype, h.dtype),
+                shapes=(
+                    (h.shape[0], 1, h.shape[1], self.hidden_size),
+                    (1, h.shape[1], self.hidden_size),
+                ),
+            )  # fmt: skip
+            h = every.squeeze(1)
+            last.append(end)
+        return h.transpose(0, 1), torch.cat(last)
 
 
 def _zrn(weight: Tensor) -> Tensor:
@@ -90,33 +149,100 @@ def _zrn(weight: Tensor) -> Tensor:
     return torch.cat([update, reset, new])
 
 
-def export_onnx(talker: Talker, steps: int, path: Path) -> None:
-    """Write ``student.onnx`` for clips of any length (float32)."""
-    decoder = talker.decoder
-    if isinstance(decoder, GruDecoder):
+def graphs(talker: Talker, steps: int) -> tuple[EncoderGraph, PersonalizerGraph, DecoderGraph]:
+    """The student in the three parts, in evaluation mode."""
+    talker = talker.eval()
+    return EncoderGraph(talker), PersonalizerGraph(talker), DecoderGraph(talker, steps)
+
+
+@torch.no_grad()
+def state_sizes(talker: Talker, steps: int) -> tuple[int, int]:
+    """Numbers that encoder and decoder keep of a stream; 0 for what is not causal."""
+    if talker.config.look_ahead is None:
+        return 0, 0
+    assert isinstance(talker.encoder, LogMelEncoder)
+    dim = talker.config.personalizer.dim
+    heard, moved = Past(), Past()
+    audio = talker.encoder.chunk(torch.zeros(1, PER_FRAME + OVERLAP, BANDS), past=heard)
+    condition = talker.condition(audio, torch.ones(1, dim), torch.ones(1, dim), None, moved)
+    x = torch.zeros(1, 1, len(CHANNELS))
+    for t in talker.schedule.times(steps)[:-1]:
+        talker.predict(x, t.expand(1), condition, moved)
+    return heard.state().shape[1], moved.state().shape[1]
+
+
+def export_onnx(talker: Talker, steps: int, folder: Path) -> tuple[int, int]:
+    """Write the three graphs (float32) for chunks of any length; returns their state sizes."""
+    sizes = state_sizes(talker, steps)
+    if isinstance(talker.decoder, GruDecoder):
+        gru = talker.decoder.gru
         talker = copy.deepcopy(talker)
-        talker.decoder.gru = OnnxGru(decoder.gru)
-    frames = 64
-    inputs = (
-        torch.zeros(1, PER_FRAME * frames, BANDS),
-        torch.zeros(1, frames, len(CHANNELS)),
-        torch.zeros(1, len(talker.config.identities)),
-        torch.zeros(1, len(talker.config.emotions)),
-        torch.ones(2),
-    )
+        talker.decoder.gru = OnnxGru(gru)
+    config = talker.config
+    encoder, personalizer, decoder = graphs(talker, steps)
+    batch = torch.export.Dim("batch", min=1, max=4096)
+    frames = torch.export.Dim("frames", min=1, max=1_000_000)
+    two, dim = 2, config.personalizer.dim
+    voice = torch.zeros(two, 2 * VOICE)
+    _write(
+        encoder, folder / GRAPHS[0],
+        {
+            "log_mel": (
+                torch.zeros(two, PER_FRAME * SETTLED + OVERLAP, BANDS),
+                {0: batch, 1: PER_FRAME * frames + OVERLAP},
+            ),
+            "state": (torch.zeros(two, sizes[0]), {0: batch}),
+        },
+        ["audio", "voice", "next_state"],
+    )  # fmt: skip
+    _write(
+        personalizer, folder / GRAPHS[1],
+        {"mean": (voice, {0: batch}), "variance": (voice + 1, {0: batch})},
+        ["identity", "emotion", "identities", "emotions"],
+    )  # fmt: skip
+    _write(
+        decoder, folder / GRAPHS[2],
+        {
+            "audio": (torch.zeros(two, SETTLED, config.audio_dim), {0: batch, 1: frames}),
+            "noise": (torch.zeros(two, SETTLED, len(CHANNELS)), {0: batch, 1: frames}),
+            "identity": (torch.ones(two, dim), {0: batch}),
+            "emotion": (torch.ones(two, dim), {0: batch}),
+            "state": (torch.zeros(two, sizes[1]), {0: batch}),
+        },
+        ["coefficients", "next_state"],
+    )  # fmt: skip
+    return sizes
+
+
+def _write(
+    module: nn.Module, path: Path, inputs: dict[str, tuple[Tensor, dict[int, Any]]],
+    outputs: list[str],
+) -> None:  # fmt: skip
     logging.getLogger("torch.onnx").setLevel(logging.ERROR)
-    frame_axis = torch.export.Dim("frames", min=2, max=1_000_000)
     with warnings.catch_warnings(), torch.no_grad():
         warnings.simplefilter("ignore")
         program = torch.onnx.export(
-            StudentGraph(talker, steps),
-            inputs,
+            module,
+            tuple(tensor for tensor, _ in inputs.values()),
             dynamo=True,
             verbose=False,
-            input_names=["log_mel", "noise", "identity", "emotion", "from_voice"],
-            output_names=["coefficients", "identity_similarity", "emotion_similarity"],
-            dynamic_shapes=({1: PER_FRAME * frame_axis}, {1: frame_axis}, {}, {}, {}),
+            input_names=list(inputs),
+            output_names=outputs,
+            dynamic_shapes=tuple(axes for _, axes in inputs.values()),
         )
         assert program is not None
         program.optimize()
         program.save(path, external_data=False)
+    strip(path)
+
+
+def strip(path: Path) -> None:
+    """Take out what tracing noted beside the graph: a fifth of the file, with the paths of the
+    machine that made it."""
+    model = onnx.load(path)
+    graph = model.graph
+    for part in (*graph.node, *graph.value_info, *graph.input, *graph.output, graph, model):
+        part.ClearField("metadata_props")
+        part.ClearField("doc_string")
+    graph.ClearField("value_info")
+    onnx.save(model, path)

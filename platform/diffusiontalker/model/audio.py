@@ -7,7 +7,8 @@ is the small adapter over it. The student trains its whole encoder (v2).
 import torch
 from torch import Tensor, nn
 
-from diffusiontalker.runtime.log_mel import BANDS, PER_FRAME
+from diffusiontalker.model.past import Past, TimeConv, masked
+from diffusiontalker.runtime.log_mel import BANDS, PER_FRAME, STEM
 
 
 class ChannelNorm(nn.Module):
@@ -34,9 +35,9 @@ class FeatureAdapter(nn.Module):
         self.norm = nn.Sequential(nn.LayerNorm(features), nn.Dropout(0.15))
         self.project = nn.Linear(features, width)
 
-    def forward(self, features: Tensor, mask: Tensor) -> Tensor:
+    def forward(self, features: Tensor, mask: Tensor | None) -> Tensor:
         """``features`` (B, T, D), ``mask`` (B, T, 1) -> (B, T, A), zero on padding."""
-        return self.project(self.norm(features)) * mask
+        return masked(self.project(self.norm(features)), mask)
 
 
 class HybridEncoder(nn.Module):
@@ -47,13 +48,15 @@ class HybridEncoder(nn.Module):
     from the trained half (our choice).
     """
 
-    def __init__(self, features: int, width: int, depth: int, out: int) -> None:
+    def __init__(
+        self, features: int, width: int, depth: int, out: int, look_ahead: int | None
+    ) -> None:
         super().__init__()
         self.features = features
         self.adapter = FeatureAdapter(features, out)
-        self.mel = LogMelEncoder(width, depth, out)
+        self.mel = LogMelEncoder(width, depth, out, look_ahead)
 
-    def forward(self, inputs: Tensor, mask: Tensor) -> Tensor:
+    def forward(self, inputs: Tensor, mask: Tensor | None) -> Tensor:
         """``inputs`` (B, T, D + 160) from ``join``, ``mask`` (B, T, 1) -> (B, T, A)."""
         log_mel = inputs[..., self.features :].unflatten(-1, (PER_FRAME, BANDS)).flatten(1, 2)
         return self.adapter(inputs[..., : self.features], mask) + self.mel(log_mel, mask)
@@ -69,30 +72,63 @@ class LogMelEncoder(nn.Module):
 
     A strided convolution brings 60 Hz to 30 fps; residual blocks with dilations 1, 2, 4, ... then
     see about half a second to either side. Our choice: a tenth of HuBERT-base's front end.
+
+    With a look-ahead, the strided convolution alone sees the future, so many mel frames of it, and
+    the blocks see a second of the past: the one way to a bound that does not grow with the depth.
     """
 
-    def __init__(self, width: int, depth: int, out: int) -> None:
+    def __init__(self, width: int, depth: int, out: int, look_ahead: int | None = None) -> None:
+        """``look_ahead`` in mel frames (``log_mel.look_ahead``); None: to either side."""
         super().__init__()
-        self.stem = nn.Conv1d(BANDS, width, kernel_size=2 * PER_FRAME + 1, stride=PER_FRAME,
-                              padding=PER_FRAME)  # fmt: skip
+        self.look_ahead = look_ahead
+        self.causal = look_ahead is not None
+        self.stem = nn.Conv1d(BANDS, width, kernel_size=STEM, stride=PER_FRAME)
         self.blocks = nn.ModuleList(
-            nn.Sequential(
-                ChannelNorm(width),
-                nn.Conv1d(width, width, 3, padding=2 ** (i % 3), dilation=2 ** (i % 3)),
-                nn.GELU(),
-                nn.Conv1d(width, width, 1),
-            )
-            for i in range(depth)
+            EncoderBlock(width, 2 ** (i % 3), self.causal) for i in range(depth)
         )
         self.norm = ChannelNorm(width)
         self.project = nn.Conv1d(width, out, 1)
 
-    def forward(self, log_mel: Tensor, mask: Tensor) -> Tensor:
+    def forward(self, log_mel: Tensor, mask: Tensor | None) -> Tensor:
         """``log_mel`` (B, 2T, 80), ``mask`` (B, T, 1) -> (B, T, A), zero on padding."""
-        # The last real frame would see the first padded one.
-        real = (log_mel.unflatten(1, (-1, PER_FRAME)) * mask[..., None]).flatten(1, 2)
-        mask = mask.transpose(1, 2)
-        h = self.stem(real.transpose(1, 2)) * mask
+        if mask is not None:
+            # The last real frame would see the first padded one.
+            log_mel = (log_mel.unflatten(1, (-1, PER_FRAME)) * mask[..., None]).flatten(1, 2)
+        ahead = PER_FRAME if self.look_ahead is None else self.look_ahead
+        # Negative padding cuts off what no frame sees.
+        padding = (0, 0, STEM - 1 - ahead, ahead - (PER_FRAME - 1))
+        return self.chunk(nn.functional.pad(log_mel, padding), mask)
+
+    def chunk(
+        self, log_mel: Tensor, mask: Tensor | None = None, past: Past | None = None
+    ) -> Tensor:
+        """T frames in the middle of a clip: what the first one's window begins with, and so on.
+
+        Args:
+            log_mel: (B, 2T + 3, 80); for R mel frames of look-ahead, the frames 2t + R - 4 to
+                2(t + T) + R - 2 of the clip, zeros beyond its ends.
+            mask: (B, T, 1).
+            past: of the chunk before.
+        """
+        mask = None if mask is None else mask.transpose(1, 2)
+        h = masked(self.stem(log_mel.transpose(1, 2)), mask)
         for block in self.blocks:
-            h = (h + block(h)) * mask
-        return (self.project(self.norm(h)) * mask).transpose(1, 2)
+            h = masked(block(h, past), mask)
+        return masked(self.project(self.norm(h)), mask).transpose(1, 2)
+
+
+class EncoderBlock(nn.Sequential):
+    """A residual block: norm, dilated convolution, GELU, 1x1."""
+
+    def __init__(self, width: int, dilation: int, causal: bool) -> None:
+        super().__init__(
+            ChannelNorm(width),
+            TimeConv(width, width, 3, dilation, causal),
+            nn.GELU(),
+            nn.Conv1d(width, width, 1),
+        )
+
+    def forward(self, h: Tensor, past: Past | None = None) -> Tensor:
+        """``h`` (B, W, T)."""
+        norm, dilated, gelu, mix = self
+        return h + mix(gelu(dilated(norm(h), past)))

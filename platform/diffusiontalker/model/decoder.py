@@ -14,6 +14,7 @@ from torch import Tensor, nn
 from diffusiontalker.arkit import CHANNELS
 from diffusiontalker.config import ContextSettings, DecoderSettings
 from diffusiontalker.model.audio import ChannelNorm
+from diffusiontalker.model.past import Past, TimeConv, masked
 
 STEP_DIM = 64
 
@@ -30,20 +31,22 @@ def step_embedding(t: Tensor) -> Tensor:
 class TcnBlock(nn.Module):
     """A residual block: norm, scale and shift by the condition, dilated convolution, GELU, 1x1."""
 
-    def __init__(self, width: int, dilation: int, condition: int) -> None:
+    def __init__(self, width: int, dilation: int, condition: int, causal: bool) -> None:
         super().__init__()
         self.norm = ChannelNorm(width)
         self.film = nn.Linear(condition, 2 * width)
-        self.dilated = nn.Conv1d(width, width, 3, padding=dilation, dilation=dilation)
+        self.dilated = TimeConv(width, width, 3, dilation, causal)
         self.mix = nn.Conv1d(width, width, 1)
         nn.init.zeros_(self.film.weight)
         nn.init.zeros_(self.film.bias)
 
-    def forward(self, h: Tensor, condition: Tensor, mask: Tensor) -> Tensor:
+    def forward(
+        self, h: Tensor, condition: Tensor, mask: Tensor | None, past: Past | None = None
+    ) -> Tensor:
         """``h`` (B, W, T), ``condition`` (B, K), ``mask`` (B, 1, T)."""
         scale, shift = self.film(condition)[..., None].chunk(2, dim=1)
-        inner = (self.norm(h) * (1 + scale) + shift) * mask
-        return h + self.mix(nn.functional.gelu(self.dilated(inner))) * mask
+        inner = masked(self.norm(h) * (1 + scale) + shift, mask)
+        return h + masked(self.mix(nn.functional.gelu(self.dilated(inner, past))), mask)
 
 
 class Context(nn.Module):
@@ -53,29 +56,36 @@ class Context(nn.Module):
     determined by it, the upper face is not. The decoder then draws around it.
     """
 
-    def __init__(self, settings: ContextSettings, audio: int, personalized: int) -> None:
+    def __init__(
+        self, settings: ContextSettings, audio: int, personalized: int, causal: bool
+    ) -> None:
         super().__init__()
-        width = settings.width
-        self.enter = nn.Conv1d(audio, width, 3, padding=1)
+        width, dilations = settings.width, settings.dilations
+        self.enter = TimeConv(audio, width, 3, causal=causal)
         self.blocks = nn.ModuleList(
-            TcnBlock(width, settings.dilations[i % len(settings.dilations)], personalized)
+            TcnBlock(width, dilations[i % len(dilations)], personalized, causal)
             for i in range(settings.depth)
         )
         self.norm = ChannelNorm(width)
         self.mean = nn.Conv1d(width, len(CHANNELS), 1)
 
-    def forward(self, audio: Tensor, personalized: Tensor, mask: Tensor) -> tuple[Tensor, Tensor]:
+    def forward(
+        self, audio: Tensor, personalized: Tensor, mask: Tensor | None, past: Past | None = None
+    ) -> tuple[Tensor, Tensor]:
         """``audio`` (B, T, A), ``personalized`` (B, P), ``mask`` (B, T, 1) -> (B, T, K), mean."""
-        mask = mask.transpose(1, 2)
-        h = self.enter(audio.transpose(1, 2) * mask) * mask
+        mask = None if mask is None else mask.transpose(1, 2)
+        h = masked(self.enter(masked(audio.transpose(1, 2), mask), past), mask)
         for block in self.blocks:
-            h = block(h, personalized, mask)
-        h = self.norm(h) * mask
-        return h.transpose(1, 2), (self.mean(h) * mask).transpose(1, 2)
+            h = block(h, personalized, mask, past)
+        h = masked(self.norm(h), mask)
+        return h.transpose(1, 2), masked(self.mean(h), mask).transpose(1, 2)
 
 
 class GruDecoder(nn.Module):
-    """v1's decoder: everything concatenated per frame, then a GRU (v1: 2 layers of 256)."""
+    """v1's decoder: everything concatenated per frame, then a GRU (v1: 2 layers of 256).
+
+    It sees the past alone, as published.
+    """
 
     def __init__(self, settings: DecoderSettings, context: int, personalized: int) -> None:
         super().__init__()
@@ -84,49 +94,61 @@ class GruDecoder(nn.Module):
         self.out = nn.Linear(settings.width, len(CHANNELS))
 
     def forward(
-        self, x_t: Tensor, t: Tensor, context: Tensor, personalized: Tensor, mask: Tensor
-    ) -> Tensor:
+        self, x_t: Tensor, t: Tensor, context: Tensor, personalized: Tensor, mask: Tensor | None,
+        past: Past | None = None,
+    ) -> Tensor:  # fmt: skip
         """``x_t`` (B, T, 52), ``t`` (B,), ``context`` (B, T, K), ``personalized`` (B, P)."""
         once = torch.cat([personalized, step_embedding(t)], dim=-1)
         once = once[:, None].expand(-1, x_t.shape[1], -1)
-        h, _ = self.gru(torch.cat([x_t, context, once], dim=-1) * mask)
-        return self.out(h) * mask
+        x = masked(torch.cat([x_t, context, once], dim=-1), mask)
+        if past is None:
+            h, _ = self.gru(x)
+        else:
+            layers, width = self.gru.num_layers, self.gru.hidden_size
+            before = past.take(x, layers * width).unflatten(1, (layers, width)).transpose(0, 1)
+            h, after = self.gru(x, before.contiguous())
+            past.give(after.transpose(0, 1).flatten(1))
+        return masked(self.out(h), mask)
 
 
 class TcnDecoder(nn.Module):
     """Residual temporal convolutions: no recurrence, so fast on CPUs and easy to stream (ours)."""
 
-    def __init__(self, settings: DecoderSettings, context: int, personalized: int) -> None:
+    def __init__(
+        self, settings: DecoderSettings, context: int, personalized: int, causal: bool
+    ) -> None:
         super().__init__()
-        width = settings.width
-        self.enter = nn.Conv1d(len(CHANNELS) + context, width, 3, padding=1)
+        width, dilations = settings.width, settings.dilations
+        self.enter = TimeConv(len(CHANNELS) + context, width, 3, causal=causal)
         self.condition = nn.Sequential(
             nn.Linear(STEP_DIM + personalized, width), nn.GELU(), nn.Linear(width, width), nn.GELU()
         )
         self.enter_condition = nn.Linear(width, width)
         self.blocks = nn.ModuleList(
-            TcnBlock(width, settings.dilations[i % len(settings.dilations)], width)
+            TcnBlock(width, dilations[i % len(dilations)], width, causal)
             for i in range(settings.depth)
         )
         self.norm = ChannelNorm(width)
         self.out = nn.Conv1d(width, len(CHANNELS), 1)
 
     def forward(
-        self, x_t: Tensor, t: Tensor, context: Tensor, personalized: Tensor, mask: Tensor
-    ) -> Tensor:
+        self, x_t: Tensor, t: Tensor, context: Tensor, personalized: Tensor, mask: Tensor | None,
+        past: Past | None = None,
+    ) -> Tensor:  # fmt: skip
         """``x_t`` (B, T, 52), ``t`` (B,), ``context`` (B, T, K), ``personalized`` (B, P)."""
-        mask = mask.transpose(1, 2)
+        mask = None if mask is None else mask.transpose(1, 2)
         condition = self.condition(torch.cat([step_embedding(t), personalized], dim=-1))
-        h = self.enter(torch.cat([x_t, context], dim=-1).transpose(1, 2) * mask)
-        h = (h + self.enter_condition(condition)[..., None]) * mask
+        h = self.enter(masked(torch.cat([x_t, context], dim=-1).transpose(1, 2), mask), past)
+        h = masked(h + self.enter_condition(condition)[..., None], mask)
         for block in self.blocks:
-            h = block(h, condition, mask)
-        return (self.out(self.norm(h)) * mask).transpose(1, 2)
+            h = block(h, condition, mask, past)
+        return masked(self.out(self.norm(h)), mask).transpose(1, 2)
 
 
 def make_decoder(
-    settings: DecoderSettings, context: int, personalized: int
+    settings: DecoderSettings, context: int, personalized: int, causal: bool
 ) -> GruDecoder | TcnDecoder:
     """The decoder that ``settings.kind`` names."""
-    kind = GruDecoder if settings.kind == "gru" else TcnDecoder
-    return kind(settings, context, personalized)
+    if settings.kind == "gru":
+        return GruDecoder(settings, context, personalized)
+    return TcnDecoder(settings, context, personalized, causal)

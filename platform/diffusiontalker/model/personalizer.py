@@ -18,6 +18,8 @@ from diffusiontalker.errors import UserError
 
 HEADS = 4
 """Of the cross-attention between identity and emotion; our choice."""
+VOICE = 96
+"""Width of what a voice head takes statistics of; our choice."""
 
 
 @dataclass(frozen=True)
@@ -49,7 +51,7 @@ class VoiceHead(nn.Module):
 
     def __init__(self, audio: int, dim: int) -> None:
         super().__init__()
-        hidden = 96
+        hidden = VOICE
         self.frames = nn.Sequential(nn.Linear(audio, hidden), nn.GELU())
         self.pooled = nn.Sequential(
             nn.Linear(2 * hidden, hidden), nn.GELU(), nn.Linear(hidden, dim)
@@ -61,8 +63,12 @@ class VoiceHead(nn.Module):
         count = mask.sum(1).clamp(min=1)
         mean = (h * mask).sum(1) / count
         variance = ((h - mean[:, None]).square() * mask).sum(1) / count
-        pooled = torch.cat([mean, (variance + 1e-5).sqrt()], dim=-1)
-        return F.normalize(self.pooled(pooled), dim=-1)
+        return self.pool(mean, variance)
+
+    def pool(self, mean: Tensor, variance: Tensor) -> Tensor:
+        """The embedding (B, E) from mean and variance (B, H) of ``frames``."""
+        statistics = torch.cat([mean, (variance + 1e-5).sqrt()], dim=-1)
+        return F.normalize(self.pooled(statistics), dim=-1)
 
 
 class Personalizer(nn.Module):
@@ -87,6 +93,16 @@ class Personalizer(nn.Module):
     def listen(self, audio: Tensor, mask: Tensor) -> Voice:
         """Embeddings of the voice; ``audio`` (B, T, A), ``mask`` (B, T, 1)."""
         return Voice(self.identity_head(audio, mask), self.emotion_head(audio, mask))
+
+    def voice_frames(self, audio: Tensor) -> Tensor:
+        """``audio`` (B, T, A) to what ``voice`` wants the statistics of: (B, T, H)."""
+        heads = self.identity_head, self.emotion_head
+        return torch.cat([head.frames(audio) for head in heads], dim=-1)
+
+    def voice(self, mean: Tensor, variance: Tensor) -> Voice:
+        """Embeddings of the voice from statistics (B, H) of ``voice_frames`` over any time."""
+        identity, emotion = zip(mean.chunk(2, dim=-1), variance.chunk(2, dim=-1), strict=True)
+        return Voice(self.identity_head.pool(*identity), self.emotion_head.pool(*emotion))
 
     def forward(self, identity: Tensor, emotion: Tensor) -> Tensor:
         """Fuse unit embeddings (B, E) of identity and emotion: personalized embedding (B, P).

@@ -18,6 +18,7 @@ from diffusiontalker.diffusion.samplers import sample
 from diffusiontalker.diffusion.schedule import Kind, Schedule, broadcast
 from diffusiontalker.model.audio import FeatureAdapter, HybridEncoder, LogMelEncoder, join
 from diffusiontalker.model.decoder import Context, make_decoder
+from diffusiontalker.model.past import Past, masked
 from diffusiontalker.model.personalizer import Personalizer, Voice
 
 
@@ -36,6 +37,9 @@ class TalkerConfig:
     """Width of the frozen encoder's features: a teacher. None: a student on log-mel input."""
     encoder_width: int = 0
     encoder_depth: int = 0
+    look_ahead: int | None = None
+    """Mel frames of the future that a frame of the face depends on (``log_mel.look_ahead``): all
+    else is causal, and can be streamed. None: every convolution looks to either side."""
 
     def to_dict(self) -> dict[str, Any]:
         """Plain values, for JSON and YAML."""
@@ -69,8 +73,17 @@ class Condition:
     """(B, T, 52): the expected face, standardised."""
     personalized: Tensor
     """(B, P)."""
-    mask: Tensor
-    """(B, T, 1), 1 on real frames."""
+    mask: Tensor | None
+    """(B, T, 1), 1 on real frames; None: all are."""
+
+    def expand(self, count: int) -> "Condition":
+        """A condition of batch 1, ``count`` times."""
+        return Condition(
+            context=self.context.expand(count, -1, -1),
+            mean=self.mean.expand(count, -1, -1),
+            personalized=self.personalized.expand(count, -1),
+            mask=None if self.mask is None else self.mask.expand(count, -1, -1),
+        )
 
 
 class Talker(nn.Module):
@@ -88,23 +101,27 @@ class Talker(nn.Module):
         self.encoder: FeatureAdapter | HybridEncoder | LogMelEncoder
         if config.feature_dim is not None and config.encoder_width:
             self.encoder = HybridEncoder(
-                config.feature_dim, config.encoder_width, config.encoder_depth, config.audio_dim
-            )
+                config.feature_dim, config.encoder_width, config.encoder_depth, config.audio_dim,
+                config.look_ahead,
+            )  # fmt: skip
         elif config.feature_dim is not None:
             self.encoder = FeatureAdapter(config.feature_dim, config.audio_dim)
         else:
             self.encoder = LogMelEncoder(
-                config.encoder_width, config.encoder_depth, config.audio_dim
+                config.encoder_width, config.encoder_depth, config.audio_dim, config.look_ahead
             )
         self.personalizer = Personalizer(
             config.personalizer, config.audio_dim, len(config.identities), len(config.emotions)
         )
         fused = config.personalizer.fused
+        causal = config.look_ahead is not None
         self.context = (
-            Context(config.context, config.audio_dim, fused) if config.context.depth else None
+            Context(config.context, config.audio_dim, fused, causal)
+            if config.context.depth
+            else None
         )
         seen = config.context.width if self.context else config.audio_dim
-        self.decoder = make_decoder(config.decoder, seen, fused)
+        self.decoder = make_decoder(config.decoder, seen, fused, causal)
         self.upper_encoder = UpperFaceEncoder(fused)
         self.register_buffer("coefficient_mean", torch.zeros(len(CHANNELS)))
         self.register_buffer("coefficient_scale", torch.ones(len(CHANNELS)))
@@ -126,17 +143,20 @@ class Talker(nn.Module):
         return self.personalizer.listen(audio, mask)
 
     def condition(
-        self, audio: Tensor, identity: Tensor, emotion: Tensor, mask: Tensor
-    ) -> Condition:
+        self, audio: Tensor, identity: Tensor, emotion: Tensor, mask: Tensor | None,
+        past: Past | None = None,
+    ) -> Condition:  # fmt: skip
         """All of the clip that the steps share; ``identity``, ``emotion`` are unit (B, E)."""
         personalized = self.personalizer(identity, emotion)
         if self.context is None:
             mean = audio.new_zeros(*audio.shape[:2], len(CHANNELS))
             return Condition(audio, mean, personalized, mask)
-        context, mean = self.context(audio, personalized, mask)
+        context, mean = self.context(audio, personalized, mask, past)
         return Condition(context, mean, personalized, mask)
 
-    def predict(self, x_t: Tensor, t: Tensor, condition: Condition) -> Tensor:
+    def predict(
+        self, x_t: Tensor, t: Tensor, condition: Condition, past: Past | None = None
+    ) -> Tensor:
         """x_0 from standardised noisy coefficients ``x_t`` (B, T, 52) at ``t`` (B,).
 
         The posterior of a Gaussian around the context's mean, plus the decoder's correction in
@@ -150,13 +170,13 @@ class Talker(nn.Module):
         2022 on a variance-preserving schedule. What the audio determines (small v) then depends
         little on the noise, in few steps as in many (our choice).
         """
-        f = self.decoder(x_t, t, condition.context, condition.personalized, condition.mask)
+        f = self.decoder(x_t, t, condition.context, condition.personalized, condition.mask, past)
         alpha = broadcast(self.schedule.alpha(t), x_t)
         sigma = broadcast(self.schedule.sigma(t), x_t)
         v, m = self.residual_variance, condition.mean
         total = alpha.square() * v + sigma.square()
         posterior = m + alpha * v / total * (x_t - alpha * m)
-        return (posterior + sigma * (v / total).sqrt() * f) * condition.mask
+        return masked(posterior + sigma * (v / total).sqrt() * f, condition.mask)
 
     def deployed(self) -> dict[str, Tensor]:
         """The state that is shipped: all but the upper-face encoder, which only training uses."""

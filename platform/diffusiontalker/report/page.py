@@ -65,6 +65,8 @@ def render(
         verdict=verdict(summary),
         what_ran=what_ran(summary),
         goals=goals,
+        streaming=(summary.get("artifact") or {}).get("streaming"),
+        look_ahead=summary.get("look_ahead") or [],
         goals_met=sum(goal.get("met") is True for goal in goals),
         tables=[table(summary, split) for split in columns.splits_of(summary)],
         glossary=COLUMNS,

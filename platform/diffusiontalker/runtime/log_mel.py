@@ -6,6 +6,7 @@ moves the brows, is visible in the spectrum.
 """
 
 import functools
+import math
 
 import numpy as np
 
@@ -25,18 +26,79 @@ MEAN, SCALE = -3.5, 3.0
 """Bring speech at our level near zero mean and unit variance."""
 
 
+STEM = 5
+"""Mel frames that a student's first convolution takes for one frame of animation."""
+OVERLAP = STEM - PER_FRAME
+"""Mel frames that two neighbouring frames of animation share in it: T of them see 2T + 3."""
+BLOCK = 32
+"""Mel frames that are transformed together: what they need stays in the processor's cache."""
+
+
 def log_mel(samples: np.ndarray) -> np.ndarray:
     """Log-mel spectrogram of samples (n,) at 16 kHz: (2 * frames, 80) float32.
 
-    ``frames`` is ``frame_count(n)``. Samples beyond the ends count as silence.
+    ``frames`` is ``frame_count(n)``.
     """
     count = PER_FRAME * frame_count(len(samples))
-    starts = np.round(np.arange(count) * (SAMPLE_RATE / (FPS * PER_FRAME))).astype(np.int64)
-    padded = np.pad(samples.astype(np.float32), (WINDOW // 2, WINDOW))
-    pieces = np.lib.stride_tricks.sliding_window_view(padded, WINDOW)[starts] * _window()
-    spectrum = np.fft.rfft(pieces, FFT, axis=1)
-    power = (spectrum.real**2 + spectrum.imag**2).astype(np.float32)
-    return ((np.log(power @ _filters() + FLOOR) - MEAN) / SCALE).astype(np.float32)
+    return standardise(power(pad(samples.astype(np.float32, copy=False)), starts(0, count)))
+
+
+def pad(samples: np.ndarray) -> np.ndarray:
+    """Samples (n,) with half a window before and a whole one behind. The ends are held: silence
+    may lie beside zero, and a step from there would be a click."""
+    return np.pad(samples, (WINDOW // 2, WINDOW), mode="edge" if len(samples) else "constant")
+
+
+def around(samples: np.ndarray, at: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """The part of ``pad(samples)`` that the windows which begin ``at`` see, and where they begin in
+    it: a long recording need not be padded as a whole."""
+    first, last = int(at[0]), int(at[-1]) + WINDOW
+    low, high = first - WINDOW // 2, last - WINDOW // 2
+    inside = samples[max(low, 0) : high]
+    missing = max(-low, 0), last - first - max(-low, 0) - len(inside)
+    return np.pad(inside, missing, mode="edge"), at - first
+
+
+def starts(first: int, count: int) -> np.ndarray:
+    """First samples of the windows of ``count`` mel frames from ``first`` on, where half a window
+    of silence stands before the recording."""
+    numbers = np.arange(first, first + count)
+    return np.round(numbers * (SAMPLE_RATE / (FPS * PER_FRAME))).astype(np.int64)
+
+
+def power(samples: np.ndarray, at: np.ndarray) -> np.ndarray:
+    """Power in each mel band of the windows that begin ``at`` samples: (len(at), 80) float32.
+
+    Each window loses its mean first: a constant is no sound.
+    """
+    windows = np.lib.stride_tricks.sliding_window_view(samples, WINDOW)
+    out = np.empty((len(at), BANDS), np.float32)
+    for first in range(0, len(at), BLOCK):
+        pieces = windows[at[first : first + BLOCK]]
+        pieces -= pieces.mean(axis=1, keepdims=True)
+        pieces *= _window()
+        spectrum = np.fft.rfft(pieces, FFT, axis=1)
+        energy = np.square(spectrum.real) + np.square(spectrum.imag)
+        np.matmul(energy, _filters(), out=out[first : first + BLOCK])
+    return out
+
+
+def standardise(powers: np.ndarray, gain: np.ndarray | float = 1.0) -> np.ndarray:
+    """Logarithm of mel powers (n, 80), near zero mean and unit variance, as if the samples had
+    been multiplied by ``gain``, a number or (n, 1)."""
+    out: np.ndarray = (np.log(powers * np.float32(gain) ** 2 + np.float32(FLOOR)) - MEAN) / SCALE
+    return out.astype(np.float32, copy=False)
+
+
+def look_ahead(milliseconds: float) -> int:
+    """The last mel frame R, counted from 2t, that frame t of a face may see if it may depend on at
+    most so many milliseconds of audio after its own time: half a window counts too."""
+    return math.floor((milliseconds - 1000 * WINDOW / 2 / SAMPLE_RATE) * FPS * PER_FRAME / 1000)
+
+
+def look_ahead_ms(mel_frames: int) -> float:
+    """Milliseconds of audio after its own time that a frame with this look-ahead depends on."""
+    return 1000 * (mel_frames / (FPS * PER_FRAME) + WINDOW / 2 / SAMPLE_RATE)
 
 
 def frame_count(samples: int) -> int:

@@ -1,30 +1,41 @@
 """The student as people embed it: audio in, coefficients out, on numpy and ONNX Runtime.
 
-An artifact is a folder: ``config.yaml``, ``model.safetensors``, ``student.onnx``, ``README.md``.
-The graph holds the audio encoder, the personalizer and all sampling steps; the front end and the
-noise are numpy.
+The front end and the noise are numpy; three graphs hold the audio encoder, the personalizer, and
+the decoder with all its sampling steps. ``Student.animate`` takes a whole recording, and
+``Student.stream`` takes it as it is spoken.
 """
 
-import difflib
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import onnxruntime
-import yaml
 
 from diffusiontalker import audio, storage
 from diffusiontalker.arkit import CHANNELS, FPS
 from diffusiontalker.errors import UserError
-from diffusiontalker.runtime.log_mel import frame_count, log_mel
+from diffusiontalker.runtime import artifact
+from diffusiontalker.runtime.log_mel import (
+    BANDS,
+    OVERLAP,
+    PER_FRAME,
+    STEM,
+    around,
+    frame_count,
+    power,
+    standardise,
+    starts,
+)
+from diffusiontalker.runtime.post import Post
+from diffusiontalker.runtime.voice import AUTO, Choice, Library, Statistics
 
-FORMAT_VERSION = 1
-FILES = ("config.yaml", "model.safetensors", "student.onnx", "README.md")
-MAX_CONFIG_BYTES = 2**24
-MAX_BYTES = 2**31
-"""Largest graph that is read: ONNX files cannot be larger."""
-AUTO = "auto"
+if TYPE_CHECKING:
+    from diffusiontalker.runtime.stream import Stream
+
+CHUNK = 10 * FPS
+"""Frames of a recording that pass through the graphs together: memory does not follow its length,
+and what they need stays in the processor's cache."""
 
 
 @dataclass(frozen=True)
@@ -33,139 +44,243 @@ class Animation:
 
     coefficients: np.ndarray
     """(frames, 52) float32 in 0-1, channels in ``arkit.CHANNELS``."""
-    identity: str
-    """The library entry used: named, or the one most like the voice."""
-    emotion: str
+    identity: str | None
+    """The library entry used: named, or the one most like the voice; None: weights or an
+    embedding were given."""
+    emotion: str | None
     fps: int = FPS
 
 
-class Student:
-    """A loaded artifact."""
+@dataclass(frozen=True)
+class Recognised:
+    """What a student hears in a voice."""
 
-    def __init__(self, folder: str | Path, threads: int = 1) -> None:
+    identity: np.ndarray
+    """(E,) unit: may be kept, and given to ``animate`` as an identity."""
+    emotion: np.ndarray
+    """(E,) unit."""
+    identities: dict[str, float]
+    """Cosine similarity to each entry of the library."""
+    emotions: dict[str, float]
+
+
+class Student:
+    """A loaded artifact. It holds nothing of what it animates: threads may share it."""
+
+    def __init__(self, folder: str | Path, threads: int = 1, provider: str = "cpu") -> None:
         """Load and check an artifact.
 
         Args:
             folder: the artifact, local or ``s3://``; nothing is kept on disk of the latter.
             threads: CPU threads of ONNX Runtime.
+            provider: cpu, cuda or tensorrt.
 
         Raises:
             UserError: a file is missing or damaged, two of them do not belong together, the
-                channels are in another order, or S3 refuses or does not answer.
+                channels are in another order, S3 refuses or does not answer, or the provider is
+                not to be had.
         """
         self.folder = storage.location(folder)
-        self.config = read_config(self.folder)
-        self.identities: list[str] = self.config["identities"]
-        self.emotions: list[str] = self.config["emotions"]
+        self.config = artifact.read_config(self.folder)
         self.steps: int = self.config["steps"]
-        options = onnxruntime.SessionOptions()
-        options.intra_op_num_threads = threads
-        options.inter_op_num_threads = 1
-        options.log_severity_level = 3
-        path = self.folder / "student.onnx"
-        graph = storage.read_bytes(path, MAX_BYTES)
+        self.look_ahead: int | None = self.config["look_ahead"]
+        """Mel frames (``log_mel.look_ahead_ms``); None: it hears whole recordings alone."""
+        loaded = artifact.sessions(self.folder, threads, provider)
+        self._encoder, self._personalizer, self._decoder = loaded.values()
         try:
-            self.session = onnxruntime.InferenceSession(
-                graph, options, providers=["CPUExecutionProvider"]
-            )
+            self._sizes = [_width(loaded[name], "state") for name in ("encoder", "decoder")]
+            width = _width(loaded["personalizer"], "mean")
+            entries = self._run(
+                self._personalizer, ["identities", "emotions"],
+                mean=np.zeros((1, width), np.float32), variance=np.ones((1, width), np.float32),
+            )  # fmt: skip
         except Exception as error:
-            raise UserError(f"{path}: cannot be loaded ({str(error)[:200]})") from error
-        sizes = {node.name: node.shape[-1] for node in self.session.get_inputs()}
-        for kind, names in (("identity", self.identities), ("emotion", self.emotions)):
-            if sizes.get(kind) != len(names):
+            said = " ".join(str(error).split())[:200]
+            raise UserError(f"{self.folder}: these are not a student's graphs ({said})") from error
+        self._libraries = []
+        for kind, names, rows in zip(
+            ("identity", "emotion"),
+            (self.config["identities"], self.config["emotions"]),
+            entries,
+            strict=True,
+        ):
+            if len(rows) != len(names):
                 raise UserError(
-                    f"{self.folder}: student.onnx does not belong to config.yaml, which has "
+                    f"{self.folder}: personalizer.onnx does not belong to config.yaml, which has "
                     f"{len(names)} names for {kind}; export it again"
                 )
+            self._libraries.append(Library(kind, names, rows))
+
+    @property
+    def identities(self) -> list[str]:
+        """Names of the library."""
+        return self._libraries[0].names
+
+    @property
+    def emotions(self) -> list[str]:
+        """Names of the library."""
+        return self._libraries[1].names
 
     def animate(
         self,
         samples: np.ndarray,
         rate: int,
-        identity: str = AUTO,
-        emotion: str = AUTO,
+        identity: Choice = AUTO,
+        emotion: Choice = AUTO,
         seed: int = 0,
         where: str = "audio",
+        smooth_ms: float = 0.0,
+        mirror: bool = False,
     ) -> Animation:
         """Animate a recording.
 
         Args:
             samples: (n,) or (n, channels), float in [-1, 1] or integer PCM.
             rate: sample rate in Hz; anything is resampled.
-            identity: a name of ``identities``, or "auto" for the one most like the voice.
-            emotion: a name of ``emotions``, or "auto".
+            identity: "auto" for the library's entry most like the voice; a name of
+                ``identities``; weights over names; or an embedding from ``recognise``.
+            emotion: likewise.
             seed: of the noise; the same seed gives the same face.
             where: names the recording in errors.
+            smooth_ms: time constant of an average over time; lip closures are kept.
+            mirror: swap left and right.
 
         Raises:
-            UserError: bad audio (see ``audio.prepare``), an unknown name or a negative seed.
+            UserError: bad audio (see ``audio.check``), an unknown name or a bad value.
         """
-        if seed < 0:
-            raise UserError(f"seed {seed}: must be 0 or more")
-        given_identity, own_identity = self._choice(identity, self.identities, "identity")
-        given_emotion, own_emotion = self._choice(emotion, self.emotions, "emotion")
-        prepared = audio.prepare(samples, rate, where)
-        frames = frame_count(len(prepared))
-        noise = np.random.default_rng(seed).standard_normal((1, frames, len(CHANNELS)), np.float32)
-        coefficients, heard_identity, heard_emotion = self.session.run(
-            ["coefficients", "identity_similarity", "emotion_similarity"],
-            {
-                "log_mel": log_mel(prepared)[None],
-                "noise": noise,
-                "identity": given_identity,
-                "emotion": given_emotion,
-                "from_voice": np.array([own_identity, own_emotion], np.float32),
-            },
+        choices = self._choices(identity, emotion)
+        noise, post = Noise(seed), Post(smooth_ms, mirror)
+        features, statistics = self._hear(audio.check(samples, rate, where))
+        names: list[str | None] = []
+        embeddings = []
+        heard = self.embed(statistics) if any(c is None for c in choices) else (None, None)
+        for library, given, embedding, asked in zip(
+            self._libraries, choices, heard, (identity, emotion), strict=True
+        ):
+            if given is None:
+                assert embedding is not None
+                index = library.nearest(embedding)
+                names.append(library.names[index])
+                embeddings.append(library.entries[index])
+            else:
+                names.append(asked if isinstance(asked, str) else None)
+                embeddings.append(given)
+        state = self.new_state()
+        face = [
+            post(self.move(chunk, noise(len(chunk)), embeddings[0], embeddings[1], state))
+            for chunk in features
+        ]
+        return Animation(np.concatenate(face), names[0], names[1])
+
+    def recognise(self, samples: np.ndarray, rate: int, where: str = "audio") -> Recognised:
+        """Who speaks in a recording, and how. Raises UserError as ``animate``."""
+        _, statistics = self._hear(audio.check(samples, rate, where))
+        identity, emotion = self.embed(statistics)
+        return Recognised(
+            identity,
+            emotion,
+            *(
+                dict(zip(library.names, (library.entries @ heard).tolist(), strict=True))
+                for library, heard in zip(self._libraries, (identity, emotion), strict=True)
+            ),
         )
-        return Animation(
-            coefficients=coefficients[0],
-            identity=self.identities[int(heard_identity.argmax())] if own_identity else identity,
-            emotion=self.emotions[int(heard_emotion.argmax())] if own_emotion else emotion,
+
+    def stream(self, rate: int = audio.SAMPLE_RATE, **options: Any) -> "Stream":
+        """A face for speech as it comes; the options are those of ``Stream``."""
+        from diffusiontalker.runtime.stream import Stream
+
+        return Stream(self, rate, **options)
+
+    # The parts, for whole recordings and streams alike.
+
+    def new_state(self) -> list[np.ndarray]:
+        """What encoder and decoder remember, at the beginning of a clip; they change it."""
+        return [np.zeros((1, size), np.float32) for size in self._sizes]
+
+    def listen(self, log_mel: np.ndarray, state: list[np.ndarray]) -> tuple[np.ndarray, np.ndarray]:
+        """The next chunk of T frames: log-mel (2T + 3, 80), mel frames from 2t + R - 4 on, to audio
+        features (T, A) and what ``Statistics`` takes (T, H)."""
+        features, voice, state[0] = self._run(
+            self._encoder, ["audio", "voice", "next_state"], log_mel=log_mel[None], state=state[0]
         )
+        return features[0], voice[0]
+
+    def embed(self, statistics: Statistics) -> tuple[np.ndarray, np.ndarray]:
+        """Identity and emotion embeddings (E,) of the voice."""
+        mean, variance = statistics()
+        found = self._run(self._personalizer, ["identity", "emotion"], mean=mean, variance=variance)
+        return found[0][0], found[1][0]
+
+    def move(
+        self, features: np.ndarray, noise: np.ndarray, identity: np.ndarray, emotion: np.ndarray,
+        state: list[np.ndarray],
+    ) -> np.ndarray:  # fmt: skip
+        """The face (T, 52) of the next chunk of audio features (T, A)."""
+        face, state[1] = self._run(
+            self._decoder, ["coefficients", "next_state"], audio=features[None], noise=noise[None],
+            identity=identity[None], emotion=emotion[None], state=state[1],
+        )  # fmt: skip
+        return face[0]
+
+    def library(self, kind: str) -> Library:
+        """The library of ``identity`` or ``emotion``."""
+        return self._libraries[("identity", "emotion").index(kind)]
+
+    def _hear(self, samples: np.ndarray) -> tuple[list[np.ndarray], Statistics]:
+        """Audio features of a recording at 16 kHz, chunk by chunk, and the statistics of all."""
+        statistics, state, features = Statistics(), self.new_state(), []
+        for log_mel in chunks(samples, self.look_ahead):
+            heard, voice = self.listen(log_mel, state)
+            features.append(heard)
+            statistics.add(voice)
+        return features, statistics
+
+    def _choices(self, identity: Choice, emotion: Choice) -> list[np.ndarray | None]:
+        return [
+            library.resolve(choice)
+            for library, choice in zip(self._libraries, (identity, emotion), strict=True)
+        ]
 
     @staticmethod
-    def _choice(name: str, names: list[str], kind: str) -> tuple[np.ndarray, bool]:
-        """One-hot weights (1, N) over the library, and whether the voice decides instead."""
-        weights = np.zeros((1, len(names)), np.float32)
-        if name == AUTO:
-            return weights, True
-        if name not in names:
-            near = difflib.get_close_matches(name, names, n=1)
-            hint = f"did you mean {near[0]!r}?" if near else f"known: {', '.join(names[:20])}"
-            raise UserError(f"unknown {kind} {name!r}; {hint} (or {AUTO!r})")
-        weights[0, names.index(name)] = 1.0
-        return weights, False
+    def _run(session: Any, outputs: list[str], **inputs: np.ndarray) -> Any:
+        return session.run(outputs, inputs)
 
 
-def read_config(folder: Path) -> dict[str, Any]:
-    """Read and check an artifact's ``config.yaml`` and the presence of its other files.
+def _width(session: Any, name: str) -> int:
+    """The last axis of an input of a graph."""
+    return int(next(node.shape[-1] for node in session.get_inputs() if node.name == name))
 
-    Raises:
-        UserError: not an artifact, a missing file, another version, other channels.
-    """
-    missing = [name for name in FILES if not storage.is_file(folder / name)]
-    if len(missing) == len(FILES):
-        raise UserError(f"{folder}: no such artifact folder")
-    if missing:
-        raise UserError(f"{folder}: the artifact lacks {missing[0]}; export it again")
-    path = folder / "config.yaml"
-    content = storage.read_bytes(path, MAX_CONFIG_BYTES)
-    try:
-        config = yaml.safe_load(content)
-        version = config["format_version"]
-        if version != FORMAT_VERSION:
-            raise UserError(
-                f"{folder}: artifact format {version}, but this release reads {FORMAT_VERSION}"
-            )
-        channels, names = config["channels"], [*config["identities"], *config["emotions"]]
-        sound = all(isinstance(name, str) for name in names) and int(config["steps"]) > 0
-    except (yaml.YAMLError, ValueError, KeyError, TypeError) as error:
-        raise UserError(f"{path}: not an artifact's configuration") from error
-    if not sound:
-        raise UserError(f"{path}: not an artifact's configuration")
-    if channels != list(CHANNELS):
-        raise UserError(
-            f"{path}: the channels are not the 52 in this release's order; "
-            "an artifact's channel order must not be edited"
+
+class Noise:
+    """Standard normal noise, frame after frame: the same however it is cut."""
+
+    def __init__(self, seed: int) -> None:
+        if seed < 0:
+            raise UserError(f"seed {seed}: must be 0 or more")
+        self._draw = np.random.default_rng(seed).standard_normal
+
+    def __call__(self, frames: int) -> np.ndarray:
+        """The next ``frames`` frames: (frames, 52) float32."""
+        return self._draw((frames, len(CHANNELS)), np.float32)
+
+
+def chunks(samples: np.ndarray, ahead: int | None, frames: int = CHUNK) -> Iterator[np.ndarray]:
+    """The log-mel chunks (2T + 3, 80) of a recording (n,) at 16 kHz, brought to its level, for a
+    look-ahead of ``ahead`` mel frames, T at most ``frames``; for None, one chunk, which may see to
+    either side."""
+    total = frame_count(len(samples))
+    size = total if ahead is None else frames
+    first = (PER_FRAME if ahead is None else ahead) - STEM + 1
+    mean, gain = audio.level(samples)
+    for begin in range(0, total, size):
+        count = min(size, total - begin)
+        rows = PER_FRAME * count + OVERLAP
+        low = PER_FRAME * begin + first
+        inside = np.clip([low, low + rows], 0, PER_FRAME * total)
+        out = np.zeros((rows, BANDS), np.float32)
+        at = starts(int(inside[0]), int(inside[1] - inside[0]))
+        heard, at = around(samples, at)
+        out[inside[0] - low : inside[1] - low] = standardise(
+            power(audio.leveled(heard, mean, gain), at)
         )
-    return config
+        yield out

@@ -22,6 +22,7 @@ from diffusiontalker.corpus.manifest import Manifest
 from diffusiontalker.errors import UserError
 from diffusiontalker.features.timing import reach
 from diffusiontalker.model.talker import Talker, TalkerConfig, inherit
+from diffusiontalker.runtime.log_mel import look_ahead
 from diffusiontalker.training import checkpoints, loop, stream, tasks
 from diffusiontalker.training.checkpoints import load_talker, save_talker
 from diffusiontalker.training.examples import (
@@ -113,7 +114,8 @@ def round_settings(settings: Settings, steps: int) -> TrainSettings:
 
 
 def teacher_config(settings: Settings, data: Data) -> TalkerConfig:
-    """The teacher's shape."""
+    """The teacher's shape. It hears what is to come through the frozen encoder alone: all else is
+    as causal as the student, which may so begin where the teacher ends."""
     return replace(
         _config(settings, data, settings.context, settings.decoder),
         feature_dim=data.manifest.feature_dim,
@@ -137,7 +139,7 @@ def _config(
     """What teacher and student share. Of what no clip names, the personalizer learns nothing: it
     is switched off there, over a library of one."""
     identities, emotions = data.manifest.identities, data.manifest.emotions
-    own = settings.personalizer
+    own, ms = settings.personalizer, settings.student.look_ahead_ms
     return TalkerConfig(
         identities=tuple(identities) or (NOBODY,),
         emotions=tuple(emotions) or (NOBODY,),
@@ -151,6 +153,7 @@ def _config(
             }
         ),
         schedule=settings.diffusion.schedule,
+        look_ahead=None if ms is None else look_ahead(ms),
     )
 
 

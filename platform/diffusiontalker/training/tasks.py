@@ -37,7 +37,7 @@ class TeacherTask(nn.Module):
         x_0, noise = noisy_pair(talker, batch, generator)
         t = torch.rand(len(x_0), generator=generator, device=x_0.device)
         if self.training:
-            track_residual(talker, x_0, condition)
+            track_residual(talker, x_0, condition, mask)
         x_0_hat = talker.predict(talker.schedule.add_noise(x_0, noise, t), t, condition)
         weights = self.settings
         space = loss_space(talker, weights)
@@ -92,7 +92,7 @@ class RoundTask(nn.Module):
                 student.schedule, z, t, self.steps,
             )  # fmt: skip
         if self.training:
-            track_residual(student, x_0, condition)
+            track_residual(student, x_0, condition, mask)
         x_0_hat = student.predict(z, t, condition)
         weights = self.settings
         space = loss_space(student, weights)
@@ -129,7 +129,7 @@ class RoundTask(nn.Module):
             noise = torch.randn(goal.shape, generator=generator, device=goal.device)
             x_0 = sample(
                 lambda x, t: student.predict(x, t, condition),
-                student.schedule, noise * condition.mask, self.steps,
+                student.schedule, noise * batch["mask"][..., None], self.steps,
             )  # fmt: skip
             samples.append(x_0 * space)
         return losses.energy(torch.stack(samples), goal, batch["mask"], weights.energy_chunk, UPPER)
@@ -157,11 +157,13 @@ def personalise(
     """The condition, the embeddings heard (B, E), and the libraries (N, E).
 
     Each example is conditioned on its library entries, or on what the voice says: where the label
-    is unknown, and on a random share ``from_voice`` of the others. Without a generator the library
-    is used wherever it can be, as at inference with a known name.
+    is unknown, and on a random share ``from_voice`` of the others. Of half of the voices but the
+    beginning is heard, as in a stream. Without a generator all is heard, and the library is used
+    wherever it can be, as at inference with a known name.
     """
     mask = batch["mask"][..., None]
-    voice = talker.listen(audio, mask)
+    heard = mask if generator is None else beginning(mask, generator)
+    voice = talker.listen(audio, heard)
     keys = Voice(talker.personalizer.identities(), talker.personalizer.emotions())
     share = talker.config.personalizer.from_voice
 
@@ -175,6 +177,13 @@ def personalise(
     identity = choose(keys.identity, batch["identity"], voice.identity)
     emotion = choose(keys.emotion, batch["emotion"], voice.emotion)
     return talker.condition(audio, identity, emotion, mask), voice, keys
+
+
+def beginning(mask: Tensor, generator: torch.Generator) -> Tensor:
+    """The mask (B, T, 1) of random beginnings, of one frame or more, of half of the examples."""
+    drawn = torch.rand(len(mask), 1, 1, generator=generator, device=mask.device)
+    at = torch.arange(mask.shape[1], device=mask.device)[:, None]
+    return mask * (at <= drawn * 2 * mask.sum(1, keepdim=True))
 
 
 def contrast(voice: Voice, keys: Voice, batch: Batch, temperature: float) -> dict[str, Tensor]:
@@ -197,7 +206,7 @@ def enhancer(
     same = torch.ones(len(x_0), len(x_0), dtype=torch.bool, device=x_0.device)
     for label in (batch["identity"], batch["emotion"]):
         same &= (label[:, None] == label) & (label != UNKNOWN)
-    upper = talker.upper_encoder(x_0, condition.mask)
+    upper = talker.upper_encoder(x_0, batch["mask"][..., None])
     return losses.pc(condition.personalized, upper, temperature, same)
 
 
@@ -208,12 +217,14 @@ def mean_error(condition: Condition, goal: Tensor, space: Tensor, batch: Batch) 
 
 
 @torch.no_grad()
-def track_residual(talker: Talker, x_0: Tensor, condition: Condition, keep: float = 0.98) -> None:
+def track_residual(
+    talker: Talker, x_0: Tensor, condition: Condition, mask: Tensor, keep: float = 0.98
+) -> None:
     """Move the talker's residual variance towards this batch's; a floor keeps it invertible."""
     if talker.context is None:
         return
-    error = (x_0 - condition.mean).square() * condition.mask
-    variance = (error.sum((0, 1)) / condition.mask.sum()).clamp(1e-3, 1.0)
+    error = (x_0 - condition.mean).square() * mask
+    variance = (error.sum((0, 1)) / mask.sum()).clamp(1e-3, 1.0)
     talker.residual_variance.lerp_(variance, 1 - keep)
 
 

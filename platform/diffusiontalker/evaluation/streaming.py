@@ -1,0 +1,71 @@
+"""What it costs that a stream knows neither the level nor the voice of what is still to come."""
+
+from collections.abc import Sequence
+from statistics import fmean
+from typing import Any
+
+import numpy as np
+
+from diffusiontalker.arkit import FPS
+from diffusiontalker.audio import SAMPLE_RATE
+from diffusiontalker.corpus.shards import Clip
+from diffusiontalker.objectives import metrics
+from diffusiontalker.runtime.student import Student
+from diffusiontalker.runtime.voice import AUTO
+
+PUSH = SAMPLE_RATE // 25
+"""Samples of a push: 40 ms."""
+SEEDS = 4
+SETTLED = FPS
+"""Frames, a second, after which a stream has heard something of its voice."""
+Json = dict[str, Any]
+
+
+def compare(student: Student, clips: Sequence[Clip]) -> Json | None:
+    """LBE of the same clips as whole recordings and as streams, the same seeds: identity and
+    emotion pinned to what the whole recording gives, or followed from nothing. None for a student
+    that cannot be streamed."""
+    if student.look_ahead is None:
+        return None
+    ways: dict[str, list[float]] = {"whole": [], "pinned": [], "followed": []}
+    settled: dict[str, list[float]] = {"whole": [], "followed": []}
+    for clip in clips:
+        for seed in range(SEEDS):
+            whole = student.animate(clip.audio, SAMPLE_RATE, seed=seed)
+            assert whole.identity is not None
+            assert whole.emotion is not None
+            faces = {
+                "whole": whole.coefficients,
+                "pinned": stream(student, clip.audio, seed, whole.identity, whole.emotion),
+                "followed": stream(student, clip.audio, seed),
+            }
+            frames = min(len(whole.coefficients), len(clip.coefficients))
+            for way, face in faces.items():
+                ways[way].append(metrics.lbe(face[:frames], clip.coefficients[:frames]))
+                if way in settled and frames > SETTLED:
+                    settled[way].append(
+                        metrics.lbe(face[SETTLED:frames], clip.coefficients[SETTLED:frames])
+                    )
+    means = {way: fmean(values) for way, values in ways.items()}
+    return {
+        "look_ahead_ms": student.stream().look_ahead_ms,
+        "clips": len(clips),
+        "seconds_per_clip": fmean(len(clip.coefficients) for clip in clips) / FPS,
+        "lbe_whole": means["whole"],
+        "lbe_pinned": means["pinned"],
+        "lbe": means["followed"],
+        "pinned_growth": means["pinned"] / means["whole"] - 1,
+        "growth": means["followed"] / means["whole"] - 1,
+        "settled_growth": fmean(settled["followed"]) / fmean(settled["whole"]) - 1
+        if settled["whole"]
+        else None,
+    }
+
+
+def stream(
+    student: Student, audio: np.ndarray, seed: int = 0, identity: str = AUTO, emotion: str = AUTO
+) -> np.ndarray:
+    """The face (T, 52) of a recording (n,) at 16 kHz that is pushed 40 ms at a time."""
+    pushed = student.stream(seed=seed, identity=identity, emotion=emotion)
+    parts = [pushed.push(audio[i : i + PUSH]) for i in range(0, len(audio), PUSH)]
+    return np.concatenate([*parts, pushed.close()])

@@ -1,0 +1,147 @@
+"""Smaller weights: half precision on disk, or 8-bit integers, and a judge of what that costs."""
+
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from statistics import fmean
+from tempfile import TemporaryDirectory
+from typing import Any, Literal
+
+import numpy as np
+import onnx
+from onnx import TensorProto, helper, numpy_helper
+
+from diffusiontalker.audio import SAMPLE_RATE, check
+from diffusiontalker.corpus.shards import Clip
+from diffusiontalker.errors import UserError
+from diffusiontalker.objectives import metrics
+from diffusiontalker.runtime.artifact import GRAPHS
+from diffusiontalker.runtime.student import Student, chunks
+
+Precision = Literal["fp32", "fp16", "int8"]
+SMALL = 64
+"""Numbers in a tensor up to which it stays in single precision: constants of the schedule."""
+SEEDS = 4
+"""Faces of every clip on which the judge averages."""
+
+
+def half(path: Path) -> None:
+    """Store the weights of a graph in half precision. They are widened when it is loaded: it
+    computes in single precision, as fast as before."""
+    model = onnx.load(path)
+    casts, kept = [], []
+    for tensor in model.graph.initializer:
+        values = numpy_helper.to_array(tensor)
+        if tensor.data_type != TensorProto.FLOAT or values.size <= SMALL:
+            kept.append(tensor)
+            continue
+        if np.abs(values).max() > np.finfo(np.float16).max:
+            raise UserError(f"{path.name}: a weight is too large for half precision; use fp32")
+        name = f"{tensor.name}.half"
+        kept.append(numpy_helper.from_array(values.astype(np.float16), name))
+        casts.append(helper.make_node("Cast", [name], [tensor.name], to=TensorProto.FLOAT))
+    nodes = [*casts, *model.graph.node]
+    del model.graph.initializer[:], model.graph.node[:]
+    model.graph.initializer.extend(kept)
+    model.graph.node.extend(nodes)
+    onnx.save(model, path)
+
+
+def int8(folder: Path, clips: Sequence[Clip]) -> None:
+    """Make the convolutions of encoder and decoder in ``folder`` 8-bit, with ranges as these clips
+    give them; what is left is stored in half precision.
+
+    Raises:
+        UserError: no clips to calibrate with.
+    """
+    from onnxruntime.quantization import QuantFormat, QuantType, quantize_static
+    from onnxruntime.quantization.shape_inference import quant_pre_process
+
+    if not clips:
+        raise UserError("int8: no validation clips to calibrate with; use fp16")
+    student = Student(folder)
+    seen = _Inputs(student, clips)
+    with TemporaryDirectory(prefix="int8-") as name:
+        for graph in ("encoder", "decoder"):
+            path, prepared = folder / f"{graph}.onnx", Path(name) / f"{graph}.onnx"
+            quant_pre_process(str(path), str(prepared), skip_symbolic_shape=True)
+            quantize_static(
+                str(prepared), str(path), _Reader(seen.of(graph)),
+                quant_format=QuantFormat.QDQ, per_channel=True, reduce_range=True,
+                op_types_to_quantize=["Conv"],
+                activation_type=QuantType.QUInt8, weight_type=QuantType.QInt8,
+            )  # fmt: skip
+    for graph in GRAPHS:
+        half(folder / graph)
+
+
+class _Inputs:
+    """What the graphs are given while clips are animated, chunk by chunk."""
+
+    def __init__(self, student: Student, clips: Sequence[Clip]) -> None:
+        self.student, self.clips = student, clips
+
+    def of(self, graph: str) -> Iterator[dict[str, np.ndarray]]:
+        """Inputs of ``encoder`` or ``decoder``."""
+        rng = np.random.default_rng(0)
+        for clip in self.clips:
+            state = self.student.new_state()
+            identity, emotion = (
+                library.entries[rng.integers(len(library.entries))]
+                for library in (self.student.library("identity"), self.student.library("emotion"))
+            )
+            samples = check(clip.audio, SAMPLE_RATE, clip.id)
+            for log_mel in chunks(samples, self.student.look_ahead):
+                before = list(state)
+                features, _ = self.student.listen(log_mel, state)
+                noise = rng.standard_normal((len(features), 52), np.float32)
+                if graph == "encoder":
+                    yield {"log_mel": log_mel[None], "state": before[0]}
+                else:
+                    yield {
+                        "audio": features[None],
+                        "noise": noise[None],
+                        "identity": identity[None],
+                        "emotion": emotion[None],
+                        "state": before[1],
+                    }
+                self.student.move(features, noise, identity, emotion, state)
+
+
+class _Reader:
+    """An iterator as ONNX Runtime's quantizer wants it."""
+
+    def __init__(self, inputs: Iterator[dict[str, np.ndarray]]) -> None:
+        self.inputs = inputs
+
+    def get_next(self) -> dict[str, np.ndarray] | None:
+        """The next inputs; None at the end."""
+        return next(self.inputs, None)
+
+
+def judge(student: Student, clips: Sequence[Clip]) -> dict[str, float]:
+    """LBE and energy score of an artifact on clips, identity and emotion from the voice.
+
+    The same seeds every time: differences between artifacts are those of their weights.
+    """
+    rows: list[dict[str, Any]] = []
+    for clip in clips:
+        faces = np.stack(
+            [
+                student.animate(clip.audio, SAMPLE_RATE, seed=seed, where=clip.id).coefficients
+                for seed in range(SEEDS)
+            ]
+        )
+        frames = min(faces.shape[1], len(clip.coefficients))
+        faces, truth = faces[:, :frames], clip.coefficients[:frames]
+        rows.append(
+            {
+                "lbe": fmean(metrics.lbe(face, truth) for face in faces),
+                "energy_score": metrics.energy_score(faces, truth),
+            }
+        )
+    return {key: fmean(row[key] for row in rows) for key in rows[0]}
+
+
+def growth(before: dict[str, float], after: dict[str, float]) -> dict[str, float]:
+    """By what share each error grew."""
+    return {key: after[key] / before[key] - 1 for key in before}

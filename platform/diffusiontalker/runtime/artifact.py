@@ -1,0 +1,110 @@
+"""An artifact on disk or in S3: a folder of configuration, three graphs and a model card."""
+
+from pathlib import Path
+from typing import Any
+
+import onnxruntime
+import yaml
+
+from diffusiontalker import storage
+from diffusiontalker.arkit import CHANNELS
+from diffusiontalker.errors import UserError
+
+FORMAT_VERSION = 2
+GRAPHS = ("encoder.onnx", "personalizer.onnx", "decoder.onnx")
+FILES = ("config.yaml", *GRAPHS, "README.md")
+MAX_CONFIG_BYTES = 2**24
+MAX_BYTES = 2**31
+"""Largest graph that is read: ONNX files cannot be larger."""
+PROVIDERS = {
+    "cpu": ["CPUExecutionProvider"],
+    "cuda": ["CUDAExecutionProvider", "CPUExecutionProvider"],
+    "tensorrt": [
+        "TensorrtExecutionProvider",
+        "CUDAExecutionProvider",
+        "CPUExecutionProvider",
+    ],
+}
+"""What runs the graphs, by the setting's name: the first that can run an operator does."""
+
+
+def read_config(folder: Path) -> dict[str, Any]:
+    """Read and check an artifact's ``config.yaml`` and the presence of its other files.
+
+    Raises:
+        UserError: not an artifact, a missing file, another version, other channels.
+    """
+    path = folder / "config.yaml"
+    if storage.is_file(path):
+        config = _parse(path)
+    missing = [name for name in FILES if not storage.is_file(folder / name)]
+    if len(missing) == len(FILES):
+        raise UserError(f"{folder}: no such artifact folder")
+    if missing:
+        raise UserError(f"{folder}: the artifact lacks {missing[0]}; export it again")
+    return config
+
+
+def _parse(path: Path) -> dict[str, Any]:
+    content = storage.read_bytes(path, MAX_CONFIG_BYTES)
+    try:
+        config = yaml.safe_load(content)
+        version = config["format_version"]
+        if version != FORMAT_VERSION:
+            raise UserError(
+                f"{path.parent}: artifact format {version}, but this release reads "
+                f"{FORMAT_VERSION}; export it again"
+            )
+        channels, names = config["channels"], [*config["identities"], *config["emotions"]]
+        ahead = config["look_ahead"]
+        sound = (
+            all(isinstance(name, str) for name in names)
+            and int(config["steps"]) > 0
+            and (ahead is None or (isinstance(ahead, int) and -60 <= ahead <= 60))
+        )
+    except (yaml.YAMLError, ValueError, KeyError, TypeError) as error:
+        raise UserError(f"{path}: not an artifact's configuration") from error
+    if not sound:
+        raise UserError(f"{path}: not an artifact's configuration")
+    if channels != list(CHANNELS):
+        raise UserError(
+            f"{path}: the channels are not the 52 in this release's order; "
+            "an artifact's channel order must not be edited"
+        )
+    return dict(config)
+
+
+def sessions(folder: Path, threads: int, provider: str) -> dict[str, onnxruntime.InferenceSession]:
+    """The three graphs, ready to run, by name.
+
+    Raises:
+        UserError: a graph is damaged, or the provider is not to be had here.
+    """
+    if provider not in PROVIDERS:
+        raise UserError(f"provider {provider!r} is unknown; choose one of {', '.join(PROVIDERS)}")
+    wanted = PROVIDERS[provider]
+    if wanted[0] not in onnxruntime.get_available_providers():
+        raise UserError(
+            f"provider {provider!r}: this onnxruntime was built without {wanted[0]}; "
+            "pip install onnxruntime-gpu in its place, or choose 'cpu'"
+        )
+    options = onnxruntime.SessionOptions()
+    options.intra_op_num_threads = threads
+    options.inter_op_num_threads = 1
+    options.log_severity_level = 3
+    found = {}
+    for name in GRAPHS:
+        path = folder / name
+        graph = storage.read_bytes(path, MAX_BYTES)
+        try:
+            session = onnxruntime.InferenceSession(graph, options, providers=wanted)
+        except Exception as error:
+            said = " ".join(str(error).split())[:200]
+            raise UserError(f"{path}: cannot be loaded ({said})") from error
+        if provider != "cpu" and wanted[0] not in session.get_providers():
+            raise UserError(
+                f"provider {provider!r}: {wanted[0]} does not start on this machine; is there a "
+                "GPU, with its driver and libraries? Or choose 'cpu'"
+            )
+        found[name.removesuffix(".onnx")] = session
+    return found

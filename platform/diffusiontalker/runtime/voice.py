@@ -1,0 +1,97 @@
+"""Who speaks, and in which emotion: chosen by name, by weights, by embedding, or from the voice."""
+
+import difflib
+from collections.abc import Mapping
+
+import numpy as np
+
+from diffusiontalker.errors import UserError
+
+AUTO = "auto"
+Choice = str | Mapping[str, float] | np.ndarray
+"""``AUTO``, a name, weights over names, or an embedding (E,)."""
+
+
+class Statistics:
+    """Mean and variance over time of what the encoder says of the voice."""
+
+    def __init__(self, keep: np.ndarray | float = 1.0) -> None:
+        """``keep`` (H,): share of its weight that a frame keeps in the next; 1 forgets nothing."""
+        self._keep = keep
+        self._sums = np.zeros((3, 1))
+        self.frames = 0
+
+    def add(self, voice: np.ndarray) -> None:
+        """Frames (T, H) in order."""
+        values = voice.astype(np.float64)
+        ages = np.arange(len(values))[::-1][:, None]
+        weights = np.broadcast_to(np.power(self._keep, ages), values.shape)
+        new = np.stack([weights.sum(0), (weights * values).sum(0), (weights * values**2).sum(0)])
+        self._sums = self._sums * np.power(self._keep, len(values)) + new
+        self.frames += len(values)
+
+    def __call__(self) -> tuple[np.ndarray, np.ndarray]:
+        """Mean and variance (1, H) float32."""
+        count, total, squares = self._sums
+        mean = total / count
+        variance = np.maximum(squares / count - mean**2, 0)
+        return mean[None].astype(np.float32), variance[None].astype(np.float32)
+
+
+class Library:
+    """The names that a student knows, of identities or of emotions, and their embeddings."""
+
+    def __init__(self, kind: str, names: list[str], entries: np.ndarray) -> None:
+        self.kind, self.names, self.entries = kind, names, entries
+
+    def resolve(self, choice: Choice) -> np.ndarray | None:
+        """The unit embedding (E,) of a choice; None: the voice decides.
+
+        Raises:
+            UserError: an unknown name, no usable weight, or an embedding of another size.
+        """
+        if isinstance(choice, str):
+            if choice == AUTO:
+                return None
+            return self.entries[self._index(choice)]
+        if isinstance(choice, Mapping):
+            weights = np.zeros(len(self.names))
+            for name, weight in choice.items():
+                if not np.isfinite(weight) or weight < 0:
+                    raise UserError(f"{self.kind} {name!r}: weight {weight}; give 0 or more")
+                weights[self._index(name)] = weight
+            embedding = weights @ self.entries
+        else:
+            embedding = np.asarray(choice, np.float64)
+            if embedding.shape != self.entries.shape[1:]:
+                raise UserError(
+                    f"{self.kind}: an embedding of shape {embedding.shape}; this student's have "
+                    f"{self.entries.shape[1:]}"
+                )
+        return unit(
+            embedding, f"{self.kind}: the weights or the embedding are all zero or not finite"
+        )
+
+    def nearest(self, heard: np.ndarray) -> int:
+        """The entry most like the voice (E,), by cosine."""
+        return int((self.entries @ heard).argmax())
+
+    def middle(self) -> np.ndarray:
+        """Nobody in particular (E,): before anything was heard."""
+        mean = self.entries.mean(0)
+        return self.entries[0] if np.linalg.norm(mean) < 1e-6 else unit(mean)
+
+    def _index(self, name: str) -> int:
+        if name not in self.names:
+            near = difflib.get_close_matches(name, self.names, n=1)
+            hint = f"did you mean {near[0]!r}?" if near else f"known: {', '.join(self.names[:20])}"
+            raise UserError(f"unknown {self.kind} {name!r}; {hint} (or {AUTO!r})")
+        return self.names.index(name)
+
+
+def unit(vector: np.ndarray, message: str = "a vector of length 0") -> np.ndarray:
+    """The vector at length 1, float32. Raises UserError with ``message`` if it has none."""
+    length = float(np.linalg.norm(vector))
+    if not np.isfinite(length) or length < 1e-12:
+        raise UserError(message)
+    return (vector / length).astype(np.float32)

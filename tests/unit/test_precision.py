@@ -1,0 +1,167 @@
+"""Smaller weights: what they cost is measured, and refused where it is too much."""
+
+import shutil
+from pathlib import Path
+
+import numpy as np
+import onnx
+import pytest
+from tests.refusals import refusal
+from tests.unit import models
+from tests.unit.test_export_runtime import speech
+
+from diffusiontalker import pipeline
+from diffusiontalker.config import ExportJobSettings, ExportSettings
+from diffusiontalker.corpus.shards import Clip
+from diffusiontalker.evaluation import streaming
+from diffusiontalker.export import artifact, precision
+from diffusiontalker.objectives import metrics
+from diffusiontalker.runtime.artifact import GRAPHS
+from diffusiontalker.runtime.student import Student
+
+RATE = 16_000
+
+
+@pytest.fixture(scope="module")
+def clips() -> list[Clip]:
+    return [
+        models.clip(f"c{k}", frames=40, seed=k, audio=speech(40 / 30, seed=k)) for k in range(3)
+    ]
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    path = tmp_path_factory.mktemp("artifact") / "student"
+    artifact.export(models.talker(teacher=False), 2, path, "")
+    return path
+
+
+@pytest.fixture
+def own(folder: Path, tmp_path: Path) -> Path:
+    return shutil.copytree(folder, tmp_path / "student")
+
+
+def test_half_precision_is_half_the_size_and_hardly_another_face(folder: Path, own: Path) -> None:
+    for name in GRAPHS:
+        precision.half(own / name)
+        onnx.checker.check_model(own / name)
+        kinds = {
+            t.data_type
+            for t in onnx.load(own / name).graph.initializer
+            if t.dims
+            and np.prod(t.dims) > precision.SMALL
+            and t.data_type != onnx.TensorProto.INT64
+        }
+        assert kinds <= {onnx.TensorProto.FLOAT16}
+    faces = [Student(path).animate(speech(1.0), RATE).coefficients for path in (folder, own)]
+    assert 0 < np.abs(faces[0] - faces[1]).max() < 5e-3
+
+
+def test_a_weight_beyond_half_precision(own: Path) -> None:
+    model = onnx.load(own / "decoder.onnx")
+    tensor = next(
+        t for t in model.graph.initializer if t.data_type == 1 and np.prod(t.dims) > precision.SMALL
+    )
+    values = onnx.numpy_helper.to_array(tensor).copy()
+    values.flat[0] = 1e6
+    tensor.CopyFrom(onnx.numpy_helper.from_array(values, tensor.name))
+    onnx.save(model, own / "decoder.onnx")
+    assert "too large for half precision; use fp32" in refusal(
+        lambda: precision.half(own / "decoder.onnx")
+    )
+
+
+def test_int8_is_smaller_and_close(folder: Path, own: Path, clips: list[Clip]) -> None:
+    precision.int8(own, clips)
+    operators = {node.op_type for node in onnx.load(own / "decoder.onnx").graph.node}
+    assert "DequantizeLinear" in operators
+    faces = [Student(path).animate(speech(1.0), RATE).coefficients for path in (folder, own)]
+    difference = np.abs(faces[0] - faces[1])
+    assert 0 < difference.mean() < 0.02
+    # a stream of it is the same however it is cut
+    cuts = ([16_000], [100, 5000, 10_900])
+    ways = []
+    for ends in cuts:
+        stream = Student(own).stream(seed=1)
+        parts = [stream.push(p) for p in np.split(speech(1.0), ends[:-1])]
+        ways.append(np.concatenate([*parts, stream.close()]))
+    np.testing.assert_allclose(ways[0], ways[1], atol=1e-4)
+
+
+def test_int8_needs_something_to_calibrate_with(own: Path) -> None:
+    assert "no validation clips to calibrate" in refusal(lambda: precision.int8(own, []))
+
+
+def test_growth_by_hand() -> None:
+    grown = precision.growth({"lbe": 0.2, "energy_score": 0.4}, {"lbe": 0.21, "energy_score": 0.4})
+    assert grown == pytest.approx({"lbe": 0.05, "energy_score": 0.0})
+
+
+def test_the_judge_measures_what_the_metrics_say(folder: Path, clips: list[Clip]) -> None:
+    student = Student(folder)
+    found = precision.judge(student, clips[:1])
+    faces = [student.animate(clips[0].audio, RATE, seed=s).coefficients for s in range(4)]
+    assert found["lbe"] == pytest.approx(
+        np.mean([metrics.lbe(face, clips[0].coefficients) for face in faces])
+    )
+    assert found["energy_score"] == pytest.approx(
+        metrics.energy_score(np.stack(faces), clips[0].coefficients)
+    )
+
+
+def test_an_export_that_costs_too_much_is_refused_and_nothing_is_replaced(
+    own: Path, clips: list[Clip]
+) -> None:
+    before = {path.name: path.read_bytes() for path in own.iterdir()}
+    talker = models.talker(teacher=False, seed=3)
+    strict = ExportSettings(precision="int8", max_growth=0.0, clips=3)
+    # On faces of noise an error may as well shrink: whichever way, it is judged on real figures.
+    grown = artifact.export(
+        talker, 2, own.with_name("free"), "", strict.model_copy(update={"max_growth": 1.0}), clips
+    )["growth"]
+    if max(grown.values()) > 0:
+        said = refusal(lambda: artifact.export(talker, 2, own, "", strict, clips))
+        assert said.startswith("int8: ")
+        assert "at most 0.0% is allowed (max_growth)" in said
+        assert {path.name: path.read_bytes() for path in own.iterdir()} == before
+        shipped = pipeline.ship(talker, 2, own, "", strict.model_copy(update={"max_growth": 1e-4}),
+                                clips)  # fmt: skip
+        assert shipped["precision"] in ("int8", "fp16")
+        assert Student(own).config["precision"] in ("int8", "fp16")
+    assert "no validation clips to judge" in refusal(
+        lambda: artifact.export(talker, 2, own, "", ExportSettings(precision="fp16"), [])
+    )
+
+
+def test_streams_beside_whole_recordings(folder: Path, clips: list[Clip], tmp_path: Path) -> None:
+    student = Student(folder)
+    found = streaming.compare(student, clips)
+    assert found is not None
+    assert found["clips"] == 3
+    assert found["look_ahead_ms"] == pytest.approx(70)
+    assert found["growth"] == pytest.approx(found["lbe"] / found["lbe_whole"] - 1)
+    assert abs(found["pinned_growth"]) < 0.02
+    artifact.export(models.talker(teacher=False, look_ahead=None), 1, tmp_path / "whole", "")
+    assert streaming.compare(Student(tmp_path / "whole"), clips) is None
+
+
+@pytest.mark.parametrize(
+    ("run", "model", "said"),
+    [
+        ("nowhere", None, "holds no summary.json; give the folder of a finished run"),
+        ("run", "student-3", "holds no student 'student-3'; known: student-4"),
+        ("empty", None, "known: none"),
+    ],
+)
+def test_exports_of_what_is_not_there(
+    tmp_path: Path, run: str, model: str | None, said: str
+) -> None:
+    models_there = [{"name": "teacher"}, {"name": "student-4", "steps": 4, "folder": "x"}]
+    for name, content in (("run", models_there), ("empty", [])):
+        (tmp_path / name).mkdir()
+        pipeline.storage.write_json(
+            tmp_path / name / "summary.json", {"models": content, "shards": "x"}
+        )
+    settings = ExportJobSettings(run=str(tmp_path / run), out=str(tmp_path / "out"), model=model)
+    assert said in refusal(lambda: pipeline.export_again(settings))
+    assert not (tmp_path / "out").exists()
