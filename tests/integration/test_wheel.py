@@ -112,7 +112,7 @@ def test_the_command_writes_what_needs_numpy_alone(
     out = tmp_path / f"face{suffix}"
     options = ("--model", student, "--out", out, "--identity", "bob", "--emotion", "anger")
     said, _ = run(tmp_path, python, "-m", "diffusiontalker", speech, *options, "--seed", 3)
-    assert said == f"{out}: 45 frames, bob, anger\n"
+    assert said == f"{out}: 45 frames, 1.5 s, bob, anger\n"
     expected = Student(student).animate(*soundfile.read(speech), "bob", "anger", seed=3)
     np.testing.assert_allclose(writers.read_coefficients(out)[0], expected.coefficients, atol=1e-5)
 
