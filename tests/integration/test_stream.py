@@ -78,8 +78,8 @@ def expected(folder: Path, manifest: Manifest, epoch: int, passes: int, seed: in
     """The batches of an epoch, in order, read without Ray."""
     parts = portions(manifest.of("train"), EXAMPLES, BATCH)
     read = ShardReader(folder, parts, EXAMPLES, BATCH, seed, lambda: epoch)
-    rows = read({"turn": np.arange(passes * len(parts))})
-    return [sum_of(row["coefficients"][0]) for row in rows]
+    batches = read({"turn": np.arange(passes * len(parts))})
+    return [sum_of(batch["coefficients"]) for batch in batches]
 
 
 def test_order_is_that_of_seed_and_epoch(server: Server, tmp_path: Path) -> None:
