@@ -18,21 +18,20 @@ from typing import Any, get_args
 import numpy as np
 import torch
 
-from diffusiontalker import audio, storage
+from diffusiontalker import audio, pipeline, storage
 from diffusiontalker.arkit import FPS
 from diffusiontalker.audio import SAMPLE_RATE
 from diffusiontalker.benchmarks import fresh, latency, runtime_page
 from diffusiontalker.benchmarks.machine import machine
 from diffusiontalker.benchmarks.peers import V1, Hubert, megabytes
 from diffusiontalker.benchmarks.runtime_table import title
-from diffusiontalker.config import ExportSettings, RuntimeBenchmarkSettings
+from diffusiontalker.config import ExportSettings, Precision, RuntimeBenchmarkSettings
 from diffusiontalker.corpus.manifest import open_corpus
 from diffusiontalker.corpus.shards import Clip
 from diffusiontalker.errors import UserError
 from diffusiontalker.evaluation import evaluate
 from diffusiontalker.evaluation.goals import at_least, at_most
 from diffusiontalker.export import artifact
-from diffusiontalker.export.precision import Precision
 from diffusiontalker.model.talker import Talker
 from diffusiontalker.runtime.student import Student
 from diffusiontalker.training.checkpoints import load_talker
@@ -48,7 +47,9 @@ LONGEST_PEER = 30.0
 SHORT_SPEECH, LONG_SPEECH = 60.0, 3600.0
 """Seconds of the recordings whose memory is compared."""
 PEER_STEPS = (2, 16)
-PYTORCH, HUBERT, SHIPPED = "student, PyTorch fp32", "HuBERT-base alone", "artifact, fp16"
+SHIPPING = ExportSettings().precision
+"""What ``jobs/distill.py`` ships: the aims speak of it."""
+PYTORCH, HUBERT, SHIPPED = "student, PyTorch fp32", "HuBERT-base alone", f"artifact, {SHIPPING}"
 PACKAGES = ("numpy", "onnxruntime", "torch", "transformers")
 Json = dict[str, Any]
 
@@ -100,7 +101,7 @@ def run(settings: RuntimeBenchmarkSettings) -> Json:
     with tempfile.TemporaryDirectory(prefix="diffusiontalker-benchmark-") as name:
         exported = _export(chosen, Path(name))
         sizes, speeds = _speeds(chosen, exported, samples, settings)
-        shipped = exported["fp16"].folder
+        shipped = exported[SHIPPING].folder
         streamed = _stream(
             Student(shipped), samples[: round(settings.stream_seconds * SAMPLE_RATE)]
         )
@@ -132,11 +133,7 @@ def choose(root: Path) -> Chosen:
     Raises:
         UserError: no finished run, it names no student, or it has no validation clips.
     """
-    if not storage.is_file(root / "summary.json"):
-        raise UserError(
-            f"{root}: holds no summary.json; give the folder of a finished run, run=..."
-        )
-    summary = storage.read_json(root / "summary.json")
+    summary = pipeline.summary_of(root)
     try:
         model = [model for model in summary["models"] if model["name"] != "teacher"][-1]
         name, steps, folder = (model[key] for key in ("name", "steps", "folder"))
