@@ -67,26 +67,36 @@ def check(samples: np.ndarray, rate: int, where: str = "audio") -> np.ndarray:
     Raises:
         UserError: no samples, NaN or infinite samples, too short, or an impossible rate.
     """
-    samples = np.asarray(samples)
-    if np.issubdtype(samples.dtype, np.integer):
-        samples = samples / float(np.iinfo(samples.dtype).max)
-    samples = samples.astype(np.float32, copy=False)
-    if samples.ndim == 2:
-        samples = samples.mean(axis=1)
-    if samples.ndim != 1:
-        raise UserError(f"{where}: expected samples (n,) or (n, channels), got {samples.shape}")
+    samples = mono(samples, where)
     if not 1_000 <= rate <= 384_000:
         raise UserError(f"{where}: a sample rate of {rate} Hz; expected 1000 to 384000")
     if len(samples) == 0:
         raise UserError(f"{where}: holds no samples")
-    if not np.isfinite(samples).all():
-        raise UserError(f"{where}: holds NaN or infinite samples; export it again")
     if len(samples) / rate < MIN_SECONDS:
         raise UserError(
             f"{where}: {len(samples) / rate:.3f} s of audio; at least {MIN_SECONDS} s are needed"
         )
     if rate != SAMPLE_RATE:
         samples = soxr.resample(samples, rate, SAMPLE_RATE)
+    return samples
+
+
+def mono(samples: np.ndarray, where: str) -> np.ndarray:
+    """Samples (n,) or (n, channels), integer PCM or float, as (n,) float32, channels averaged.
+
+    Raises:
+        UserError: another shape, or NaN or infinite samples.
+    """
+    samples = np.asarray(samples)
+    if np.issubdtype(samples.dtype, np.integer):
+        samples = samples / float(np.iinfo(samples.dtype).max)
+    samples = samples.astype(np.float32, copy=False)
+    if samples.ndim == 2 and samples.shape[1] > 0:
+        samples = samples.mean(axis=1)
+    if samples.ndim != 1:
+        raise UserError(f"{where}: expected samples (n,) or (n, channels), got {samples.shape}")
+    if not np.isfinite(samples).all():
+        raise UserError(f"{where}: holds NaN or infinite samples; export it again")
     return samples
 
 

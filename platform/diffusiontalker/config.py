@@ -20,6 +20,7 @@ Weight = Annotated[float, Field(ge=0)]
 Count = Annotated[int, Field(ge=1)]
 Share = Annotated[float, Field(ge=0, le=1)]
 Seed = Annotated[int, Field(ge=0)]
+Precision = Literal["fp32", "fp16", "int8"]
 Dilations = Annotated[tuple[Count, ...], Field(min_length=1)]
 
 
@@ -279,7 +280,7 @@ class EvaluationSettings(Section):
 class ExportSettings(Section):
     """How a student becomes an artifact."""
 
-    precision: Literal["fp32", "fp16", "int8"] = "int8"
+    precision: Precision = "int8"
     """Of the weights. int8: 8-bit convolutions, calibrated on validation clips; the fastest on a
     CPU. fp16: half the size of fp32; the weights are widened when the artifact is loaded, so it
     computes as in fp32."""

@@ -329,6 +329,14 @@ def ship(
         return artifact.export(talker, steps, folder, card, half, clips)
 
 
+def summary_of(root: Path) -> Json:
+    """The summary of a finished run. Raises UserError if there is none."""
+    if not storage.is_file(root / "summary.json"):
+        raise UserError(f"{root}: holds no summary.json; give the folder of a finished run")
+    found: Json = storage.read_json(root / "summary.json")
+    return found
+
+
 def export_again(settings: ExportJobSettings) -> list[str]:
     """Export a student of a finished run once more; returns what there is to say of it.
 
@@ -336,9 +344,7 @@ def export_again(settings: ExportJobSettings) -> list[str]:
         UserError: no such run or student, it has no validation clips, or the export is refused.
     """
     root = storage.location(settings.run)
-    if not storage.is_file(root / "summary.json"):
-        raise UserError(f"{root}: holds no summary.json; give the folder of a finished run")
-    summary = storage.read_json(root / "summary.json")
+    summary = summary_of(root)
     students = [model for model in summary.get("models", []) if model["name"] != "teacher"]
     known = [model["name"] for model in students]
     wanted = settings.model or (known[-1] if known else "")
@@ -418,7 +424,7 @@ def keep_history(folder: Path, history: list[dict[str, float]]) -> None:
 
 def conclude(root: Path) -> None:
     """Print what people look for first: the table, the goals, and where the results lie."""
-    summary = storage.read_json(root / "summary.json")
+    summary = summary_of(root)
     console = Console()
     console.print(console_table(summary))
     for goal in summary["goals"]:

@@ -26,12 +26,14 @@ from diffusiontalker.runtime.voice import Statistics
 Json = dict[str, Any]
 
 
-class RefusedError(UserError):
-    """An export in a precision that costs more than it may."""
-
-
 TOLERANCE = 1e-3
 """Largest difference of a coefficient between the graph and PyTorch that an export may have."""
+PLAIN = ExportSettings(precision="fp32")
+"""Nothing is compressed, so there is nothing to judge."""
+
+
+class RefusedError(UserError):
+    """An export in a precision that costs more than it may."""
 
 
 def export(
@@ -39,7 +41,7 @@ def export(
     steps: int,
     folder: Path,
     card: str,
-    settings: ExportSettings = ExportSettings(precision="fp32"),  # noqa: B008 - frozen
+    settings: ExportSettings = PLAIN,
     clips: Sequence[Clip] = (),
 ) -> Json:
     """Make an artifact, check it against PyTorch, and only then put it in its place.

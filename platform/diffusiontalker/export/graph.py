@@ -28,7 +28,7 @@ from diffusiontalker.model.talker import Talker
 from diffusiontalker.runtime.artifact import GRAPHS
 from diffusiontalker.runtime.log_mel import BANDS, OVERLAP, PER_FRAME
 
-SETTLED = 8
+TRACED = 8
 """Frames of the example that the graphs are traced with: more than one, so that none is special."""
 
 
@@ -149,12 +149,6 @@ def _zrn(weight: Tensor) -> Tensor:
     return torch.cat([update, reset, new])
 
 
-def graphs(talker: Talker, steps: int) -> tuple[EncoderGraph, PersonalizerGraph, DecoderGraph]:
-    """The student in the three parts, in evaluation mode."""
-    talker = talker.eval()
-    return EncoderGraph(talker), PersonalizerGraph(talker), DecoderGraph(talker, steps)
-
-
 @torch.no_grad()
 def state_sizes(talker: Talker, steps: int) -> tuple[int, int]:
     """Numbers that encoder and decoder keep of a stream; 0 for what is not causal."""
@@ -171,47 +165,46 @@ def state_sizes(talker: Talker, steps: int) -> tuple[int, int]:
     return heard.state().shape[1], moved.state().shape[1]
 
 
-def export_onnx(talker: Talker, steps: int, folder: Path) -> tuple[int, int]:
-    """Write the three graphs (float32) for chunks of any length; returns their state sizes."""
-    sizes = state_sizes(talker, steps)
+def export_onnx(talker: Talker, steps: int, folder: Path) -> None:
+    """Write the three graphs (float32) for chunks of any length."""
+    talker = talker.eval()
+    heard, moved = state_sizes(talker, steps)
     if isinstance(talker.decoder, GruDecoder):
         gru = talker.decoder.gru
         talker = copy.deepcopy(talker)
         talker.decoder.gru = OnnxGru(gru)
     config = talker.config
-    encoder, personalizer, decoder = graphs(talker, steps)
     batch = torch.export.Dim("batch", min=1, max=4096)
     frames = torch.export.Dim("frames", min=1, max=1_000_000)
     two, dim = 2, config.personalizer.dim
     voice = torch.zeros(two, 2 * VOICE)
     _write(
-        encoder, folder / GRAPHS[0],
+        EncoderGraph(talker), folder / GRAPHS[0],
         {
             "log_mel": (
-                torch.zeros(two, PER_FRAME * SETTLED + OVERLAP, BANDS),
+                torch.zeros(two, PER_FRAME * TRACED + OVERLAP, BANDS),
                 {0: batch, 1: PER_FRAME * frames + OVERLAP},
             ),
-            "state": (torch.zeros(two, sizes[0]), {0: batch}),
+            "state": (torch.zeros(two, heard), {0: batch}),
         },
         ["audio", "voice", "next_state"],
     )  # fmt: skip
     _write(
-        personalizer, folder / GRAPHS[1],
+        PersonalizerGraph(talker), folder / GRAPHS[1],
         {"mean": (voice, {0: batch}), "variance": (voice + 1, {0: batch})},
         ["identity", "emotion", "identities", "emotions"],
     )  # fmt: skip
     _write(
-        decoder, folder / GRAPHS[2],
+        DecoderGraph(talker, steps), folder / GRAPHS[2],
         {
-            "audio": (torch.zeros(two, SETTLED, config.audio_dim), {0: batch, 1: frames}),
-            "noise": (torch.zeros(two, SETTLED, len(CHANNELS)), {0: batch, 1: frames}),
+            "audio": (torch.zeros(two, TRACED, config.audio_dim), {0: batch, 1: frames}),
+            "noise": (torch.zeros(two, TRACED, len(CHANNELS)), {0: batch, 1: frames}),
             "identity": (torch.ones(two, dim), {0: batch}),
             "emotion": (torch.ones(two, dim), {0: batch}),
-            "state": (torch.zeros(two, sizes[1]), {0: batch}),
+            "state": (torch.zeros(two, moved), {0: batch}),
         },
         ["coefficients", "next_state"],
     )  # fmt: skip
-    return sizes
 
 
 def _write(

@@ -4,12 +4,13 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from statistics import fmean
 from tempfile import TemporaryDirectory
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 import onnx
 from onnx import TensorProto, helper, numpy_helper
 
+from diffusiontalker.arkit import CHANNELS
 from diffusiontalker.audio import SAMPLE_RATE, check
 from diffusiontalker.corpus.shards import Clip
 from diffusiontalker.errors import UserError
@@ -17,7 +18,6 @@ from diffusiontalker.objectives import metrics
 from diffusiontalker.runtime.artifact import GRAPHS
 from diffusiontalker.runtime.student import Student, chunks
 
-Precision = Literal["fp32", "fp16", "int8"]
 SMALL = 64
 """Numbers in a tensor up to which it stays in single precision: constants of the schedule."""
 SEEDS = 4
@@ -59,13 +59,12 @@ def int8(folder: Path, clips: Sequence[Clip]) -> None:
     if not clips:
         raise UserError("int8: no validation clips to calibrate with; use fp16")
     student = Student(folder)
-    seen = _Inputs(student, clips)
     with TemporaryDirectory(prefix="int8-") as name:
         for graph in ("encoder", "decoder"):
             path, prepared = folder / f"{graph}.onnx", Path(name) / f"{graph}.onnx"
             quant_pre_process(str(path), str(prepared), skip_symbolic_shape=True)
             quantize_static(
-                str(prepared), str(path), _Reader(seen.of(graph)),
+                str(prepared), str(path), _Reader(_inputs(student, clips, graph)),
                 quant_format=QuantFormat.QDQ, per_channel=True, reduce_range=True,
                 op_types_to_quantize=["Conv"],
                 activation_type=QuantType.QUInt8, weight_type=QuantType.QInt8,
@@ -74,37 +73,31 @@ def int8(folder: Path, clips: Sequence[Clip]) -> None:
         half(folder / graph)
 
 
-class _Inputs:
-    """What the graphs are given while clips are animated, chunk by chunk."""
-
-    def __init__(self, student: Student, clips: Sequence[Clip]) -> None:
-        self.student, self.clips = student, clips
-
-    def of(self, graph: str) -> Iterator[dict[str, np.ndarray]]:
-        """Inputs of ``encoder`` or ``decoder``."""
-        rng = np.random.default_rng(0)
-        for clip in self.clips:
-            state = self.student.new_state()
-            identity, emotion = (
-                library.entries[rng.integers(len(library.entries))]
-                for library in (self.student.library("identity"), self.student.library("emotion"))
-            )
-            samples = check(clip.audio, SAMPLE_RATE, clip.id)
-            for log_mel in chunks(samples, self.student.look_ahead):
-                before = list(state)
-                features, _ = self.student.listen(log_mel, state)
-                noise = rng.standard_normal((len(features), 52), np.float32)
-                if graph == "encoder":
-                    yield {"log_mel": log_mel[None], "state": before[0]}
-                else:
-                    yield {
-                        "audio": features[None],
-                        "noise": noise[None],
-                        "identity": identity[None],
-                        "emotion": emotion[None],
-                        "state": before[1],
-                    }
-                self.student.move(features, noise, identity, emotion, state)
+def _inputs(student: Student, clips: Sequence[Clip], graph: str) -> Iterator[dict[str, np.ndarray]]:
+    """What ``encoder`` or ``decoder`` is given while clips are animated, chunk by chunk."""
+    rng = np.random.default_rng(0)
+    for clip in clips:
+        state = student.new_state()
+        identity, emotion = (
+            library.entries[rng.integers(len(library.entries))]
+            for library in map(student.library, ("identity", "emotion"))
+        )
+        samples = check(clip.audio, SAMPLE_RATE, clip.id)
+        for log_mel in chunks(samples, student.look_ahead):
+            heard, moved = state
+            features, _ = student.listen(log_mel, state)
+            if graph == "encoder":
+                yield {"log_mel": log_mel[None], "state": heard}
+                continue
+            noise = rng.standard_normal((len(features), len(CHANNELS)), np.float32)
+            student.move(features, noise, identity, emotion, state)
+            yield {
+                "audio": features[None],
+                "noise": noise[None],
+                "identity": identity[None],
+                "emotion": emotion[None],
+                "state": moved,
+            }
 
 
 class _Reader:

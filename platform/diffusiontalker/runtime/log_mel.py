@@ -24,8 +24,6 @@ FLOOR = 1e-4
 """Power added before the logarithm: about the hiss of a quiet room at our level."""
 MEAN, SCALE = -3.5, 3.0
 """Bring speech at our level near zero mean and unit variance."""
-
-
 STEM = 5
 """Mel frames that a student's first convolution takes for one frame of animation."""
 OVERLAP = STEM - PER_FRAME
@@ -40,28 +38,25 @@ def log_mel(samples: np.ndarray) -> np.ndarray:
     ``frames`` is ``frame_count(n)``.
     """
     count = PER_FRAME * frame_count(len(samples))
-    return standardise(power(pad(samples.astype(np.float32, copy=False)), starts(0, count)))
-
-
-def pad(samples: np.ndarray) -> np.ndarray:
-    """Samples (n,) with half a window before and a whole one behind. The ends are held: silence
-    may lie beside zero, and a step from there would be a click."""
-    return np.pad(samples, (WINDOW // 2, WINDOW), mode="edge" if len(samples) else "constant")
+    return standardise(power(*around(samples.astype(np.float32, copy=False), starts(0, count))))
 
 
 def around(samples: np.ndarray, at: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """The part of ``pad(samples)`` that the windows which begin ``at`` see, and where they begin in
-    it: a long recording need not be padded as a whole."""
+    """What the windows that begin ``at`` see of samples (n,), and where they begin in it.
+
+    Half a window stands before the recording. Its ends are held: silence may lie beside zero, and a
+    step from there would be a click.
+    """
     first, last = int(at[0]), int(at[-1]) + WINDOW
     low, high = first - WINDOW // 2, last - WINDOW // 2
     inside = samples[max(low, 0) : high]
     missing = max(-low, 0), last - first - max(-low, 0) - len(inside)
-    return np.pad(inside, missing, mode="edge"), at - first
+    return np.pad(inside, missing, mode="edge" if len(inside) else "constant"), at - first
 
 
 def starts(first: int, count: int) -> np.ndarray:
     """First samples of the windows of ``count`` mel frames from ``first`` on, where half a window
-    of silence stands before the recording."""
+    stands before the recording."""
     numbers = np.arange(first, first + count)
     return np.round(numbers * (SAMPLE_RATE / (FPS * PER_FRAME))).astype(np.int64)
 

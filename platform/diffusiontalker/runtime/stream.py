@@ -9,7 +9,7 @@ it from the first frame on.
 import numpy as np
 
 from diffusiontalker.arkit import CHANNELS, FPS
-from diffusiontalker.audio import SAMPLE_RATE
+from diffusiontalker.audio import SAMPLE_RATE, mono
 from diffusiontalker.errors import UserError
 from diffusiontalker.runtime.level import Level
 from diffusiontalker.runtime.log_mel import (
@@ -164,35 +164,22 @@ class Stream:
         return self._move(final=True)
 
     def _mono(self, samples: np.ndarray) -> np.ndarray:
-        samples = np.asarray(samples)
-        if np.issubdtype(samples.dtype, np.signedinteger):
-            samples = samples / float(np.iinfo(samples.dtype).max)
-        elif not np.issubdtype(samples.dtype, np.floating):
-            raise UserError(f"{self.where}: samples of type {samples.dtype}; give float or PCM")
-        if samples.ndim == 2 and samples.shape[1] > 0:
-            samples = samples.mean(axis=1)
-        if samples.ndim != 1:
-            raise UserError(
-                f"{self.where}: expected samples (n,) or (n, channels), got {samples.shape}"
-            )
-        if not np.isfinite(samples).all():
-            raise UserError(f"{self.where}: NaN or infinite samples")
-        return np.clip(samples, -1, 1).astype(np.float32)
+        kind = np.asarray(samples).dtype
+        if not (np.issubdtype(kind, np.signedinteger) or np.issubdtype(kind, np.floating)):
+            raise UserError(f"{self.where}: samples of type {kind}; give float or PCM")
+        return np.clip(mono(samples, self.where), -1, 1)
 
     def _hear(self, samples: np.ndarray, until: int | None = None) -> None:
         """Samples at 16 kHz to mel frames: all that are complete, or up to number ``until``."""
         if self._samples == 0 and len(samples):
-            self._audio = np.full(WINDOW // 2, samples[0])  # as ``log_mel.pad``
+            self._audio = np.full(WINDOW // 2, samples[0])  # as ``log_mel.around``
         self._samples += len(samples)
         self._audio = np.concatenate([self._audio, samples])
         known = self._audio_first + len(self._audio)
         if until is None:
-            hop = SAMPLE_RATE / (FPS * PER_FRAME)
-            until = max(int((known - WINDOW) / hop) + 2, 0)
-            at = starts(self._mels, max(until - self._mels, 0))
-            at = at[at + WINDOW <= known]
-        else:
-            at = starts(self._mels, max(until - self._mels, 0))
+            until = int((known - WINDOW) * FPS * PER_FRAME / SAMPLE_RATE) + 2
+        at = starts(self._mels, max(until - self._mels, 0))
+        at = at[at + WINDOW <= known]
         if not len(at):
             return
         at = at - self._audio_first

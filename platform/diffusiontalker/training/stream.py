@@ -94,7 +94,7 @@ def dataset(
 
 class Packed:
     """A reader's batches as rows of plain bytes: Ray's own type for arrays of unlike shapes copies
-    and describes them anew at every station, which costs a third of the pipeline."""
+    and describes them anew at every station, which costs a third of a reader's time."""
 
     def __init__(self, reader: ShardReader) -> None:
         self.reader = reader
