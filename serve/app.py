@@ -1,106 +1,85 @@
-"""The student over HTTP: `serve run serve.app:build model=runs/quickstart/student`."""
+"""The student behind Ray Serve: `serve run configs/serve/local.yaml`."""
 
-import tempfile
-from pathlib import Path
-from typing import Annotated, Any
+import logging
 
-from fastapi import FastAPI, Query, Request
-from fastapi.concurrency import run_in_threadpool
-from fastapi.responses import JSONResponse
-from pydantic import BaseModel, ConfigDict, Field
+from fastapi import FastAPI
 from ray import serve
+from ray.serve.config import AutoscalingConfig, BackpressureConfig
+from ray.serve.context import _get_global_client
+from ray.serve.schema import LoggingConfig
+from serve.access import VARIABLE, Access
+from serve.api import create_api
+from serve.service import Service
+from serve.settings import ServeSettings
+from serve.students import Students, warm
 
-from diffusiontalker import audio
-from diffusiontalker.animation import beat
-from diffusiontalker.errors import UserError
 from diffusiontalker.runtime.student import Student
-from diffusiontalker.runtime.voice import AUTO
 
-MAX_BYTES = 32 * 2**20
-"""Largest body of a request."""
-MAX_SECONDS = 600.0
-"""Longest recording of a request."""
-
-api = FastAPI(title="DiffusionTalker student", docs_url=None, redoc_url=None)
+logger = logging.getLogger("ray.serve")
+LOOPBACK = ("127.0.0.1", "localhost", "::1")
+UNSEEN = 16
+"""Requests beyond recordings and streams that a replica answers at once: lists and probes."""
 
 
-class Options(BaseModel):
-    """What `serve run serve.app:build key=value` takes."""
+@serve.deployment(name="Student")
+@serve.ingress()
+class StudentReplica:
+    """One process with the students that it was asked for, and the whole API."""
 
-    model_config = ConfigDict(extra="forbid")
+    def __init__(self, settings: dict) -> None:
+        asked = ServeSettings.model_validate(settings)
+        served: dict[str, str] = asked.folders()
+        replicas = asked.replicas
 
-    model: str
-    """Folder of an artifact."""
-    max_replicas: Annotated[int, Field(ge=1)] = 4
+        async def load(name: str) -> Student:
+            return warm(Student(served[name], replicas.threads, replicas.provider))
 
+        load_one = serve.multiplexed(max_num_models_per_replica=asked.models_per_replica)(load)
+        self.service = Service(asked, Students(asked, load_one))
+        self._settings = asked
 
-@api.exception_handler(UserError)
-async def _mistake(request: Request, error: UserError) -> JSONResponse:
-    problem = {"title": "The request cannot be answered", "status": 422, "detail": str(error)}
-    return JSONResponse(problem, 422, media_type="application/problem+json")
+    def __serve_build_asgi_app__(self) -> FastAPI:
+        """What ``serve.ingress`` hosts, made when the replica starts."""
+        return create_api(self._settings, self.service)
 
-
-@serve.deployment(
-    max_ongoing_requests=8,
-    max_queued_requests=64,
-    graceful_shutdown_timeout_s=30,
-    ray_actor_options={"num_cpus": 1},
-)
-@serve.ingress(api)
-class StudentService:
-    """One replica: one loaded artifact."""
-
-    def __init__(self, model: str) -> None:
-        self.student = Student(model)
-
-    @api.get("/healthz")
-    async def health(self) -> dict[str, str]:
-        """Whether the replica answers."""
-        return {"status": "ok"}
-
-    @api.get("/v1/choices")
-    async def choices(self) -> dict[str, list[str]]:
-        """Identities and emotions that a request may name."""
-        return {"identities": self.student.identities, "emotions": self.student.emotions}
-
-    @api.post("/v1/animate")
-    async def animate(
-        self,
-        request: Request,
-        identity: str = AUTO,
-        emotion: str = AUTO,
-        seed: Annotated[int, Query(ge=0, lt=2**63)] = 0,
-    ) -> dict[str, Any]:
-        """Animate the recording in the body (wav, flac, ogg or mp3); answers BEAT's JSON layout."""
-        body = bytearray()
-        async for chunk in request.stream():
-            body += chunk
-            if len(body) > MAX_BYTES:
-                raise UserError(f"body: more than {MAX_BYTES} bytes; send a shorter recording")
-        face = await run_in_threadpool(self._animate, bytes(body), identity, emotion, seed)
-        return face
-
-    def _animate(self, body: bytes, identity: str, emotion: str, seed: int) -> dict[str, Any]:
-        with tempfile.TemporaryDirectory() as folder:
-            path = Path(folder) / "body"
-            path.write_bytes(body)
-            try:
-                samples, rate = audio.load(path, MAX_SECONDS)
-            except UserError as error:
-                raise UserError(str(error).replace(str(path), "body")) from error
-        face = self.student.animate(samples, rate, identity, emotion, seed, where="body")
-        return {
-            "identity": face.identity,
-            "emotion": face.emotion,
-            **beat.layout(face.coefficients, face.fps),
-        }
+    async def check_health(self) -> None:
+        """Ray Serve replaces a replica whose students do not answer."""
+        await self.service.students.load(self.service.students.default.name)
 
 
-def build(options: Options) -> serve.Application:
-    """The application, from the command line or a Serve configuration file."""
-    scaling = {
-        "min_replicas": 1,
-        "max_replicas": options.max_replicas,
-        "target_ongoing_requests": 2,
-    }
-    return StudentService.options(autoscaling_config=scaling).bind(options.model)
+def build(settings: ServeSettings) -> serve.Application:
+    """The application, from `serve run serve.app:build model=FOLDER` or from a YAML file.
+
+    Raises:
+        UserError: a student or the keys cannot be used.
+    """
+    Students(settings)  # a mistake is told here, in one line, and not by a dying replica
+    _warn(Access(settings).open)
+    replicas, limits = settings.replicas, settings.limits
+    deployment: serve.Deployment = StudentReplica  # type: ignore[assignment]
+    return deployment.options(
+        autoscaling_config=AutoscalingConfig(
+            min_replicas=replicas.min_replicas,
+            max_replicas=replicas.max_replicas,
+            target_ongoing_requests=replicas.target_ongoing_requests,
+            upscale_delay_s=replicas.upscale_delay_s,
+            downscale_delay_s=replicas.downscale_delay_s,
+        ),
+        # Never below what may wait for a batch, so that batches fill.
+        max_ongoing_requests=limits.waiting + limits.streams + UNSEEN,
+        max_queued_requests=limits.waiting,
+        backpressure_config=BackpressureConfig(status_code=429, retry_after_s=1),
+        graceful_shutdown_timeout_s=replicas.drain_seconds,
+        ray_actor_options={"num_cpus": replicas.num_cpus},
+        logging_config=LoggingConfig(encoding="JSON", enable_access_log=False),
+    ).bind(settings.model_dump(mode="json"))
+
+
+def _warn(anyone: bool) -> None:
+    client = _get_global_client(raise_if_no_controller_running=False)
+    host = client.http_config.host if client is not None else LOOPBACK[0]
+    if anyone and host not in LOOPBACK:
+        logger.warning(
+            "the server listens at %s, beyond this machine, and asks nobody for a key: set %s "
+            "(name=key, with commas between) where Ray is started", host, VARIABLE,
+        )  # fmt: skip

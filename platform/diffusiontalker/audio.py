@@ -2,6 +2,7 @@
 
 from io import BytesIO
 from pathlib import Path
+from typing import BinaryIO
 
 import numpy as np
 import soundfile
@@ -14,8 +15,12 @@ SAMPLE_RATE = 16_000
 """Hz; the rate of every encoder and of the shards."""
 MIN_SECONDS = 0.2
 MAX_SECONDS = 3600.0
+MIN_RATE, MAX_RATE = 1_000, 384_000
+"""Hz, of recordings."""
 BLOCK = 1 << 16
-"""Samples that are decoded at a time."""
+"""Samples of all channels that are decoded at a time."""
+_UNKNOWN = (1 << 63) - 1
+"""What libsndfile says of a file whose header does not tell how long it is."""
 LEVEL_DB = -23.0
 """RMS of the louder parts after ``normalize``, in dB relative to full scale: our choice."""
 
@@ -24,11 +29,10 @@ def load(path: str | Path, max_seconds: float = MAX_SECONDS) -> tuple[np.ndarray
     """Read a recording, local or in S3.
 
     Returns:
-        Samples (n,) float32, mono (channels averaged), and their rate in Hz.
+        Samples (n,) float32, mono (channels averaged), and their rate: ``SAMPLE_RATE``.
 
     Raises:
-        UserError: missing, not audio, empty, or longer than ``max_seconds``; the length that the
-            header claims is checked before anything is decoded.
+        UserError: missing, or as ``decode``.
     """
     path = storage.location(path)
     content = storage.read_bytes(path) if storage.is_remote(path) else None
@@ -36,20 +40,63 @@ def load(path: str | Path, max_seconds: float = MAX_SECONDS) -> tuple[np.ndarray
         raise UserError(f"{path}: no such file")
     if (path.stat().st_size if content is None else len(content)) == 0:
         raise UserError(f"{path}: the file is empty")
+    return decode(path if content is None else BytesIO(content), str(path), max_seconds)
+
+
+def decode(
+    file: Path | BinaryIO, where: str, max_seconds: float = MAX_SECONDS
+) -> tuple[np.ndarray, int]:
+    """Decode a recording, and resample it to 16 kHz as it comes: memory follows neither the rate
+    nor the channels, nor what a header claims.
+
+    Returns:
+        Samples (n,) float32, mono (channels averaged), and their rate: ``SAMPLE_RATE``.
+
+    Raises:
+        UserError: not audio, an impossible rate, NaN, or longer than ``max_seconds``; the length
+            that the header claims is checked before anything is decoded.
+    """
     try:
-        with soundfile.SoundFile(path if content is None else BytesIO(content)) as file:
-            if file.samplerate <= 0 or file.frames / file.samplerate > max_seconds:
-                raise UserError(
-                    f"{path}: {file.frames / max(file.samplerate, 1):.0f} s of audio, "
-                    f"but at most {max_seconds:.0f} s are allowed; cut it into parts"
-                )
-            # In blocks, so that memory follows what is there and not what the header claims.
-            blocks = file.blocks(BLOCK, dtype="float32", always_2d=True)
-            samples = [block.mean(axis=1) for block in blocks]
-            rate = int(file.samplerate)
+        with soundfile.SoundFile(file) as sound:
+            rate = int(sound.samplerate)
+            check_rate(rate, where)
+            if sound.frames != _UNKNOWN:
+                _check_length(sound.frames / rate, max_seconds, where)
+            resampler = None if rate == SAMPLE_RATE else soxr.ResampleStream(rate, SAMPLE_RATE, 1)
+            block = max(BLOCK // sound.channels, 1)
+            # Memory that is never written to is never taken.
+            samples = np.empty(round(max_seconds * SAMPLE_RATE) + 2 * BLOCK, np.float32)
+            decoded = kept = 0
+            while len(piece := sound.read(block, dtype="float32", always_2d=True)):
+                decoded += len(piece)
+                _check_length(decoded / rate, max_seconds, where)
+                kept = _append(samples, kept, mono(piece, where), resampler)
     except (soundfile.LibsndfileError, RuntimeError, TypeError) as error:  # TypeError: .raw
-        raise UserError(f"{path}: not a readable audio file (wav, flac, ogg or mp3)") from error
-    return np.concatenate([np.zeros(0, np.float32), *samples]), rate
+        raise UserError(f"{where}: not a readable audio file (wav, flac, ogg or mp3)") from error
+    kept = _append(samples, kept, np.zeros(0, np.float32), resampler, last=True)
+    return samples[:kept], SAMPLE_RATE
+
+
+def _append(
+    out: np.ndarray,
+    kept: int,
+    piece: np.ndarray,
+    resampler: soxr.ResampleStream | None,
+    last: bool = False,
+) -> int:
+    """Put a piece, resampled, behind the ``kept`` samples of ``out``; how many there are now."""
+    if resampler is not None:
+        piece = resampler.resample_chunk(piece, last=last)
+    out[kept : kept + len(piece)] = piece
+    return kept + len(piece)
+
+
+def _check_length(seconds: float, most: float, where: str) -> None:
+    if seconds > most:
+        raise UserError(
+            f"{where}: {seconds:.0f} s of audio, but at most {most:.0f} s are allowed; "
+            "cut it into parts"
+        )
 
 
 def prepare(samples: np.ndarray, rate: int, where: str = "audio") -> np.ndarray:
@@ -68,8 +115,7 @@ def check(samples: np.ndarray, rate: int, where: str = "audio") -> np.ndarray:
         UserError: no samples, NaN or infinite samples, too short, or an impossible rate.
     """
     samples = mono(samples, where)
-    if not 1_000 <= rate <= 384_000:
-        raise UserError(f"{where}: a sample rate of {rate} Hz; expected 1000 to 384000")
+    check_rate(rate, where)
     if len(samples) == 0:
         raise UserError(f"{where}: holds no samples")
     if len(samples) / rate < MIN_SECONDS:
@@ -79,6 +125,12 @@ def check(samples: np.ndarray, rate: int, where: str = "audio") -> np.ndarray:
     if rate != SAMPLE_RATE:
         samples = soxr.resample(samples, rate, SAMPLE_RATE)
     return samples
+
+
+def check_rate(rate: float, where: str) -> None:
+    """Raises UserError unless a recording may have this sample rate in Hz."""
+    if not MIN_RATE <= rate <= MAX_RATE:
+        raise UserError(f"{where}: a sample rate of {rate} Hz; expected {MIN_RATE} to {MAX_RATE}")
 
 
 def mono(samples: np.ndarray, where: str) -> np.ndarray:

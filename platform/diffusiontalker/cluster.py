@@ -20,6 +20,8 @@ _SAID = re.compile(r"diffusiontalker\.errors\.UserError: (.+)")
 """A ``UserError`` as a traceback ends with it."""
 _RETRIES = re.compile(r"\s+Failed to [\w ]+ after \d+/\d+ attempts .*", re.DOTALL)
 """What Ray Data appends to the message of an error that it passes on."""
+IDLE_MS = 300_000
+"""How long a worker without work is kept."""
 BUFFER = 1 << 30
 """Bytes of read-ahead that a stream of data may hold in Ray's object store: without a bound it
 grows with the set until the store is full."""
@@ -38,8 +40,13 @@ def session() -> Iterator[None]:
     address = os.environ.get("RAY_ADDRESS", "local")
     options: dict[str, Any] = {}
     if address == "local":
-        # The stream of data gets a CPU of its own, on a machine with one core too.
-        options = {"num_cpus": max(os.cpu_count() or 1, 2)}
+        options = {
+            # The stream of data gets a CPU of its own, on a machine with one core too.
+            "num_cpus": max(os.cpu_count() or 1, 2),
+            # Ray ends a worker that had nothing to do for a second, and the next task waits for a
+            # new one, which has to import everything again: a tenth of an epoch of short clips.
+            "_system_config": {"idle_worker_killing_time_threshold_ms": IDLE_MS},
+        }
     logging.getLogger("ray").setLevel(logging.ERROR)
     _reachable(address)
     try:

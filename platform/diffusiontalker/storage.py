@@ -162,7 +162,7 @@ def make_folder(path: Path) -> None:
 def empty_folder(path: Path) -> None:
     """Make a folder, and remove every file below it. Raises UserError."""
     make_folder(path)
-    for name in _files(path):
+    for name in files(path):
         remove(path / name)
 
 
@@ -172,7 +172,7 @@ def sizes(folder: Path) -> dict[str, int]:
     Raises:
         UserError: no such folder, or it cannot be read. An empty S3 prefix counts as missing.
     """
-    found = _files(folder)
+    found = files(folder)
     if not found:
         with _explained("read", folder):
             if is_remote(folder):
@@ -182,8 +182,8 @@ def sizes(folder: Path) -> dict[str, int]:
     return found
 
 
-def _files(folder: Path) -> dict[str, int]:
-    """``sizes``, but nothing where nothing is."""
+def files(folder: Path) -> dict[str, int]:
+    """``sizes``, but nothing where nothing is. Raises UserError."""
     with _explained("read", folder):
         if is_remote(folder):
             root: str = _s3(folder).path.rstrip("/")

@@ -1,87 +1,193 @@
-"""The student behind a real Ray Serve on a free loopback port."""
+"""The student behind a real Ray Serve: requests, streams, updates, and replicas that die."""
 
+import asyncio
 import json
-import socket
-import urllib.error
-import urllib.request
-from io import BytesIO
-from urllib.parse import urlencode
+import os
+import signal
+import threading
+import time
+from collections import Counter
 
+import httpx2
 import numpy as np
 import pytest
 import ray
-import soundfile
+import websockets
 from ray import serve
-from serve.app import MAX_BYTES, Options, build
+from serve.app import build
+from serve.settings import ServeSettings
+from tests.ports import free_port
+from tests.served import speech, wav
 from tests.students import random_student
 
+from diffusiontalker.runtime.student import Student
 
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
+NAME = "diffusiontalker"
+EDGE = {"RAY_SERVE_HTTP_PROXY_CALLBACK_IMPORT_PATH": "serve.edge:middlewares"}
 
 
 @pytest.fixture(scope="module")
-def url(tmp_path_factory):
-    folder = random_student(tmp_path_factory.mktemp("serve") / "student")
+def folder(tmp_path_factory):
+    root = tmp_path_factory.mktemp("serve")
+    random_student(root / "four", steps=4)
+    return random_student(root / "two")
+
+
+def settings(folder, **replicas: object) -> ServeSettings:
+    return ServeSettings.model_validate(
+        {
+            "models": {"two": str(folder), "four": str(folder.parent / "four")},
+            "identities": str(folder.parent / "saved"),
+            "limits": {"requests_per_minute": 1_000_000},
+            "replicas": {"num_cpus": 0.5, "downscale_delay_s": 1, "upscale_delay_s": 0, **replicas},
+        }
+    )
+
+
+@pytest.fixture(scope="module")
+def url(folder):
     port = free_port()
-    ray.init(address="local", num_cpus=2, log_to_driver=False)
+    before = dict(os.environ)
+    os.environ.update(EDGE)
+    ray.init(address="local", num_cpus=3, log_to_driver=False)
     try:
-        serve.start(http_options={"host": "127.0.0.1", "port": port})
-        serve.run(build(Options(model=str(folder), max_replicas=1)))
+        serve.start(http_options={"host": "127.0.0.1", "port": port, "request_timeout_s": 120})
+        serve.run(build(settings(folder, max_replicas=1)), name=NAME)
         yield f"http://127.0.0.1:{port}"
     finally:
         serve.shutdown()
         ray.shutdown()
+        os.environ.clear()
+        os.environ.update(before)
 
 
-def call(url: str, path: str, body: bytes | None = None, **query: object) -> tuple[int, dict]:
-    request = urllib.request.Request(f"{url}{path}?{urlencode(query)}", data=body)
+def replicas() -> list[int]:
+    """Process ids of the replicas that run."""
+    from ray.util.state import list_actors
+
+    found = list_actors(filters=[("state", "=", "ALIVE")], limit=1000)
+    return [
+        actor.pid
+        for actor in found
+        if "StudentReplica" in actor.class_name or "ServeReplica" in actor.class_name
+    ]
+
+
+def test_a_recording_is_animated_by_either_student(url, folder) -> None:
+    two = httpx2.post(f"{url}/v1/animate?identity=bob&seed=3", content=wav(1.0), timeout=60)
+    assert two.status_code == 200
+    assert (two.json()["model"], two.json()["identity"]) == ("two", "bob")
+    four = httpx2.post(
+        f"{url}/v1/animate?identity=bob&seed=3&steps=4", content=wav(1.0), timeout=60
+    )
+    assert four.json()["model"] == "four"
+    assert four.json()["frames"] != two.json()["frames"]
+    unknown = httpx2.post(f"{url}/v1/animate?steps=3", content=wav(1.0), timeout=60)
+    assert unknown.status_code == 422
+    assert unknown.headers["content-type"] == "application/problem+json"
+
+
+def test_a_stream_through_the_proxy(url, folder) -> None:
+    sound = (speech(2.0) * 32767).round().astype(np.int16)
+
+    async def talk() -> list:
+        said = []
+        address = url.replace("http", "ws") + "/v1/stream?identity=ann&emotion=anger&format=binary"
+        async with websockets.connect(address) as socket:
+            assert json.loads(await socket.recv())["type"] == "ready"
+            for chunk in np.array_split(sound, 50):
+                await socket.send(chunk.astype("<i2").tobytes())
+            await socket.send('{"type": "close"}')
+            async for message in socket:
+                said.append(message)
+        return said
+
+    said = asyncio.run(talk())
+    assert json.loads(said[-1]) == {"type": "end", "frames": 60}
+    face = np.concatenate([np.frombuffer(m[8:], "<f4").reshape(-1, 52) for m in said[:-1]])
+    stream = Student(folder).stream(identity="ann", emotion="anger")
+    np.testing.assert_allclose(
+        face, np.concatenate([stream.push(sound), stream.close()]), atol=1e-4
+    )
+
+
+def test_everything_is_counted(url) -> None:
+    httpx2.post(f"{url}/v1/animate", content=wav(1.0), timeout=60)
+    deadline = time.monotonic() + 60
+    while "ray_diffusiontalker_frames" not in (text := httpx2.get(f"{url}/metrics").text):
+        assert time.monotonic() < deadline, text[:2000]
+        time.sleep(1)
+    assert 'kind="recording"' in text
+    assert "ray_serve_" in text
+    assert "ray_node_cpu" not in text
+
+
+class Load(threading.Thread):
+    """Asks without a pause until it is told to stop, and counts the answers."""
+
+    def __init__(self, url: str, seed: int) -> None:
+        super().__init__(daemon=True)
+        self.url, self.seed = url, seed
+        self.answers: Counter[str] = Counter()
+        self.stopped = threading.Event()
+
+    def run(self) -> None:
+        with httpx2.Client(timeout=60) as client:
+            while not self.stopped.is_set():
+                try:
+                    answer = client.post(
+                        f"{self.url}/v1/animate?identity=ann&seed={self.seed}", content=wav(1.0)
+                    )
+                    whole = answer.status_code == 200 and len(answer.json()["frames"]) == 30
+                    self.answers[
+                        "whole" if whole else f"{answer.status_code} {answer.text[:80]}"
+                    ] += 1
+                except httpx2.HTTPError as error:
+                    self.answers[repr(error)] += 1
+
+
+def under_load(url: str, what) -> Counter:
+    loads = [Load(url, seed) for seed in range(4)]
+    for load in loads:
+        load.start()
     try:
-        with urllib.request.urlopen(request, timeout=60) as answer:
-            return answer.status, json.load(answer)
-    except urllib.error.HTTPError as error:
-        return error.code, json.load(error)
+        time.sleep(1)
+        what()
+        time.sleep(1)
+    finally:
+        for load in loads:
+            load.stopped.set()
+        for load in loads:
+            load.join(90)
+    return sum((load.answers for load in loads), Counter())
 
 
-def wav(seconds: float) -> bytes:
-    file = BytesIO()
-    noise = np.random.default_rng(0).normal(0, 0.1, round(seconds * 16000))
-    soundfile.write(file, noise, 16000, format="WAV")
-    return file.getvalue()
+def settle(count: int) -> None:
+    deadline = time.monotonic() + 60
+    while len(replicas()) != count or serve.status().applications[NAME].status != "RUNNING":
+        assert time.monotonic() < deadline, (replicas(), serve.status())
+        time.sleep(0.5)
 
 
-def test_a_recording_is_animated(url) -> None:
-    status, face = call(url, "/v1/animate", wav(1.0), identity="bob", seed=3)
-    assert status == 200
-    assert face["identity"] == "bob"
-    assert face["emotion"] in ("neutral", "anger")
-    assert len(face["frames"]) == 30
-    assert len(face["frames"][0]["weights"]) == 52
-    assert call(url, "/v1/animate", wav(1.0), identity="bob", seed=3)[1] == face
+def test_nothing_is_lost_when_replicas_come_go_and_die(url, folder) -> None:
+    def kill() -> None:
+        os.kill(replicas()[0], signal.SIGKILL)
+        time.sleep(1)
+        settle(2)
 
+    def run(**changed: object) -> None:
+        serve.run(build(settings(folder, **changed)), name=NAME)
 
-def test_health_and_choices(url) -> None:
-    assert call(url, "/healthz") == (200, {"status": "ok"})
-    assert call(url, "/v1/choices")[1] == {
-        "identities": ["ann", "bob"],
-        "emotions": ["neutral", "anger"],
+    steps = {
+        "scaling up": lambda: (run(min_replicas=2, max_replicas=2), settle(2)),
+        "a replica is killed": kill,
+        "a rolling update": lambda: (
+            run(min_replicas=2, max_replicas=2, drain_seconds=20),
+            settle(2),
+        ),
+        "scaling down": lambda: (run(min_replicas=1, max_replicas=1, drain_seconds=20), settle(1)),
     }
-
-
-@pytest.mark.parametrize(
-    ("body", "query", "word"),
-    [
-        (b"", {}, "empty"),
-        (b"no sound at all", {}, "not a readable audio file"),
-        (wav(0.05), {}, "at least"),
-        (wav(1.0), {"identity": "anne"}, "ann"),
-        (b"\0" * (MAX_BYTES + 1), {}, "shorter"),
-    ],
-)
-def test_a_mistake_is_a_4xx_with_one_line(url, body, query, word) -> None:
-    status, problem = call(url, "/v1/animate", body, **query)
-    assert status == 422
-    assert word in problem["detail"]
-    assert "/tmp" not in problem["detail"]
+    for name, step in steps.items():
+        answers = under_load(url, step)
+        assert set(answers) == {"whole"}, (name, answers)
+        assert answers["whole"] > 10, name

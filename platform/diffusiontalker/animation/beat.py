@@ -31,9 +31,9 @@ class Track:
 
 def layout(coefficients: np.ndarray, fps: float) -> dict[str, Any]:
     """Coefficients (T, 52) in BEAT's keys, and ``fps`` beside them, as plain values."""
+    rows = np.round(coefficients.astype(np.float64), 6).tolist()
     frames = [
-        {"weights": [round(float(w), 6) for w in row], "time": round(i / fps, 6), "rotation": []}
-        for i, row in enumerate(coefficients)
+        {"weights": row, "time": round(i / fps, 6), "rotation": []} for i, row in enumerate(rows)
     ]
     return {"names": list(arkit.CHANNELS), "fps": fps, "frames": frames}
 

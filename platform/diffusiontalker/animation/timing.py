@@ -1,5 +1,7 @@
 """Frame times to a frame rate, and uneven frames to even ones."""
 
+from collections.abc import Iterable, Iterator
+
 import numpy as np
 
 from diffusiontalker.errors import UserError
@@ -31,6 +33,20 @@ def evenly(times: np.ndarray, values: np.ndarray, where: str) -> tuple[np.ndarra
         raise UserError(f"{where}: {len(times)} frames where {fps:g} fps would have {count}")
     resampled = [np.interp(np.arange(count), since, column) for column in values.T]
     return np.stack(resampled, axis=1).astype(values.dtype), fps
+
+
+def doubled(parts: Iterable[np.ndarray]) -> Iterator[np.ndarray]:
+    """The parts (T, C) of a clip at twice its rate: every second frame lies half way between its
+    neighbours, and the very last stands still."""
+    last: np.ndarray | None = None
+    for part in parts:
+        known = part if last is None else np.concatenate([last, part])
+        if len(known) > 1:
+            between = (known[:-1] + known[1:]) / 2
+            yield np.stack([known[:-1], between], axis=1).reshape(-1, known.shape[1])
+        last = known[-1:]
+    if last is not None:
+        yield np.concatenate([last, last])
 
 
 def rate(times: np.ndarray, where: str) -> float:

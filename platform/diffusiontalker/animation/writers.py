@@ -44,7 +44,7 @@ def write(
     path = storage.location(path)
     values = files.coefficients(coefficients, f"coefficients for {path}")
     fps = files.rate(fps, f"coefficients for {path}")
-    storage.write_bytes(path, _encode(path, values, fps, rig))
+    storage.write_bytes(path, encode(check_suffix(path), values, fps, rig))
     if audio is None or (sound := path.with_suffix(".wav")).exists():
         return [path]
     storage.write_bytes(sound, _wav(*audio))
@@ -92,9 +92,10 @@ def _suffix(path: str | Path) -> str:
     return suffix
 
 
-def _encode(path: Path, values: np.ndarray, fps: float, rig: Rig | None) -> bytes:
+def encode(suffix: str, values: np.ndarray, fps: float, rig: Rig | None = None) -> bytes:
+    """The content of a file of one of ``SUFFIXES``: coefficients (T, 52), as they are."""
     buffer = BytesIO()
-    match check_suffix(path):
+    match suffix:
         case ".csv":
             return livelink.encode(values, fps).encode()
         case ".json":

@@ -1,0 +1,136 @@
+"""Who may ask, and how often: API keys, web pages of other origins, counts per key."""
+
+import hashlib
+import os
+from dataclasses import dataclass
+from urllib.parse import urlsplit
+
+from limits import RateLimitItemPerMinute
+from limits.aio.strategies import MovingWindowRateLimiter
+from limits.storage import storage_from_string
+from serve.problems import Problem
+from serve.settings import ServeSettings
+from starlette.datastructures import Headers
+from starlette.requests import HTTPConnection
+
+from diffusiontalker.errors import UserError
+
+VARIABLE = "DIFFUSIONTALKER_API_KEYS"
+"""Environment variable of the keys: ``name=key`` pairs, with commas between them."""
+SHORTEST_KEY = 16
+PROTOCOL, KEY_PROTOCOL = "diffusiontalker.v1", "key."
+"""WebSocket subprotocols: ours, and how a browser, which cannot set headers, sends a key."""
+SAFE_METHODS = ("GET", "HEAD", "OPTIONS")
+
+
+@dataclass(frozen=True)
+class Caller:
+    """Who asks."""
+
+    name: str
+    """Of the key, as the operator calls it; "anyone" without keys."""
+    bucket: str
+    """What counts are kept under: of the key, or of the address; never either in the clear."""
+
+    @property
+    def owner(self) -> str:
+        """Whose identities are seen: each key has its own."""
+        return "anyone" if self.name == "anyone" else self.bucket
+
+
+class Access:
+    """The door of a replica."""
+
+    def __init__(self, settings: ServeSettings) -> None:
+        """Read the keys from the environment.
+
+        Raises:
+            UserError: a key without a name, one that is too short, or a storage that is unknown.
+        """
+        self._names = keys_from(os.environ.get(VARIABLE, ""))
+        self._origins = {origin.rstrip("/") for origin in settings.cors_origins}
+        per_minute = settings.limits.requests_per_minute
+        self._rate = RateLimitItemPerMinute(per_minute)
+        try:
+            storage = storage_from_string(f"async+{settings.limits.storage}")
+        except Exception as error:
+            raise UserError(
+                f"limits.storage {settings.limits.storage!r}: {error}; give memory:// or "
+                "redis://host:port"
+            ) from error
+        self._limiter = MovingWindowRateLimiter(storage)
+
+    @property
+    def open(self) -> bool:
+        """Whether anyone may ask."""
+        return not self._names
+
+    async def admit(self, connection: HTTPConnection) -> Caller:
+        """The caller of a request or a stream.
+
+        Raises:
+            Problem: 401 without a right key, 403 for a page of another origin, 429 too often.
+        """
+        self.check_origin(connection)
+        caller = self._caller(connection)
+        if not await self._limiter.hit(self._rate, caller.bucket):
+            raise Problem(
+                429, f"more than {self._rate.amount} requests a minute; try again in a while",
+                retry_after=5,
+            )  # fmt: skip
+        return caller
+
+    def check_origin(self, connection: HTTPConnection) -> None:
+        """A browser tells which page asks: only our own may do more than look, and those in
+        ``cors_origins``. Raises Problem."""
+        origin = connection.headers.get("origin")
+        if origin is None or connection.scope.get("method") in SAFE_METHODS:
+            return
+        same = urlsplit(origin).netloc == connection.headers.get("host")
+        if not same and origin.rstrip("/") not in self._origins:
+            raise Problem(
+                403, f"pages of {origin[:200]} may not call this server; its operator can allow "
+                "them with cors_origins", "Origin",
+            )  # fmt: skip
+
+    def _caller(self, connection: HTTPConnection) -> Caller:
+        if self.open:
+            address = connection.client.host if connection.client else "unknown"
+            return Caller("anyone", _digest(address))
+        given = key_of(connection.headers)
+        if given is None:
+            raise Problem(401, "give an API key: Authorization: Bearer KEY", "Authorization")
+        digest = _digest(given)
+        if digest not in self._names:
+            raise Problem(401, "this API key is not known", "Authorization")
+        return Caller(self._names[digest], digest)
+
+
+def keys_from(text: str) -> dict[str, str]:
+    """Names of keys by the digests of the keys. Raises UserError, which never holds a key."""
+    found = {}
+    for number, pair in enumerate(filter(None, (part.strip() for part in text.split(","))), 1):
+        name, _, key = pair.partition("=")
+        if not name.strip() or len(key.strip()) < SHORTEST_KEY:
+            raise UserError(
+                f"{VARIABLE}: entry {number} is not name=key with a key of {SHORTEST_KEY} "
+                "characters or more"
+            )
+        found[_digest(key.strip())] = name.strip()
+    return found
+
+
+def key_of(headers: Headers) -> str | None:
+    """The key that a request carries, in the header or as a WebSocket's subprotocol."""
+    scheme, _, key = headers.get("authorization", "").partition(" ")
+    if scheme.lower() == "bearer" and key.strip():
+        return key.strip()
+    for protocol in headers.get("sec-websocket-protocol", "").split(","):
+        if protocol.strip().startswith(KEY_PROTOCOL):
+            return protocol.strip().removeprefix(KEY_PROTOCOL)
+    return None
+
+
+def _digest(text: str) -> str:
+    # Looked up by digest, so that no comparison's time tells how much of a key was right.
+    return hashlib.sha256(text.encode()).hexdigest()[:32]

@@ -1,0 +1,130 @@
+"""POST /v1/animate: a recording in, a face out."""
+
+from collections.abc import Iterator
+from contextlib import ExitStack
+from typing import Annotated, Literal
+
+import numpy as np
+from fastapi import APIRouter, Query, Request
+from fastapi.responses import Response, StreamingResponse
+from pydantic import BaseModel, ConfigDict, Field
+from serve import choices, faces, recordings
+from serve.access import Caller
+from serve.faces import MEDIA_TYPES, Format, Made
+from serve.problems import responses
+from serve.service import Asking, Service, Serving
+from serve.students import Served
+
+from diffusiontalker.animation import timing
+from diffusiontalker.arkit import FPS
+from diffusiontalker.audio import SAMPLE_RATE
+from diffusiontalker.runtime.student import Student
+from diffusiontalker.runtime.voice import AUTO
+
+router = APIRouter()
+LARGEST_SEED = 2**53 - 1
+"""What JSON's readers keep exactly."""
+
+
+class WhichStudent(BaseModel):
+    """The student that is asked."""
+
+    model_config = ConfigDict(extra="forbid", use_attribute_docstrings=True)
+
+    model: Annotated[str, Field(max_length=64)] | None = None
+    """Name of a student; without it, the first."""
+    steps: Annotated[int, Field(ge=1, le=1000)] | None = None
+    """The first student of so many sampling steps."""
+
+
+class Performing(WhichStudent):
+    """How the face is to be made."""
+
+    identity: Annotated[str, Field(pattern=choices.PATTERN)] = AUTO
+    """auto, a name, a saved identity, or weights over names such as ann:0.7,bob:0.3."""
+    emotion: Annotated[str, Field(pattern=choices.PATTERN)] = AUTO
+    """auto, a name, or weights over names."""
+    seed: Annotated[int, Field(ge=0, le=LARGEST_SEED)] = 0
+    """Another seed, another performance of the same speech."""
+    smooth_ms: Annotated[float, Field(ge=0, le=500, allow_inf_nan=False)] = 0.0
+    """Time constant of an average over time; lip closures are kept."""
+    mirror: bool = False
+    """Swap left and right."""
+
+
+class Options(Performing):
+    """The query of ``animate``."""
+
+    fps: Literal["30", "60"] = "30"
+    """Frames per second; at 60 every second frame lies between two that the student made."""
+    format: Format = "json"
+    """json (BEAT's layout), csv (Live Link Face), npz, glb; ndjson: messages as they are made."""
+
+
+@router.post(
+    "/v1/animate",
+    summary="Animate a recording",
+    responses={
+        200: {
+            "description": "The face: 52 ARKit blendshape coefficients per frame.",
+            "content": {kind.partition(";")[0]: {} for kind in MEDIA_TYPES.values()},
+        },
+        **responses(400, 401, 403, 408, 413, 422, 429, 500, 503, 504),
+    },
+    openapi_extra=recordings.OPENAPI,
+    response_class=Response,
+)
+async def animate(
+    request: Request, service: Serving, caller: Asking, options: Annotated[Options, Query()]
+) -> Response:
+    """The body is the recording: wav, flac, ogg or mp3, any rate, mono or stereo."""
+    served = service.students.find(options.model, options.steps)
+    with ExitStack() as inside:
+        inside.enter_context(service.recordings.enter(caller.bucket))
+        service.metrics.working.set(service.recordings.inside)
+        body = await recordings.body_of(request, service.limits)
+        student = await service.students.load(served.name)
+        made, parts = await service.run(_begin, service, served, student, caller, body, options)
+        request.state.model = served.name
+        if options.format == "ndjson":
+            # Begun, so the gate is left when the last line has gone.
+            held = _held(faces.lines(parts, made), inside.pop_all())
+            return StreamingResponse(held, media_type=MEDIA_TYPES["ndjson"], headers=made.headers)
+        content, frames = await service.run(_finish, service, parts, made, options.format)
+    headers = {**made.headers, "X-Frames": str(frames)}
+    if options.format != "json":
+        headers["Content-Disposition"] = f'attachment; filename="face.{options.format}"'
+    return Response(content, media_type=MEDIA_TYPES[options.format], headers=headers)
+
+
+def _begin(
+    service: Service, served: Served, student: Student, caller: Caller, body: bytes, asked: Options
+) -> tuple[Made, Iterator[np.ndarray]]:
+    """Decode and hear the recording. Raises Problem."""
+    with service.metrics.stage("decode"):
+        samples = recordings.decode(body, service.limits)
+    identity = choices.identity(asked.identity, service, served, student, caller)
+    emotion = choices.emotion(asked.emotion, student)
+    with service.metrics.stage("hear"):
+        begun = student.perform(
+            samples, SAMPLE_RATE, identity, emotion, asked.seed, "body",
+            asked.smooth_ms, asked.mirror,
+        )  # fmt: skip
+    fps = int(asked.fps)
+    parts = begun.parts if fps == FPS else timing.doubled(begun.parts)
+    return Made(served.name, served.steps, begun.identity, begun.emotion, fps), parts
+
+
+def _finish(
+    service: Service, parts: Iterator[np.ndarray], made: Made, form: Format
+) -> tuple[bytes, int]:
+    with service.metrics.stage("move"):
+        face = np.concatenate(list(parts))
+    service.metrics.heard(made.model, "recording", len(face) * FPS // made.fps)
+    with service.metrics.stage("encode"):
+        return faces.encode(form, face, made), len(face)
+
+
+def _held(lines: Iterator[bytes], inside: ExitStack) -> Iterator[bytes]:
+    with inside:
+        yield from lines

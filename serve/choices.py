@@ -1,0 +1,49 @@
+"""Identities and emotions as requests name them: auto, a name, weights, a saved embedding."""
+
+from serve.access import Caller
+from serve.problems import Problem, blame
+from serve.service import Service
+from serve.students import Served, fingerprint
+
+from diffusiontalker.runtime.student import Student
+from diffusiontalker.runtime.voice import AUTO, Choice
+
+PATTERN = r"^[^\x00-\x1f]{1,1000}$"
+HINT = "auto, a name, or weights over names such as ann:0.7,bob:0.3"
+
+
+def identity(
+    asked: str | dict[str, float], service: Service, served: Served, student: Student, who: Caller
+) -> Choice:
+    """An identity, of the library or saved by the caller. Raises Problem."""
+    if isinstance(asked, str) and asked not in (AUTO, *student.identities):
+        saved = service.identities.load(who.owner, asked, fingerprint(served.folder))
+        if saved is not None:
+            return saved
+    return _checked("identity", asked, student)
+
+
+def emotion(asked: str | dict[str, float], student: Student) -> Choice:
+    """An emotion of the library. Raises Problem."""
+    return _checked("emotion", asked, student)
+
+
+def _checked(kind: str, asked: str | dict[str, float], student: Student) -> Choice:
+    library = student.library(kind)
+    choice: Choice = asked
+    if isinstance(asked, str) and ":" in asked and asked not in library.names:
+        choice = _weights(kind, asked)
+    with blame(kind):
+        library.resolve(choice)
+    return choice
+
+
+def _weights(kind: str, text: str) -> dict[str, float]:
+    found = {}
+    for part in text.split(","):
+        name, _, weight = part.rpartition(":")
+        try:
+            found[name.strip()] = float(weight)
+        except ValueError as error:
+            raise Problem(422, f"{kind} {text[:80]!r}: give {HINT}", kind) from error
+    return found

@@ -1,0 +1,92 @@
+"""At Ray Serve's proxy: a request whose replica died goes to another one.
+
+A recording and its seed always make the same face, so asking again is safe. Ray Serve itself tries
+again only what no replica had begun. Switched on by the environment of whatever starts Serve:
+``RAY_SERVE_HTTP_PROXY_CALLBACK_IMPORT_PATH=serve.edge:middlewares``.
+"""
+
+import asyncio
+from collections import deque
+
+from starlette.datastructures import Headers
+from starlette.middleware import Middleware
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+PATHS = ("/v1/animate",)
+TRIES = 4
+PAUSES = (0.1, 0.5, 2.0)
+"""Seconds before the second try and those after it."""
+MAX_BYTES = 64 * 2**20
+"""Bodies above pass through once: they are not held."""
+
+
+def middlewares() -> list[Middleware]:
+    """What Ray Serve's proxy calls when it starts."""
+    return [Middleware(Again)]
+
+
+class Again:
+    """ASGI middleware that asks again where the answer is the proxy's own and not a replica's."""
+
+    def __init__(self, app: ASGIApp) -> None:
+        self._app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """As ASGI has it."""
+        if scope["type"] != "http" or not scope["path"].endswith(PATHS):
+            return await self._app(scope, receive, send)
+        body, whole = await _read(receive)
+        tries = TRIES if whole else 1
+        for number in range(tries):
+            last = number == tries - 1
+            if await self._try(scope, body, receive, send, last):
+                return
+            await asyncio.sleep(PAUSES[number])
+
+    async def _try(
+        self, scope: Scope, body: list[Message], receive: Receive, send: Send, last: bool
+    ) -> bool:
+        """Whether an answer went out: on the last try, whatever it is."""
+        waiting = deque(body)
+        # An answer's head waits for the first of its body, which for all but NDJSON is all of it.
+        head: Message | None = None
+        sent = lost = False
+
+        async def replayed() -> Message:
+            return waiting.popleft() if waiting else await receive()
+
+        async def watched(message: Message) -> None:
+            nonlocal head, sent, lost
+            if message["type"] == "http.response.start":
+                head, lost = message, not last and _proxys_own(message)
+            elif not lost:
+                if head is not None:
+                    sent, told, head = True, head, None
+                    await send(told)
+                await send(message)
+
+        try:
+            await self._app(dict(scope), replayed, watched)
+        except Exception:
+            if last or sent:
+                raise
+            return False
+        return sent
+
+
+def _proxys_own(start: Message) -> bool:
+    """Whether an answer is of the proxy, for want of a replica: ours are problem details."""
+    kind = Headers(raw=start["headers"]).get("content-type", "")
+    return start["status"] in (500, 502, 503) and "json" not in kind
+
+
+async def _read(receive: Receive) -> tuple[list[Message], bool]:
+    """The messages of a request's body, and whether they are all."""
+    body, size = [], 0
+    while size <= MAX_BYTES:
+        message = await receive()
+        body.append(message)
+        size += len(message.get("body", b""))
+        if message["type"] != "http.request" or not message.get("more_body"):
+            return body, True
+    return body, False

@@ -1,0 +1,53 @@
+"""One line per request and stream, as JSON: what was asked and how it went, nothing of who speaks
+or what was said, no addresses, no keys."""
+
+import json
+import logging
+from time import perf_counter
+
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+logger = logging.getLogger("ray.serve")
+QUIET = ("/healthz", "/readyz", "/metrics")
+"""Probes, which come every few seconds."""
+
+
+class AccessLog:
+    """ASGI middleware. Routes add what they know to ``request.state``: caller, model, frames."""
+
+    def __init__(self, app: ASGIApp) -> None:
+        self._app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """As ASGI has it."""
+        if scope["type"] not in ("http", "websocket") or scope["path"] in QUIET:
+            return await self._app(scope, receive, send)
+        begun, status = perf_counter(), 0
+        scope.setdefault("state", {})
+
+        async def watched(message: Message) -> None:
+            nonlocal status
+            if message["type"] == "http.response.start":
+                status = message["status"]
+            elif message["type"] == "websocket.close":
+                status = message.get("code", 1000)
+            await send(message)
+
+        try:
+            await self._app(scope, receive, watched)
+        finally:
+            route = scope.get("route")
+            line = {
+                "event": "access",
+                "method": scope.get("method", "WS"),
+                # The template: a path may hold a name.
+                "route": getattr(route, "path", "(none)"),
+                "status": status,
+                "ms": round(1000 * (perf_counter() - begun), 1),
+                **{
+                    key: scope["state"][key]
+                    for key in ("caller", "model", "frames")
+                    if key in scope["state"]
+                },
+            }
+            logger.info(json.dumps(line))

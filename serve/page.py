@@ -1,0 +1,55 @@
+"""The page at ``/``: the files of web/, and the head that it shows."""
+
+from functools import cache
+from pathlib import Path
+
+from fastapi import FastAPI, Response
+from starlette.staticfiles import StaticFiles
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from diffusiontalker.animation.heads import head_glb
+
+WEB = Path(__file__).parents[1] / "web"
+POLICY = "; ".join(
+    (
+        "default-src 'self'",
+        "script-src 'self' 'unsafe-inline' 'wasm-unsafe-eval'",  # inline: the import map
+        "style-src 'self' 'unsafe-inline'",
+        "img-src 'self' data: blob:",
+        "media-src 'self' blob:",
+        "connect-src 'self' blob: data:",
+        "worker-src 'self' blob:",
+        "frame-ancestors 'none'",
+    )
+)
+"""Nothing is fetched from elsewhere: the page works without a network."""
+
+
+def install(api: FastAPI) -> None:
+    """Show the page, after all other routes. Its packages come by ``npm ci`` in web/."""
+    head = cache(head_glb)
+
+    @api.get("/head.glb", include_in_schema=False)
+    def face() -> Response:
+        return Response(head(), media_type="model/gltf-binary")
+
+    api.mount("/", _Guarded(StaticFiles(directory=WEB, html=True)))
+
+
+class _Guarded:
+    """Files with a content security policy."""
+
+    def __init__(self, files: ASGIApp) -> None:
+        self._files = files
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        async def guarded(message: Message) -> None:
+            if message["type"] == "http.response.start":
+                message["headers"] = [
+                    *message["headers"],
+                    (b"content-security-policy", POLICY.encode()),
+                    (b"x-content-type-options", b"nosniff"),
+                ]
+            await send(message)
+
+        await self._files(scope, receive, guarded)

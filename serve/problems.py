@@ -1,0 +1,115 @@
+"""Every refusal in one shape: problem details (RFC 9457), one line that names the field."""
+
+import logging
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+from fastapi import FastAPI, Request
+from fastapi.exceptions import RequestValidationError
+from fastapi.responses import JSONResponse
+from pydantic import BaseModel
+from starlette.exceptions import HTTPException
+
+from diffusiontalker.errors import UserError
+
+MEDIA_TYPE = "application/problem+json"
+TITLES = {
+    400: "The request is malformed",
+    401: "An API key is needed",
+    403: "This is not allowed",
+    404: "There is no such thing",
+    405: "This method is not allowed here",
+    408: "The request took too long to arrive",
+    409: "The name is taken",
+    413: "The request is too large",
+    422: "The request cannot be answered",
+    429: "Too much at once",
+    500: "The server failed",
+    503: "The server is not ready",
+    504: "The answer took too long",
+}
+logger = logging.getLogger("ray.serve")
+
+
+class ProblemDetails(BaseModel):
+    """RFC 9457, and ``field``: the part of the request that is wrong."""
+
+    type: str = "about:blank"
+    title: str
+    status: int
+    detail: str
+    field: str | None = None
+
+
+class Problem(Exception):  # noqa: N818
+    """A refusal on its way to the caller."""
+
+    def __init__(
+        self, status: int, detail: str, field: str | None = None, retry_after: int | None = None
+    ) -> None:
+        super().__init__(detail)
+        self.status, self.retry_after = status, retry_after
+        self.details = ProblemDetails(
+            title=TITLES[status], status=status, detail=detail, field=field
+        )
+
+
+@contextmanager
+def blame(field: str) -> Iterator[None]:
+    """A ``UserError`` inside is a 422 that names the field."""
+    try:
+        yield
+    except UserError as error:
+        raise Problem(422, str(error), field) from error
+
+
+def responses(*statuses: int) -> dict[int | str, dict[str, Any]]:
+    """What OpenAPI says of these refusals."""
+    return {
+        status: {
+            "description": TITLES[status],
+            "content": {MEDIA_TYPE: {"schema": {"$ref": "#/components/schemas/ProblemDetails"}}},
+        }
+        for status in statuses
+    }
+
+
+def install(api: FastAPI) -> None:
+    """Answer every refusal and every failure of ``api`` with problem details."""
+
+    @api.exception_handler(Problem)
+    async def refused(request: Request, problem: Problem) -> JSONResponse:
+        return answer(problem)
+
+    @api.exception_handler(UserError)
+    async def mistake(request: Request, error: UserError) -> JSONResponse:
+        return answer(Problem(422, str(error)))
+
+    @api.exception_handler(RequestValidationError)
+    async def invalid(request: Request, error: RequestValidationError) -> JSONResponse:
+        first = error.errors()[0]
+        field = str(first["loc"][-1]) if len(first["loc"]) > 1 else None
+        said = first["msg"].removeprefix("Value error, ")
+        return answer(Problem(422, f"{field or 'request'}: {said}", field))
+
+    @api.exception_handler(HTTPException)
+    async def http(request: Request, error: HTTPException) -> JSONResponse:
+        status = error.status_code if error.status_code in TITLES else 400
+        detail = f"{request.method} {request.url.path}: {error.detail}"
+        response = answer(Problem(status, detail))
+        response.headers.update(error.headers or {})
+        return response
+
+    @api.exception_handler(Exception)
+    async def failed(request: Request, error: Exception) -> JSONResponse:
+        logger.error("a request failed", exc_info=error)
+        return answer(Problem(500, "the server failed; its log says why"))
+
+
+def answer(problem: Problem) -> JSONResponse:
+    """The response of a refusal."""
+    headers = {"Retry-After": str(problem.retry_after)} if problem.retry_after else {}
+    if problem.status == 401:
+        headers["WWW-Authenticate"] = "Bearer"
+    return JSONResponse(problem.details.model_dump(), problem.status, headers, MEDIA_TYPE)

@@ -1,0 +1,115 @@
+"""What the routes of a replica share: students, identities, limits, and the work itself."""
+
+import asyncio
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from typing import Annotated, Any, ParamSpec, TypeVar
+
+import numpy as np
+from fastapi import Depends
+from serve.access import Access, Caller
+from serve.batcher import Batcher
+from serve.gate import Gate
+from serve.identities import Identities
+from serve.metrics import Metrics
+from serve.problems import Problem
+from serve.settings import ServeSettings
+from serve.students import Students
+from starlette.requests import HTTPConnection
+
+from diffusiontalker.errors import UserError
+from diffusiontalker.runtime import together
+from diffusiontalker.runtime.stream import Stream
+
+P = ParamSpec("P")
+T = TypeVar("T")
+Pushed = np.ndarray | UserError
+
+
+class Service:
+    """One replica's. Recordings and streams have threads of their own, so that a long recording
+    delays no stream."""
+
+    def __init__(self, settings: ServeSettings, students: Students) -> None:
+        """Raises UserError: keys, storage or folders that cannot be used."""
+        limits = settings.limits
+        self.settings, self.limits, self.students = settings, limits, students
+        self.access = Access(settings)
+        self.identities = Identities(settings.identities)
+        self.metrics = Metrics()
+        self.recordings = Gate("recordings", limits.waiting)
+        self.streams = Gate("streams", limits.streams, limits.streams_per_key)
+        workers = max(round(settings.replicas.num_cpus), 1)
+        self._pool = ThreadPoolExecutor(workers, "recordings")
+        self._streaming = ThreadPoolExecutor(1, "streams")
+        self._advance = Batcher(self._advance_all, settings.batch)
+
+    async def run(self, work: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
+        """Do work on a recording, in a thread.
+
+        Raises:
+            Problem: it takes longer than ``limits.request_seconds``.
+        """
+        loop = asyncio.get_running_loop()
+        try:
+            async with asyncio.timeout(self.limits.request_seconds):
+                return await loop.run_in_executor(self._pool, lambda: work(*args, **kwargs))
+        except TimeoutError as error:
+            raise Problem(
+                504, f"not done after {self.limits.request_seconds:g} s; send a shorter recording"
+            ) from error
+
+    async def push(self, stream: Stream, samples: np.ndarray) -> np.ndarray:
+        """``stream.push``, together with the other streams that have just been pushed to.
+
+        Raises:
+            UserError: as ``Stream.push``.
+        """
+        made = await self._advance((stream, samples))
+        if isinstance(made, UserError):
+            raise made
+        return made
+
+    async def close(self, stream: Stream) -> np.ndarray:
+        """``stream.close``. Raises UserError as that does."""
+        return await asyncio.get_running_loop().run_in_executor(self._streaming, stream.close)
+
+    async def _advance_all(self, pushed: list[tuple[Stream, np.ndarray]]) -> list[Pushed]:
+        self.metrics.batch_size.observe(len(pushed))
+        loop = asyncio.get_running_loop()
+        with self.metrics.stage("streams"):
+            return await loop.run_in_executor(self._streaming, _together, pushed)
+
+
+def _together(pushed: list[tuple[Stream, np.ndarray]]) -> list[Pushed]:
+    """Advance streams, those of one student as one batch."""
+    made: list[Any] = [None] * len(pushed)
+    students = {id(stream.student) for stream, _ in pushed}
+    for student in students:
+        chosen = [at for at, (stream, _) in enumerate(pushed) if id(stream.student) == student]
+        found = together.push(*zip(*(pushed[at] for at in chosen), strict=True))
+        for at, face in zip(chosen, found, strict=True):
+            made[at] = face
+    return made
+
+
+def service_of(connection: HTTPConnection) -> Service:
+    """The service that a request is for."""
+    service: Service = connection.app.state.service
+    return service
+
+
+async def caller_of(connection: HTTPConnection) -> Caller:
+    """Who asks, if he may. Raises Problem."""
+    service = service_of(connection)
+    try:
+        caller = await service.access.admit(connection)
+    except Problem as problem:
+        service.metrics.rejected.inc(1, {"reason": str(problem.status)})
+        raise
+    connection.state.caller = caller.name
+    return caller
+
+
+Serving = Annotated[Service, Depends(service_of)]
+Asking = Annotated[Caller, Depends(caller_of)]

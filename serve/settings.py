@@ -1,0 +1,87 @@
+"""What a server is told: which students, which limits, who may ask."""
+
+from typing import Annotated
+
+from pydantic import Field, model_validator
+
+from diffusiontalker.config import Count, Section
+
+Seconds = Annotated[float, Field(gt=0)]
+
+
+class LimitSettings(Section):
+    """What a caller may ask for; beyond it, a line and a 4xx. Counts are per replica."""
+
+    bytes: Count = 32 * 2**20
+    """Largest body of a request."""
+    seconds: Annotated[float, Field(ge=1, le=3600)] = 600.0
+    """Longest recording of a request."""
+    request_seconds: Seconds = 60.0
+    """A request that takes longer, its body's way included, is answered with 408 or 504."""
+    requests_per_minute: Count = 600
+    """Requests and new streams of one key, or, without keys, of one address."""
+    storage: str = "memory://"
+    """Where those are counted: each replica for itself, or in a Redis for all (redis://host)."""
+    waiting: Count = 16
+    """Recordings that a replica takes in at once; more are answered with 429."""
+    streams: Count = 100
+    """Streams that a replica bears."""
+    streams_per_key: Count = 100
+    """Streams of one key, or, without keys, of one address, on a replica."""
+    stream_seconds: Seconds = 7200.0
+    """Longest stream."""
+    idle_seconds: Seconds = 30.0
+    """A stream that says nothing for so long is closed."""
+    identities: Count = 1000
+    """Saved identities of one key."""
+
+
+class ReplicaSettings(Section):
+    """How many processes hold the students, and how they come and go."""
+
+    min_replicas: Annotated[int, Field(ge=0)] = 1
+    max_replicas: Count = 4
+    target_ongoing_requests: Annotated[float, Field(gt=0)] = 32.0
+    """Requests and streams per replica that autoscaling aims at."""
+    upscale_delay_s: Annotated[float, Field(ge=0)] = 5.0
+    downscale_delay_s: Annotated[float, Field(ge=0)] = 120.0
+    num_cpus: Annotated[float, Field(gt=0)] = 1.0
+    threads: Count = 1
+    """CPU threads of a model; replicas scale better than threads."""
+    provider: str = "cpu"
+    """cpu, cuda or tensorrt."""
+    drain_seconds: Annotated[float, Field(ge=0)] = 30.0
+    """How long a replica that is to stop waits for what it has accepted."""
+
+
+class ServeSettings(Section):
+    """The server's settings: ``args`` in configs/serve/*.yaml, ``key=value`` of ``serve run``."""
+
+    model: str | None = None
+    """Short for ``models: {student: ...}``: the artifact, a folder or ``s3://``."""
+    models: dict[Annotated[str, Field(pattern=r"^[A-Za-z0-9._-]{1,64}$")], str] = Field(
+        default_factory=dict
+    )
+    """Artifacts by name, local or ``s3://``; the first is the default."""
+    models_per_replica: Count = 4
+    """Students that a replica holds in memory; the one asked for longest ago makes room."""
+    identities: str = "runs/serve/identities"
+    """Where saved identities are kept: a folder that all replicas see, or ``s3://``."""
+    cors_origins: tuple[str, ...] = ()
+    """Web pages of other origins that may call, such as https://studio.example."""
+    page: bool = True
+    """Whether the page is shown at ``/``."""
+    batch: Count = 64
+    """Streams that are advanced together at most; 1 advances each for itself."""
+    limits: LimitSettings = LimitSettings()
+    replicas: ReplicaSettings = ReplicaSettings()
+
+    @model_validator(mode="after")
+    def _some_model(self) -> "ServeSettings":
+        if bool(self.model) == bool(self.models):
+            raise ValueError("give model=FOLDER, or models by name, and not both")
+        return self
+
+    def folders(self) -> dict[str, str]:
+        """Artifacts by name; the first is the default."""
+        return self.models or {"student": str(self.model)}

@@ -1,0 +1,216 @@
+"""WS /v1/stream: samples in as they are spoken, frames out, a stated look-ahead behind."""
+
+import asyncio
+from typing import Annotated, Any, Literal
+
+import numpy as np
+import orjson
+from fastapi import APIRouter, WebSocket, WebSocketDisconnect
+from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError
+from serve import choices, faces
+from serve.access import PROTOCOL, Caller
+from serve.animate import Performing
+from serve.problems import TITLES, Problem, blame
+from serve.service import Service, caller_of, service_of
+from serve.students import Served
+
+from diffusiontalker.arkit import CHANNELS, FPS
+from diffusiontalker.runtime.stream import MAX_RATE, MIN_RATE, Stream
+from diffusiontalker.runtime.student import Student
+
+router = APIRouter()
+LARGEST_MESSAGE = 256 * 1024
+"""Bytes of samples in one message."""
+CODES = {413: 1009, 429: 1013, 500: 1011, 503: 1012}
+"""Close codes by a problem's status; all others are 1008."""
+DTYPES = {"pcm16": "<i2", "float32": "<f4"}
+
+
+class Options(Performing):
+    """The query of a stream."""
+
+    rate: Annotated[int, Field(ge=MIN_RATE, le=MAX_RATE)] = 16_000
+    """Sample rate in Hz."""
+    encoding: Literal["pcm16", "float32"] = "pcm16"
+    """Of the samples: little-endian, mono."""
+    format: Literal["json", "binary"] = "json"
+    """Of the frames; binary: number of the first and count (uint32), float32; little-endian."""
+
+
+class _Message(BaseModel):
+    model_config = ConfigDict(extra="forbid")
+
+
+class Pin(_Message):
+    """From the next frame on, glide to another identity or emotion."""
+
+    type: Literal["pin"]
+    identity: str | dict[str, float] | None = None
+    emotion: str | dict[str, float] | None = None
+
+
+class Close(_Message):
+    """No more samples."""
+
+    type: Literal["close"]
+
+
+CONTROL: TypeAdapter[Pin | Close] = TypeAdapter(Annotated[Pin | Close, Field(discriminator="type")])
+
+
+@router.websocket("/v1/stream")
+async def stream(socket: WebSocket) -> None:
+    """Samples in binary messages, ``pin`` and ``close`` in text; frames come as they are ready."""
+    service = service_of(socket)
+    offered = [name.strip() for name in socket.headers.get("sec-websocket-protocol", "").split(",")]
+    await socket.accept(PROTOCOL if PROTOCOL in offered else None)
+    try:
+        async with asyncio.timeout(service.limits.stream_seconds):
+            await _serve(socket, service)
+    except TimeoutError:
+        most = service.limits.stream_seconds
+        await _refuse(socket, Problem(408, f"a stream may last {most:g} s; begin another"), True)
+    except Problem as problem:
+        service.metrics.rejected.inc(1, {"reason": str(problem.status)})
+        await _refuse(socket, problem, True)
+    except WebSocketDisconnect:
+        pass
+
+
+async def _serve(socket: WebSocket, service: Service) -> None:
+    caller = await caller_of(socket)
+    options = _options(socket)
+    served = service.students.find(options.model, options.steps)
+    with service.streams.enter(caller.bucket):
+        service.metrics.streams.set(service.streams.inside)
+        socket.state.model = served.name
+        student = await service.students.load(served.name)
+        identity = choices.identity(options.identity, service, served, student, caller)
+        emotion = choices.emotion(options.emotion, student)
+        with blame("model"):
+            begun = Stream(
+                student, options.rate, identity, emotion, options.seed, options.smooth_ms,
+                options.mirror,
+            )  # fmt: skip
+        session = Session(socket, service, served, caller, student, begun, options)
+        try:
+            await session.run()
+        finally:
+            socket.state.frames = begun.frames
+            service.metrics.heard(served.name, "stream", begun.frames)
+    service.metrics.streams.set(service.streams.inside)
+
+
+def _options(socket: WebSocket) -> Options:
+    try:
+        return Options.model_validate(dict(socket.query_params))
+    except ValidationError as error:
+        first = error.errors()[0]
+        field = str(first["loc"][0])
+        raise Problem(422, f"{field}: {first['msg']}", field) from error
+
+
+class Session:
+    """One stream and its socket."""
+
+    def __init__(
+        self, socket: WebSocket, service: Service, served: Served, caller: Caller,
+        student: Student, begun: Stream, options: Options,
+    ) -> None:  # fmt: skip
+        self._socket, self._service, self._served = socket, service, served
+        self._caller, self._student, self._stream = caller, student, begun
+        self._options = options
+
+    async def run(self) -> None:
+        """Until the caller closes. Raises Problem and WebSocketDisconnect."""
+        await self._say(
+            "ready", model=self._served.name, steps=self._served.steps, fps=FPS,
+            look_ahead_ms=round(self._stream.look_ahead_ms, 3), channels=CHANNELS,
+        )  # fmt: skip
+        while not self._stream.closed:
+            received = await self._receive()
+            if (samples := received.get("bytes")) is not None:
+                await self._push(samples)
+            else:
+                await self._control(received.get("text") or "")
+        await self._say("end", frames=self._stream.frames)
+        await self._socket.close(1000)
+
+    async def _receive(self) -> dict[str, Any]:
+        idle = self._service.limits.idle_seconds
+        try:
+            async with asyncio.timeout(idle):
+                received = dict(await self._socket.receive())
+        except TimeoutError as error:
+            raise Problem(408, f"nothing came for {idle:g} s; begin another stream") from error
+        if received["type"] == "websocket.disconnect":
+            raise WebSocketDisconnect(received.get("code", 1005))
+        return received
+
+    async def _push(self, content: bytes) -> None:
+        samples = samples_of(content, self._options.encoding)
+        first = self._stream.frames
+        with blame("samples"):
+            await self._send(first, await self._service.push(self._stream, samples))
+
+    async def _control(self, text: str) -> None:
+        try:
+            message = CONTROL.validate_json(text)
+        except ValidationError as error:
+            said = error.errors()[0]["msg"]
+            detail = f"message: {said}; send pin or close, or samples as bytes"
+            return await _refuse(self._socket, Problem(422, detail[:300], "type"), False)
+        if isinstance(message, Close):
+            first = self._stream.frames
+            return await self._send(first, await self._service.close(self._stream))
+        try:
+            self._pin(message)
+        except Problem as problem:
+            await _refuse(self._socket, problem, False)
+
+    def _pin(self, pin: Pin) -> None:
+        identity = emotion = None
+        if pin.identity is not None:
+            identity = choices.identity(
+                pin.identity, self._service, self._served, self._student, self._caller
+            )
+        if pin.emotion is not None:
+            emotion = choices.emotion(pin.emotion, self._student)
+        self._stream.pin(identity, emotion)
+
+    async def _send(self, first: int, face: np.ndarray) -> None:
+        if not len(face):
+            return
+        if self._options.format == "binary":
+            head = np.array([first, len(face)], "<u4").tobytes()
+            await self._socket.send_bytes(head + face.astype("<f4").tobytes())
+            return
+        who = {"identity": self._stream.identity, "emotion": self._stream.emotion}
+        await self._socket.send_text(faces.frames(first, face, FPS, **who).decode())
+
+    async def _say(self, kind: str, **content: Any) -> None:
+        await self._socket.send_text(faces.message(kind, **content).decode())
+
+
+def samples_of(content: bytes, encoding: str) -> np.ndarray:
+    """Samples (n,) of a message. Raises Problem."""
+    dtype = np.dtype(DTYPES[encoding])
+    if len(content) > LARGEST_MESSAGE:
+        raise Problem(413, f"samples: a message of more than {LARGEST_MESSAGE} bytes; send less")
+    if len(content) % dtype.itemsize:
+        raise Problem(
+            422, f"samples: {len(content)} bytes are no whole number of {encoding}", "samples"
+        )
+    return np.frombuffer(content, dtype)
+
+
+async def _refuse(socket: WebSocket, problem: Problem, closing: bool) -> None:
+    """Say what is wrong; and close, if it is the end."""
+    said = {**problem.details.model_dump(), "type": "problem", "closing": closing}
+    try:
+        await socket.send_text(orjson.dumps(said).decode())
+        if closing:
+            code = CODES.get(problem.status, 1008)
+            await socket.close(code, TITLES[problem.status])
+    except (RuntimeError, WebSocketDisconnect):
+        pass  # it has gone

@@ -1,0 +1,383 @@
+"""POST /v1/animate and the lists, without Ray Serve: what comes back, and what is refused."""
+
+import json
+import re
+import struct
+from io import BytesIO
+
+import numpy as np
+import pytest
+from tests import served
+from tests.served import serving, speech, wav
+from tests.students import random_student
+
+from diffusiontalker import arkit
+from diffusiontalker.animation import beat, livelink
+
+KEYS = "studio=0123456789abcdef-studio,game=fedcba9876543210-game"
+STUDIO = {"Authorization": "Bearer 0123456789abcdef-studio"}
+GAME = {"Authorization": "Bearer fedcba9876543210-game"}
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory):
+    return random_student(tmp_path_factory.mktemp("served") / "student")
+
+
+@pytest.fixture(scope="module")
+def client(folder):
+    with serving(served.settings(folder)) as client:
+        yield client
+
+
+def problem(response, status: int, field: str | None) -> str:
+    """The line of a refusal, after checking its form."""
+    assert response.headers["content-type"] == "application/problem+json"
+    told = response.json()
+    assert (response.status_code, told["status"]) == (status, status), told
+    assert told["field"] == field, told
+    assert told["title"]
+    assert "\n" not in told["detail"]
+    assert "/tmp" not in told["detail"]
+    return told["detail"]
+
+
+def test_the_face_is_that_of_the_runtime(client, folder) -> None:
+    answer = client.post("/v1/animate?identity=bob&emotion=anger&seed=3", content=wav(1.0))
+    assert answer.status_code == 200
+    values, fps = beat.decode(answer.text, "answer")
+    assert fps == 30
+    from io import BytesIO
+
+    import soundfile
+
+    samples, rate = soundfile.read(BytesIO(wav(1.0)))
+    face = served.student(str(folder)).animate(samples, rate, "bob", "anger", 3)
+    np.testing.assert_allclose(values, face.coefficients, atol=1e-6)
+    told = answer.json()
+    assert (told["model"], told["identity"], told["emotion"]) == ("student", "bob", "anger")
+    assert answer.headers["x-frames"] == "30"
+    assert answer.headers["x-identity"] == "bob"
+
+
+def test_auto_says_whom_it_took(client) -> None:
+    told = client.post("/v1/animate", content=wav(1.0)).json()
+    assert told["identity"] in ("ann", "bob")
+    assert told["emotion"] in ("neutral", "anger")
+
+
+@pytest.mark.parametrize("form", ["FLAC", "OGG", "MP3"])
+def test_other_formats_are_heard(client, form: str) -> None:
+    answer = client.post("/v1/animate", content=wav(1.0, 44_100, form=form))
+    assert len(answer.json()["frames"]) in range(29, 34)  # MP3 pads
+
+
+def test_multipart_is_the_same_as_raw(client) -> None:
+    raw = client.post("/v1/animate", content=wav(1.0)).content
+    parts = client.post("/v1/animate", files={"file": ("a.wav", wav(1.0), "audio/wav")})
+    assert parts.content == raw
+
+
+def test_every_format_holds_the_same_face(client) -> None:
+    def asked(form: str):
+        answer = client.post(f"/v1/animate?format={form}", content=wav(1.0))
+        assert answer.status_code == 200
+        return answer
+
+    face = beat.decode(asked("json").text, "json")[0]
+    table = asked("csv")
+    assert table.headers["content-type"].startswith("text/csv")
+    assert "face.csv" in table.headers["content-disposition"]
+    np.testing.assert_allclose(livelink.decode(table.text, "csv")[0], face, atol=1e-6)
+    arrays = np.load(BytesIO(asked("npz").content), allow_pickle=False)
+    np.testing.assert_allclose(arrays["coefficients"], face, atol=1e-6)
+    assert list(arrays["names"]) == list(arkit.CHANNELS)
+    scene = asked("glb").content
+    assert struct.unpack_from("<4sII", scene) == (b"glTF", 2, len(scene))
+    lines = [json.loads(line) for line in asked("ndjson").text.splitlines()]
+    assert [line["type"] for line in lines] == ["start", "frames", "end"]
+    assert lines[0]["channels"] == list(arkit.CHANNELS)
+    np.testing.assert_allclose(lines[1]["coefficients"], face, atol=1e-5)
+    assert lines[2]["frames"] == 30
+
+
+def test_a_long_recording_comes_in_parts_as_ndjson(client) -> None:
+    text = client.post("/v1/animate?format=ndjson", content=wav(12.0)).text
+    parts = [json.loads(line) for line in text.splitlines()][1:-1]
+    assert [(part["first"], part["time"]) for part in parts] == [(0, 0.0), (300, 10.0)]
+    whole = beat.decode(client.post("/v1/animate", content=wav(12.0)).text, "json")[0]
+    rows = np.concatenate([part["coefficients"] for part in parts])
+    np.testing.assert_allclose(rows, whole, atol=1e-5)
+
+
+def test_sixty_frames_per_second_lie_between(client) -> None:
+    slow = beat.decode(client.post("/v1/animate", content=wav(12.0)).text, "30")[0]
+    answer = client.post("/v1/animate?fps=60", content=wav(12.0))
+    quick, fps = beat.decode(answer.text, "60")
+    assert (fps, len(quick)) == (60, 720)
+    np.testing.assert_allclose(quick[::2], slow, atol=2e-6)
+    np.testing.assert_allclose(quick[1:-1:2], (slow[:-1] + slow[1:]) / 2, atol=2e-6)
+    np.testing.assert_allclose(quick[-1], slow[-1], atol=2e-6)
+
+
+def test_weights_blend_names(client) -> None:
+    def face(query: str) -> np.ndarray:
+        answer = client.post(f"/v1/animate?{query}", content=wav(1.0))
+        assert answer.status_code == 200
+        return beat.decode(answer.text, query)[0]
+
+    one = face("identity=ann&emotion=anger")
+    np.testing.assert_allclose(face("identity=ann:2&emotion=anger:0.5"), one, atol=1e-5)
+    blend = face("identity=ann:0.5,bob:0.5&emotion=anger:0.5,neutral:0.5")
+    assert np.abs(blend - one).max() > 1e-3
+
+
+@pytest.mark.parametrize(
+    ("query", "field", "word"),
+    [
+        ("identity=anne", "identity", "did you mean 'ann'"),
+        ("identity=ann:x", "identity", "ann:0.7"),
+        ("identity=ann:-1", "identity", "0 or more"),
+        ("emotion=glee", "emotion", "known: neutral, anger"),
+        ("emotion=", "emotion", "pattern"),
+        ("model=other", "model", "student (2 steps)"),
+        ("steps=7", "steps", "student (2 steps)"),
+        ("seed=-1", "seed", "greater than or equal to 0"),
+        ("seed=x", "seed", "integer"),
+        ("fps=25", "fps", "'30' or '60'"),
+        ("format=fbx", "format", "'csv'"),
+        ("smooth_ms=nan", "smooth_ms", "finite"),
+        ("emotoin=anger", "emotoin", "not permitted"),
+    ],
+)
+def test_a_wrong_option_is_named(client, query: str, field: str, word: str) -> None:
+    assert word in problem(client.post(f"/v1/animate?{query}", content=wav(1.0)), 422, field)
+
+
+def flac_claiming(seconds: int) -> bytes:
+    """A small FLAC whose header claims a length."""
+    content = bytearray(wav(1.0, form="FLAC"))
+    fields = int.from_bytes(content[18:26], "big")
+    content[18:26] = (fields >> 36 << 36 | seconds * 16_000).to_bytes(8, "big")
+    return bytes(content)
+
+
+def wav_of(samples: np.ndarray, rate: int) -> bytes:
+    import soundfile
+
+    file = BytesIO()
+    soundfile.write(file, samples, rate, format="WAV", subtype="FLOAT")
+    return file.getvalue()
+
+
+@pytest.mark.parametrize(
+    ("body", "word"),
+    [
+        (b"", "is empty"),
+        (b"no sound at all", "not a readable audio file"),
+        (b"RIFF" + bytes(2000), "not a readable audio file"),
+        (wav(1.0)[:30], "not a readable audio file"),
+        (wav(1.0)[:44], "holds no samples"),
+        (wav(0.05), "at least 0.2 s"),
+        (wav_of(np.full(16_000, np.nan, np.float32), 16_000), "NaN"),
+        (wav_of(np.full(16_000, np.inf, np.float32), 16_000), "NaN or infinite"),
+        (wav_of(np.zeros(2000, np.float32), 500), "500 Hz"),
+        (flac_claiming(36_000), "36000 s of audio, but at most 600 s"),
+        (wav(1.0, form="FLAC")[:2000], "not a readable audio file"),
+        (b"OggS" + bytes(5000), "not a readable audio file"),
+        (b"ID3" + bytes(5000), "not a readable audio file"),
+        (b"\x89PNG\r\n\x1a\n" + bytes(500), "not a readable audio file"),
+        (b"PK\x03\x04" + bytes(500), "not a readable audio file"),
+    ],
+    ids=lambda value: value if isinstance(value, str) else "",
+)
+def test_hostile_recordings_are_refused(client, body: bytes, word: str) -> None:
+    assert word in problem(client.post("/v1/animate", content=body), 422, "body")
+
+
+def test_a_recording_that_unpacks_to_more_than_is_allowed(folder) -> None:
+    with serving(served.settings(folder, limits={"seconds": 2})) as client:
+        assert "at most 2 s" in problem(client.post("/v1/animate", content=wav(2.5)), 422, "body")
+        assert client.post("/v1/animate", content=wav(1.9)).status_code == 200
+
+
+def test_bodies_have_a_limit_declared_or_not(folder) -> None:
+    with serving(served.settings(folder, limits={"bytes": 40_000})) as client:
+        assert client.post("/v1/animate", content=wav(1.0)).status_code == 200
+        told = problem(client.post("/v1/animate", content=wav(2.0)), 413, "body")
+        assert "more than 40000 bytes" in told
+
+        def pieces():
+            for _ in range(100):
+                yield bytes(1000)
+
+        problem(client.post("/v1/animate", content=pieces()), 413, "body")
+
+
+@pytest.mark.parametrize(
+    ("body", "kind", "status", "field"),
+    [
+        (b"--x\r\n\r\n", "multipart/form-data", 400, "body"),
+        (b"no parts", "multipart/form-data; boundary=x", 400, "body"),
+        (
+            b'--x\r\nContent-Disposition: form-data; name="file"\r\n\r\ntext\r\n--x--\r\n',
+            "multipart/form-data; boundary=x", 422, "file",
+        ),
+    ],
+)  # fmt: skip
+def test_broken_multipart(client, body, kind, status, field) -> None:
+    answer = client.post("/v1/animate", content=body, headers={"content-type": kind})
+    problem(answer, status, field)
+
+
+def test_there_is_no_such_route_or_method(client) -> None:
+    assert "GET /v1/animate" in problem(client.get("/v1/animate"), 405, None)
+    problem(client.get("/v1/nothing"), 404, None)
+
+
+def test_a_failure_of_ours_says_nothing_of_the_inside(folder, monkeypatch) -> None:
+    monkeypatch.setattr("serve.recordings.decode", lambda *_: 1 / 0)
+    with serving(served.settings(folder)) as client:
+        told = problem(client.post("/v1/animate", content=wav(1.0)), 500, None)
+    assert told == "the server failed; its log says why"
+
+
+def test_lists(client) -> None:
+    assert client.get("/v1/models").json() == {
+        "default": "student",
+        "models": [
+            {"name": "student", "steps": 2, "look_ahead_ms": 70.0, "precision": "fp32"},
+        ],
+    }
+    assert client.get("/v1/emotions").json() == {"emotions": ["neutral", "anger"]}
+    assert client.get("/v1/identities").json() == {"library": ["ann", "bob"], "saved": []}
+    shapes = client.get("/v1/blendshapes").json()
+    assert [shape["name"] for shape in shapes["blendshapes"]] == list(arkit.CHANNELS)
+    by_name = {shape["name"]: shape for shape in shapes["blendshapes"]}
+    assert by_name["eyeBlinkLeft"]["mirror"] == "eyeBlinkRight"
+    assert by_name["jawOpen"] == {"name": "jawOpen", "region": "lip", "mirror": "jawOpen"}
+    assert client.get("/healthz").json() == {"status": "ok"}
+    assert client.get("/readyz").json() == {"status": "ready"}
+
+
+def test_a_voice_is_saved_used_and_forgotten(client, folder) -> None:
+    voice = wav(4.0, seed=5)
+    saved = client.post("/v1/identities?name=carla", content=voice)
+    assert saved.status_code == 201
+    assert saved.json() == {
+        "name": "carla", "seconds": 4.0, "nearest": saved.json()["nearest"],
+    }  # fmt: skip
+    assert client.get("/v1/identities").json()["saved"] == ["carla"]
+    answer = client.post("/v1/animate?identity=carla", content=wav(1.0))
+    assert "x-identity" not in answer.headers
+    heard = served.student(str(folder)).recognise(speech(4.0, seed=5), 16_000)
+    face = served.student(str(folder)).animate(speech(1.0), 16_000, heard.identity)
+    np.testing.assert_allclose(beat.decode(answer.text, "")[0], face.coefficients, atol=2e-3)
+    told = problem(client.post("/v1/identities?name=carla", content=voice), 409, "name")
+    assert "taken" in told
+    assert client.delete("/v1/identities/carla").status_code == 204
+    problem(client.delete("/v1/identities/carla"), 404, "name")
+    problem(client.post("/v1/animate?identity=carla", content=wav(1.0)), 422, "identity")
+
+
+@pytest.mark.parametrize(
+    ("name", "seconds", "status", "field"),
+    [
+        ("ann", 4.0, 409, "name"),
+        ("auto", 4.0, 409, "name"),
+        ("../up", 4.0, 422, "name"),
+        ("", 4.0, 422, "name"),
+        ("short", 1.0, 422, "body"),
+        ("long", 61.0, 422, "body"),
+    ],
+)
+def test_what_is_no_identity(client, name, seconds, status, field) -> None:
+    answer = client.post("/v1/identities", params={"name": name}, content=wav(seconds))
+    problem(answer, status, field)
+    assert client.get("/v1/identities").json()["saved"] == []
+
+
+def test_identities_have_a_limit(folder, tmp_path) -> None:
+    changed = {"limits": {"identities": 1}, "identities": str(tmp_path)}
+    with serving(served.settings(folder, **changed)) as client:
+        assert client.post("/v1/identities?name=one", content=wav(3.5)).status_code == 201
+        told = problem(client.post("/v1/identities?name=two", content=wav(3.5)), 409, "name")
+        assert "there are 1" in told
+
+
+def test_keys_and_whose_identities_are_seen(folder, monkeypatch, tmp_path) -> None:
+    monkeypatch.setenv("DIFFUSIONTALKER_API_KEYS", KEYS)
+    with serving(served.settings(folder, identities=str(tmp_path))) as client:
+        assert "Bearer KEY" in problem(client.get("/v1/models"), 401, "Authorization")
+        wrong = client.get("/v1/models", headers={"Authorization": "Bearer 0123456789abcdef"})
+        assert "not known" in problem(wrong, 401, "Authorization")
+        assert wrong.headers["www-authenticate"] == "Bearer"
+        assert client.get("/healthz").status_code == 200
+        client.post("/v1/identities?name=dora", content=wav(3.5), headers=STUDIO)
+        assert client.get("/v1/identities", headers=STUDIO).json()["saved"] == ["dora"]
+        assert client.get("/v1/identities", headers=GAME).json()["saved"] == []
+        query = "/v1/animate?identity=dora"
+        assert client.post(query, content=wav(1.0), headers=STUDIO).status_code == 200
+        problem(client.post(query, content=wav(1.0), headers=GAME), 422, "identity")
+    assert not any("0123456789abcdef" in str(path) for path in tmp_path.rglob("*"))
+
+
+def test_keys_that_cannot_be_used_are_refused_without_being_shown(folder, monkeypatch) -> None:
+    from diffusiontalker.errors import UserError
+
+    monkeypatch.setenv("DIFFUSIONTALKER_API_KEYS", "studio=short-secret")
+    with (
+        pytest.raises(UserError, match="entry 1 is not name=key") as error,
+        serving(served.settings(folder)),
+    ):
+        pass
+    assert "short-secret" not in str(error.value)
+
+
+def test_too_many_requests_are_told_when_to_come_back(folder) -> None:
+    with serving(served.settings(folder, limits={"requests_per_minute": 3})) as client:
+        for _ in range(3):
+            assert client.get("/v1/models").status_code == 200
+        refused = client.get("/v1/models")
+        problem(refused, 429, None)
+        assert int(refused.headers["retry-after"]) > 0
+
+
+def test_a_full_replica_says_so(folder) -> None:
+    with serving(served.settings(folder)) as client:
+        gate = client.app.state.service.recordings
+        with gate.enter("a"):
+            assert client.post("/v1/animate", content=wav(1.0)).status_code == 200
+        gate.most = 0
+        refused = client.post("/v1/animate", content=wav(1.0))
+        assert "0 recordings at once" in problem(refused, 429, None)
+        assert refused.headers["retry-after"] == "1"
+        assert gate.inside == 0
+
+
+def test_pages_of_other_origins_may_only_look(folder) -> None:
+    other = {"Origin": "https://elsewhere.example"}
+    with serving(served.settings(folder)) as client:
+        answer = client.get("/v1/models", headers=other)
+        assert "access-control-allow-origin" not in answer.headers
+        problem(client.post("/v1/animate", content=wav(1.0), headers=other), 403, "Origin")
+        own = {"Origin": "http://testserver"}
+        assert client.post("/v1/animate", content=wav(1.0), headers=own).status_code == 200
+    allowed = {"cors_origins": ["https://elsewhere.example"]}
+    with serving(served.settings(folder, **allowed)) as client:
+        answer = client.post("/v1/animate", content=wav(1.0), headers=other)
+        assert answer.headers["access-control-allow-origin"] == "https://elsewhere.example"
+
+
+def test_the_log_tells_what_was_asked_and_nothing_of_who(client, caplog) -> None:
+    with caplog.at_level("INFO", "ray.serve"):
+        client.post("/v1/animate?identity=bob", content=wav(1.0))
+        client.delete("/v1/identities/somebody")
+        client.get("/healthz")
+    lines = [json.loads(record.message) for record in caplog.records if record.name == "ray.serve"]
+    assert [(line["method"], line["route"], line["status"]) for line in lines] == [
+        ("POST", "/v1/animate", 200),
+        ("DELETE", "/v1/identities/{name}", 404),
+    ]
+    assert lines[0]["model"] == "student"
+    assert not re.search("bob|somebody|testclient", caplog.text)
