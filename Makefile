@@ -4,7 +4,7 @@
 VENV := .venv
 BIN := $(VENV)/bin
 INSTALLED := $(VENV)/.installed
-EXTRAS := .[platform,dev]
+EXTRAS := .[platform,client,dev]
 IS_311 := import sys; sys.exit(sys.version_info[:2] != (3, 11))
 
 # Asked only when the environment is built: the first of these names that is Python 3.11.
@@ -38,9 +38,18 @@ format: $(INSTALLED) ## Mend what ruff can mend, then format the code
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
 
+.PHONY: serve
+serve: export RAY_SERVE_HTTP_PROXY_CALLBACK_IMPORT_PATH := serve.edge:middlewares
+serve: $(INSTALLED) web/node_modules ## Host a student, with a page: http://127.0.0.1:8000
+	$(BIN)/serve run configs/serve/local.yaml
+
+web/node_modules: web/package.json web/package-lock.json
+	@command -v npm >/dev/null || { echo "npm is not installed: the page will not work" >&2; exit 0; }; \
+	cd web && npm ci --no-audit --no-fund && touch node_modules
+
 .PHONY: web
-web: ## Show a student in the browser: make web STUDENT=runs/quickstart/student
-	cd web && npm ci --no-audit --no-fund
+web: $(INSTALLED) web/node_modules ## Show a student in the browser: make web STUDENT=runs/quickstart/student
+	$(BIN)/python -m diffusiontalker.animation.heads web/head.glb
 	ln -sfn "$(abspath $(or $(STUDENT),runs/quickstart/student))" web/student
 	$(BIN)/python -m http.server --bind 127.0.0.1 --directory web
 

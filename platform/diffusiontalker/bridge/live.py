@@ -1,0 +1,178 @@
+"""From chunks of speech to frames, each at its time: one thread listens, another sends."""
+
+import queue
+import time
+from collections.abc import Callable, Generator, Iterable, Iterator
+from contextlib import closing, suppress
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from threading import Event, Thread
+from typing import Any
+
+import numpy as np
+
+from diffusiontalker.animation import timing
+from diffusiontalker.arkit import CHANNELS, FPS
+from diffusiontalker.bridge.speech import Heard
+from diffusiontalker.bridge.targets import Outlet
+from diffusiontalker.errors import UserError
+from diffusiontalker.runtime.student import Student
+from diffusiontalker.runtime.voice import Choice
+
+AHEAD = 600
+"""Frames that may wait for their time."""
+PATIENCE = 1.0
+"""Seconds for the thread that listens to end, unless it waits for standard input."""
+
+Talker = Callable[[Iterable[np.ndarray]], Iterator[np.ndarray]]
+"""Chunks of samples to faces (T, 52) at 30 frames per second, as they are spoken."""
+
+
+def local(folder: str, rate: int, **options: Any) -> Talker:
+    """A student in this process; the options are those of ``runtime.stream.Stream``.
+
+    Raises:
+        UserError: no artifact, or an option that it refuses.
+    """
+    stream = Student(folder).stream(rate, **options)
+
+    def faces(chunks: Iterable[np.ndarray]) -> Iterator[np.ndarray]:
+        for chunk in chunks:
+            yield stream.push(chunk)
+        yield stream.close()
+
+    return faces
+
+
+def remote(server: str, rate: int, **options: Any) -> Talker:
+    """A server's student; the options are those of ``Client.stream``.
+
+    Raises:
+        UserError: the extra ``client`` is missing, no address, or an unknown option.
+    """
+    try:
+        from diffusiontalker.client import Client
+    except ImportError as error:
+        raise UserError(
+            "--server needs more packages: pip install 'diffusiontalker[client]'"
+        ) from error
+    client = Client(server)
+
+    def faces(chunks: Iterable[np.ndarray]) -> Iterator[np.ndarray]:
+        for frames in client.stream(chunks, rate, **options):
+            yield frames.coefficients
+
+    return faces
+
+
+def choice(text: str) -> Choice:
+    """Weights, where written as ``anger:0.7,neutral:0.3``; else a name. Raises UserError."""
+    if ":" not in text:
+        return text
+    try:
+        pairs = (part.rpartition(":") for part in text.split(","))
+        return {name.strip(): float(weight) for name, _, weight in pairs}
+    except ValueError as error:
+        raise UserError(f"{text!r}: write weights as anger:0.7,neutral:0.3") from error
+
+
+@dataclass
+class Progress:
+    """How far a bridge has come."""
+
+    frames: int = 0
+    seconds: float = 0.0
+    """Of speech."""
+    late: int = 0
+    """Frames that came after their time."""
+
+
+def run(
+    chunks: Iterable[np.ndarray],
+    rate: int,
+    talker: Talker,
+    outlets: list[Outlet],
+    fps: int = FPS,
+    delay: float = 0.15,
+    tell: Callable[[Progress], None] = lambda progress: None,
+) -> Progress:
+    """Send every frame ``delay`` seconds after its speech, and a resting face at the end.
+
+    Args:
+        chunks: samples at ``rate`` Hz, each as soon as it is spoken.
+        talker: makes the faces.
+        outlets: where they go.
+        fps: 30, or 60 with a frame between any two.
+        delay: seconds; less than the student's look-ahead makes every frame late.
+        tell: hears of every frame.
+
+    Raises:
+        UserError: whatever ``chunks``, ``talker`` or an outlet raise.
+    """
+    progress = Progress()
+    heard = Heard(chunks, rate)
+    faces = timing.doubled(talker(heard)) if fps == 2 * FPS else talker(heard)
+    # Read once, so that frames follow each other evenly whatever sets the clock meanwhile.
+    clock = datetime.now() - timedelta(seconds=time.monotonic())
+    try:
+        with closing(_ahead(faces)) as frames:
+            for face in frames:
+                due = heard.begun + progress.frames / fps + delay
+                now = time.monotonic()
+                _send_at(max(due, now), outlets, face, clock)
+                progress.frames += 1
+                progress.seconds = progress.frames / fps
+                progress.late += now - due > 1 / fps
+                tell(progress)
+    finally:
+        # Not to leave the mouth open where the speech broke off.
+        rest = np.zeros(len(CHANNELS), np.float32)
+        _send_at(time.monotonic() + 1 / fps, outlets, rest, clock)
+    return progress
+
+
+def _send_at(when: float, outlets: list[Outlet], face: np.ndarray, clock: datetime) -> None:
+    """Send a face at a time of the monotonic clock, which began at ``clock``."""
+    time.sleep(max(when - time.monotonic(), 0))
+    for outlet in outlets:
+        outlet.send(face, clock + timedelta(seconds=when))
+
+
+def _ahead(faces: Iterator[np.ndarray]) -> Generator[np.ndarray, None, None]:
+    """Frames (52,) of faces (T, 52) that are made in another thread. Raises what that raises."""
+    made: queue.Queue[np.ndarray | BaseException | None] = queue.Queue(AHEAD)
+    over = Event()
+
+    def make() -> None:
+        try:
+            for face in faces:
+                for frame in face:
+                    made.put(frame)
+                if over.is_set():
+                    return
+            made.put(None)
+        except BaseException as error:
+            made.put(error)
+
+    # A daemon: it may wait for standard input for ever.
+    thread = Thread(target=make, daemon=True)
+    thread.start()
+    try:
+        while (item := _next(made)) is not None:
+            if isinstance(item, BaseException):
+                raise item
+            yield item
+    finally:
+        over.set()
+        with suppress(queue.Empty):
+            while True:  # room for one that waits to put more
+                made.get_nowait()
+        # A program must not end while the student is at work in a thread of its own.
+        thread.join(PATIENCE)
+
+
+def _next(made: queue.Queue[Any]) -> Any:
+    while True:
+        # Not without end: on Windows such a wait does not hear ctrl-C.
+        with suppress(queue.Empty):
+            return made.get(timeout=0.5)

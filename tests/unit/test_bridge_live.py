@@ -1,0 +1,371 @@
+"""Speech to frames at their time: the clock of what is heard, targets, and the command's mistakes.
+
+Time is made by hand where the clock itself is looked at.
+"""
+
+import io
+import socket
+import sys
+import threading
+import time
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+import soundfile
+from tests.ports import free_port
+
+from diffusiontalker.bridge import __main__ as command
+from diffusiontalker.bridge import live, speech, targets
+from diffusiontalker.bridge.speech import Heard
+from diffusiontalker.bridge.targets import Outlet, Target, target
+from diffusiontalker.errors import UserError
+
+RATE = 1000
+CHUNK = np.zeros(20, np.int16)
+"""20 ms."""
+
+
+class Clock:
+    """A monotonic clock that sleeping moves."""
+
+    def __init__(self) -> None:
+        self.now = 100.0
+
+    def monotonic(self) -> float:
+        return self.now
+
+    def sleep(self, seconds: float) -> None:
+        self.now += seconds
+
+
+@pytest.fixture
+def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
+    made = Clock()
+    monkeypatch.setattr(speech, "time", made)
+    return made
+
+
+# speech as it comes
+
+
+def test_a_recording_comes_at_the_pace_of_a_microphone(clock: Clock, tmp_path: Path) -> None:
+    samples = np.linspace(-0.5, 0.5, 16_800)
+    soundfile.write(tmp_path / "a.wav", samples, 16_000, subtype="FLOAT")
+    chunks, rate = speech.recording(tmp_path / "a.wav")
+    assert rate == 16_000
+    heard = [(clock.now, chunk) for chunk in chunks]
+    np.testing.assert_allclose(np.concatenate([c for _, c in heard]), samples, atol=1e-6)
+    ends = [100 + 0.02 * (k + 1) for k in range(52)] + [101.05]
+    np.testing.assert_allclose([at for at, _ in heard], ends)
+
+
+def test_what_comes_too_fast_is_held_back_and_a_pause_is_kept(clock: Clock) -> None:
+    def bursts() -> Iterator[np.ndarray]:
+        yield from [CHUNK] * 3
+        clock.now += 10  # until the next sentence
+        yield from [CHUNK] * 3
+
+    at = [clock.now - 100 for _ in speech.paced(bursts(), RATE)]
+    # The first chunk after the pause comes as it is there, those behind it in their time.
+    np.testing.assert_allclose(at, [0.02, 0.04, 0.06, 10.06, 10.08, 10.1], atol=1e-9)
+
+
+def test_raw_pcm_is_cut_into_chunks_however_it_arrives() -> None:
+    pcm = np.arange(1000, dtype="<i2")
+
+    class Pipe(io.RawIOBase):
+        content = io.BytesIO(pcm.tobytes() + b"\1")  # half a sample too many
+
+        def read(self, size: int = -1) -> bytes:
+            return self.content.read(min(size, 7))
+
+    chunks = list(speech.raw(Pipe(), 16_000))
+    assert [len(chunk) for chunk in chunks] == [320, 320, 320, 40]
+    np.testing.assert_array_equal(np.concatenate(chunks), pcm)
+    assert list(speech.raw(io.BytesIO(b""), 16_000)) == []  # type: ignore[arg-type]
+
+
+def begun(clock: Clock, *arrivals: float) -> list[float]:
+    """When the speech began, as known after chunks of 20 ms that arrive at seconds from 100."""
+
+    def chunks() -> Iterator[np.ndarray]:
+        for arrival in arrivals:
+            clock.now = 100 + arrival
+            yield CHUNK
+
+    heard = Heard(chunks(), RATE)
+    return [heard.begun - 100 for _ in heard]
+
+
+def test_speech_began_a_chunk_before_the_first_one_came(clock: Clock) -> None:
+    np.testing.assert_allclose(begun(clock, 0.02, 0.04, 0.06), 0, atol=1e-9)
+
+
+def test_what_a_pipe_kept_back_was_spoken_before(clock: Clock) -> None:
+    # A whole second waited while the student was loaded.
+    known = begun(clock, *[1.0] * 50, 1.02, 1.04)
+    assert known[0] == pytest.approx(0.98)
+    np.testing.assert_allclose(known[49:], 0, atol=1e-9)
+
+
+def test_bursts_and_jitter_do_not_move_the_beginning(clock: Clock) -> None:
+    bursts = [0.12 * (1 + k // 6) for k in range(60)]  # a sound card that gives 120 ms at a time
+    known = begun(clock, *bursts)
+    np.testing.assert_allclose(known[5:], 0, atol=2e-4)
+
+
+def test_after_a_pause_speech_begins_anew(clock: Clock) -> None:
+    known = begun(clock, 0.02, 0.04, 5.06, 5.08)
+    np.testing.assert_allclose(known, [0, 0, 5, 5], atol=1e-4)
+
+
+def test_a_slow_sound_card_is_followed(clock: Clock) -> None:
+    arrivals = [0.02 * (k + 1) * 1.0005 for k in range(30_000)]  # ten minutes
+    known = begun(clock, *arrivals)
+    assert known[-1] == pytest.approx(600 * 0.0005, abs=1e-3)
+
+
+# targets
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("livelink", Target("livelink", "127.0.0.1", 11111)),
+        ("vmc", Target("vmc", "127.0.0.1", 39539)),
+        ("ifacialmocap", Target("ifacialmocap", "127.0.0.1", 49983)),
+        ("vmc=:39540", Target("vmc", "127.0.0.1", 39540)),
+        ("livelink=192.168.1.7", Target("livelink", "192.168.1.7", 11111)),
+        ("livelink=studio:5000", Target("livelink", "studio", 5000)),
+        ("livelink=[::1]:5000", Target("livelink", "::1", 5000)),
+    ],
+)
+def test_a_target_is_this_machine_unless_it_is_named(text: str, expected: Target) -> None:
+    assert target(text) == expected
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("liveling", "unknown kind 'liveling'; choose one of livelink, vmc, ifacialmocap"),
+        ("", "unknown kind ''"),
+        ("vmc=host:0", "the port from 1 to 65535"),
+        ("vmc=host:65536", "the port from 1 to 65535"),
+        ("vmc=host:port", "write vmc=HOST:PORT"),
+        ("vmc=a/b", "write vmc=HOST:PORT"),
+        ("vmc=me@host", "write vmc=HOST:PORT"),
+        ("vmc=[::1", "write vmc=HOST:PORT"),
+    ],
+)
+def test_a_wrong_target_is_one_line(text: str, said: str) -> None:
+    with pytest.raises(UserError) as told:
+        target(text)
+    assert said in str(told.value)
+    assert str(told.value).startswith(f"--to {text}")
+
+
+def test_a_host_that_is_not_there_is_one_line(monkeypatch: pytest.MonkeyPatch) -> None:
+    def unknown(*_: object, **__: object) -> None:
+        raise socket.gaierror(-2, "Name or service not known")
+
+    monkeypatch.setattr(socket, "getaddrinfo", unknown)
+    with pytest.raises(UserError, match=r"^--to vmc=studio:39539: Name or service not known$"):
+        Outlet(target("vmc=studio"), lambda face, moment: [])
+
+
+def echo(face: np.ndarray, moment: object) -> list[bytes]:
+    """Packets that hold the first value alone."""
+    return [str(float(face[0])).encode()]
+
+
+@pytest.fixture
+def receiver() -> Iterator[socket.socket]:
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as receiving:
+        receiving.bind(("127.0.0.1", 0))
+        receiving.settimeout(5)
+        yield receiving
+
+
+def outlet(receiving: socket.socket) -> Outlet:
+    return Outlet(Target("livelink", "127.0.0.1", receiving.getsockname()[1]), echo)
+
+
+def test_that_nobody_listens_is_known_and_no_mistake() -> None:
+    away = Outlet(Target("livelink", "127.0.0.1", free_port()), echo)
+    for _ in range(3):
+        away.send(np.zeros(52), live.datetime.now())
+        time.sleep(0.01)
+    assert away.unheard > 0
+    away.close()
+
+
+def test_a_network_that_refuses_is_one_line(receiver: socket.socket) -> None:
+    refusing = outlet(receiver)
+    refusing._encode = lambda face, moment: [bytes(70_000)]  # more than UDP carries
+    with pytest.raises(
+        UserError, match=r"^cannot send to livelink 127.0.0.1:\d+: Message too long"
+    ):
+        refusing.send(np.zeros(52), live.datetime.now())
+
+
+# frames at their time
+
+
+def talker(chunks: Iterable[np.ndarray]) -> Iterator[np.ndarray]:
+    """A face of 52 equal values for each 33 samples: its number."""
+    samples = made = 0
+    for chunk in chunks:
+        samples += len(chunk)
+        ready = samples * 30 // RATE
+        yield np.repeat(np.arange(made, ready, dtype=np.float32)[:, None], 52, axis=1)
+        made = ready
+
+
+def received(receiving: socket.socket, count: int) -> tuple[list[float], np.ndarray]:
+    values, times = [], []
+    for _ in range(count):
+        values.append(float(receiving.recv(100)))
+        times.append(time.monotonic())
+    return values, np.array(times)
+
+
+def test_frames_are_sent_in_order_each_at_its_time(receiver: socket.socket) -> None:
+    chunks = speech.paced([CHUNK] * 25, RATE)
+    told: list[int] = []
+    begun = time.monotonic()
+    done = live.run(
+        chunks, RATE, talker, [outlet(receiver)], delay=0.2, tell=lambda p: told.append(p.frames)
+    )
+    took = time.monotonic() - begun
+    assert (done.frames, done.seconds) == (15, 0.5)
+    assert told == list(range(1, 16))
+    values, _ = received(receiver, 16)
+    assert values == [*range(15), 0.0]  # and at rest
+    # The last frame's time is 14 / 30 s, it is sent 0.2 s later, and the rest one frame after it.
+    assert 15 / 30 + 0.2 - 0.01 < took < 3
+
+
+def test_at_60_every_second_frame_lies_between_two(receiver: socket.socket) -> None:
+    done = live.run(speech.paced([CHUNK] * 5, RATE), RATE, talker, [outlet(receiver)], fps=60)
+    assert (done.frames, done.seconds) == (6, 0.1)
+    assert received(receiver, 7)[0] == [0, 0.5, 1, 1.5, 2, 2, 0]
+
+
+def test_frames_that_come_too_late_are_sent_at_once_and_counted(receiver: socket.socket) -> None:
+    def slow(chunks: Iterable[np.ndarray]) -> Iterator[np.ndarray]:
+        faces = list(talker(chunks))
+        time.sleep(0.3)
+        yield from faces
+
+    done = live.run(speech.paced([CHUNK] * 10, RATE), RATE, slow, [outlet(receiver)], delay=0.1)
+    assert (done.frames, done.late) == (6, 6)
+    assert received(receiver, 7)[0] == [0, 1, 2, 3, 4, 5, 0]
+
+
+@pytest.mark.parametrize("error", [UserError("the server is away"), OSError("no microphone")])
+def test_what_goes_wrong_is_raised_and_leaves_the_face_at_rest(
+    receiver: socket.socket, error: Exception
+) -> None:
+    def failing(chunks: Iterable[np.ndarray]) -> Iterator[np.ndarray]:
+        yield np.ones((2, 52), np.float32)
+        raise error
+
+    with pytest.raises(type(error), match=str(error)):
+        live.run([CHUNK], RATE, failing, [outlet(receiver)], delay=0)
+    assert received(receiver, 3)[0] == [1, 1, 0]
+
+
+def test_when_interrupted_the_student_stops_and_the_face_is_at_rest(
+    receiver: socket.socket,
+) -> None:
+    def interrupt(progress: live.Progress) -> None:
+        raise KeyboardInterrupt
+
+    before = threading.active_count()
+    chunks = speech.paced([CHUNK] * 1000, RATE)
+    with pytest.raises(KeyboardInterrupt):
+        live.run(chunks, RATE, talker, [outlet(receiver)], delay=0.1, tell=interrupt)
+    assert threading.active_count() == before
+    assert received(receiver, 2)[0] == [0, 0]
+
+
+def test_choices_are_names_or_weights() -> None:
+    assert live.choice("auto") == "auto"
+    assert live.choice("anger:0.7, neutral:0.3") == {"anger": 0.7, "neutral": 0.3}
+    with pytest.raises(UserError, match="write weights as"):
+        live.choice("anger:much")
+
+
+# the command
+
+
+def run(monkeypatch: pytest.MonkeyPatch, *arguments: str) -> int:
+    monkeypatch.setattr(sys, "argv", ["bridge", *arguments])
+    try:
+        command.main()
+    except SystemExit as ended:
+        return int(ended.code or 0)
+    return 0
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (["nowhere.wav"], "nowhere.wav: no such file"),
+        (["a.wav"], "no student: give --model FOLDER, or --server http://127.0.0.1:8000"),
+        (["a.wav", "--model", "nowhere"], "nowhere"),
+        (["a.wav", "--to", "unity"], "--to unity: unknown kind 'unity'"),
+        (["a.wav", "--to", "vmc=host:port"], "--to vmc=host:port: write vmc=HOST:PORT"),
+        (["a.wav", "--subject", ""], "subject ''"),
+        (["a.wav", "--delay-ms", "-1"], "--delay-ms -1: give 0 to 10000"),
+        (["a.wav", "--delay-ms", "nan"], "--delay-ms nan: give 0 to 10000"),
+        (["a.wav", "--server", "127.0.0.1:8000"], "write it as http://host:port"),
+        (["a.wav", "--model", "nowhere", "--emotion", "a:b"], "write weights as"),
+    ],
+)
+def test_a_mistake_is_one_line_and_status_2(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path,
+    arguments: list[str], said: str,
+) -> None:  # fmt: skip
+    monkeypatch.chdir(tmp_path)
+    soundfile.write("a.wav", np.zeros(4000), 16_000)
+    assert run(monkeypatch, *arguments) == 2
+    printed = capsys.readouterr()
+    assert printed.out == ""
+    assert printed.err.startswith("error: ")
+    assert said in printed.err
+    assert printed.err.count("\n") == 1
+
+
+def test_a_terminal_is_no_speech(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(sys, "stdin", SimpleNamespace(isatty=lambda: True))
+    assert run(monkeypatch, "-", "--model", "nowhere") == 2
+    assert "standard input is a terminal" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("missing", "arguments"),
+    [("pythonosc.osc_bundle_builder", ["--to", "vmc"]), ("httpx2", ["--server", "http://a"])],
+)
+def test_the_extra_is_asked_for_by_its_name(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path,
+    missing: str, arguments: list[str],
+) -> None:  # fmt: skip
+    ours = [name for name in sys.modules if name.startswith("diffusiontalker.client")]
+    for name in [*ours, "diffusiontalker.bridge.vmc"]:
+        monkeypatch.delitem(sys.modules, name, raising=False)
+    monkeypatch.delattr("diffusiontalker.bridge.vmc", raising=False)
+    monkeypatch.setitem(sys.modules, missing, None)
+    monkeypatch.chdir(tmp_path)
+    soundfile.write("a.wav", np.zeros(4000), 16_000)
+    assert run(monkeypatch, "a.wav", *arguments) == 2
+    assert "pip install 'diffusiontalker[client]'" in capsys.readouterr().err
+
+
+def test_usual_ports_are_those_of_the_tools() -> None:
+    assert targets.PORTS == {"livelink": 11111, "vmc": 39539, "ifacialmocap": 49983}
