@@ -1,9 +1,5 @@
-"""A student of random weights, exported: small, made once for all tests."""
+"""A student of random weights, exported: small, and as quick to make as to use."""
 
-import atexit
-import shutil
-import tempfile
-from functools import cache
 from pathlib import Path
 
 import torch
@@ -14,15 +10,7 @@ from diffusiontalker.model.talker import Talker, TalkerConfig
 
 
 def random_student(folder: Path, steps: int = 2) -> Path:
-    """Put one into ``folder`` and return it."""
-    shutil.copytree(_made(steps), folder)
-    return folder
-
-
-@cache
-def _made(steps: int) -> Path:
-    folder = Path(tempfile.mkdtemp(prefix="student-"))
-    atexit.register(shutil.rmtree, folder, ignore_errors=True)
+    """Export one into ``folder`` and return it."""
     torch.manual_seed(0)
     config = TalkerConfig(
         identities=("ann", "bob"),
