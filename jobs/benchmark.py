@@ -51,5 +51,20 @@ def look_ahead(config_file: cli.Config = None, overrides: cli.Overrides = None) 
         Console().print(table(run(settings)))
 
 
+def serve(config_file: cli.Config = None, overrides: cli.Overrides = None) -> None:
+    """A served artifact under load: requests and streams a second, latencies, ten minutes of both.
+
+    Starts the real server on a free port of this machine, again for every number of replicas;
+    model=FOLDER names the artifact. Takes some 20 minutes; writes serve.json into out.
+    """
+    settings = config.load_as(config.ServeBenchmarkSettings, config_file, overrides or [])
+    from diffusiontalker.benchmarks.serving import run
+    from diffusiontalker.benchmarks.serving_table import lines, table
+
+    report = run(settings)
+    Console().print(table(report))
+    print(*lines(report), f"all figures  {settings.out}/serve.json", sep="\n")
+
+
 if __name__ == "__main__":
-    cli.main([data, runtime, look_ahead])
+    cli.main([data, runtime, look_ahead, serve])

@@ -426,6 +426,29 @@ class RuntimeBenchmarkSettings(Section):
     """Seconds of speech in the stream."""
 
 
+class ServeBenchmarkSettings(Section):
+    """All settings of ``jobs/benchmark.py serve``."""
+
+    model: str = "runs/quickstart/student"
+    """The artifact that is served."""
+    out: str = "runs/benchmark"
+    """Folder or s3:// prefix of the figures."""
+    seconds: Annotated[float, Field(ge=1)] = 10
+    """How long each load lasts."""
+    recording: Annotated[float, Field(ge=1, le=600)] = 10
+    """Seconds of the recording that is sent."""
+    callers: Annotated[tuple[Count, ...], Field(min_length=1)] = (1, 4, 16)
+    """Callers who each ask again as soon as they have their answer."""
+    shares: Annotated[tuple[Share, ...], Field(min_length=1)] = (0.5, 0.8)
+    """Of the most that was answered so: rates at which requests come whether answered or not."""
+    streams: Annotated[tuple[Count, ...], Field(min_length=1)] = (10, 25, 50, 75, 100, 150)
+    """Streams in real time, until their pushes take too long."""
+    replicas: Annotated[tuple[Count, ...], Field(min_length=1)] = (1, 2)
+    """Replicas, one number after the other."""
+    soak: Annotated[float, Field(ge=0)] = 600
+    """Seconds at the largest share with one replica, watching errors and memory; 0: not at all."""
+
+
 Tree = TypeVar("Tree", bound=Section)
 
 

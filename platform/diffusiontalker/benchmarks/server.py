@@ -1,0 +1,108 @@
+"""A server of the real command, for a measurement: Ray, Serve and replicas on this machine."""
+
+import os
+import signal
+import socket
+import subprocess
+import sys
+import tempfile
+import time
+import urllib.request
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from diffusiontalker.benchmarks import memory
+from diffusiontalker.errors import UserError
+
+PATIENCE = 180.0
+"""Seconds until a server is ready."""
+COMMAND = [sys.executable, "-m", "ray.serve.scripts", "run"]
+
+
+@dataclass(frozen=True)
+class Server:
+    """A running one."""
+
+    url: str
+    process: int
+
+    def replicas_bytes(self) -> int:
+        """What its replicas hold in memory."""
+        return sum(
+            memory.proportional(child)
+            for child in memory.family(self.process)
+            if "ServeReplica" in _name(child)
+        )
+
+
+@contextmanager
+def running(model: str, replicas: int, batch: int) -> Iterator[Server]:
+    """Serve an artifact, without a limit on how often may be asked.
+
+    Raises:
+        UserError: it does not start, or the application is not in this folder.
+    """
+    if not Path("serve/app.py").is_file():
+        raise UserError("serve/app.py is not here; run this in the project's folder")
+    port = _free_port()
+    args: dict[str, Any] = {
+        "model": str(Path(model).resolve()) if "://" not in model else model,
+        "page": False,
+        "batch": batch,
+        "limits": {"requests_per_minute": 10**9, "streams": 1000, "streams_per_key": 1000},
+        "replicas": {"min_replicas": replicas, "max_replicas": replicas},
+    }
+    config = {
+        "http_options": {"host": "127.0.0.1", "port": port},
+        "logging_config": {"log_level": "WARNING"},
+        "applications": [{"name": "student", "import_path": "serve.app:build", "args": args}],
+    }
+    with tempfile.TemporaryDirectory(prefix="serve-") as name:
+        path, log = Path(name) / "serve.yaml", Path(name) / "log"
+        path.write_text(yaml.safe_dump(config))
+        with log.open("wb") as out:
+            process = subprocess.Popen(
+                [*COMMAND, str(path)], stdout=out, stderr=out, start_new_session=True,
+                env={**os.environ, "RAY_USAGE_STATS_ENABLED": "0"},
+            )  # fmt: skip
+        try:
+            url = f"http://127.0.0.1:{port}"
+            _wait(url, process, log)
+            yield Server(url, process.pid)
+        finally:
+            process.send_signal(signal.SIGINT)
+            try:
+                process.wait(30)
+            except subprocess.TimeoutExpired:
+                os.killpg(process.pid, signal.SIGKILL)
+                process.wait()
+
+
+def _wait(url: str, process: subprocess.Popen[bytes], log: Path) -> None:
+    deadline = time.monotonic() + PATIENCE
+    while time.monotonic() < deadline and process.poll() is None:
+        try:
+            with urllib.request.urlopen(f"{url}/readyz", timeout=5):
+                return
+        except OSError:
+            time.sleep(0.5)
+    said = log.read_text(errors="replace").strip().splitlines()[-1:] or ["nothing"]
+    raise UserError(f"the server did not start; it last said: {said[0][:300]}")
+
+
+def _name(process: int) -> str:
+    try:
+        return Path(f"/proc/{process}/cmdline").read_bytes().decode(errors="replace")
+    except OSError:
+        return ""
+
+
+def _free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])

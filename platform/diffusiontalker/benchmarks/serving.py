@@ -1,0 +1,193 @@
+"""How much load a served student bears on this machine, and what serving adds to the runtime."""
+
+import os
+from io import BytesIO
+from statistics import median
+from time import perf_counter
+from typing import Any
+
+import numpy as np
+import soundfile
+
+from diffusiontalker import audio, storage
+from diffusiontalker.animation import beat
+from diffusiontalker.audio import SAMPLE_RATE
+from diffusiontalker.benchmarks import load, server
+from diffusiontalker.benchmarks.load import PUSH_SECONDS
+from diffusiontalker.benchmarks.machine import machine
+from diffusiontalker.benchmarks.server import Server
+from diffusiontalker.config import ServeBenchmarkSettings
+from diffusiontalker.evaluation.goals import at_least, at_most
+from diffusiontalker.runtime.student import Student
+from diffusiontalker.training.progress import Display
+
+STREAMS, LATENCY_MS, OVERHEAD_MS = 100, 50.0, 5.0
+"""Aims: streams per core, p99 of a push, and what serving adds to a request at p50."""
+GROWTH = 0.1
+"""What counts as flat: a replica may hold a tenth more after the soak (our choice)."""
+WARM = 2.0
+"""Seconds of load before any is measured."""
+BATCH = 64
+PACKAGES = ("aiohttp", "fastapi", "numpy", "onnxruntime", "ray", "uvicorn")
+Json = dict[str, Any]
+
+
+def run(settings: ServeBenchmarkSettings) -> Json:
+    """Measure all, and write ``serve.json`` into ``out``.
+
+    Raises:
+        UserError: no such artifact, the server does not start, or ``out`` cannot be written.
+    """
+    student = Student(settings.model)
+    out = storage.location(settings.out)
+    storage.make_folder(out)
+    before = os.getloadavg()
+    recording = speech(settings.recording)
+    report: Json = {
+        "machine": machine(PACKAGES),
+        "settings": settings.model_dump(mode="json"),
+        "runtime": _bare(student, recording),
+        "recordings": [],
+        "streams": [],
+    }
+    cases = [(replicas, BATCH) for replicas in settings.replicas]
+    cases.insert(1, (settings.replicas[0], 1))
+    for number, (replicas, batch) in enumerate(cases):
+        with (
+            Display(_title(replicas, batch)) as display,
+            server.running(settings.model, replicas, batch) as served,
+        ):
+            if batch == BATCH:
+                report["recordings"] += _recordings(served, replicas, recording, settings)
+            report["streams"] += _streams(served, replicas, batch, student, settings, display)
+        if number == 0 and settings.soak:
+            with (
+                Display("soak") as display,
+                server.running(settings.model, replicas, batch) as served,
+            ):
+                report["soak"] = _soak(served, report["recordings"], recording, settings, display)
+    report["load_average"] = {"before": before, "after": os.getloadavg()}
+    report["aims"] = aims(report)
+    storage.write_json(out / "serve.json", report)
+    return report
+
+
+def speech(seconds: float) -> bytes:
+    """A WAV of noise in syllables: what it says does not change how long it takes."""
+    time = np.arange(round(seconds * SAMPLE_RATE)) / SAMPLE_RATE
+    noise = np.random.default_rng(0).normal(0, 0.1, len(time))
+    file = BytesIO()
+    soundfile.write(file, noise * (1 + np.sin(8 * np.pi * time)) / 2, SAMPLE_RATE, format="WAV")
+    return file.getvalue()
+
+
+def _title(replicas: int, batch: int) -> str:
+    many = f"{replicas} replica{'s' * (replicas > 1)}"
+    return many if batch > 1 else f"{many}, no batches"
+
+
+def _bare(student: Student, recording: bytes, repeats: int = 15) -> Json:
+    """Milliseconds of the runtime in this process: from the file to the JSON's content."""
+
+    def once() -> float:
+        begun = perf_counter()
+        samples, rate = audio.decode(BytesIO(recording), "speech")
+        beat.layout(student.animate(samples, rate).coefficients, 30)
+        return perf_counter() - begun
+
+    taken = [once() for _ in range(repeats + 3)][3:]
+    return {"p50_ms": 1000 * median(taken)}
+
+
+def _recordings(
+    served: Server, replicas: int, recording: bytes, settings: ServeBenchmarkSettings
+) -> list[Json]:
+    url, seconds = f"{served.url}/v1/animate", settings.seconds
+    load.run(load.closed(url, recording, 2, WARM))
+    found = []
+    for callers in settings.callers:
+        outcome = load.run(load.closed(url, recording, callers, seconds))
+        found.append(
+            {"replicas": replicas, "loop": "closed", "callers": callers, **outcome.report()}
+        )
+    most = max(case["per_second"] for case in found)
+    for share in settings.shares:
+        outcome = load.run(load.opened(url, recording, share * most, seconds))
+        found.append({"replicas": replicas, "loop": "open", "share": share, **outcome.report()})
+    return found
+
+
+def _streams(
+    served: Server, replicas: int, batch: int, student: Student,
+    settings: ServeBenchmarkSettings, display: Display,
+) -> list[Json]:  # fmt: skip
+    """More and more streams, until a push takes too long."""
+    if student.look_ahead is None:
+        return []
+    url = served.url.replace("http://", "ws://") + "/v1/stream?format=binary"
+    samples, _ = soundfile.read(BytesIO(speech(WARM + settings.seconds)), dtype="int16")
+    after = load.frames_after(student, samples)
+    found: list[Json] = []
+    for number, count in enumerate(settings.streams):
+        display.update((number + 1) / (len(settings.streams) + 1), f"{count} streams")
+        outcome = load.run(load.streams(url, samples, after, count, WARM))
+        told = {"replicas": replicas, "batch": batch, "streams": count, **outcome.report()}
+        expected = count * int(settings.seconds / PUSH_SECONDS)
+        told["held"] = bool(
+            not outcome.failed
+            and not outcome.refused
+            and len(outcome.latencies) >= 0.95 * expected
+            and told["p99_ms"] < LATENCY_MS
+        )
+        found.append(told)
+        if not told["held"]:
+            break
+    return found
+
+
+def _soak(
+    served: Server, recordings: list[Json], recording: bytes, settings: ServeBenchmarkSettings,
+    display: Display,
+) -> Json:  # fmt: skip
+    """The largest share of the most, for long: what fails, and what the replica holds."""
+    most = max(case["per_second"] for case in recordings if case["loop"] == "closed")
+    share = max(settings.shares)
+    url = f"{served.url}/v1/animate"
+    # Memory settles first: buffers and threads come with the first requests.
+    load.run(load.opened(url, recording, share * most, min(30.0, settings.soak)))
+    before = served.replicas_bytes()
+    rate = share * most
+    total = round(rate * settings.soak)
+    outcome = load.run(
+        load.opened(url, recording, rate, settings.soak, lambda done: display.count(done, total))
+    )
+    after = served.replicas_bytes()
+    return {
+        "seconds": settings.soak, "share": share, **outcome.report(),
+        "mb_before": before / 1e6, "mb_after": after / 1e6,
+    }  # fmt: skip
+
+
+def aims(report: Json) -> list[Json]:
+    """Each aim with its value, its target, and whether it is met."""
+    found = []
+    alone = [case for case in report["recordings"] if case.get("callers") == 1]
+    if alone:
+        found.append(
+            at_most(
+                "ms that serving adds to a request at p50, one caller",
+                alone[0]["p50_ms"] - report["runtime"]["p50_ms"],
+                OVERHEAD_MS,
+            )
+        )
+    held = [c["streams"] for c in report["streams"] if c["held"] and c["replicas"] == 1]
+    found.append(at_least("streams in real time of one replica", max(held, default=0), STREAMS))
+    if (soak := report.get("soak")) is not None:
+        found += [
+            at_most("soak: failed or refused", soak["failed"] + soak["refused"], 0),
+            at_most(
+                "soak: memory after, of that before", soak["mb_after"] / soak["mb_before"],
+                1 + GROWTH,
+            ),
+        ]  # fmt: skip
+    return found

@@ -1,0 +1,73 @@
+"""What the benchmark of the server prints: every load, and each aim in words."""
+
+from typing import Any
+
+from rich.box import SIMPLE_HEAD
+from rich.table import Table
+
+from diffusiontalker.evaluation import goals
+
+Json = dict[str, Any]
+_HEADINGS = ("Load", "Replicas", "Batches", "a second", "p50 ms", "p95 ms", "p99 ms", "Refused",
+             "Failed")  # fmt: skip
+
+
+def table(report: Json) -> Table:
+    """Recordings in closed and open loop, then streams: pushes of 40 ms."""
+    seconds = report["settings"]["recording"]
+    out = Table(
+        title=f"Recordings of {seconds:g} s, and streams in pushes of 40 ms, over HTTP",
+        title_justify="left",
+        box=SIMPLE_HEAD,
+        padding=(0, 1, 0, 0),
+        pad_edge=False,
+    )
+    for number, heading in enumerate(_HEADINGS):
+        out.add_column(heading, justify="left" if number == 0 else "right")
+    for case in report["recordings"]:
+        out.add_row(_load(case), str(case["replicas"]), "", *_figures(case))
+    out.add_section()
+    for case in report["streams"]:
+        mark = "" if case["held"] else ", not held"
+        name = f"{case['streams']} streams{mark}"
+        out.add_row(name, str(case["replicas"]), "yes" if case["batch"] > 1 else "no",
+                    *_figures(case))  # fmt: skip
+    return out
+
+
+def lines(report: Json) -> list[str]:
+    """The runtime alone, the soak, the machine and the aims, one line each."""
+    machine = report["machine"]
+    before, after = (report["load_average"][key][0] for key in ("before", "after"))
+    versions = ", ".join(f"{k} {v}" for k, v in machine.items() if k not in ("processor", "cores"))
+    found = [f"runtime      {report['runtime']['p50_ms']:.1f} ms at p50 without a server"]
+    if (soak := report.get("soak")) is not None:
+        found.append(
+            f"soak         {soak['seconds']:g} s at {soak['share']:.0%}: {soak['answered']} "
+            f"answered, {soak['refused']} refused, {soak['failed']} failed, p99 "
+            f"{soak['p99_ms']:.0f} ms, {soak['mb_before']:.0f} MB before and "
+            f"{soak['mb_after']:.0f} MB after"
+        )
+    return [
+        *found,
+        f"machine      {machine['processor']}, {machine['cores']} cores that callers, proxy and "
+        f"replicas share, load average {before:.1f} before and {after:.1f} after",
+        f"versions     {versions}",
+        *map(goals.line, report["aims"]),
+    ]
+
+
+def _load(case: Json) -> str:
+    if case["loop"] == "closed":
+        return f"{case['callers']} caller{'s' * (case['callers'] > 1)}"
+    return f"open, {case['share']:.0%} of the most"
+
+
+def _figures(case: Json) -> tuple[str, ...]:
+    times = (case[key] for key in ("p50_ms", "p95_ms", "p99_ms"))
+    return (
+        f"{case['per_second']:,.1f}",
+        *("–" if value is None else f"{value:.1f}" for value in times),
+        str(case["refused"]),
+        str(case["failed"]),
+    )

@@ -1,0 +1,201 @@
+"""The load that a server is measured with: what counts, what is refused, what is late."""
+
+import asyncio
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from time import perf_counter
+
+import numpy as np
+import pytest
+from aiohttp import web
+from rich.console import Console
+from tests.ports import free_port
+from tests.students import random_student
+
+from diffusiontalker.benchmarks import load, serving, serving_table
+from diffusiontalker.benchmarks.load import PUSH, Outcome
+from diffusiontalker.runtime.student import Student
+
+
+@pytest.fixture(scope="module")
+def student(tmp_path_factory) -> Student:
+    return Student(random_student(tmp_path_factory.mktemp("served") / "student"))
+
+
+@contextmanager
+def hosted(**routes) -> Iterator[str]:
+    """A server of these handlers by path, in a thread."""
+    app = web.Application()
+    app.add_routes([web.route("*", f"/{path}", handler) for path, handler in routes.items()])
+    port, ready, loop = free_port(), threading.Event(), asyncio.new_event_loop()
+
+    async def start() -> None:
+        runner = web.AppRunner(app)
+        await runner.setup()
+        await web.TCPSite(runner, "127.0.0.1", port).start()
+        ready.set()
+
+    def host() -> None:
+        loop.run_until_complete(start())
+        loop.run_forever()
+
+    threading.Thread(target=host, daemon=True).start()
+    assert ready.wait(10)
+    yield f"http://127.0.0.1:{port}"
+    loop.call_soon_threadsafe(loop.stop)
+
+
+def test_answers_are_counted_by_what_they_are() -> None:
+    answers = iter([200, 200, 429, 500, 200])
+
+    async def ask(request: web.Request) -> web.Response:
+        assert await request.read() == b"speech"
+        return web.Response(status=next(answers, 200), headers={"Retry-After": "0"}, text="said")
+
+    with hosted(ask=ask) as url:
+        outcome = load.run(load.opened(f"{url}/ask", b"speech", 50, 0.1))
+    told = outcome.report()
+    assert (told["answered"], told["refused"], told["failed"]) == (3, 1, 1)
+    assert told["failures"] == ["500: said"]
+
+
+def test_a_server_that_is_away_fails_and_does_not_raise() -> None:
+    outcome = load.run(load.opened(f"http://127.0.0.1:{free_port()}/ask", b"", 50, 0.1))
+    assert outcome.report()["failures"] == ["ClientConnectorError"]
+    assert outcome.report()["p99_ms"] is None
+
+
+def test_callers_of_a_closed_loop_wait_for_their_answers() -> None:
+    inside = most = 0
+
+    async def ask(request: web.Request) -> web.Response:
+        nonlocal inside, most
+        inside += 1
+        most = max(most, inside)
+        await asyncio.sleep(0.02)
+        inside -= 1
+        return web.Response(text="said")
+
+    with hosted(ask=ask) as url:
+        outcome = load.run(load.closed(f"{url}/ask", b"", 3, 0.2))
+    assert most == 3
+    assert min(outcome.latencies) >= 0.02
+
+
+def test_an_open_loop_counts_from_when_a_request_was_due() -> None:
+    """The first answers late and holds up nobody; a closed loop would hide that."""
+    number = 0
+
+    async def ask(request: web.Request) -> web.Response:
+        nonlocal number
+        number += 1
+        await asyncio.sleep(0.3 if number == 1 else 0)
+        return web.Response(text="said")
+
+    with hosted(ask=ask) as url:
+        begun = perf_counter()
+        outcome = load.run(load.opened(f"{url}/ask", b"", 100, 0.2))
+    assert perf_counter() - begun >= 0.3
+    assert len(outcome.latencies) == 20
+    assert sum(latency >= 0.3 for latency in outcome.latencies) == 1
+
+
+def test_a_push_is_late_by_the_time_its_frames_took(student) -> None:
+    samples = np.zeros(10 * PUSH, np.int16)
+    after = load.frames_after(student, samples)
+    # 70 ms of look-ahead: two pushes complete the first frame, and 40 ms hold 1.2 frames.
+    assert after[0] == 0
+    assert (after[1:] > 0).all()
+    assert set(np.diff(after[1:])) == {1, 2}
+    delay = 0.05
+
+    async def talk(request: web.Request) -> web.WebSocketResponse:
+        socket = web.WebSocketResponse()
+        await socket.prepare(request)
+        await socket.send_json({"type": "ready"})
+        stream = student.stream()
+        async for message in socket:
+            if message.type is web.WSMsgType.TEXT:
+                break
+            first = stream.frames
+            face = stream.push(np.frombuffer(message.data, "<i2"))
+            await asyncio.sleep(delay)
+            if len(face):
+                head = np.array([first, len(face)], "<u4").tobytes()
+                await socket.send_bytes(head + face.tobytes())
+        await socket.send_json({"type": "end"})
+        await socket.close()
+        return socket
+
+    with hosted(talk=talk) as url:
+        outcome = load.run(load.streams(f"{url}/talk", samples, after, 2, warm=0.0))
+    assert outcome.report()["failed"] == 0
+    assert len(outcome.latencies) == 2 * np.count_nonzero(after)
+    assert delay <= np.median(outcome.latencies)
+
+
+def test_a_stream_that_is_refused_is_counted(student) -> None:
+    async def talk(request: web.Request) -> web.WebSocketResponse:
+        socket = web.WebSocketResponse()
+        await socket.prepare(request)
+        await socket.send_json({"type": "problem", "status": 429})
+        await socket.close()
+        return socket
+
+    samples = np.zeros(3 * PUSH, np.int16)
+    with hosted(talk=talk) as url:
+        outcome = load.run(
+            load.streams(f"{url}/talk", samples, load.frames_after(student, samples), 2, 0.0)
+        )
+    assert (outcome.refused, outcome.failed) == (2, [])
+
+
+def report() -> dict:
+    told = {"per_second": 40.0, "p50_ms": 20.0, "p95_ms": 30.0, "p99_ms": 40.0,
+            "answered": 400, "refused": 0, "failed": 0, "failures": []}  # fmt: skip
+    return {
+        "machine": {"processor": "A CPU", "cores": 2, "python": "3.11"},
+        "settings": {"recording": 10.0},
+        "load_average": {"before": [0.1], "after": [0.2]},
+        "runtime": {"p50_ms": 16.0},
+        "recordings": [
+            {"replicas": 1, "loop": "closed", "callers": 1, **told},
+            {"replicas": 1, "loop": "open", "share": 0.8, **told},
+        ],
+        "streams": [
+            {"replicas": 1, "batch": 64, "streams": 50, "held": True, **told},
+            {"replicas": 1, "batch": 64, "streams": 100, "held": False, **told},
+            {"replicas": 2, "batch": 64, "streams": 100, "held": True, **told},
+        ],
+        "soak": {"seconds": 600, "share": 0.8, **told, "mb_before": 100.0, "mb_after": 120.0},
+    }
+
+
+def test_aims_are_judged_by_the_right_figures() -> None:
+    found = {aim["name"]: (aim["value"], aim["met"]) for aim in serving.aims(report())}
+    assert found == {
+        "ms that serving adds to a request at p50, one caller": (4.0, True),
+        "streams in real time of one replica": (50, False),
+        "soak: failed or refused": (0, True),
+        "soak: memory after, of that before": (1.2, False),
+    }
+
+
+def test_what_is_printed_names_every_load() -> None:
+    told = {**report(), "aims": serving.aims(report())}
+    console = Console(width=120, record=True, file=open("/dev/null", "w"))  # noqa: SIM115
+    console.print(serving_table.table(told))
+    text = console.export_text()
+    for word in ("1 caller", "open, 80% of the most", "50 streams", "100 streams, not held"):
+        assert word in text
+    lines = "\n".join(serving_table.lines(told))
+    assert "100 MB before and 120 MB after" in lines
+    assert "MISSED streams in real time of one replica" in lines
+
+
+def test_outcomes_have_percentiles_in_milliseconds() -> None:
+    told = Outcome(seconds=2.0, latencies=[0.01] * 98 + [0.1, 0.2]).report()
+    assert told["per_second"] == 50
+    assert told["p50_ms"] == pytest.approx(10)
+    assert told["p99_ms"] > 90
