@@ -131,6 +131,13 @@ def test_level_finds_what_a_recording_has(student: Student) -> None:
     assert (Level()(np.zeros(50)) == 1).all()  # silence stays silence
 
 
+def test_level_forgets_for_as_long_as_it_lasts() -> None:
+    # Twenty minutes at -30 dB, where a window keeps exp(-1 / 1800) of its weight in the next.
+    gains = Level()(np.full(72_000, 10**-3.0))
+    heard = 1 / (1 - np.exp(-1 / 1800))
+    np.testing.assert_allclose(gains[36_000:], 10 ** (heard / (heard + 30) * 7 / 20), rtol=1e-6)
+
+
 @pytest.mark.parametrize("rate", [8_000, 11_025, 22_050, 44_100, 48_000, 96_000])
 def test_resampling_against_soxr(rate: int) -> None:
     t = np.arange(rate) / rate

@@ -1,5 +1,7 @@
 """The level of a voice while it speaks: what ``audio.normalize`` finds in a whole recording."""
 
+from math import exp, log10
+
 import numpy as np
 
 from diffusiontalker.audio import LEVEL_DB
@@ -16,6 +18,10 @@ MAX_DB = 30.0
 """The largest correction, up or down."""
 
 
+HEAVY = 1e9
+"""Weight of a window from which on all are brought back to small numbers."""
+
+
 class Level:
     """Factors that bring a stream to the common level, frame by frame of what is heard.
 
@@ -23,28 +29,42 @@ class Level:
     """
 
     def __init__(self) -> None:
-        self._count = np.zeros(-FLOOR_DB + 1)
-        self._power = np.zeros(-FLOOR_DB + 1)
-        self._keep = float(np.exp(-1 / MEMORY))
+        # Windows and their power, the loudest first; for so few, lists are quicker than arrays.
+        self._counts = [0.0] * (1 - FLOOR_DB)
+        self._powers = [0.0] * (1 - FLOOR_DB)
+        # What a window weighs grows: that is less work than if all those before it shrank.
+        self._growth = exp(1 / MEMORY)
+        self._weight = 1.0
 
     def __call__(self, powers: np.ndarray) -> np.ndarray:
         """Mean squares (n,) of successive windows -> factors (n, 1); each knows those before it."""
-        return np.array([[self._next(float(power))] for power in powers], np.float32)
+        return np.array([self._next(power) for power in powers.tolist()], np.float32)[:, None]
 
     def _next(self, power: float) -> float:
-        self._count *= self._keep
-        self._power *= self._keep
-        decibels = 10 * np.log10(power + 1e-12)
+        self._weight *= self._growth
+        if self._weight > HEAVY:
+            self._counts = [count / self._weight for count in self._counts]
+            self._powers = [power / self._weight for power in self._powers]
+            self._weight = 1.0
+        decibels = 10 * log10(power + 1e-12)
         if decibels >= FLOOR_DB:
-            place = min(int(decibels - FLOOR_DB), -FLOOR_DB)
-            self._count[place] += 1
-            self._power[place] += power
-        # A click of a frame or two is not the voice.
-        (heard,) = np.nonzero(np.cumsum(self._count[::-1])[::-1] > 2)
-        if not len(heard):
+            place = max(-FLOOR_DB - int(decibels - FLOOR_DB), 0)
+            self._counts[place] += self._weight
+            self._powers[place] += self._weight * power
+        loudest = self._loudest()
+        if loudest is None:
             return 1.0
-        first = max(int(heard[-1]) - SPAN_DB, 0)
-        count = float(self._count[first:].sum())
-        level = 10 * np.log10(float(self._power[first:].sum()) / count)
-        trust = count / (count + DOUBT)
-        return float(10 ** (trust * np.clip(LEVEL_DB - level, -MAX_DB, MAX_DB) / 20))
+        voice = slice(loudest + SPAN_DB + 1)
+        total = sum(self._counts[voice])
+        change = LEVEL_DB - 10 * log10(sum(self._powers[voice]) / total)
+        trust = total / (total + DOUBT * self._weight)
+        return float(10 ** (trust * min(max(change, -MAX_DB), MAX_DB) / 20))
+
+    def _loudest(self) -> int | None:
+        """Where the voice ends, above which lies a click of a frame or two at most."""
+        heard = 0.0
+        for place, count in enumerate(self._counts):
+            heard += count
+            if heard > 2 * self._weight:
+                return place
+        return None

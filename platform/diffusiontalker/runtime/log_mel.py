@@ -7,6 +7,7 @@ moves the brows, is visible in the spectrum.
 
 import functools
 import math
+from typing import TypeVar
 
 import numpy as np
 
@@ -30,6 +31,9 @@ OVERLAP = STEM - PER_FRAME
 """Mel frames that two neighbouring frames of animation share in it: T of them see 2T + 3."""
 BLOCK = 32
 """Mel frames that are transformed together: what they need stays in the processor's cache."""
+RATE = FPS * PER_FRAME
+"""Mel frames a second."""
+Number = TypeVar("Number", int, np.ndarray)
 
 
 def log_mel(samples: np.ndarray) -> np.ndarray:
@@ -55,27 +59,42 @@ def around(samples: np.ndarray, at: np.ndarray) -> tuple[np.ndarray, np.ndarray]
 
 
 def starts(first: int, count: int) -> np.ndarray:
-    """First samples of the windows of ``count`` mel frames from ``first`` on, where half a window
-    stands before the recording."""
-    numbers = np.arange(first, first + count)
-    return np.round(numbers * (SAMPLE_RATE / (FPS * PER_FRAME))).astype(np.int64)
+    """First samples (``start``) of the windows of ``count`` mel frames from ``first`` on."""
+    return start(np.arange(first, first + count))
+
+
+def start(mel_frame: Number) -> Number:
+    """First sample of the window of a mel frame, or of many, where half a window stands before
+    the recording."""
+    return (mel_frame * SAMPLE_RATE + RATE // 2) // RATE  # to the nearest
+
+
+def complete(samples: int) -> int:
+    """How many mel frames have their windows within so many samples, counted as in ``start``."""
+    return max((RATE * (samples - WINDOW + 1) - RATE // 2 - 1) // SAMPLE_RATE + 1, 0)
 
 
 def power(samples: np.ndarray, at: np.ndarray) -> np.ndarray:
-    """Power in each mel band of the windows that begin ``at`` samples: (len(at), 80) float32.
-
-    Each window loses its mean first: a constant is no sound.
-    """
+    """Power in each mel band of the windows that begin ``at`` samples: (len(at), 80) float32."""
     windows = np.lib.stride_tricks.sliding_window_view(samples, WINDOW)
     out = np.empty((len(at), BANDS), np.float32)
     for first in range(0, len(at), BLOCK):
-        pieces = windows[at[first : first + BLOCK]]
-        pieces -= pieces.mean(axis=1, keepdims=True)
-        pieces *= _window()
-        spectrum = np.fft.rfft(pieces, FFT, axis=1)
-        energy = np.square(spectrum.real) + np.square(spectrum.imag)
-        np.matmul(energy, _filters(), out=out[first : first + BLOCK])
+        block = slice(first, first + BLOCK)
+        out[block], _ = powers(windows[at[block]])
     return out
+
+
+def powers(windows: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Power of windows (n, 640), which it changes: in each mel band (n, 80), and mean square (n,).
+
+    Each window loses its mean first: a constant is no sound.
+    """
+    windows -= windows.mean(axis=1, keepdims=True)
+    mean_square = np.einsum("nk,nk->n", windows, windows) / WINDOW
+    windows *= _window()
+    spectrum = np.fft.rfft(windows, FFT, axis=1)
+    energy = np.square(spectrum.real) + np.square(spectrum.imag)
+    return energy @ _filters(), mean_square
 
 
 def standardise(powers: np.ndarray, gain: np.ndarray | float = 1.0) -> np.ndarray:
@@ -88,17 +107,17 @@ def standardise(powers: np.ndarray, gain: np.ndarray | float = 1.0) -> np.ndarra
 def look_ahead(milliseconds: float) -> int:
     """The last mel frame R, counted from 2t, that frame t of a face may see if it may depend on at
     most so many milliseconds of audio after its own time: half a window counts too."""
-    return math.floor((milliseconds - 1000 * WINDOW / 2 / SAMPLE_RATE) * FPS * PER_FRAME / 1000)
+    return math.floor((milliseconds - 1000 * WINDOW / 2 / SAMPLE_RATE) * RATE / 1000)
 
 
 def look_ahead_ms(mel_frames: int) -> float:
     """Milliseconds of audio after its own time that a frame with this look-ahead depends on."""
-    return 1000 * (mel_frames / (FPS * PER_FRAME) + WINDOW / 2 / SAMPLE_RATE)
+    return 1000 * (mel_frames / RATE + WINDOW / 2 / SAMPLE_RATE)
 
 
 def frame_count(samples: int) -> int:
     """Frames of animation for so many samples: every frame whose time lies within the audio."""
-    return max(int(np.ceil(samples * FPS / SAMPLE_RATE - 1e-6)), 1)
+    return max(-(-samples * FPS // SAMPLE_RATE), 1)
 
 
 @functools.cache

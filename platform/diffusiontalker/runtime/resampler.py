@@ -4,7 +4,8 @@ soxr, which resamples whole recordings here, keeps 20 to 120 ms of a stream to i
 talking face may come late.
 """
 
-from math import ceil, gcd
+import functools
+from math import ceil, gcd, lcm
 
 import numpy as np
 
@@ -16,16 +17,24 @@ BETA = 8.0
 """Of the Kaiser window: what is folded back lies some 80 dB down."""
 
 
+BLOCK = 32
+"""Output samples, at most, that are made together."""
+
+
 class Resampler:
-    """Chunks at one rate in, chunks at another out: the same samples however they are cut."""
+    """Chunks at one rate in, chunks at another out: the same samples however they are cut.
+
+    A block of output samples is a matrix product: what its inputs weigh in each of them. There are
+    as many matrices as blocks until inputs and outputs coincide again.
+    """
 
     def __init__(self, rate: int, out: int) -> None:
         divisor = gcd(rate, out)
         self.rate, self.out = rate, out
         self.step, self.phases = rate // divisor, out // divisor
-        self.half = ceil(CROSSINGS * max(rate / out, 1.0))
+        self.half = _half(rate, out)
         """Input samples to either side that an output sample sees."""
-        self._taps = _taps(rate, out, self.phases, self.half)
+        self._weights = _weights(rate, out)
         self._buffer = np.zeros(self.half - 1, np.float32)
         self._first = 1 - self.half
         """Number, in the whole input, of the first sample in the buffer."""
@@ -50,21 +59,52 @@ class Resampler:
         """The last samples of an input of ``pushed`` samples, silence behind its end."""
         if self.rate == self.out:
             return np.zeros(0, np.float32)
-        self._buffer = np.concatenate([self._buffer, np.zeros(self.half + 1, np.float32)])
         return self._make(max(-(-pushed * self.phases // self.step) - self._made, 0))
 
     def _make(self, count: int) -> np.ndarray:
-        positions = (self._made + np.arange(count)) * self.step
-        before = positions // self.phases
-        at = before - (self.half - 1) - self._first
-        if count == 0:
-            return np.zeros(0, np.float32)
-        seen = np.lib.stride_tricks.sliding_window_view(self._buffer, 2 * self.half)[at]
-        made = np.einsum("nk,nk->n", seen, self._taps[positions % self.phases])
-        self._made += count
-        keep = self._made * self.step // self.phases - (self.half - 1) - self._first
+        matrices, width, block = self._weights.shape
+        begin, end = self._made, self._made + count
+        first, last = begin // block, ceil(end / block)
+        # The last block may see what is still to come, but only in outputs that are left out here.
+        seen = np.concatenate([self._buffer, np.zeros(width, np.float32)])
+        made = np.empty((last - first, block), np.float32)
+        stride = matrices * block * self.step // self.phases
+        for number in range(first, min(first + matrices, last)):
+            same = made[number - first :: matrices]
+            inputs = np.ndarray(
+                (len(same), width), np.float32, seen,
+                self._place(number * block) * seen.itemsize,
+                (stride * seen.itemsize, seen.itemsize),
+            )  # fmt: skip
+            np.matmul(inputs.copy(), self._weights[number % matrices], out=same)
+        self._made = end
+        keep = self._place(end // block * block)
         self._buffer, self._first = self._buffer[keep:], self._first + keep
-        return made
+        return made.ravel()[begin - first * block : end - first * block]
+
+    def _place(self, output: int) -> int:
+        """Where in the buffer is the first sample that this output sample sees."""
+        return output * self.step // self.phases - (self.half - 1) - self._first
+
+
+def _half(rate: int, out: int) -> int:
+    return ceil(CROSSINGS * max(rate / out, 1.0))
+
+
+@functools.lru_cache(maxsize=8)
+def _weights(rate: int, out: int) -> np.ndarray:
+    """(matrices, inputs, outputs): of a block's input samples in its output samples."""
+    step, phases = rate // gcd(rate, out), out // gcd(rate, out)
+    block = max(n for n in range(1, BLOCK + 1) if n % phases == 0 or phases % n == 0)
+    taps = _taps(rate, out, phases, _half(rate, out))
+    outputs = np.arange(lcm(block, phases)).reshape(-1, block)
+    before, phase = np.divmod(outputs * step, phases)
+    before -= before[:, :1]
+    found = np.zeros((len(outputs), int(before.max()) + taps.shape[1], block), np.float32)
+    for weights, offsets, rows in zip(found, before, taps[phase], strict=True):
+        for output, (offset, row) in enumerate(zip(offsets, rows, strict=True)):
+            weights[offset : offset + len(row), output] = row
+    return found
 
 
 def _taps(rate: int, out: int, phases: int, half: int) -> np.ndarray:

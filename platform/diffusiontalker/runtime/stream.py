@@ -4,13 +4,20 @@ The frames are the same however the audio is cut into chunks: everything that ch
 (level, voice, noise) follows the count of frames, never the count of pushes. From a whole recording
 ``Student.animate`` makes a slightly other face, because it knows the level and the voice of all of
 it from the first frame on.
+
+A stream holds what it has heard; ``together`` takes the next piece out of each of many streams,
+lets the student hear them and move their faces at once, and gives each what is its own.
 """
+
+import functools
+from collections.abc import Iterable
 
 import numpy as np
 
-from diffusiontalker.arkit import CHANNELS, FPS
+from diffusiontalker.arkit import FPS
 from diffusiontalker.audio import SAMPLE_RATE, mono
 from diffusiontalker.errors import UserError
+from diffusiontalker.runtime import together
 from diffusiontalker.runtime.level import Level
 from diffusiontalker.runtime.log_mel import (
     BANDS,
@@ -18,16 +25,15 @@ from diffusiontalker.runtime.log_mel import (
     PER_FRAME,
     STEM,
     WINDOW,
+    complete,
     frame_count,
     look_ahead_ms,
-    power,
-    standardise,
-    starts,
+    start,
 )
 from diffusiontalker.runtime.post import Post
 from diffusiontalker.runtime.resampler import Resampler
 from diffusiontalker.runtime.student import Noise, Student
-from diffusiontalker.runtime.voice import AUTO, Choice, Statistics, unit
+from diffusiontalker.runtime.voice import AUTO, Choice, Fading, unit
 
 EARLY, UPDATES = 60, (2, 10)
 """Identity and emotion are taken from the voice anew every so many frames: in the first two
@@ -81,6 +87,7 @@ class Stream:
         self._resampler = Resampler(rate, SAMPLE_RATE)
         self._pushed = 0
         self._samples = 0
+        """At 16 kHz, as all that follows."""
         self._audio = np.zeros(0, np.float32)
         self._audio_first = 0
         self._level = Level()
@@ -94,7 +101,7 @@ class Stream:
         self._libraries = [student.library(kind) for kind in ("identity", "emotion")]
         self._embeddings = [library.middle() for library in self._libraries]
         self._given: list[np.ndarray | None] = [None, None]
-        self._statistics: Statistics | None = None
+        self._statistics = Fading(_keep(student.voice_width))
         self.pin(identity=identity, emotion=emotion)
         for number, given in enumerate(self._given):
             if given is not None:
@@ -140,12 +147,8 @@ class Stream:
         Raises:
             UserError: the stream is closed, NaN, or not audio; the stream is as it was before.
         """
-        if self.closed:
-            raise UserError(f"{self.where}: is closed; begin another stream")
-        mono = self._mono(samples)
-        self._pushed += len(mono)
-        self._hear(self._resampler.push(mono))
-        return self._move(final=False)
+        self.take(samples)
+        return together.advance([self])[0]
 
     def close(self) -> np.ndarray:
         """The last frames (T, 52), silence behind the end. Nothing more may be pushed.
@@ -155,85 +158,93 @@ class Stream:
         """
         if self.closed:
             raise UserError(f"{self.where}: is closed already")
+        self._append(self._resampler.close(self._pushed))
         self.closed = True
-        self._hear(self._resampler.close(self._pushed))
-        if self._samples == 0:
-            return np.zeros((0, len(CHANNELS)), np.float32)
-        self._audio = np.pad(self._audio, (0, WINDOW), mode="edge")
-        self._hear(np.zeros(0, np.float32), PER_FRAME * frame_count(self._samples))
-        return self._move(final=True)
+        if self._samples:
+            self._audio = np.pad(self._audio, (0, WINDOW), mode="edge")
+        return together.advance([self])[0]
 
-    def _mono(self, samples: np.ndarray) -> np.ndarray:
-        kind = np.asarray(samples).dtype
-        if not (np.issubdtype(kind, np.signedinteger) or np.issubdtype(kind, np.floating)):
-            raise UserError(f"{self.where}: samples of type {kind}; give float or PCM")
-        return np.clip(mono(samples, self.where), -1, 1)
+    # The steps of a push, for ``together``: in this order.
 
-    def _hear(self, samples: np.ndarray, until: int | None = None) -> None:
-        """Samples at 16 kHz to mel frames: all that are complete, or up to number ``until``."""
-        if self._samples == 0 and len(samples):
-            self._audio = np.full(WINDOW // 2, samples[0])  # as ``log_mel.around``
-        self._samples += len(samples)
-        self._audio = np.concatenate([self._audio, samples])
-        known = self._audio_first + len(self._audio)
-        if until is None:
-            until = int((known - WINDOW) * FPS * PER_FRAME / SAMPLE_RATE) + 2
-        at = starts(self._mels, max(until - self._mels, 0))
-        at = at[at + WINDOW <= known]
-        if not len(at):
-            return
-        at = at - self._audio_first
-        windows = np.lib.stride_tricks.sliding_window_view(self._audio, WINDOW)[at]
-        gain = self._level(windows.var(axis=1))
-        mel = standardise(power(self._audio, at), gain)
-        self._mels += len(at)
-        drop = min(self._skip, len(mel))
+    def take(self, samples: np.ndarray) -> None:
+        """Keep samples as of ``push``, and raise as it does."""
+        if self.closed:
+            raise UserError(f"{self.where}: is closed; begin another stream")
+        mono = self._mono(samples)
+        self._pushed += len(mono)
+        self._append(self._resampler.push(mono))
+
+    def windows(self) -> list[np.ndarray]:
+        """The windows (640,) that are complete, or lie before the end of a closed stream: once."""
+        first = self._audio_first
+        mels = complete(first + len(self._audio))
+        if self.closed:
+            mels = min(mels, PER_FRAME * self._within())
+        places = [start(mel) - first for mel in range(self._mels, mels + 1)]
+        if len(places) < 2:
+            return []
+        *at, keep = places
+        windows = [self._audio[begin : begin + WINDOW] for begin in at]
+        self._mels = mels
+        self._audio, self._audio_first = self._audio[keep:], first + min(keep, len(self._audio))
+        return windows
+
+    def gain(self, mean_square: np.ndarray) -> np.ndarray:
+        """The factors (n, 1) that bring windows of so much power (n,) to the common level."""
+        return self._level(mean_square)
+
+    def see(self, log_mel: np.ndarray) -> None:
+        """Keep the windows' log-mel (n, 80)."""
+        drop = min(self._skip, len(log_mel))
         self._skip -= drop
-        self._mel = np.concatenate([self._mel, mel[drop:]])
-        keep = int(starts(self._mels, 1)[0]) - self._audio_first
-        keep = min(keep, len(self._audio))
-        self._audio, self._audio_first = self._audio[keep:], self._audio_first + keep
+        self._mel = np.concatenate([self._mel, log_mel[drop:]])
 
-    def _move(self, final: bool) -> np.ndarray:
-        """The frames that can be made of the mel frames that are there."""
-        within = frame_count(self._samples) if self._samples else 0
-        if final:
-            rows = PER_FRAME * (within - self.frames) + OVERLAP
-            missing = max(rows - len(self._mel), 0)
-            self._mel = np.concatenate([self._mel, np.zeros((missing, BANDS), np.float32)])
-        ready = min((len(self._mel) - OVERLAP) // PER_FRAME, within - self.frames)
-        face = [np.zeros((0, len(CHANNELS)), np.float32)]
-        while ready > 0:
-            # Never beyond the next update, so that it comes at the same frame however audio came.
-            count = min(ready, self._until_update())
-            face.append(self._make(count))
-            ready -= count
-        return np.concatenate(face)
+    def piece(self) -> int:
+        """Frames of the next piece; 0: they wait for more audio."""
+        ready = self._within() - self.frames
+        if not self.closed:
+            ready = min(ready, (len(self._mel) - OVERLAP) // PER_FRAME)
+        # Never beyond the next update, so that it comes at the same frame however audio came.
+        return min(max(ready, 0), self._every() - self.frames % self._every())
 
-    def _make(self, count: int) -> np.ndarray:
-        features, voice = self.student.listen(self._mel[: PER_FRAME * count + OVERLAP], self._state)
-        self._mel = self._mel[PER_FRAME * count :]
-        if self._statistics is None:
-            self._statistics = Statistics(_keep(voice.shape[1]))
-        noise = self._noise(count)
-        made = self.student.move(
-            features, noise, self._embeddings[0], self._embeddings[1], self._state
-        )
+    def inputs(self, count: int) -> tuple[np.ndarray, ...]:
+        """What the graphs make the next frames of: log-mel (2 * count + 3, 80), noise (count, 52),
+        identity and emotion (E,), states of encoder and decoder (S,)."""
+        rows = PER_FRAME * count + OVERLAP
+        log_mel = self._mel[:rows]
+        if len(log_mel) < rows:  # behind the end
+            log_mel = np.pad(log_mel, ((0, rows - len(log_mel)), (0, 0)))
+        heard, moved = self._state
+        return log_mel, self._noise(count), *self._embeddings, heard[0], moved[0]
+
+    def accept(
+        self, face: np.ndarray, voice: np.ndarray, heard: np.ndarray, moved: np.ndarray
+    ) -> np.ndarray:
+        """What the graphs made of them, rows of a batch: the frames (count, 52) as they go out."""
+        self._mel = self._mel[PER_FRAME * len(face) :]
+        # Copied: a stream that pauses must not keep the states of all the others.
+        self._state[0][0], self._state[1][0] = heard, moved
         self._statistics.add(voice)
-        due = count == self._until_update()
-        self.frames += count
-        if due:
-            self._update(self._statistics)
-        return self._post(made)
+        self.frames += len(face)
+        return self._post(face)
 
-    def _until_update(self) -> int:
-        every = UPDATES[self.frames >= EARLY]
-        return every - self.frames % every
+    @property
+    def due(self) -> bool:
+        """Whether identity and emotion are to be updated before the next frame."""
+        return self.frames % self._every() == 0
 
-    def _update(self, statistics: Statistics) -> None:
-        heard = (
-            self.student.embed(statistics) if any(g is None for g in self._given) else [None, None]
-        )
+    @property
+    def follows(self) -> bool:
+        """Whether the voice decides on identity, emotion or both."""
+        return any(given is None for given in self._given)
+
+    def voice(self) -> tuple[np.ndarray, np.ndarray]:
+        """Mean and variance (H,) of the voice so far."""
+        mean, variance = self._statistics()
+        return mean[0], variance[0]
+
+    def update(self, heard: Iterable[np.ndarray | None]) -> None:
+        """Glide to identity and emotion: (E,) as heard in the voice, unused where pinned."""
         for number, (given, voice) in enumerate(zip(self._given, heard, strict=True)):
             goal = given
             if goal is None:
@@ -246,11 +257,32 @@ class Stream:
             far = np.linalg.norm(between) < 0.1
             self._embeddings[number] = goal if far else unit(between)
 
+    def _mono(self, samples: np.ndarray) -> np.ndarray:
+        kind = np.asarray(samples).dtype
+        if kind.kind not in "if":
+            raise UserError(f"{self.where}: samples of type {kind}; give float or PCM")
+        return mono(samples, self.where).clip(-1, 1)
+
+    def _append(self, samples: np.ndarray) -> None:
+        """Samples at 16 kHz."""
+        if self._samples == 0 and len(samples):
+            self._audio = np.full(WINDOW // 2, samples[0])  # as ``log_mel.around``
+        self._samples += len(samples)
+        self._audio = np.concatenate([self._audio, samples])
+
+    def _within(self) -> int:
+        """Frames whose time lies within what was pushed."""
+        return frame_count(self._samples) if self._samples else 0
+
+    def _every(self) -> int:
+        return UPDATES[self.frames >= EARLY]
+
     def _nearest(self, number: int) -> str:
         library = self._libraries[number]
         return library.names[library.nearest(self._embeddings[number])]
 
 
+@functools.cache
 def _keep(width: int) -> np.ndarray:
     """Shares (H,) that a frame's weight keeps: the identity head's half, then the emotion's."""
     seconds = np.repeat([IDENTITY_SECONDS, EMOTION_SECONDS], width // 2)

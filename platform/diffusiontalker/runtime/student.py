@@ -52,6 +52,17 @@ class Animation:
 
 
 @dataclass(frozen=True)
+class Performance:
+    """A face for a recording, while it is made."""
+
+    parts: Iterator[np.ndarray]
+    """Coefficients (T, 52) of ``CHUNK`` frames and, at the end, of the rest."""
+    identity: str | None
+    """As in ``Animation``."""
+    emotion: str | None
+
+
+@dataclass(frozen=True)
 class Recognised:
     """What a student hears in a voice."""
 
@@ -89,10 +100,11 @@ class Student:
         self._encoder, self._personalizer, self._decoder = loaded.values()
         try:
             self._sizes = [_width(loaded[name], "state") for name in ("encoder", "decoder")]
-            width = _width(loaded["personalizer"], "mean")
+            self.voice_width = _width(loaded["personalizer"], "mean")
+            shape = 1, self.voice_width
             entries = self._run(
                 self._personalizer, ["identities", "emotions"],
-                mean=np.zeros((1, width), np.float32), variance=np.ones((1, width), np.float32),
+                mean=np.zeros(shape, np.float32), variance=np.ones(shape, np.float32),
             )  # fmt: skip
         except Exception as error:
             said = " ".join(str(error).split())[:200]
@@ -122,16 +134,9 @@ class Student:
         return self._libraries[1].names
 
     def animate(
-        self,
-        samples: np.ndarray,
-        rate: int,
-        identity: Choice = AUTO,
-        emotion: Choice = AUTO,
-        seed: int = 0,
-        where: str = "audio",
-        smooth_ms: float = 0.0,
-        mirror: bool = False,
-    ) -> Animation:
+        self, samples: np.ndarray, rate: int, identity: Choice = AUTO, emotion: Choice = AUTO,
+        seed: int = 0, where: str = "audio", smooth_ms: float = 0.0, mirror: bool = False,
+    ) -> Animation:  # fmt: skip
         """Animate a recording.
 
         Args:
@@ -148,6 +153,14 @@ class Student:
         Raises:
             UserError: bad audio (see ``audio.check``), an unknown name or a bad value.
         """
+        made = self.perform(samples, rate, identity, emotion, seed, where, smooth_ms, mirror)
+        return Animation(np.concatenate(list(made.parts)), made.identity, made.emotion)
+
+    def perform(
+        self, samples: np.ndarray, rate: int, identity: Choice = AUTO, emotion: Choice = AUTO,
+        seed: int = 0, where: str = "audio", smooth_ms: float = 0.0, mirror: bool = False,
+    ) -> Performance:  # fmt: skip
+        """``animate``, whose face comes part by part. The whole recording is heard first."""
         choices = self._choices(identity, emotion)
         noise, post = Noise(seed), Post(smooth_ms, mirror)
         features, statistics = self._hear(audio.check(samples, rate, where))
@@ -166,11 +179,11 @@ class Student:
                 names.append(asked if isinstance(asked, str) else None)
                 embeddings.append(given)
         state = self.new_state()
-        face = [
+        parts = (
             post(self.move(chunk, noise(len(chunk)), embeddings[0], embeddings[1], state))
-            for chunk in features
-        ]
-        return Animation(np.concatenate(face), names[0], names[1])
+            for chunk in _released(features)
+        )
+        return Performance(parts, names[0], names[1])
 
     def recognise(self, samples: np.ndarray, rate: int, where: str = "audio") -> Recognised:
         """Who speaks in a recording, and how. Raises UserError as ``animate``."""
@@ -200,27 +213,44 @@ class Student:
     def listen(self, log_mel: np.ndarray, state: list[np.ndarray]) -> tuple[np.ndarray, np.ndarray]:
         """The next chunk of T frames: log-mel (2T + 3, 80), mel frames from 2t + R - 4 on, to audio
         features (T, A) and what ``Statistics`` takes (T, H)."""
-        features, voice, state[0] = self._run(
-            self._encoder, ["audio", "voice", "next_state"], log_mel=log_mel[None], state=state[0]
-        )
+        features, voice, state[0] = self.encode(log_mel[None], state[0])
         return features[0], voice[0]
 
     def embed(self, statistics: Statistics) -> tuple[np.ndarray, np.ndarray]:
         """Identity and emotion embeddings (E,) of the voice."""
-        mean, variance = statistics()
-        found = self._run(self._personalizer, ["identity", "emotion"], mean=mean, variance=variance)
-        return found[0][0], found[1][0]
+        identity, emotion = self.personalise(*statistics())
+        return identity[0], emotion[0]
 
     def move(
         self, features: np.ndarray, noise: np.ndarray, identity: np.ndarray, emotion: np.ndarray,
         state: list[np.ndarray],
     ) -> np.ndarray:  # fmt: skip
         """The face (T, 52) of the next chunk of audio features (T, A)."""
-        face, state[1] = self._run(
-            self._decoder, ["coefficients", "next_state"], audio=features[None], noise=noise[None],
-            identity=identity[None], emotion=emotion[None], state=state[1],
-        )  # fmt: skip
+        face, state[1] = self.decode(
+            features[None], noise[None], identity[None], emotion[None], state[1]
+        )
         return face[0]
+
+    # The graphs, for B recordings or streams at once.
+
+    def encode(self, log_mel: np.ndarray, state: np.ndarray) -> list[np.ndarray]:
+        """``listen`` to (B, 2T + 3, 80) in states (B, S): features, voices and next states."""
+        outputs = ["audio", "voice", "next_state"]
+        return self._run(self._encoder, outputs, log_mel=log_mel, state=state)
+
+    def personalise(self, mean: np.ndarray, variance: np.ndarray) -> list[np.ndarray]:
+        """``embed`` statistics (B, H): identities and emotions (B, E)."""
+        return self._run(self._personalizer, ["identity", "emotion"], mean=mean, variance=variance)
+
+    def decode(
+        self, audio: np.ndarray, noise: np.ndarray, identity: np.ndarray, emotion: np.ndarray,
+        state: np.ndarray,
+    ) -> list[np.ndarray]:  # fmt: skip
+        """``move`` by features (B, T, A) in states (B, S): faces (B, T, 52) and next states."""
+        return self._run(
+            self._decoder, ["coefficients", "next_state"], audio=audio, noise=noise,
+            identity=identity, emotion=emotion, state=state,
+        )  # fmt: skip
 
     def library(self, kind: str) -> Library:
         """The library of ``identity`` or ``emotion``."""
@@ -242,8 +272,16 @@ class Student:
         ]
 
     @staticmethod
-    def _run(session: Any, outputs: list[str], **inputs: np.ndarray) -> Any:
-        return session.run(outputs, inputs)
+    def _run(session: Any, outputs: list[str], **inputs: np.ndarray) -> list[np.ndarray]:
+        found: list[np.ndarray] = session.run(outputs, inputs)
+        return found
+
+
+def _released(features: list[np.ndarray]) -> Iterator[np.ndarray]:
+    """One after the other, each given up as soon as the next is asked for."""
+    features.reverse()
+    while features:
+        yield features.pop()
 
 
 def _width(session: Any, name: str) -> int:

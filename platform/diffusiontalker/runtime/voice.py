@@ -15,20 +15,12 @@ Choice = str | Mapping[str, float] | np.ndarray
 class Statistics:
     """Mean and variance over time of what the encoder says of the voice."""
 
-    def __init__(self, keep: np.ndarray | float = 1.0) -> None:
-        """``keep`` (H,): share of its weight that a frame keeps in the next; 1 forgets nothing."""
-        self._keep = keep
+    def __init__(self) -> None:
         self._sums = np.zeros((3, 1))
-        self.frames = 0
 
     def add(self, voice: np.ndarray) -> None:
         """Frames (T, H) in order."""
-        values = voice.astype(np.float64)
-        ages = np.arange(len(values))[::-1][:, None]
-        weights = np.broadcast_to(np.power(self._keep, ages), values.shape)
-        new = np.stack([weights.sum(0), (weights * values).sum(0), (weights * values**2).sum(0)])
-        self._sums = self._sums * np.power(self._keep, len(values)) + new
-        self.frames += len(values)
+        self._sums = self._sums + _moments(voice).sum(axis=0)
 
     def __call__(self) -> tuple[np.ndarray, np.ndarray]:
         """Mean and variance (1, H) float32."""
@@ -36,6 +28,29 @@ class Statistics:
         mean = total / count
         variance = np.maximum(squares / count - mean**2, 0)
         return mean[None].astype(np.float32), variance[None].astype(np.float32)
+
+
+class Fading(Statistics):
+    """Statistics of a stream: what was long ago weighs less."""
+
+    def __init__(self, keep: np.ndarray) -> None:
+        """``keep`` (H,): share of its weight that a frame keeps in the next."""
+        super().__init__()
+        self._keep = keep
+
+    def add(self, voice: np.ndarray) -> None:
+        """Few frames (T, H) in order."""
+        for new in _moments(voice):
+            self._sums = self._sums * self._keep + new
+
+
+def _moments(voice: np.ndarray) -> np.ndarray:
+    """Powers 0, 1 and 2 of what is said (T, H): (T, 3, H) float64."""
+    out = np.empty((len(voice), 3, voice.shape[1]))
+    out[:, 0] = 1
+    out[:, 1] = voice
+    np.square(out[:, 1], out=out[:, 2])
+    return out
 
 
 class Library:
