@@ -6,7 +6,7 @@ from typing import Annotated, Any, Literal
 import numpy as np
 import orjson
 from fastapi import APIRouter, WebSocket, WebSocketDisconnect
-from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError, field_validator
 from serve import choices, faces
 from serve.access import PROTOCOL, Caller
 from serve.animate import Performing
@@ -15,7 +15,7 @@ from serve.service import Service, caller_of, service_of
 from serve.students import Served
 
 from diffusiontalker.arkit import CHANNELS, FPS
-from diffusiontalker.runtime.stream import MAX_RATE, MIN_RATE, Stream
+from diffusiontalker.runtime.stream import Stream
 from diffusiontalker.runtime.student import Student
 
 router = APIRouter()
@@ -23,18 +23,30 @@ LARGEST_MESSAGE = 256 * 1024
 """Bytes of samples in one message."""
 CODES = {413: 1009, 429: 1013, 500: 1011, 503: 1012}
 """Close codes by a problem's status; all others are 1008."""
+RATES = (
+    8_000, 11_025, 12_000, 16_000, 22_050, 24_000, 32_000, 44_100, 48_000, 88_200, 96_000, 176_400,
+    192_000,
+)  # fmt: skip
+"""Hz; others have resamplers of megabytes, which nobody should make us build."""
 DTYPES = {"pcm16": "<i2", "float32": "<f4"}
 
 
 class Options(Performing):
     """The query of a stream."""
 
-    rate: Annotated[int, Field(ge=MIN_RATE, le=MAX_RATE)] = 16_000
-    """Sample rate in Hz."""
+    rate: int = 16_000
+    """Sample rate in Hz, one of ``RATES``."""
     encoding: Literal["pcm16", "float32"] = "pcm16"
     """Of the samples: little-endian, mono."""
     format: Literal["json", "binary"] = "json"
     """Of the frames; binary: number of the first and count (uint32), float32; little-endian."""
+
+    @field_validator("rate")
+    @classmethod
+    def _usual(cls, rate: int) -> int:
+        if rate not in RATES:
+            raise ValueError(f"{rate} Hz is none of {', '.join(map(str, RATES))}")
+        return rate
 
 
 class _Message(BaseModel):

@@ -135,6 +135,7 @@ def refused(client, query: str = "", send: bytes | None = None, **more) -> tuple
     [
         ("rate=100", "rate"),
         ("rate=x", "rate"),
+        ("rate=191999", "rate"),
         ("encoding=mp3", "encoding"),
         ("format=xml", "format"),
         ("identity=anne", "identity"),
