@@ -1,7 +1,7 @@
 // diffusiontalker/runtime/artifact.py: what an artifact holds, fetched and checked.
 import { load as parse } from "js-yaml";
 
-import { UserError } from "./errors.js";
+import { oneLine, UserError } from "./errors.js";
 
 const FORMAT_VERSION = 2;
 const GRAPHS = ["encoder", "personalizer", "decoder"];
@@ -34,11 +34,6 @@ export async function open(folder, ort) {
     }
   }
   return { config, sessions };
-}
-
-/** @param {unknown} error */
-export function oneLine(error) {
-  return String(error?.message ?? error).replace(/\s+/g, " ").slice(0, 200);
 }
 
 async function content(folder, name) {

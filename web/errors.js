@@ -1,2 +1,7 @@
 /** A mistake that its user can mend; the message is one line: what, where, and the mend. */
 export class UserError extends Error {}
+
+/** @param {unknown} error of others */
+export function oneLine(error) {
+  return String(error?.message ?? error).replace(/\s+/g, " ").slice(0, 200);
+}

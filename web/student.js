@@ -1,8 +1,8 @@
 // diffusiontalker/runtime/student.py: audio in, coefficients out, on onnxruntime-web.
 import { joined } from "./arrays.js";
-import { oneLine, open } from "./artifact.js";
+import { open } from "./artifact.js";
 import { prepare, SAMPLE_RATE } from "./audio.js";
-import { UserError } from "./errors.js";
+import { oneLine, UserError } from "./errors.js";
 import {
   BANDS,
   FPS,

@@ -1,4 +1,4 @@
-import { UserError } from "./errors.js";
+import { UserError } from "../errors.js";
 
 /**
  * Open the microphone. Its samples wait in `port` until somebody listens there.

@@ -1,0 +1,108 @@
+"""The head that pages show."""
+
+import json
+import struct
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pygltflib
+import pytest
+
+from diffusiontalker import arkit
+from diffusiontalker.animation import facecap
+from diffusiontalker.animation.heads import head_glb
+from diffusiontalker.animation.rig import default_rig
+
+
+@pytest.fixture(scope="module")
+def head() -> pygltflib.GLTF2:
+    return pygltflib.GLTF2.load_from_bytes(head_glb())
+
+
+def vectors(head: pygltflib.GLTF2, index: int) -> np.ndarray:
+    """A VEC3 accessor, dense or sparse, as (V, 3)."""
+    blob, accessor = head.binary_blob(), head.accessors[index]
+
+    def read(view: int, dtype: str, count: int) -> np.ndarray:
+        return np.frombuffer(blob, dtype, count, head.bufferViews[view].byteOffset)
+
+    if accessor.sparse is None:
+        return read(accessor.bufferView, "<f4", 3 * accessor.count).reshape(-1, 3)
+    found = np.zeros((accessor.count, 3), np.float32)
+    rows = read(accessor.sparse.indices.bufferView, "<u4", accessor.sparse.count)
+    values = read(accessor.sparse.values.bufferView, "<f4", 3 * accessor.sparse.count)
+    found[rows] = values.reshape(-1, 3)
+    return found
+
+
+def test_the_head_has_the_names_the_credit_and_no_movement(head: pygltflib.GLTF2) -> None:
+    (mesh,) = head.meshes
+    assert mesh.extras["targetNames"] == list(arkit.CHANNELS)
+    assert len(mesh.primitives[0].targets) == 52
+    assert not any(mesh.weights)
+    assert head.asset.copyright == facecap.CREDIT
+    (sampler,) = head.animations[0].samplers
+    assert head.accessors[sampler.input].count == 1
+
+
+def test_the_skin_moves_as_the_rig_does(head: pygltflib.GLTF2) -> None:
+    rig = default_rig()
+    target = head.meshes[0].primitives[0].targets[arkit.INDEX["jawOpen"]]
+    np.testing.assert_array_equal(vectors(head, target["POSITION"]), rig.deltas[24])
+
+
+@pytest.mark.parametrize(
+    ("channel", "axis", "sign", "side"),
+    [
+        ("eyeLookOutLeft", 0, 1, 1),
+        ("eyeLookInLeft", 0, -1, 1),
+        ("eyeLookOutRight", 0, -1, -1),
+        ("eyeLookInRight", 0, 1, -1),
+        ("eyeLookUpLeft", 1, 1, 1),
+        ("eyeLookDownRight", 1, -1, -1),
+    ],
+)
+def test_pupils_turn_to_where_they_look(
+    head: pygltflib.GLTF2, channel: str, axis: int, sign: int, side: int
+) -> None:
+    rig = default_rig()
+    assert rig.colors is not None
+    pupil = rig.colors.max(1) < 0.02
+    here = pupil & (rig.mean[:, 0] * side > 0)
+    target = head.meshes[0].primitives[0].targets[arkit.INDEX[channel]]
+    moved = vectors(head, target["POSITION"])
+    assert (moved[here, axis] * sign > 0.004).all(), "an eye of 2 cm, turned by 25 degrees"
+    assert not moved[pupil & ~here].any()
+
+
+def test_eyeballs_keep_their_size(head: pygltflib.GLTF2) -> None:
+    rig = default_rig()
+    assert rig.colors is not None
+    white = np.isclose(rig.colors, [0.85, 0.83, 0.80]).all(1) & (rig.mean[:, 0] > 0)
+    center = (rig.mean[white].min(0) + rig.mean[white].max(0)) / 2
+    target = head.meshes[0].primitives[0].targets[arkit.INDEX["eyeLookUpLeft"]]
+    turned = rig.mean + vectors(head, target["POSITION"])
+    before, after = (np.linalg.norm(p[white] - center, axis=1) for p in (rig.mean, turned))
+    np.testing.assert_allclose(after, before, atol=2e-3)
+
+
+def test_the_mouth_is_dark_inside_and_the_cheeks_are_not(head: pygltflib.GLTF2) -> None:
+    attributes = head.meshes[0].primitives[0].attributes
+    points, colors = (vectors(head, i) for i in (attributes.POSITION, attributes.COLOR_0))
+    dark = np.isclose(colors, [0.09, 0.016, 0.014]).all(1)
+    assert 50 < dark.sum() < 600
+    assert np.abs(points[dark, 0]).max() < 0.045
+    front = points[:, 2] > 0.055
+    assert not dark[front].any(), "the lips"
+
+
+def test_the_module_writes_the_file(tmp_path: Path) -> None:
+    path = tmp_path / "head.glb"
+    command = [sys.executable, "-m", "diffusiontalker.animation.heads", str(path)]
+    subprocess.run(command, check=True, timeout=120)
+    content = path.read_bytes()
+    (length,) = struct.unpack_from("<I", content, 12)
+    assert content[:4] == b"glTF"
+    assert json.loads(content[20 : 20 + length])["meshes"]

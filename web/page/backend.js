@@ -1,0 +1,60 @@
+// Who makes the faces: the server that the page came from, or a student in the page.
+import { UserError } from "../errors.js";
+import { Remote } from "./remote.js";
+
+/**
+ * @typedef {import("../voice.js").Choice} Choice "auto", a name, or weights over names
+ * @typedef {{name: string, steps: number | null, streams: boolean}} Model
+ * @typedef {{model: Model, identity: Choice, emotion: Choice, seed: number}} Settings
+ *
+ * @typedef {object} Animation
+ * @property {Float32Array} coefficients (frames * channels,), frame after frame
+ * @property {number} frames
+ * @property {number} fps
+ * @property {string[]} channels
+ * @property {string | null} identity that was used; null: weights were given
+ * @property {string | null} emotion likewise
+ *
+ * @typedef {object} Listener
+ * @property {(coefficients: Float32Array, identity: string, emotion: string) => void} heard the next
+ *     frames
+ * @property {(error: Error) => void} refused a mistake that leaves the stream open
+ * @property {(error: Error) => void} broken the stream is over before its time
+ *
+ * @typedef {object} Stream
+ * @property {string[]} channels
+ * @property {number} fps
+ * @property {number} lookAheadMs
+ * @property {(samples: Float32Array) => void} push
+ * @property {(choices: {identity?: Choice, emotion?: Choice}) => void} pin
+ * @property {() => Promise<void>} close fulfilled after the last frames
+ *
+ * @typedef {object} Backend all of it throws UserError
+ * @property {string} about one line for people: where their sound goes
+ * @property {Model[]} models the first is the default
+ * @property {string[]} formats beside json and csv
+ * @property {boolean} savesIdentities
+ * @property {(model: Model) => Promise<{identity: string[], emotion: string[]}>} names
+ * @property {(recording: Recording, settings: Settings, signal: AbortSignal) => Promise<Animation>} animate
+ * @property {(rate: number, settings: Settings, listener: Listener) => Promise<Stream>} stream
+ * @property {(recording: Recording, settings: Settings, format: string) => Promise<Blob>} [encoded]
+ * @property {(recording: Recording, name: string) => Promise<Saved>} [saveIdentity]
+ *
+ * @typedef {import("./recording.js").Recording} Recording
+ * @typedef {{name: string, seconds: number, nearest: string}} Saved
+ */
+
+/** @typedef {"page" | "server"} Kind */
+
+/**
+ * @param {Kind} kind
+ * @param {string} folder of the student, for `"page"`
+ * @returns {Promise<Backend>}
+ */
+export async function open(kind, folder) {
+  if (kind === "server") return Remote.open();
+  const { Local } = await import("./local.js").catch(() => { // it alone needs onnxruntime-web
+    throw new UserError("The page is not complete: run npm ci in its folder.");
+  });
+  return Local.open(folder);
+}

@@ -1,0 +1,84 @@
+// One of several names, "auto", or a blend: a slider of weight for each name.
+
+const BLEND = "blend …";
+
+export class Mix {
+  #select;
+  #sliders;
+  #changed;
+
+  /**
+   * @param {HTMLSelectElement} select
+   * @param {HTMLElement} sliders where those of a blend go
+   * @param {() => void} changed
+   */
+  constructor(select, sliders, changed) {
+    this.#select = select;
+    this.#sliders = sliders;
+    this.#changed = changed;
+    select.addEventListener("change", () => this.#chosen());
+  }
+
+  /** @returns {import("../voice.js").Choice} */
+  get value() {
+    if (!this.#blends) return this.#select.value;
+    return Object.fromEntries(this.#inputs.map((input) => [input.name, input.valueAsNumber]));
+  }
+
+  /** @param {string[]} names to choose from; what was chosen stays where it can */
+  offer(names) {
+    const before = this.#select.value;
+    const options = ["auto", ...names].map((name) => new Option(name, name));
+    if (names.length > 1) options.push(new Option(BLEND, BLEND));
+    this.#select.replaceChildren(...options);
+    this.#select.value = names.includes(before) ? before : "auto";
+    this.#sliders.hidden = true;
+    this.#sliders.replaceChildren(...names.map((name) => this.#slider(name)));
+  }
+
+  /** @param {string} name */
+  choose(name) {
+    this.#select.value = name;
+    this.#sliders.hidden = true;
+    this.#changed();
+  }
+
+  get #blends() {
+    return this.#select.value === BLEND;
+  }
+
+  get #inputs() {
+    return [...this.#sliders.querySelectorAll("input")];
+  }
+
+  #chosen() {
+    if (this.#blends) {
+      const [some] = this.#inputs;
+      if (this.#inputs.every((input) => input.valueAsNumber === 0)) some.value = 1;
+      this.#share();
+    } else {
+      for (const input of this.#inputs) input.value = Number(input.name === this.#select.value); // where a blend begins
+    }
+    this.#sliders.hidden = !this.#blends;
+    this.#changed();
+  }
+
+  #slider(name) {
+    const label = document.createElement("label");
+    const input = document.createElement("input");
+    Object.assign(input, { type: "range", name, min: 0, max: 1, step: 0.05, value: 0 });
+    const text = Object.assign(document.createElement("span"), { textContent: name });
+    label.append(text, input, document.createElement("output"));
+    input.addEventListener("input", () => this.#share());
+    input.addEventListener("change", () => this.#changed());
+    return label;
+  }
+
+  /** Write beside each slider what it comes to. */
+  #share() {
+    const total = this.#inputs.reduce((sum, input) => sum + input.valueAsNumber, 0) || 1;
+    for (const input of this.#inputs) {
+      input.nextSibling.textContent = `${Math.round((100 * input.valueAsNumber) / total)} %`;
+    }
+  }
+}

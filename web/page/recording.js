@@ -1,0 +1,83 @@
+// What is spoken: a file, or what the microphone heard.
+import { SAMPLE_RATE } from "../audio.js";
+import { UserError } from "../errors.js";
+
+const MAX_BYTES = 2 ** 28;
+
+/** A sound to be animated, to be played and to be sent. */
+export class Recording {
+  /** @type {Promise<Float32Array> | null} */
+  #samples = null;
+
+  /**
+   * @param {Blob} blob an audio file
+   * @param {string} name
+   * @throws {UserError} it is too large
+   */
+  constructor(blob, name) {
+    if (blob.size > MAX_BYTES) throw new UserError(`${name}: larger than 256 MB; cut it into parts`);
+    this.blob = blob;
+    this.name = name;
+  }
+
+  /** The name without its suffix. */
+  get stem() {
+    return this.name.replace(/\.[^.]*$/, "");
+  }
+
+  /**
+   * @returns {Promise<Float32Array>} mono at 16 kHz
+   * @throws {UserError} the browser cannot decode it
+   */
+  samples() {
+    this.#samples ??= this.#decoded();
+    return this.#samples;
+  }
+
+  async #decoded() {
+    const content = await this.blob.arrayBuffer();
+    let sound;
+    try {
+      // Such a context decodes to its own rate, and the browser's resampler is quick.
+      sound = await new OfflineAudioContext(1, 1, SAMPLE_RATE).decodeAudioData(content);
+    } catch {
+      throw new UserError(`${this.name}: not a recording that this browser reads (wav, flac, ogg or mp3)`);
+    }
+    const mono = new Float32Array(sound.length);
+    for (let channel = 0; channel < sound.numberOfChannels; channel++) {
+      sound.getChannelData(channel).forEach((sample, i) => { mono[i] += sample / sound.numberOfChannels; });
+    }
+    return mono;
+  }
+}
+
+/**
+ * A 16-bit WAV file.
+ *
+ * @param {Float32Array[]} pieces mono samples in [-1, 1]
+ * @param {number} rate Hz
+ * @returns {Blob}
+ */
+export function wav(pieces, rate) {
+  const size = 2 * pieces.reduce((sum, piece) => sum + piece.length, 0);
+  const header = new DataView(new ArrayBuffer(44));
+  const text = (at, value) => [...value].forEach((letter, i) => header.setUint8(at + i, letter.charCodeAt(0)));
+  text(0, "RIFF");
+  header.setUint32(4, 36 + size, true);
+  text(8, "WAVEfmt ");
+  header.setUint32(16, 16, true);
+  header.setUint16(20, 1, true); // plain numbers
+  header.setUint16(22, 1, true); // one channel
+  header.setUint32(24, rate, true);
+  header.setUint32(28, 2 * rate, true);
+  header.setUint16(32, 2, true);
+  header.setUint16(34, 16, true);
+  text(36, "data");
+  header.setUint32(40, size, true);
+  return new Blob([header, ...pieces.map(pcm16)], { type: "audio/wav" });
+}
+
+/** @param {Float32Array} samples in [-1, 1]; louder is clipped */
+export function pcm16(samples) {
+  return Int16Array.from(samples, (sample) => Math.round(32767 * Math.min(Math.max(sample, -1), 1)));
+}

@@ -1,0 +1,169 @@
+// The server that the page came from; paths are relative to the page's own.
+import { UserError } from "../errors.js";
+import { pcm16, wav } from "./recording.js";
+import { SAMPLE_RATE } from "../audio.js";
+
+const KEY = "diffusiontalker.key";
+/** What the server decodes by itself. */
+const DECODED = /\.(wav|flac|ogg|mp3)$/i;
+const AWAY = "The server does not answer; is it still running?";
+const CLOSED = {
+  1008: "the server refused the stream",
+  1009: "the server takes no messages of that size",
+  1011: "the server failed",
+  1012: "the server restarts; speak again in a moment",
+  1013: "the server has no room for another stream; try again later",
+};
+
+/** What a server refused; `status` is that of HTTP. */
+export class Refusal extends UserError {
+  /**
+   * @param {string} detail
+   * @param {number} status
+   */
+  constructor(detail, status) {
+    super(detail);
+    this.status = status;
+  }
+}
+
+/** Whether the page came from a server that animates. */
+export async function isThere() {
+  const answer = await fetch(address("v1/models"), { headers: headers() }).catch(() => null);
+  return Boolean(answer?.headers.get("Content-Type")?.includes("json"));
+}
+
+/** @param {string} key of the server; it stays in this tab, and is forgotten with it */
+export function keep(key) {
+  sessionStorage.setItem(KEY, key);
+}
+
+/** @implements {import("./backend.js").Backend} */
+export class Remote {
+  about = "Recordings and what the microphone hears are sent to the server of this page.";
+  formats = ["npz", "glb"];
+  savesIdentities = true;
+
+  /** @throws {Refusal} 401: a key is needed, `keep` it; 503: it is not ready yet */
+  static async open() {
+    const remote = new Remote();
+    const { default: first, models } = await json("v1/models");
+    remote.models = models
+      .map(({ name, steps, look_ahead_ms: ahead }) => ({ name, steps, streams: ahead !== null }))
+      .sort((a, b) => Number(b.name === first) - Number(a.name === first)); // stable: the rest as it came
+    return remote;
+  }
+
+  async names(model) {
+    const [{ library, saved }, { emotions }] = await Promise.all(
+      ["v1/identities", "v1/emotions"].map((path) => json(path, { model: model.name, steps: model.steps })),
+    );
+    return { identity: [...library, ...saved], emotion: emotions };
+  }
+
+  async animate(recording, settings, signal) {
+    const answer = await this.#animated(recording, settings, "json", signal);
+    const { names: channels, fps, frames, identity, emotion } = await answer.json();
+    const coefficients = new Float32Array(frames.length * channels.length);
+    frames.forEach(({ weights }, i) => coefficients.set(weights, i * channels.length));
+    return { channels, fps, coefficients, frames: frames.length, identity, emotion };
+  }
+
+  async encoded(recording, settings, format) {
+    return (await this.#animated(recording, settings, format)).blob();
+  }
+
+  async saveIdentity(recording, name) {
+    const answer = await asked("v1/identities", { name }, { method: "POST", body: await body(recording) });
+    return answer.json();
+  }
+
+  async stream(rate, settings, { heard, refused, broken }) {
+    const url = address("v1/stream", { rate, encoding: "pcm16", ...query(settings) });
+    url.protocol = url.protocol.replace("http", "ws");
+    const key = sessionStorage.getItem(KEY);
+    const socket = new WebSocket(url, key ? ["diffusiontalker.v1", `key.${key}`] : []);
+    const [opened, ended] = [Promise.withResolvers(), Promise.withResolvers()];
+    let reason = null;
+    socket.onmessage = ({ data }) => {
+      const message = JSON.parse(data);
+      if (message.type === "ready") opened.resolve(message);
+      else if (message.type === "frames") {
+        heard(Float32Array.from(message.coefficients.flat()), message.identity, message.emotion);
+      } else if (message.type === "problem" && message.closing) reason = message.detail;
+      else if (message.type === "problem") refused(new UserError(message.detail));
+    };
+    socket.onclose = ({ code }) => {
+      ended.resolve();
+      if (code === 1000 && !reason) return;
+      const error = new UserError(reason ?? CLOSED[code] ?? AWAY);
+      opened.reject(error);
+      broken(error); // nobody minds after `opened` has failed
+    };
+    const { channels, fps, look_ahead_ms: lookAheadMs } = await opened.promise;
+    const send = (message) => {
+      if (socket.readyState === WebSocket.OPEN) socket.send(message);
+    };
+    return {
+      channels,
+      fps,
+      lookAheadMs,
+      push: (samples) => send(pcm16(samples)),
+      pin: (choices) => send(JSON.stringify({ type: "pin", ...choices })),
+      close: () => {
+        send(JSON.stringify({ type: "close" }));
+        return ended.promise;
+      },
+    };
+  }
+
+  async #animated(recording, settings, format, signal) {
+    return asked("v1/animate", { ...query(settings), format }, { method: "POST", body: await body(recording), signal });
+  }
+}
+
+/** The file as it is, or as WAV if only the browser can decode it. */
+async function body(recording) {
+  return DECODED.test(recording.name) ? recording.blob : wav([await recording.samples()], SAMPLE_RATE);
+}
+
+function query({ model: { name, steps }, identity, emotion, seed }) {
+  return { model: name, steps, identity: written(identity), emotion: written(emotion), seed };
+}
+
+/** "auto", a name, or "anger:0.7,neutral:0.3". */
+function written(choice) {
+  if (typeof choice === "string") return choice;
+  return Object.entries(choice).map(([name, weight]) => `${name}:${weight}`).join(",");
+}
+
+async function json(path, parameters) {
+  return (await asked(path, parameters)).json();
+}
+
+/** @throws {Refusal} the server's own words; @throws {UserError} there is none */
+async function asked(path, parameters, options) {
+  let answer;
+  try {
+    answer = await fetch(address(path, parameters), { ...options, headers: headers() });
+  } catch (error) {
+    if (error.name === "AbortError") throw error;
+    throw new UserError(AWAY);
+  }
+  if (answer.ok) return answer;
+  const { detail } = await answer.json().catch(() => ({}));
+  const wait = answer.headers.get("Retry-After");
+  const again = wait ? ` (try again in ${wait} s)` : "";
+  throw new Refusal(`${detail ?? `The server answered HTTP ${answer.status}`}${again}`, answer.status);
+}
+
+function headers() {
+  const key = sessionStorage.getItem(KEY);
+  return key ? { Authorization: `Bearer ${key}` } : {};
+}
+
+function address(path, parameters = {}) {
+  const url = new URL(path, document.baseURI);
+  for (const [name, value] of Object.entries(parameters)) url.searchParams.set(name, value);
+  return url;
+}
