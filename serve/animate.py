@@ -81,7 +81,6 @@ async def animate(
     served = service.students.find(options.model, options.steps)
     with ExitStack() as inside:
         inside.enter_context(service.recordings.enter(caller.bucket))
-        service.metrics.working.set(service.recordings.inside)
         body = await recordings.body_of(request, service.limits)
         student = await service.students.load(served.name)
         made, parts = await service.run(_begin, service, served, student, caller, body, options)

@@ -1,7 +1,7 @@
 """How much a replica takes in at once: a full one says so instead of queueing without end."""
 
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
 from serve.problems import Problem
@@ -10,8 +10,12 @@ from serve.problems import Problem
 class Gate:
     """Counts who is inside, in all and by key."""
 
-    def __init__(self, what: str, most: int, most_per_key: int | None = None) -> None:
-        self.what, self.most, self.most_per_key = what, most, most_per_key
+    def __init__(
+        self, what: str, most: int, most_per_key: int | None = None,
+        tell: Callable[[int], None] = lambda inside: None,
+    ) -> None:  # fmt: skip
+        """``tell`` is told how many are inside whenever that changes."""
+        self.what, self.most, self.most_per_key, self._tell = what, most, most_per_key, tell
         self._inside: Counter[str] = Counter()
 
     @property
@@ -33,9 +37,11 @@ class Gate:
                 retry_after=5,
             )  # fmt: skip
         self._inside[key] += 1
+        self._tell(self.inside)
         try:
             yield
         finally:
             self._inside[key] -= 1
             if not self._inside[key]:
                 del self._inside[key]
+            self._tell(self.inside)

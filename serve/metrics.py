@@ -34,6 +34,10 @@ class Metrics:
         if frames:
             self.frames.inc(frames, {"model": model, "kind": kind})
 
+    def refused(self, status: int) -> None:
+        """Count a refusal by its status."""
+        self.rejected.inc(1, {"reason": str(status)})
+
     def stage(self, name: str) -> "Stage":
         """Times what is done inside."""
         return Stage(self.stage_ms, name)

@@ -80,35 +80,36 @@ def install(api: FastAPI) -> None:
 
     @api.exception_handler(Problem)
     async def refused(request: Request, problem: Problem) -> JSONResponse:
-        return answer(problem)
+        return told(request, problem)
 
     @api.exception_handler(UserError)
     async def mistake(request: Request, error: UserError) -> JSONResponse:
-        return answer(Problem(422, str(error)))
+        return told(request, Problem(422, str(error)))
 
     @api.exception_handler(RequestValidationError)
     async def invalid(request: Request, error: RequestValidationError) -> JSONResponse:
         first = error.errors()[0]
         field = str(first["loc"][-1]) if len(first["loc"]) > 1 else None
         said = first["msg"].removeprefix("Value error, ")
-        return answer(Problem(422, f"{field or 'request'}: {said}", field))
+        return told(request, Problem(422, f"{field or 'request'}: {said}", field))
 
     @api.exception_handler(HTTPException)
     async def http(request: Request, error: HTTPException) -> JSONResponse:
         status = error.status_code if error.status_code in TITLES else 400
         detail = f"{request.method} {request.url.path}: {error.detail}"
-        response = answer(Problem(status, detail))
+        response = told(request, Problem(status, detail))
         response.headers.update(error.headers or {})
         return response
 
     @api.exception_handler(Exception)
     async def failed(request: Request, error: Exception) -> JSONResponse:
         logger.error("a request failed", exc_info=error)
-        return answer(Problem(500, "the server failed; its log says why"))
+        return told(request, Problem(500, "the server failed; its log says why"))
 
 
-def answer(problem: Problem) -> JSONResponse:
-    """The response of a refusal."""
+def told(request: Request, problem: Problem) -> JSONResponse:
+    """The response of a refusal, which is counted."""
+    request.app.state.service.metrics.refused(problem.status)
     headers = {"Retry-After": str(problem.retry_after)} if problem.retry_after else {}
     if problem.status == 401:
         headers["WWW-Authenticate"] = "Bearer"

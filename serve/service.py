@@ -37,8 +37,9 @@ class Service:
         self.access = Access(settings)
         self.identities = Identities(settings.identities)
         self.metrics = Metrics()
-        self.recordings = Gate("recordings", limits.waiting)
-        self.streams = Gate("streams", limits.streams, limits.streams_per_key)
+        told = self.metrics
+        self.recordings = Gate("recordings", limits.waiting, tell=told.working.set)
+        self.streams = Gate("streams", limits.streams, limits.streams_per_key, told.streams.set)
         workers = max(round(settings.replicas.num_cpus), 1)
         self._pool = ThreadPoolExecutor(workers, "recordings")
         self._streaming = ThreadPoolExecutor(1, "streams")
@@ -101,12 +102,7 @@ def service_of(connection: HTTPConnection) -> Service:
 
 async def caller_of(connection: HTTPConnection) -> Caller:
     """Who asks, if he may. Raises Problem."""
-    service = service_of(connection)
-    try:
-        caller = await service.access.admit(connection)
-    except Problem as problem:
-        service.metrics.rejected.inc(1, {"reason": str(problem.status)})
-        raise
+    caller = await service_of(connection).access.admit(connection)
     connection.state.caller = caller.name
     return caller
 

@@ -83,7 +83,7 @@ async def stream(socket: WebSocket) -> None:
         most = service.limits.stream_seconds
         await _refuse(socket, Problem(408, f"a stream may last {most:g} s; begin another"), True)
     except Problem as problem:
-        service.metrics.rejected.inc(1, {"reason": str(problem.status)})
+        service.metrics.refused(problem.status)
         await _refuse(socket, problem, True)
     except WebSocketDisconnect:
         pass
@@ -94,7 +94,6 @@ async def _serve(socket: WebSocket, service: Service) -> None:
     options = _options(socket)
     served = service.students.find(options.model, options.steps)
     with service.streams.enter(caller.bucket):
-        service.metrics.streams.set(service.streams.inside)
         socket.state.model = served.name
         student = await service.students.load(served.name)
         identity = choices.identity(options.identity, service, served, student, caller)
@@ -110,7 +109,6 @@ async def _serve(socket: WebSocket, service: Service) -> None:
         finally:
             socket.state.frames = begun.frames
             service.metrics.heard(served.name, "stream", begun.frames)
-    service.metrics.streams.set(service.streams.inside)
 
 
 def _options(socket: WebSocket) -> Options:

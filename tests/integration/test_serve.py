@@ -113,6 +113,16 @@ def test_a_stream_through_the_proxy(url, folder) -> None:
     )
 
 
+def test_the_page_and_its_head_come_with_it(url) -> None:
+    page = httpx2.get(f"{url}/", timeout=60)
+    assert page.status_code == 200
+    assert "<title>" in page.text
+    assert "default-src 'self'" in page.headers["content-security-policy"]
+    head = httpx2.get(f"{url}/head.glb", timeout=60)
+    assert head.content[:4] == b"glTF"
+    assert httpx2.get(f"{url}/../pyproject.toml", timeout=60).status_code == 404
+
+
 def test_everything_is_counted(url) -> None:
     httpx2.post(f"{url}/v1/animate", content=wav(1.0), timeout=60)
     deadline = time.monotonic() + 60

@@ -55,11 +55,20 @@ class Animation:
 class Performance:
     """A face for a recording, while it is made."""
 
+    frames: int
     parts: Iterator[np.ndarray]
-    """Coefficients (T, 52) of ``CHUNK`` frames and, at the end, of the rest."""
+    """Coefficients (T, 52) of ``CHUNK`` frames and, at the end, of the rest; once."""
     identity: str | None
     """As in ``Animation``."""
     emotion: str | None
+
+    def all(self) -> np.ndarray:
+        """All parts as one (frames, 52), of which memory holds no second copy."""
+        face, at = np.empty((self.frames, len(CHANNELS)), np.float32), 0
+        for part in self.parts:
+            face[at : at + len(part)] = part
+            at += len(part)
+        return face
 
 
 @dataclass(frozen=True)
@@ -154,7 +163,7 @@ class Student:
             UserError: bad audio (see ``audio.check``), an unknown name or a bad value.
         """
         made = self.perform(samples, rate, identity, emotion, seed, where, smooth_ms, mirror)
-        return Animation(np.concatenate(list(made.parts)), made.identity, made.emotion)
+        return Animation(made.all(), made.identity, made.emotion)
 
     def perform(
         self, samples: np.ndarray, rate: int, identity: Choice = AUTO, emotion: Choice = AUTO,
@@ -183,7 +192,7 @@ class Student:
             post(self.move(chunk, noise(len(chunk)), embeddings[0], embeddings[1], state))
             for chunk in _released(features)
         )
-        return Performance(parts, names[0], names[1])
+        return Performance(sum(map(len, features)), parts, names[0], names[1])
 
     def recognise(self, samples: np.ndarray, rate: int, where: str = "audio") -> Recognised:
         """Who speaks in a recording, and how. Raises UserError as ``animate``."""
