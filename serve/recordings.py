@@ -12,6 +12,7 @@ from starlette.formparsers import MultiPartException, MultiPartParser
 from starlette.requests import ClientDisconnect, Request
 
 from diffusiontalker import audio
+from diffusiontalker.audio import SAMPLE_RATE
 
 FIELD = "file"
 """The part of a multipart body that holds the recording."""
@@ -66,7 +67,7 @@ def decode(body: bytes, limits: LimitSettings) -> np.ndarray:
     with blame("body"):
         if not body:
             raise Problem(422, "body: is empty; send a recording", "body")
-        samples, rate = audio.decode(BytesIO(body), "body", limits.seconds)
+        samples, rate = audio.decode(BytesIO(body), "body", limits.seconds, SAMPLE_RATE)
         return audio.check(samples, rate, "body")
 
 

@@ -25,11 +25,19 @@ LEVEL_DB = -23.0
 """RMS of the louder parts after ``normalize``, in dB relative to full scale: our choice."""
 
 
+class _Sequential(soundfile.SoundFile):
+    """A file that is read from its beginning to its end: soundfile would seek after every block,
+    which fails at the end of a FLAC that does not tell its length."""
+
+    def seekable(self) -> bool:
+        return False
+
+
 def load(path: str | Path, max_seconds: float = MAX_SECONDS) -> tuple[np.ndarray, int]:
     """Read a recording, local or in S3.
 
     Returns:
-        Samples (n,) float32, mono (channels averaged), and their rate: ``SAMPLE_RATE``.
+        Samples (n,) float32, mono (channels averaged), and their rate in Hz.
 
     Raises:
         UserError: missing, or as ``decode``.
@@ -44,28 +52,35 @@ def load(path: str | Path, max_seconds: float = MAX_SECONDS) -> tuple[np.ndarray
 
 
 def decode(
-    file: Path | BinaryIO, where: str, max_seconds: float = MAX_SECONDS
+    file: Path | BinaryIO, where: str, max_seconds: float = MAX_SECONDS, to: int | None = None
 ) -> tuple[np.ndarray, int]:
-    """Decode a recording, and resample it to 16 kHz as it comes: memory follows neither the rate
-    nor the channels, nor what a header claims.
+    """Decode a recording block by block: memory follows what is there, not what a header claims.
+
+    Args:
+        file: a path, or an open file.
+        where: names it in errors.
+        max_seconds: a longer one is refused.
+        to: rate in Hz to which it is resampled as it comes, so that memory does not follow its own
+            rate either; None: it is left as it is.
 
     Returns:
-        Samples (n,) float32, mono (channels averaged), and their rate: ``SAMPLE_RATE``.
+        Samples (n,) float32, mono (channels averaged), and their rate in Hz.
 
     Raises:
         UserError: not audio, an impossible rate, NaN, or longer than ``max_seconds``; the length
             that the header claims is checked before anything is decoded.
     """
     try:
-        with soundfile.SoundFile(file) as sound:
+        with _Sequential(file) as sound:
             rate = int(sound.samplerate)
             check_rate(rate, where)
             if sound.frames != _UNKNOWN:
                 _check_length(sound.frames / rate, max_seconds, where)
-            resampler = None if rate == SAMPLE_RATE else soxr.ResampleStream(rate, SAMPLE_RATE, 1)
+            to = to or rate
+            resampler = None if rate == to else soxr.ResampleStream(rate, to, 1)
             block = max(BLOCK // sound.channels, 1)
             # Memory that is never written to is never taken.
-            samples = np.empty(round(max_seconds * SAMPLE_RATE) + 2 * BLOCK, np.float32)
+            samples = np.empty(round(max_seconds * to) + 2 * BLOCK, np.float32)
             decoded = kept = 0
             while len(piece := sound.read(block, dtype="float32", always_2d=True)):
                 decoded += len(piece)
@@ -74,7 +89,7 @@ def decode(
     except (soundfile.LibsndfileError, RuntimeError, TypeError) as error:  # TypeError: .raw
         raise UserError(f"{where}: not a readable audio file (wav, flac, ogg or mp3)") from error
     kept = _append(samples, kept, np.zeros(0, np.float32), resampler, last=True)
-    return samples[:kept], SAMPLE_RATE
+    return samples[:kept], to
 
 
 def _append(

@@ -6,8 +6,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 import soundfile
+import soxr
 
-from diffusiontalker.audio import LEVEL_DB, SAMPLE_RATE, load, normalize, prepare
+from diffusiontalker.audio import LEVEL_DB, SAMPLE_RATE, decode, load, normalize, prepare
 from diffusiontalker.errors import UserError
 
 
@@ -213,3 +214,26 @@ def test_peaks_are_clipped_to_full_scale():
     click = np.zeros(SAMPLE_RATE, np.float32)
     click[100] = 0.5
     assert np.abs(normalize(click)).max() == 1.0
+
+
+@pytest.mark.parametrize("rate", [8_000, 44_100, 48_000])
+def test_resampling_block_by_block_is_resampling_the_whole(tmp_path: Path, rate: int):
+    long = np.random.default_rng(0).uniform(-0.5, 0.5, 3 * rate + 17).astype(np.float32)
+    path = wav(tmp_path / "a.wav", long, rate, subtype="FLOAT")
+    samples, at = decode(path, "a.wav", to=SAMPLE_RATE)
+    assert at == SAMPLE_RATE
+    whole = soxr.resample(long, rate, SAMPLE_RATE)
+    assert len(samples) == len(whole)
+    np.testing.assert_allclose(samples, whole, atol=1e-6)
+
+
+def test_a_flac_that_does_not_tell_its_length_is_read(tmp_path: Path):
+    path = with_flac_length(wav(tmp_path / "a.flac", tone(seconds=2.0)), 0)
+    assert len(load(path)[0]) == 2 * SAMPLE_RATE
+    assert "at most 1 s" in refusal(path, max_seconds=1.0)
+
+
+def test_many_channels_take_no_more_memory_at_a_time(tmp_path: Path):
+    many = np.tile(tone(seconds=0.5)[:, None], (1, 64))
+    samples, _ = load(wav(tmp_path / "a.wav", many, subtype="FLOAT"))
+    assert np.allclose(samples, tone(seconds=0.5), atol=1e-6)

@@ -91,7 +91,7 @@ def _bare(student: Student, recording: bytes, repeats: int = 15) -> Json:
 
     def once() -> float:
         begun = perf_counter()
-        samples, rate = audio.decode(BytesIO(recording), "speech")
+        samples, rate = audio.decode(BytesIO(recording), "speech", to=SAMPLE_RATE)
         beat.layout(student.animate(samples, rate).coefficients, 30)
         return perf_counter() - begun
 
