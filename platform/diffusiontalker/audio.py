@@ -26,11 +26,11 @@ LEVEL_DB = -23.0
 
 
 class _Sequential(soundfile.SoundFile):
-    """A file that is read from its beginning to its end: soundfile would seek after every block,
-    which fails at the end of a FLAC that does not tell its length."""
+    """A file that is read from its beginning to its end: soundfile seeks after every block, which
+    finds out what is cut off, but fails at the end of a FLAC that does not tell its length."""
 
     def seekable(self) -> bool:
-        return False
+        return self.frames != _UNKNOWN and super().seekable()
 
 
 def load(path: str | Path, max_seconds: float = MAX_SECONDS) -> tuple[np.ndarray, int]:
