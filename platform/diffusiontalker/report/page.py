@@ -152,5 +152,6 @@ def asset(name: str) -> str:
 
 def tree(figure: go.Figure) -> Json:
     """A figure as plain values, as the page's script draws it."""
-    plain: Json = json.loads(figure.to_json())
+    # Not orjson, which plotly would take where it is: names may hold what no encoding knows.
+    plain: Json = json.loads(figure.to_json(engine="json"))
     return plain
