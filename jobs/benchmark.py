@@ -55,7 +55,8 @@ def serve(config_file: cli.Config = None, overrides: cli.Overrides = None) -> No
     """A served artifact under load: requests and streams a second, latencies, ten minutes of both.
 
     Starts the real server on a free port of this machine, again for every number of replicas;
-    model=FOLDER names the artifact. Takes some 20 minutes; writes serve.json into out.
+    model=FOLDER names the artifact. With RAY_SERVE_ENABLE_HA_PROXY=1 in the environment through
+    HAProxy. Takes some 20 minutes; writes serve.json into out.
     """
     settings = config.load_as(config.ServeBenchmarkSettings, config_file, overrides or [])
     from diffusiontalker.benchmarks.serving import run

@@ -157,6 +157,7 @@ def report() -> dict:
     return {
         "machine": {"processor": "A CPU", "cores": 2, "python": "3.11"},
         "settings": {"recording": 10.0},
+        "proxy": "HAProxy",
         "load_average": {"before": [0.1], "after": [0.2]},
         "runtime": {"p50_ms": 16.0},
         "recordings": [

@@ -24,6 +24,19 @@ PATIENCE = 180.0
 COMMAND = [sys.executable, "-m", "ray.serve.scripts", "run"]
 
 
+ENVIRONMENT = {
+    "RAY_USAGE_STATS_ENABLED": "0",
+    # Ray's workers step back behind everything else on the machine; a server should not.
+    "RAY_worker_niceness": "0",
+    "RAY_SERVE_HTTP_PROXY_CALLBACK_IMPORT_PATH": "serve.edge:middlewares",
+}
+
+
+def proxy() -> str:
+    """What stands between the network and the replicas: Ray Serve's own proxy, or HAProxy."""
+    return "HAProxy" if os.environ.get("RAY_SERVE_ENABLE_HA_PROXY") == "1" else "Ray Serve's proxy"
+
+
 @dataclass(frozen=True)
 class Server:
     """A running one."""
@@ -68,7 +81,7 @@ def running(model: str, replicas: int, batch: int) -> Iterator[Server]:
         with log.open("wb") as out:
             process = subprocess.Popen(
                 [*COMMAND, str(path)], stdout=out, stderr=out, start_new_session=True,
-                env={**os.environ, "RAY_USAGE_STATS_ENABLED": "0"},
+                env={**os.environ, **ENVIRONMENT},
             )  # fmt: skip
         try:
             url = f"http://127.0.0.1:{port}"

@@ -46,6 +46,7 @@ def run(settings: ServeBenchmarkSettings) -> Json:
     report: Json = {
         "machine": machine(PACKAGES),
         "settings": settings.model_dump(mode="json"),
+        "proxy": server.proxy(),
         "runtime": _bare(student, recording),
         "recordings": [],
         "streams": [],

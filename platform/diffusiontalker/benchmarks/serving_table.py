@@ -16,7 +16,8 @@ def table(report: Json) -> Table:
     """Recordings in closed and open loop, then streams: pushes of 40 ms."""
     seconds = report["settings"]["recording"]
     out = Table(
-        title=f"Recordings of {seconds:g} s, and streams in pushes of 40 ms, over HTTP",
+        title=f"Recordings of {seconds:g} s, and streams in pushes of 40 ms, through "
+        + report["proxy"],
         title_justify="left",
         box=SIMPLE_HEAD,
         padding=(0, 1, 0, 0),
