@@ -28,22 +28,24 @@ def hosted(**routes) -> Iterator[str]:
     """A server of these handlers by path, in a thread."""
     app = web.Application()
     app.add_routes([web.route("*", f"/{path}", handler) for path, handler in routes.items()])
-    port, ready, loop = free_port(), threading.Event(), asyncio.new_event_loop()
+    port, ready, done = free_port(), threading.Event(), threading.Event()
 
-    async def start() -> None:
+    async def host() -> None:
         runner = web.AppRunner(app)
         await runner.setup()
         await web.TCPSite(runner, "127.0.0.1", port).start()
         ready.set()
+        await asyncio.to_thread(done.wait)
+        await runner.cleanup()
 
-    def host() -> None:
-        loop.run_until_complete(start())
-        loop.run_forever()
-
-    threading.Thread(target=host, daemon=True).start()
-    assert ready.wait(10)
-    yield f"http://127.0.0.1:{port}"
-    loop.call_soon_threadsafe(loop.stop)
+    thread = threading.Thread(target=lambda: asyncio.run(host()))
+    thread.start()
+    try:
+        assert ready.wait(10)
+        yield f"http://127.0.0.1:{port}"
+    finally:
+        done.set()
+        thread.join(30)
 
 
 def test_answers_are_counted_by_what_they_are() -> None:
