@@ -22,7 +22,7 @@ class LimitSettings(Section):
     """Requests and new streams of one key, or, without keys, of one address."""
     storage: str = "memory://"
     """Where those are counted: each replica for itself, or in a Redis for all (redis://host)."""
-    waiting: Count = 16
+    waiting: Count = 32
     """Recordings that a replica takes in at once; more are answered with 429."""
     streams: Count = 100
     """Streams that a replica bears."""
