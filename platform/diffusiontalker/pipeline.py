@@ -278,7 +278,7 @@ def deliver(run: Run, data: Data, models: list[Model], summary: Json) -> None:
         "params_m": sum(tensor.numel() for tensor in talker.deployed().values()) / 1e6,
         "threads": 1,
         "export": exported,
-        "streaming": streaming.compare(student, clips[: run.settings.export.clips]),
+        "streaming": streaming.measure(student, clips, run.settings.export.clips),
     }
     summary["look_ahead"] = (
         storage.read_json(run.root / LOOK_AHEAD) if storage.is_file(run.root / LOOK_AHEAD) else []

@@ -115,3 +115,14 @@ def test_a_corpus_without_seen_speakers_is_judged_on_the_unseen() -> None:
     found = check(summary(*rows))
     assert (found["lips"]["value"], found["lips"]["met"]) == (0.05, True)
     assert found["teacher"]["met"] is None  # no floor
+
+
+def test_joined_clips_have_a_goal_of_their_own() -> None:
+    long = {**STREAMING, "joined": {"growth": 0.031, "seconds_per_clip": 31.2}}
+    artifact = {"fps": 26_000.0, "size_mb": 3.3, "streaming": long}
+    rows = row("teacher", 16), row("student-2", 2)
+    (goal,) = [
+        goal for goal in goals.check(summary(*rows, artifact=artifact), "student-2")
+        if "joined to 31 s" in goal["name"]
+    ]  # fmt: skip
+    assert (goal["value"], goal["met"]) == (0.031, False)

@@ -142,7 +142,25 @@ def test_streams_beside_whole_recordings(folder: Path, clips: list[Clip], tmp_pa
     assert found["growth"] == pytest.approx(found["lbe"] / found["lbe_whole"] - 1)
     assert abs(found["pinned_growth"]) < 0.02
     artifact.export(models.talker(teacher=False, look_ahead=None), 1, tmp_path / "whole", "")
-    assert streaming.compare(Student(tmp_path / "whole"), clips) is None
+    assert streaming.measure(Student(tmp_path / "whole"), clips, 2) is None
+
+
+def test_a_speakers_clips_are_joined_with_sound_and_face_together(
+    folder: Path, clips: list[Clip]
+) -> None:
+    other = models.clip("d", frames=20, identity="ben", audio=speech(0.5))  # short of its face
+    first, ben = streaming.joined([clips[0], other, clips[1]])
+    assert (first.identity, ben.identity) == ("ada", "ben")
+    assert np.array_equal(first.coefficients[40:], clips[1].coefficients)
+    assert len(first.coefficients) == 80
+    at = round(40 * 16_000 / 30)
+    assert np.array_equal(first.audio[at : at + 1000], clips[1].audio[:1000])
+    assert len(ben.audio) == round(20 * 16_000 / 30)
+    assert not ben.audio[8000:].any()
+    found = streaming.measure(Student(folder), [*clips, other], 2)
+    assert found is not None
+    assert (found["clips"], found["joined"]["clips"]) == (2, 2)
+    assert found["joined"]["seconds_per_clip"] == pytest.approx((120 + 20) / 2 / 30)
 
 
 @pytest.mark.parametrize(

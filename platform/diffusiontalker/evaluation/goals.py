@@ -43,6 +43,12 @@ def check(summary: Json, student: str) -> list[Json]:
             at_most(f"streaming, voice followed, clips of {seconds}: LBE above whole recordings'",
                     streaming["growth"], 0.03),
         ]  # fmt: skip
+        if (long := streaming.get("joined")) is not None:
+            out.append(
+                at_most("streaming, voice followed, a speaker's clips joined to "
+                        f"{long['seconds_per_clip']:.0f} s: LBE above whole recordings'",
+                        long["growth"], 0.03)
+            )  # fmt: skip
     if undistilled is not None:
         out.append(
             at_most(
