@@ -1,4 +1,4 @@
-"""A browser, and the page with its packages: made once for all tests that need them."""
+"""A browser, and the page with its packages, for all tests that need them."""
 
 import shutil
 import subprocess
@@ -27,7 +27,8 @@ FLAGS = (
 )
 
 
-@pytest.fixture(scope="session")
+# Not for the session: while Playwright runs, asyncio.run is refused in the same thread.
+@pytest.fixture(scope="module")
 def browser(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Any]:
     """Chromium, whose microphone hears ``speech`` again and again."""
     sync_api = pytest.importorskip("playwright.sync_api", reason="playwright is not installed")

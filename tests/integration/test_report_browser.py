@@ -1,6 +1,5 @@
 """The page in a real browser: from a file, without a network, with a head that moves."""
 
-import shutil
 import time
 
 import numpy as np
@@ -10,20 +9,6 @@ from diffusiontalker.arkit import INDEX
 from diffusiontalker.report.page import write_report
 from diffusiontalker.report.sample import Sample
 
-sync_api = pytest.importorskip("playwright.sync_api", reason="playwright is not installed")
-
-BROWSER = next(
-    filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome", "chrome"))),
-    None,
-)
-pytestmark = pytest.mark.skipif(BROWSER is None, reason="no Chromium on the PATH")
-FLAGS = (
-    "--no-sandbox",
-    "--disable-gpu",
-    "--enable-unsafe-swiftshader",  # WebGL on the CPU
-    "--disable-background-networking",
-    "--autoplay-policy=no-user-gesture-required",
-)
 PIXELS = """canvas => {
     const copy = document.createElement("canvas");
     [copy.width, copy.height] = [64, 64];
@@ -62,14 +47,6 @@ def address(tmp_path_factory):
     path = tmp_path_factory.mktemp("report") / "report.html"
     write_report(path, summary, {"teacher": history, "round-2": history}, sample)
     return path.as_uri()
-
-
-@pytest.fixture(scope="module")
-def browser():
-    with sync_api.sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=BROWSER, args=FLAGS)
-        yield browser
-        browser.close()
 
 
 @pytest.fixture
