@@ -3,6 +3,7 @@
 import hashlib
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 
 import numpy as np
@@ -81,8 +82,10 @@ def warm(student: Student) -> Student:
     return student
 
 
+@cache
 def fingerprint(folder: Path) -> str:
-    """Names the space of a student's embeddings: they mean nothing to a student of another."""
+    """Names the space of a student's embeddings: they mean nothing to a student of another. Read
+    once: a student that is served stays the one that was loaded."""
     digest = hashlib.sha256()
     for name in ("encoder.onnx", "personalizer.onnx"):
         digest.update(storage.read_bytes(folder / name))
