@@ -14,7 +14,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from io import BytesIO
 from pathlib import Path
-from typing import Any, Generic, NoReturn, TypedDict, TypeVar
+from typing import Any, Generic, NoReturn, TypedDict, TypeVar, get_type_hints
 from urllib.parse import quote, urlencode, urlsplit
 
 import numpy as np
@@ -294,7 +294,7 @@ def _asked(
 
 
 def _query(options: Mapping[str, Any], known: type) -> dict[str, str]:
-    names: list[str] = sorted(known.__optional_keys__)  # type: ignore[attr-defined]
+    names = sorted(get_type_hints(known))
     for name in options:
         if name not in names:
             near = difflib.get_close_matches(name, names, n=1)
