@@ -11,6 +11,7 @@ def train(config_file: cli.Config = None, overrides: cli.Overrides = None) -> No
         from diffusiontalker import pipeline
 
         run = pipeline.Run(settings)
+        run.describe()
         folder = pipeline.train_teacher(run, pipeline.prepare_data(run))
     print(f"teacher: {folder}")
 

@@ -54,7 +54,7 @@ def session() -> Iterator[None]:
     except (ConnectionError, RuntimeError, ValueError) as error:
         reason = str(error).strip().splitlines()[0]
         raise UserError(f"cannot connect to Ray at {address!r}: {reason}") from error
-    _configure()
+    configure()
     try:
         yield
     except UserError:
@@ -115,9 +115,9 @@ def _chain(error: BaseException) -> list[BaseException]:
     return found
 
 
-def _configure() -> None:
+def configure() -> None:
     """Ray Data in one order, within ``BUFFER``, and without bars and plans: ours say what people
-    need."""
+    need. For every process that starts a stream of data; what it starts inherits it."""
     import ray.data
     from ray.data import ExecutionResources
 

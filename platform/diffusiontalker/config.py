@@ -7,7 +7,7 @@ an idea comes from (arXiv 2311.16565 and 2503.18159); where neither settles a va
 import difflib
 import hashlib
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Annotated, Any, Literal, TypeVar, get_args
 
@@ -249,8 +249,9 @@ class TrainingSettings(Section):
 
     window: Annotated[int, Field(ge=16)] = 96
     """Frames in a training window; a shorter clip gives a window of its own length."""
-    workers: Count = 1
-    """Ray Train workers; each has its own GPU if ``gpu``."""
+    workers: Annotated[int, Field(ge=0)] = 1
+    """Ray Train workers; each has its own GPU if ``gpu``. 0: one, in the process that asks for the
+    run, which starts at once where workers need some 15 seconds: for small runs, and sweeps."""
     gpu: bool = False
     worker_cpus: Annotated[float, Field(gt=0)] = 1.0
     """CPUs that Ray reserves for a worker; the stream of data needs some of its own."""
@@ -384,6 +385,101 @@ class DataSettings(Section):
     split: SplitSettings = SplitSettings()
 
 
+Objective = Literal["lbe", "energy_score", "upper_energy"]
+
+
+class Spread(Section):
+    """A number to be chosen between two bounds, both of them included."""
+
+    kind: Literal["uniform", "log_uniform", "int"]
+    """log_uniform: each factor alike, as for weights and learning rates."""
+    low: float
+    high: float
+
+    @model_validator(mode="after")
+    def _in_order(self) -> "Spread":
+        if self.low >= self.high:
+            raise ValueError(f"low must be below high, not {self.low:g} and {self.high:g}")
+        if self.kind == "log_uniform" and self.low <= 0:
+            raise ValueError(f"a log_uniform range starts above 0, not at {self.low:g}")
+        if self.kind == "int" and not (self.low.is_integer() and self.high.is_integer()):
+            raise ValueError("the bounds of an int must be whole numbers")
+        return self
+
+
+class Choice(Section):
+    """One of several values."""
+
+    kind: Literal["choice"]
+    choices: Annotated[tuple[str | bool | int | float, ...], Field(min_length=2)]
+
+
+Distribution = Annotated[Spread | Choice, Field(discriminator="kind")]
+
+
+class SweepSettings(Section):
+    """All settings of ``jobs/sweep.py``."""
+
+    base: str = "configs/quickstart.yaml"
+    """The run whose settings are swept. What it has made already (corpus, features, a teacher for
+    rounds to start from) is taken from its output folder, and what is missing is made there."""
+    output: str = "runs/sweep"
+    """Folder or s3:// prefix of the sweep."""
+    stage: Literal["teacher", "round", "chain"] = "teacher"
+    """What a trial trains. round: the one of ``steps``, from a teacher or student of the base's own
+    settings; chain: the teacher and every round."""
+    steps: Count | None = None
+    """Which round; None: the last."""
+    changes: dict[str, Any] = {}
+    """Settings of every trial that differ from the base, such as training.teacher.epochs: 4."""
+    space: Annotated[dict[str, Distribution], Field(min_length=1)]
+    """What is searched: a setting by its name, such as losses.exp, and where from."""
+    objectives: Annotated[tuple[Objective, ...], Field(min_length=1, max_length=2)] = (
+        "energy_score",
+    )
+    """What should be small on the validation split, in coefficients: lip error, energy score of
+    the face or of its upper part. Two are weighed against each other by a Pareto front."""
+    trials: Annotated[int, Field(ge=2, le=10_000)] = 40
+    """Settings to try; the first is the base's own."""
+    search: Literal["tpe", "random"] = "tpe"
+    pruning: Literal["asha", "median", "none"] = "asha"
+    """How trials that fall behind in the first objective are ended early."""
+    grace: Count = 1
+    """Epochs before a trial may be ended."""
+    reduction: Annotated[int, Field(ge=2)] = 3
+    """asha: of so many trials one goes on at each rung."""
+    concurrent: Count | None = None
+    """Trials at a time, at most; None: as many as the cluster holds."""
+    max_failures: Annotated[int, Field(ge=0)] = 2
+    """Times that a trial may lose its process and go on."""
+    confirm: Annotated[int, Field(ge=0)] = 1
+    """Other seeds with which the base and the winner are trained once more, to the end: the best
+    of many trials is also the luckiest."""
+    seed: Seed = 0
+    """Of the search; trials all train with the base's own."""
+    mlflow: str | None = None
+    """Tracking address of MLflow, such as sqlite:///mlflow.db, if trials are to be logged there."""
+
+    @model_validator(mode="before")
+    @classmethod
+    def _by_dotted_names(cls, given: Any) -> Any:
+        """Both may be written, or overridden, with dots or as sections."""
+        if not isinstance(given, dict):
+            return given
+        dotted = {
+            key: _dotted(given[key], ends)
+            for key, ends in (("changes", ()), ("space", ("kind", "choices", "low", "high")))
+            if isinstance(given.get(key), dict)
+        }
+        return given | dotted
+
+    @model_validator(mode="after")
+    def _two_objectives(self) -> "SweepSettings":
+        if len(set(self.objectives)) < len(self.objectives):
+            raise ValueError("objectives name one figure twice")
+        return self
+
+
 class DataBenchmarkSettings(Section):
     """All settings of ``jobs/benchmark.py data``."""
 
@@ -501,6 +597,26 @@ def check(kind: type[Tree], tree: Any, where: str) -> Tree:
         raise UserError(f"{where}: {_explain(kind, error)}") from error
 
 
+def changed(settings: Tree, values: Mapping[str, Any], where: str) -> Tree:
+    """``settings`` with other values for dotted keys such as ``losses.exp``.
+
+    Raises:
+        UserError: a key is unknown or a value out of range; ``where`` begins the line.
+    """
+    tree = settings.model_dump()
+    for key, value in values.items():
+        _put(tree, key, value, f"{where}: {key}")
+    return check(type(settings), tree, where)
+
+
+def value_of(settings: Section, key: str) -> Any:
+    """What stands at a dotted key that ``changed`` accepts."""
+    found: Any = settings
+    for part in key.split("."):
+        found = getattr(found, part)
+    return found
+
+
 def to_yaml(settings: Section) -> str:
     """The resolved settings as YAML that ``load`` reads back."""
     return yaml.safe_dump(settings.model_dump(mode="json"), sort_keys=False)
@@ -533,13 +649,18 @@ def _apply(tree: dict[str, Any], override: str) -> None:
         value = yaml.load(text, Loader=_StrictLoader)
     except yaml.YAMLError as error:
         raise UserError(f"{override!r}: the value is not valid YAML") from error
+    _put(tree, key, value, repr(override))
+
+
+def _put(tree: dict[str, Any], key: str, value: Any, said: str) -> None:
+    """Set what the dotted ``key`` leads to; a mistake begins with ``said``."""
     *sections, leaf = key.split(".")
     for section in sections:
         if tree.get(section) is None:
             tree[section] = {}
         tree = tree[section]
         if not isinstance(tree, dict):
-            raise UserError(f"{override!r}: {section!r} is a value, not a section")
+            raise UserError(f"{said}: {section!r} is a value, not a section")
     tree[leaf] = value
 
 
@@ -567,6 +688,17 @@ def _merge(default: Any, given: Any) -> Any:
     if not isinstance(default, dict) or not isinstance(given, dict):
         return given
     return default | {key: _merge(default.get(key), value) for key, value in given.items()}
+
+
+def _dotted(tree: dict[str, Any], ends: Sequence[str]) -> dict[str, Any]:
+    """Sections in sections as one with dotted keys; one with a key of ``ends`` is a value."""
+    found: dict[str, Any] = {}
+    for key, value in tree.items():
+        if isinstance(value, dict) and value and not set(ends) & set(value):
+            found |= {f"{key}.{inner}": v for inner, v in _dotted(value, ends).items()}
+        else:
+            found[str(key)] = value
+    return found
 
 
 def _short(value: Any) -> str:

@@ -10,7 +10,7 @@ import os
 import platform
 import subprocess
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -65,12 +65,15 @@ class Run:
         self.settings = settings
         self.root = storage.location(settings.output)
         storage.make_folder(self.root)
-        storage.write_bytes(self.root / "settings.yaml", to_yaml(settings).encode())
-        storage.write_json(self.root / "environment.json", environment())
         self.board = new_board()
         self.seconds: dict[str, float] = {}
         self.encoder = settings.encoder.name
         """The frozen encoder: the user's, or once it is trained our own."""
+
+    def describe(self) -> None:
+        """Write the settings, and what they run on, beside the results."""
+        storage.write_bytes(self.root / "settings.yaml", to_yaml(self.settings).encode())
+        storage.write_json(self.root / "environment.json", environment())
 
     def stage(self, name: str, folder: Path, work: Callable[[Path, Display], object]) -> Path:
         """Run ``work`` into ``folder`` unless that was done before; returns the folder."""
@@ -103,6 +106,7 @@ def distill(settings: Settings) -> Path:
         UserError: whatever the user can mend, in one line; what was done stays done.
     """
     run = Run(settings)
+    run.describe()
     data = prepare_data(run)
     models = train_all(run, data)
     summary = evaluate_all(run, data, models)
@@ -179,12 +183,7 @@ def train_all(run: Run, data: Data) -> list[Model]:
 
 def train_teacher(run: Run, data: Data) -> Path:
     """The teacher's folder, with its weights and history."""
-    s = run.settings
-    key = fingerprint(
-        "teacher", s.audio_dim, s.encoder.log_mel, s.student.encoder_width, s.student.encoder_depth,
-        s.student.look_ahead_ms, s.personalizer, s.context, s.decoder, s.diffusion.schedule,
-        s.losses, s.training.window, s.training.teacher, s.training.seed, identity(data),
-    )  # fmt: skip
+    s, key = run.settings, teacher_key(run.settings, identity(data))
     return run.stage(
         "teacher",
         run.folder("teacher", key),
@@ -196,11 +195,7 @@ def train_teacher(run: Run, data: Data) -> Path:
 
 def train_round(run: Run, data: Data, teacher: Path, steps: int) -> Path:
     """The folder of the student of ``steps`` steps."""
-    s = run.settings
-    key = fingerprint(
-        "round", steps, teacher.name, s.audio_dim, s.student, s.student_losses, s.training.window,
-        runs.round_settings(s, steps), s.training.seed, identity(data),
-    )  # fmt: skip
+    s, key = run.settings, round_key(run.settings, steps, teacher.name, identity(data))
     name = f"round-{steps}"
     return run.stage(
         name,
@@ -209,6 +204,23 @@ def train_round(run: Run, data: Data, teacher: Path, steps: int) -> Path:
             out, runs.train_round(s, data, teacher, steps, run.place(name, key), out)
         ),
     )
+
+
+def teacher_key(s: Settings, corpus: Sequence[str | None]) -> str:
+    """The hash of all that determines the teacher."""
+    return fingerprint(
+        "teacher", s.audio_dim, s.encoder.log_mel, s.student.encoder_width, s.student.encoder_depth,
+        s.student.look_ahead_ms, s.personalizer, s.context, s.decoder, s.diffusion.schedule,
+        s.losses, s.training.window, s.training.teacher, s.training.seed, corpus,
+    )  # fmt: skip
+
+
+def round_key(s: Settings, steps: int, teacher: str, corpus: Sequence[str | None]) -> str:
+    """The hash of all that determines the student of a round; ``teacher`` names its guide."""
+    return fingerprint(
+        "round", steps, teacher, s.audio_dim, s.student, s.student_losses, s.training.window,
+        runs.round_settings(s, steps), s.training.seed, corpus,
+    )  # fmt: skip
 
 
 def evaluate_all(run: Run, data: Data, models: list[Model]) -> Json:

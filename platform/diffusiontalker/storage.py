@@ -12,6 +12,7 @@ import io
 import json
 import math
 import os
+import shutil
 import tempfile
 import uuid
 from collections.abc import Callable, Iterator
@@ -245,6 +246,16 @@ def remove(path: Path) -> None:
                 return
         else:
             path.unlink(missing_ok=True)
+
+
+def remove_folder(path: Path) -> None:
+    """Remove a folder with all that is in it, if it is there. Raises UserError."""
+    if is_remote(path):
+        for name in files(path):
+            remove(path / name)
+    elif path.is_dir():
+        with _explained("remove", path):
+            shutil.rmtree(path)
 
 
 def for_arrow(path: Path) -> tuple[Any, str]:

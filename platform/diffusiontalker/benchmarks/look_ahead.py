@@ -40,7 +40,6 @@ def run(settings: Settings, values: Sequence[float | None] = VALUES) -> list[Jso
             if row["name"] == models[-1][0]
         ]
         storage.write_json(one.root / pipeline.LOOK_AHEAD, rows)
-    pipeline.Run(settings)  # the run's own settings are the last to be written
     return rows
 
 

@@ -8,7 +8,7 @@ import hashlib
 import json
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import numpy as np
@@ -110,6 +110,10 @@ class Manifest:
                 "prepare it with split.test or split.unseen_speakers above 0"
             )
         return found
+
+    def without_tests(self) -> "Manifest":
+        """What a search for settings may see: train and val alone."""
+        return replace(self, shards=[s for s in self.shards if s.split in ("train", "val")])
 
     def seconds(self, split: str | None = None) -> float:
         """Seconds of speech in a split, or in all."""

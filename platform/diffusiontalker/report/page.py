@@ -1,7 +1,7 @@
 """The page of a run: one HTML file that holds everything and asks the network for nothing."""
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from importlib import resources
 from pathlib import Path
@@ -53,15 +53,12 @@ def render(
     if any(value is not None for value in seconds.values()):
         named["stages"] = plots.time_per_stage(seconds)
     goals = summary.get("goals") or []
-    environment = jinja2.Environment(
-        autoescape=True, undefined=jinja2.StrictUndefined, trim_blocks=True, lstrip_blocks=True
-    )
-    environment.filters.update(plain=plain, duration=duration)
-    return environment.from_string(asset("page.html.j2")).render(
-        style=Markup(asset("style.css")),
-        scripts=[Markup(asset(name)) for name in ("page.js", "head.js", "player.js")],
-        plotly=Markup(get_plotlyjs()),
-        palette=plots.PALETTE,
+    return fill(
+        "page.html.j2",
+        ["style.css"],
+        ["page.js", "head.js", "player.js"],
+        named,
+        {"plain": plain, "duration": duration},
         verdict=verdict(summary),
         what_ran=what_ran(summary),
         goals=goals,
@@ -73,7 +70,6 @@ def render(
         floor_texts=columns.FLOOR_TEXTS,
         groups=groups,
         plot_key=plots.KEY,
-        figures={name: tree(figure) for name, figure in named.items()},
         face=face_data(rig, sample),
         sample=sample,
         audio=wav_base64(sample.audio, sample.sample_rate),
@@ -143,6 +139,42 @@ def corpus_splits(corpus: Mapping[str, Any]) -> list[tuple[str, str, str]]:
     clips, minutes = corpus.get("clips") or {}, corpus.get("minutes_by_split") or {}
     names = dict.fromkeys([*clips, *minutes])
     return [(name, plain(clips.get(name)), plain(minutes.get(name))) for name in names]
+
+
+def fill(
+    template: str,
+    styles: Sequence[str],
+    scripts: Sequence[str],
+    figures: Mapping[str, go.Figure],
+    filters: Mapping[str, Callable[..., Any]],
+    palette: Mapping[str, tuple[str, str]] = plots.PALETTE,
+    **content: Any,
+) -> str:
+    """The HTML of a template that extends ``base.html.j2``, with all that it needs inside it.
+
+    Args:
+        template: its name; ``styles`` and ``scripts`` are names of files likewise.
+        figures: plots by the name of their place on the page.
+        filters: what the template may pipe values through.
+        palette: colours on light and on dark ground; styles know them as ``--name``.
+        content: whatever else the template names.
+    """
+    environment = jinja2.Environment(
+        loader=jinja2.FunctionLoader(asset),
+        autoescape=True,
+        undefined=jinja2.StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    environment.filters.update(filters)
+    return environment.get_template(template).render(
+        style=Markup("".join(asset(name) for name in styles)),
+        scripts=[Markup(asset(name)) for name in scripts],
+        plotly=Markup(get_plotlyjs()),
+        palette=palette,
+        figures={name: tree(figure) for name, figure in figures.items()},
+        **content,
+    )
 
 
 def asset(name: str) -> str:

@@ -109,7 +109,7 @@ def speed_against_error(summary: Mapping[str, Any], split: str) -> go.Figure:
 def loss_curves(stage: str, history: Sequence[Mapping[str, Any]]) -> go.Figure:
     """Losses of one stage against optimiser steps; the parts can be switched on."""
     figure = go.Figure()
-    keys = {key for point in history for key in point} - {"step"}
+    keys = {key for point in history for key in point} - {"step", "seconds"}
     parts = sorted(key for key in keys - {"loss", "val_loss"} if not key.startswith("val_"))
     styles: list[tuple[str, str, dict[str, Any], bool]] = [
         ("loss", "training", {"color": COLOR["teacher"], "width": 2}, True),

@@ -6,17 +6,13 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 
-import jinja2
-from markupsafe import Markup
-from plotly.offline import get_plotlyjs
-
 from diffusiontalker import storage
 from diffusiontalker.corpus.manifest import ShardInfo
 from diffusiontalker.corpus.takes import QUARANTINE, TakeReport
-from diffusiontalker.report import plots, survey_plots
+from diffusiontalker.report import survey_plots
 from diffusiontalker.report.attention import attention, count, headline, lag_in_words, share, short
 from diffusiontalker.report.columns import DASH, duration, plain
-from diffusiontalker.report.page import asset, tree
+from diffusiontalker.report.page import fill
 from diffusiontalker.report.survey import (
     LAG_MILLISECONDS,
     Kind,
@@ -91,21 +87,14 @@ def write_prepared(
 def render(takes: Sequence[TakeReport], skipped: Sequence[tuple[str, str]], facts: Facts) -> str:
     """The page's HTML; the arguments are ``write_prepared``'s."""
     found = survey(takes, facts.shards)
-    figures = survey_plots.figures(found)
-    environment = jinja2.Environment(
-        autoescape=True, undefined=jinja2.StrictUndefined, trim_blocks=True, lstrip_blocks=True
-    )
-    environment.filters.update(
-        plain=plain, duration=duration, short=short, share=share, count=count
-    )
-    return environment.from_string(asset("prepared.html.j2")).render(
-        style=Markup(asset("style.css") + asset("prepared.css")),
-        script=Markup(asset("page.js")),
-        plotly=Markup(get_plotlyjs()),
-        palette=plots.PALETTE,
+    return fill(
+        "prepared.html.j2",
+        ["style.css", "prepared.css"],
+        ["page.js"],
+        survey_plots.figures(found),
+        {"plain": plain, "duration": duration, "short": short, "share": share, "count": count},
         plot_key=survey_plots.KEY,
         named_bars=survey_plots.NAMED_BARS,
-        figures={name: tree(figure) for name, figure in figures.items()},
         found=found,
         facts=facts,
         headline=headline(found),

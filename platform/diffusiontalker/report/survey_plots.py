@@ -54,12 +54,24 @@ def figures(found: Survey) -> dict[str, go.Figure]:
 def bars(items: Sequence[tuple[str, float]]) -> go.Figure:
     """Seconds of each name as lying bars in the given order, the first on top."""
     unit, name = time_unit([seconds for _, seconds in items])
-    places = list(range(len(items)))
+    return lying(
+        [label for label, _ in items],
+        [round(seconds / unit, 4) for _, seconds in items],
+        [duration(seconds) for _, seconds in items],
+        name,
+    )
+
+
+def lying(
+    names: Sequence[str], values: Sequence[float], texts: Sequence[str], axis: str, title: str = ""
+) -> go.Figure:
+    """A bar for each name with a text in it or behind it, the first on top."""
+    places = list(range(len(names)))
     figure = go.Figure(
         go.Bar(
-            x=[round(seconds / unit, 4) for _, seconds in items],
+            x=list(values),
             y=places,
-            text=[duration(seconds) for _, seconds in items],
+            text=list(texts),
             textposition="auto",
             orientation="h",
             marker={"color": COLOR["teacher"]},
@@ -70,15 +82,15 @@ def bars(items: Sequence[tuple[str, float]]) -> go.Figure:
     # Numbered places: of names alone plotly would pile up two that look alike.
     figure.update_yaxes(
         tickvals=places,
-        ticktext=[axis_name(label) for label, _ in items],
-        range=[len(items) - 0.5, -0.5],
+        ticktext=[axis_name(name) for name in names],
+        range=[len(names) - 0.5, -0.5],
         ticksuffix=" ",
         automargin=True,
         showgrid=False,
         zeroline=False,
     )
-    figure.update_xaxes(title=name, rangemode="tozero", nticks=6)
-    return finished(figure, "", height=27 * len(items) + 90)
+    figure.update_xaxes(title=axis, rangemode="tozero", nticks=6)
+    return finished(figure, title, height=27 * len(names) + (124 if title else 90))
 
 
 def ranked(items: Sequence[tuple[str, float]]) -> go.Figure:

@@ -99,6 +99,13 @@ def compare(student: Row, teacher: Row) -> dict[str, float]:
     }
 
 
+def in_words(change: float) -> str:
+    """A relative change of something that should be low: level, better or worse."""
+    if abs(change) < LEVEL:
+        return "level"
+    return f"{abs(change):.1%} {'better' if change < 0 else 'worse'}"
+
+
 def what_ran(summary: Mapping[str, Any]) -> str:
     """One sentence: on what, from how many steps to how few, in how long."""
     corpus = summary.get("corpus") or {}
@@ -125,7 +132,7 @@ def _evidence(title: str, student: Row, teacher: Row, changes: dict[str, float])
         column = BY_KEY[key]
         parts.append(
             f"{column.label} {_shown(column, student)} against {_shown(column, teacher)} "
-            f"({_change(change)})"
+            f"({in_words(change)})"
         )
     return f"{title}, student against undistilled teacher: {'; '.join(parts)}."
 
@@ -137,7 +144,7 @@ def _against_full(title: str, student: Row, rows: list[Row]) -> list[str]:
         return []
     full = max(teachers, key=lambda row: row["steps"])
     parts = [
-        f"{BY_KEY[key].label} {_change(change)}" for key, change in compare(student, full).items()
+        f"{BY_KEY[key].label} {in_words(change)}" for key, change in compare(student, full).items()
     ]
     if student.get("fps") and full.get("fps"):
         parts.append(f"{plain(round(student['fps'] / full['fps'], 1))} times the frames per second")
@@ -150,12 +157,6 @@ def _against_full(title: str, student: Row, rows: list[Row]) -> list[str]:
 
 def _shown(column: Column, row: Row) -> str:
     return column.show(row.get(column.key))
-
-
-def _change(change: float) -> str:
-    if abs(change) < LEVEL:
-        return "level"
-    return f"{abs(change):.1%} {'better' if change < 0 else 'worse'}"
 
 
 def _in(steps: int) -> str:

@@ -1,6 +1,7 @@
 """What a run leaves behind: models as safetensors beside a JSON configuration; nothing pickled."""
 
 import json
+import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -86,6 +87,40 @@ def load_average(folder: Path, module: nn.Module) -> RunState:
     with _reading(folder, "average.safetensors", "state.json"):
         module.load_state_dict(load_file(folder / "average.safetensors"))
         return RunState(**json.loads((folder / "state.json").read_text()))
+
+
+class Kept:
+    """The last checkpoint of a run that Ray Train does not keep, on disk or in S3.
+
+    ``last.json`` names it and is written after it: a kill leaves the one before.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+
+    def save(self, local: Path, epoch: int) -> None:
+        """Keep the files of ``local`` as those of an epoch, instead of the last. Raises
+        UserError."""
+        storage.store(local, self.folder / _epoch(epoch))
+        storage.write_json(self.folder / "last.json", {"epoch": epoch})
+        for name in storage.sizes(self.folder):
+            if name.startswith("epoch-") and not name.startswith(f"{_epoch(epoch)}/"):
+                storage.remove(self.folder / name)
+
+    @contextmanager
+    def last(self) -> Iterator[Path | None]:
+        """A local folder with the files of ``save``; None before the first. Raises UserError."""
+        if not storage.is_file(self.folder / "last.json"):
+            yield None
+            return
+        epoch = storage.read_json(self.folder / "last.json")["epoch"]
+        with tempfile.TemporaryDirectory(prefix="diffusiontalker-") as local:
+            storage.fetch(self.folder / _epoch(epoch), Path(local))
+            yield Path(local)
+
+
+def _epoch(number: int) -> str:
+    return f"epoch-{number:04d}"
 
 
 @contextmanager

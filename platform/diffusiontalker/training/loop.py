@@ -9,7 +9,9 @@ import math
 import shutil
 import tempfile
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -25,6 +27,18 @@ from diffusiontalker.training.checkpoints import RunState
 
 CURVE_POINTS = 24
 """Points of a loss curve per epoch."""
+Figures = dict[str, torch.Tensor]
+Judge = Callable[[nn.Module, dict[str, torch.Tensor]], Figures]
+"""What a task's model is worth on a batch of validation, beside its losses: means over windows."""
+
+
+@dataclass(frozen=True)
+class Own:
+    """A run in the process that asked for it, where Ray Train neither keeps nor tells anything."""
+
+    kept: checkpoints.Kept
+    told: Callable[[dict[str, Any]], None] | None = None
+    """Called after every epoch with its figures, once they are kept; may end the run by raising."""
 
 
 def run(config: dict[str, Any]) -> None:
@@ -34,6 +48,8 @@ def run(config: dict[str, Any]) -> None:
     settings: TrainSettings
     epoch: the stream.Epoch that the training data follow
     steps_per_epoch, threads, seed, stage, board (actor or None)
+    judge: the Judge of every epoch's model, or None
+    own: the Own run in which the checkpoints are, or None where Ray Train keeps them
     """
     settings: TrainSettings = config["settings"]
     torch.set_num_threads(config["threads"])
@@ -47,10 +63,10 @@ def run(config: dict[str, Any]) -> None:
         parameters, lr=settings.learning_rate, weight_decay=settings.weight_decay
     )
     state = RunState()
-    checkpoint = ray.train.get_checkpoint()
-    if checkpoint is not None:
-        with checkpoint.as_directory() as folder:
-            state = checkpoints.load_run(Path(folder), task, average.module, optimizer)
+    own: Own | None = config["own"]
+    with opened(own, ray.train.get_checkpoint()) as folder:
+        if folder is not None:
+            state = checkpoints.load_run(folder, task, average.module, optimizer)
             average.updates = state.step
     # HuBERT's embedding of masked audio gets no gradient: DDP must expect that.
     parallel = ray.train.torch.prepare_model(
@@ -89,42 +105,67 @@ def run(config: dict[str, Any]) -> None:
                 done = (epoch + min(number / config["steps_per_epoch"], 1.0)) / settings.epochs
                 config["board"].put.remote(config["stage"], done, text)
         state.epoch = epoch + 1
-        metrics = validate(average.module, val, device)
-        state.history.append({"step": state.step, **{f"val_{k}": v for k, v in metrics.items()}})
-        report(state, task, average.module, optimizer, metrics, rank)
+        metrics = validate(average.module, val, device, config["judge"])
+        figures = {f"val_{key}": value for key, value in metrics.items()}
+        seconds = time.monotonic() - started
+        state.history.append({"step": state.step, "seconds": seconds, **figures})
+        report(state, task, average.module, optimizer, rank, own)
 
 
 def report(
     state: RunState, task: nn.Module, average: nn.Module, optimizer: torch.optim.Optimizer,
-    metrics: dict[str, float], rank: int,
+    rank: int, own: Own | None,
 ) -> None:  # fmt: skip
-    """Hand metrics, and on rank 0 a checkpoint, to Ray Train: a barrier for all workers."""
-    metrics = {f"val_{key}": value for key, value in metrics.items()}
+    """Hand the epoch's figures, and on rank 0 a checkpoint, to Ray Train: a barrier for all
+    workers. Where there are none, ``own`` keeps the checkpoint and is told."""
+    metrics = {"epoch": state.epoch, **state.history[-1]}
     folder = None
     if rank == 0:
         folder = Path(tempfile.mkdtemp(prefix="diffusiontalker-"))
         checkpoints.save_run(folder, state, task, average, optimizer)
-    ray.train.report(
-        {"epoch": state.epoch, **metrics},
-        checkpoint=ray.train.Checkpoint.from_directory(folder) if folder else None,
-    )
-    if folder is not None:
-        shutil.rmtree(folder, ignore_errors=True)
+    try:
+        if own is not None and folder is not None:
+            own.kept.save(folder, state.epoch)
+        ray.train.report(
+            metrics, checkpoint=ray.train.Checkpoint.from_directory(folder) if folder else None
+        )
+    finally:
+        if folder is not None:
+            shutil.rmtree(folder, ignore_errors=True)
+    if own is not None and own.told is not None:
+        own.told(metrics)
+
+
+@contextmanager
+def opened(own: Own | None, checkpoint: ray.train.Checkpoint | None) -> Iterator[Path | None]:
+    """A local folder with a run's last checkpoint: the run's own, or Ray Train's; None before the
+    first."""
+    if own is not None:
+        with own.kept.last() as folder:
+            yield folder
+    elif checkpoint is None:
+        yield None
+    else:
+        with checkpoint.as_directory() as folder:
+            yield Path(folder)
 
 
 @torch.no_grad()
 def validate(
-    module: nn.Module, val: ray.data.DataIterator, device: torch.device
+    module: nn.Module, val: ray.data.DataIterator, device: torch.device, judge: Judge | None = None
 ) -> dict[str, float]:
-    """Losses over the validation split, with the same batches and noise every time: a mean over
-    its windows, in batches of whatever size."""
+    """Losses over the validation split, and what ``judge`` finds, with the same batches and noise
+    every time: a mean over its windows, in batches of whatever size."""
     module.eval()
     generator = torch.Generator(device=device).manual_seed(12345)
     sums: dict[str, float] = {}
     windows = 0
     for batch in stream.batches(val, device):
         size = size_of(batch)
-        for key, value in numbers(module(batch, generator)).items():
+        found = module(batch, generator)
+        if judge is not None:
+            found = found | judge(module, batch)
+        for key, value in numbers(found).items():
             sums[key] = sums.get(key, 0.0) + size * value
         windows += size
     return {key: value / windows for key, value in sums.items()}

@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 import ray
 import ray.train
+from ray.train import UserCallback
 from ray.train.torch import TorchTrainer
 from torch import nn
 
@@ -54,6 +55,10 @@ class Place:
     name: str
     stage: str
     board: ray.actor.ActorHandle | None = None
+    judge: loop.Judge | None = None
+    """Looks at the model after every epoch, beside its losses on validation."""
+    listener: UserCallback | None = None
+    """Ray Train's way to be told of every epoch; asked for by ``after_report``."""
 
 
 def train_encoder(
@@ -70,7 +75,7 @@ def train_encoder(
     from diffusiontalker.training.encoder import EncoderTask, save_encoder
 
     phonemes = _phonemes(data)
-    encoder = settings.encoder
+    encoder, workers = settings.encoder, max(settings.training.workers, 1)
     make = partial(_make_encoder_task, encoder.hidden, encoder.depth, len(phonemes))
     task = make()
     assert isinstance(task, EncoderTask)
@@ -79,7 +84,7 @@ def train_encoder(
     train = TrainSettings(
         epochs=encoder.epochs,
         passes=encoder.passes,
-        batch=max(round(encoder.batch_seconds / ENCODER_WINDOW / settings.training.workers), 1),
+        batch=max(round(encoder.batch_seconds / ENCODER_WINDOW / workers), 1),
         learning_rate=encoder.learning_rate,
     )
     history = _fit(
@@ -213,10 +218,11 @@ def _fit(
 ) -> list[dict[str, float]]:  # fmt: skip
     """Run Ray Train and load the averaged weights of the last checkpoint into ``task``."""
     training = settings.training
+    workers = max(training.workers, 1)
     batches = stream.batches_of(data.manifest, "train", examples, train.batch) * train.passes
-    if batches < training.workers:
+    if batches < workers:
         raise UserError(
-            f"{place.stage}: {batches} training batches do not go round {training.workers} "
+            f"{place.stage}: {batches} training batches do not go round {workers} "
             "workers; lower training.workers or the batch, or add data"
         )
     epoch = stream.Epoch()
@@ -225,6 +231,10 @@ def _fit(
         epoch,
     )  # fmt: skip
     val_set = stream.dataset(data.folder, data.manifest, "val", examples, train.batch)
+    own = None
+    if training.workers == 0:
+        kept = checkpoints.Kept(place.storage / place.name)
+        own = loop.Own(kept, None if place.listener is None else partial(_tell, place.listener))
     trainer = TorchTrainer(
         loop.run,
         train_loop_config={
@@ -232,11 +242,13 @@ def _fit(
             "settings": train,
             "epoch": epoch,
             # Ray Train deals out as many batches to every worker and drops the rest.
-            "steps_per_epoch": batches // training.workers,
+            "steps_per_epoch": batches // workers,
             "threads": training.threads,
             "seed": training.seed,
             "stage": place.stage,
             "board": place.board,
+            "judge": place.judge,
+            "own": own,
         },
         datasets={"train": train_set, "val": val_set},
         dataset_config=ray.train.DataConfig(datasets_to_split=["train"]),
@@ -248,19 +260,28 @@ def _fit(
         ),
         run_config=ray.train.RunConfig(
             name=place.name,
-            **_storage(place.storage),
+            **storage_options(place.storage),
             failure_config=ray.train.FailureConfig(max_failures=training.max_failures),
             checkpoint_config=ray.train.CheckpointConfig(num_to_keep=2),
+            callbacks=_callbacks(place),
         ),
     )
     result = trainer.fit()
-    if result.checkpoint is None:
-        raise RuntimeError(f"{place.stage}: the run ended without a checkpoint")
-    with result.checkpoint.as_directory() as folder:
-        return checkpoints.load_average(Path(folder), task).history
+    with loop.opened(own, result.checkpoint) as folder:
+        if folder is None:
+            raise RuntimeError(f"{place.stage}: the run ended without a checkpoint")
+        return checkpoints.load_average(folder, task).history
 
 
-def _storage(folder: Path) -> dict[str, Any]:
+def _callbacks(place: Place) -> list[Any]:
+    return [] if place.listener is None else [place.listener]
+
+
+def _tell(listener: UserCallback, metrics: dict[str, Any]) -> None:
+    listener.after_report(None, [metrics], None)  # type: ignore[arg-type]
+
+
+def storage_options(folder: Path) -> dict[str, Any]:
     """Where Ray Train keeps checkpoints, in its words."""
     if not storage.is_remote(folder):
         return {"storage_path": str(folder)}

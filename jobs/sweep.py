@@ -1,0 +1,24 @@
+"""A search for settings that do better on validation, through Ray Tune and Optuna."""
+
+from diffusiontalker import cli, cluster, config
+
+
+def sweep(config_file: cli.Config = None, overrides: cli.Overrides = None) -> None:
+    """Search loss weights, temperature, learning rate or any other setting of a run.
+
+    Every trial trains the teacher, a round or the whole chain and is judged on the validation split
+    alone. Writes sweep.html, best.yaml (for jobs/distill.py --config), sweep.json, study.db (for
+    optuna-dashboard) and TensorBoard's logs into the output folder. Killed at any point, the same
+    command goes on where it was; more trials=... continue a finished one.
+    """
+    settings = config.load_as(config.SweepSettings, config_file, overrides or [])
+    from diffusiontalker.tuning import outcome
+    from diffusiontalker.tuning import sweep as tuning
+
+    tuning.begin(settings)  # a mistake is said before Ray starts
+    with cluster.session():
+        outcome.conclude(settings, tuning.run(settings))
+
+
+if __name__ == "__main__":
+    cli.main(sweep)

@@ -1,0 +1,1 @@
+"""A search for settings: Optuna through Ray Tune, over runs of Ray Train."""

@@ -1,0 +1,140 @@
+"""The search space: settings by their names and where their values come from, checked first."""
+
+from collections.abc import Mapping
+
+from optuna import distributions as optuna
+
+from diffusiontalker import config, pipeline
+from diffusiontalker.config import Choice, Settings, Spread, SweepSettings, changed, fingerprint
+from diffusiontalker.errors import UserError
+from diffusiontalker.training import runs
+from diffusiontalker.tuning.records import Params
+
+TEACHER = "teacher"
+Stage = str | int
+"""``teacher``, or the steps of a round."""
+
+
+def base_of(sweep: SweepSettings) -> Settings:
+    """The settings of the first trial: the base with the sweep's changes. Raises UserError."""
+    return changed(config.load(sweep.base), sweep.changes, "changes")
+
+
+def stages_of(sweep: SweepSettings, base: Settings) -> list[Stage]:
+    """What a trial trains, in order.
+
+    Raises:
+        UserError: the base has no such round.
+    """
+    rounds = base.diffusion.rounds
+    if sweep.stage == TEACHER:
+        return [TEACHER]
+    if sweep.stage == "chain":
+        return [TEACHER, *rounds]
+    steps = sweep.steps or (rounds[-1] if rounds else 0)
+    if steps not in rounds:
+        known = ", ".join(map(str, rounds)) or "none"
+        raise UserError(f"steps: {sweep.base} has no round of {steps} steps; it has {known}")
+    return [steps]
+
+
+def epochs_of(settings: Settings, stage: Stage) -> int:
+    """Epochs of one stage."""
+    if stage == TEACHER:
+        return settings.training.teacher.epochs
+    return runs.round_settings(settings, int(stage)).epochs
+
+
+def defaults(sweep: SweepSettings, base: Settings) -> Params:
+    """The base's own values of all that is searched."""
+    return {name: config.value_of(base, name) for name in sweep.space}
+
+
+def distributions(sweep: SweepSettings) -> dict[str, optuna.BaseDistribution]:
+    """The space in Optuna's words."""
+    return {name: _distribution(spread) for name, spread in sweep.space.items()}
+
+
+def check(sweep: SweepSettings, base: Settings) -> None:
+    """Whether every value of the space makes a trial that can be compared with the others.
+
+    Raises:
+        UserError: a setting is unknown, can be out of its range, does nothing to what a trial
+            trains or something to what it starts from, or does not hold the base's own value.
+    """
+    stages = stages_of(sweep, base)
+    for name, spread in sweep.space.items():
+        where = f"space.{name}"
+        ends = spread.choices if isinstance(spread, Choice) else (spread.low, spread.high)
+        if isinstance(spread, Spread) and spread.kind == "int":
+            ends = tuple(int(end) for end in ends)
+        others = [changed(base, {name: end}, where) for end in ends]
+        own = config.value_of(base, name)
+        _check_own(where, spread, own)
+        if any(_epochs(other, stages) != _epochs(base, stages) for other in others):
+            raise UserError(f"{where}: trials of unlike length cannot be compared; take it out")
+        if any(_before(other, stages) != _before(base, stages) for other in others):
+            raise UserError(
+                f"{where}: all trials start from the same data"
+                f"{' and teacher' if stages[0] != TEACHER else ''}, which this would change; take "
+                "it out" + (", or sweep stage: chain" if stages[0] != TEACHER else "")
+            )
+        if all(_trained(other, stages) == _trained(base, stages) for other in others):
+            said = "the teacher" if stages == [TEACHER] else f"a {sweep.stage}"
+            raise UserError(f"{where}: changes nothing in the training of {said}; take it out")
+
+
+def _check_own(where: str, spread: Spread | Choice, own: object) -> None:
+    """The base's own value must be one that can be drawn."""
+    if isinstance(spread, Choice):
+        inside, among = own in spread.choices, ", ".join(map(str, spread.choices))
+    else:
+        number = isinstance(own, int | float) and not isinstance(own, bool)
+        inside = number and spread.low <= own <= spread.high  # type: ignore[operator]
+        among = f"{spread.low:g} to {spread.high:g}"
+    if not inside:
+        name = where.removeprefix("space.")
+        raise UserError(
+            f"{where}: the base's own value {own} is not among {among}; widen that, or set "
+            f"changes.{name}"
+        )
+
+
+def _epochs(settings: Settings, stages: list[Stage]) -> int:
+    return sum(epochs_of(settings, stage) for stage in stages)
+
+
+def _before(settings: Settings, stages: list[Stage]) -> str:
+    """A hash of what is there before a trial begins."""
+    found = [fingerprint(settings.corpus, settings.encoder)]
+    if stages[0] != TEACHER:
+        rounds = settings.diffusion.rounds
+        found += _keys(settings, [TEACHER, *rounds[: rounds.index(int(stages[0]))]])
+    return fingerprint(*found)
+
+
+def _trained(settings: Settings, stages: list[Stage]) -> str:
+    """A hash of what a trial does."""
+    return fingerprint(settings.diffusion.sampler, *_keys(settings, stages))
+
+
+def _keys(settings: Settings, stages: list[Stage]) -> list[str]:
+    return [
+        pipeline.teacher_key(settings, [])
+        if stage == TEACHER
+        else pipeline.round_key(settings, int(stage), "", [])
+        for stage in stages
+    ]
+
+
+def _distribution(spread: Spread | Choice) -> optuna.BaseDistribution:
+    if isinstance(spread, Choice):
+        return optuna.CategoricalDistribution(spread.choices)
+    if spread.kind == "int":
+        return optuna.IntDistribution(int(spread.low), int(spread.high))
+    return optuna.FloatDistribution(spread.low, spread.high, log=spread.kind == "log_uniform")
+
+
+def apply(base: Settings, params: Mapping[str, object]) -> Settings:
+    """The settings of a trial. Raises UserError: they do not go together."""
+    return changed(base, params, "trial")

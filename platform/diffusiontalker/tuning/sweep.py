@@ -1,0 +1,259 @@
+"""A sweep from its settings to the winning configuration: prepare, search, confirm, deliver."""
+
+import importlib.util
+import os
+import time
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import ray
+from ray import tune
+
+from diffusiontalker import pipeline, storage
+from diffusiontalker.config import Settings, SweepSettings, fingerprint, to_yaml
+from diffusiontalker.errors import UserError
+from diffusiontalker.training import runs
+from diffusiontalker.training.progress import Display
+from diffusiontalker.training.runs import Data
+from diffusiontalker.tuning import outcome, records, schedulers, space, study
+from diffusiontalker.tuning.records import FIGURES, Confirmed, Params, Records, Trial
+from diffusiontalker.tuning.table import Progress
+from diffusiontalker.tuning.trial import POINT, Plan, TrialRun
+from diffusiontalker.tuning.watch import Local, Watch
+
+PAGE_EVERY = 60.0
+"""Seconds between two pages while the sweep goes on."""
+SEED = "training.seed"
+Json = dict[str, Any]
+
+
+def begin(sweep: SweepSettings) -> Settings:
+    """Look at all that can be looked at before Ray starts; returns the settings of a trial.
+
+    Raises:
+        UserError: whatever would make the sweep fail, or compare what cannot be compared.
+    """
+    base = space.base_of(sweep)
+    space.check(sweep, base)
+    if sweep.mlflow is not None and importlib.util.find_spec("mlflow") is None:
+        raise UserError("mlflow: the package is not installed; pip install mlflow, or leave it out")
+    folder = storage.location(sweep.output)
+    storage.make_folder(folder)
+    records.read(folder, key_of(sweep, base))
+    return base
+
+
+def key_of(sweep: SweepSettings, base: Settings) -> str:
+    """The hash of what makes trials comparable: the rest may change while a sweep goes on."""
+    own = sweep.model_dump(mode="json", include={"stage", "steps", "space", "objectives"})
+    plain = base.model_dump(mode="json", exclude={"output", "evaluation", "export"})
+    # Where and on how many a trial runs is no matter of its settings.
+    plain["training"] = {
+        key: value
+        for key, value in plain["training"].items()
+        if key not in ("gpu", "worker_cpus", "threads", "max_failures")
+    }
+    return fingerprint(own, plain)
+
+
+def run(sweep: SweepSettings) -> Records:
+    """Run the sweep, or what a killed one has left; returns what is known of its trials.
+
+    Raises:
+        UserError: as ``begin``, or every trial failed.
+    """
+    base = begin(sweep)
+    folder = storage.location(sweep.output)
+    storage.write_bytes(folder / "settings.yaml", to_yaml(sweep).encode())
+    known = records.read(folder, key_of(sweep, base))
+    plan = prepare(sweep, base, known, folder / "trials")
+    search(sweep, plan, known, folder)
+    done = known.best(sweep.objectives)
+    if done is None:
+        said = next((t.error for t in known.in_state("failed") if t.error), "none came to its end")
+        raise UserError(f"{folder}: no trial of {len(known.trials)} succeeded; the first: {said}")
+    confirm(sweep, plan, known, folder, done)
+    outcome.deliver(sweep, base, known, folder)
+    return known
+
+
+def prepare(sweep: SweepSettings, base: Settings, known: Records, folder: Path) -> Plan:
+    """Data, and the model that a round starts from: the base's own, in the base's own folder."""
+    run = pipeline.Run(base)
+    data = pipeline.prepare_data(run)
+    stages, start = space.stages_of(sweep, base), None
+    if stages[0] != space.TEACHER:
+        start = pipeline.train_teacher(run, data)
+        for steps in base.diffusion.rounds[: base.diffusion.rounds.index(int(stages[0]))]:
+            start = pipeline.train_round(run, data, start, steps)
+    left = {fingerprint(one.params): one.id for one in known.in_state("running")}
+    return Plan(base, stages, Data(data.folder, data.manifest.without_tests()), start, folder, left)
+
+
+def search(sweep: SweepSettings, plan: Plan, known: Records, folder: Path) -> None:
+    """Run the trials that are still to run; each is kept as it ends."""
+    ended = sum(one.ended for one in known.trials)
+    if ended >= sweep.trials:
+        print(f"{ended} trials are there already: kept", flush=True)
+        return
+    # First those that were running, then the base itself; the search suggests the rest.
+    first = [one.params for one in known.in_state("running")]
+    if not known.trials:
+        first = [space.defaults(sweep, plan.base)]
+    epochs = sum(space.epochs_of(plan.base, stage) for stage in plan.stages)
+    slots = schedulers.slots(sweep, plan.base, ray.cluster_resources())
+    progress = Progress(sweep.objectives, sweep.trials, epochs, slots)
+    mirror, keep = study.Study(sweep, folder), Keeper(sweep, plan, known, folder, slots)
+    mirror.update(known)
+
+    def ended_or_epoch(one: Trial) -> None:
+        keep(one)
+        if one.ended:
+            mirror.update(known)
+
+    print(f"sweep        {sweep.trials - ended} trials, {slots} at a time", flush=True)
+    with Watch(known, progress, plan.id_of, ended_or_epoch, len(plan.left)) as watch:
+        tune_trials(
+            plan, folder, [watch, *_mlflow(sweep)], sweep.max_failures,
+            tune.TuneConfig(
+                search_alg=study.search(sweep, known, first),
+                scheduler=schedulers.scheduler(sweep, epochs, known),
+                num_samples=sweep.trials - ended,
+                max_concurrent_trials=slots,
+                reuse_actors=_reused(plan.base),
+            ),
+        )  # fmt: skip
+    keep.write()
+
+
+def confirm(
+    sweep: SweepSettings, plan: Plan, known: Records, folder: Path, best: Trial
+) -> None:  # fmt: skip
+    """Train the base and the winner once more with every other seed, to the end."""
+    default = space.defaults(sweep, plan.base)
+    wanted = [plan.base.training.seed + 1 + k for k in range(sweep.confirm)]
+    seeds = [seed for seed in wanted if seed not in {one.seed for one in known.confirmed}]
+    if best.params == default or not seeds:
+        return
+    pairs = {seed: [{**params, SEED: seed} for params in (default, best.params)] for seed in seeds}
+    points = [point for pair in pairs.values() for point in pair]
+    again = Plan(
+        plan.base, plan.stages, plan.data, plan.start, plan.folder,
+        {fingerprint(point): f"confirm-{fingerprint(point)}" for point in points},
+    )  # fmt: skip
+    slots = schedulers.slots(sweep, plan.base, ray.cluster_resources())
+    with Display("confirm") as display:
+        found = Finals(display, len(points))
+        tune_trials(
+            again, folder, [found], sweep.max_failures,
+            tune.TuneConfig(max_concurrent_trials=slots, reuse_actors=_reused(plan.base)),
+            points,
+        )  # fmt: skip
+    for seed, pair in pairs.items():
+        figures = [found.figures.get(fingerprint(point)) for point in pair]
+        if figures[0] is not None and figures[1] is not None:
+            known.confirmed.append(Confirmed(seed=seed, default=figures[0], best=figures[1]))
+    known.write(folder)
+    for point in points:
+        storage.remove_folder(plan.folder / again.left[fingerprint(point)])
+
+
+def tune_trials(
+    plan: Plan, folder: Path, callbacks: list[tune.Callback], max_failures: int,
+    how: tune.TuneConfig, points: Iterable[Params] | None = None,
+) -> None:  # fmt: skip
+    """Run trials through Ray Tune: those that its search suggests, or all of ``points``."""
+    with _quietly():
+        tune.Tuner(
+            tune.with_resources(
+                tune.with_parameters(TrialRun, plan=plan), schedulers.resources(plan.base)
+            ),
+            param_space={} if points is None else {POINT: tune.grid_search(list(points))},
+            tune_config=how,
+            run_config=tune.RunConfig(
+                # Never one name twice: Tune would mix the logs of two attempts.
+                name=f"tune-{time.strftime('%Y%m%d-%H%M%S')}-{os.getpid()}",
+                **runs.storage_options(folder),
+                callbacks=callbacks,
+                failure_config=tune.FailureConfig(max_failures=max_failures),
+                verbose=0,
+            ),
+        ).fit()
+
+
+class Finals(Local):
+    """The last figures of every trial of a list."""
+
+    def __init__(self, display: Display, total: int) -> None:
+        self.display, self.total = display, total
+        self.figures: dict[str, dict[str, float]] = {}
+        self.ended = 0
+
+    def on_trial_result(
+        self, iteration: int, trials: list[Any], trial: Any, result: Json, **info: Any
+    ) -> None:
+        """An epoch is done."""
+        if "error" not in result:
+            point = fingerprint(trial.config["point"])
+            self.figures[point] = {name: float(result[name]) for name in FIGURES}
+
+    def on_trial_complete(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
+        """A trial has ended."""
+        self.ended += 1
+        self.display.count(self.ended, self.total)
+
+
+class Keeper:
+    """Writes what is known after each epoch, and the page from time to time."""
+
+    def __init__(
+        self, sweep: SweepSettings, plan: Plan, known: Records, folder: Path, slots: int
+    ) -> None:
+        self.sweep, self.plan, self.known, self.folder = sweep, plan, known, folder
+        known.slots = slots
+        self.before, self.begun, self.paged = known.wall_seconds, time.monotonic(), 0.0
+
+    def __call__(self, one: Trial) -> None:
+        self.write()
+        if one.ended:
+            # Nobody needs its weights: the winner is trained anew, with the base's full schedule.
+            storage.remove_folder(self.plan.folder / one.id)
+            if time.monotonic() - self.paged > PAGE_EVERY:
+                self.paged = time.monotonic()
+                outcome.write_page(self.sweep, self.plan.base, self.known, self.folder)
+
+    def write(self) -> None:
+        """Write the records as they are."""
+        self.known.wall_seconds = self.before + time.monotonic() - self.begun
+        self.known.write(self.folder)
+
+
+def _mlflow(sweep: SweepSettings) -> list[tune.Callback]:
+    if sweep.mlflow is None:
+        return []
+    from ray.air.integrations.mlflow import MLflowLoggerCallback
+
+    return [MLflowLoggerCallback(tracking_uri=sweep.mlflow, experiment_name="diffusiontalker")]
+
+
+def _reused(base: Settings) -> bool:
+    """Whether a trial may have the process of another: not where workers would live on in it."""
+    return base.training.workers == 0
+
+
+@contextmanager
+def _quietly() -> Iterator[None]:
+    """Ctrl-C is the job's to hear, Tune would end as if all were done; and the table is ours."""
+    wanted = {"TUNE_DISABLE_SIGINT_HANDLER": "1", "RAY_AIR_NEW_OUTPUT": "0"}
+    before = {name: os.environ.get(name) for name in wanted}
+    os.environ.update(wanted)
+    try:
+        yield
+    finally:
+        for name, value in before.items():
+            if value is None:
+                del os.environ[name]
+            else:
+                os.environ[name] = value

@@ -1,0 +1,163 @@
+"""One trial, as Ray Tune runs it: stages of Ray Train, told to Tune epoch by epoch."""
+
+import math
+import threading
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+from ray import tune
+from ray.train import UserCallback
+
+from diffusiontalker import cluster, storage
+from diffusiontalker.config import Settings, fingerprint
+from diffusiontalker.errors import UserError
+from diffusiontalker.training import runs
+from diffusiontalker.training.judge import judge
+from diffusiontalker.training.runs import Data, Place
+from diffusiontalker.tuning.records import FIGURES, Params
+from diffusiontalker.tuning.space import TEACHER, Stage, apply, epochs_of
+from diffusiontalker.tuning.told import Figures, Told, ToldByWorkers
+
+POINT = "point"
+"""Under which Tune hands out a whole list of settings; otherwise they come one by one."""
+HISTORY = "history.json"
+"""The last file of a trained stage."""
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What all trials share."""
+
+    base: Settings
+    stages: list[Stage]
+    data: Data
+    """Train and val alone."""
+    start: Path | None
+    """The model that guides the first round."""
+    folder: Path
+    """Every trial has a folder in it."""
+    left: Mapping[str, str]
+    """Trials that a killed sweep left in the middle: hash of their settings to their id."""
+
+    def id_of(self, params: Params, trial_id: str) -> str:
+        """The trial's own id, or that under which it was begun before."""
+        return self.left.get(fingerprint(params), trial_id)
+
+
+class TrialRun(tune.Trainable):
+    """Ray Tune's side of a trial: an epoch at a time, from a thread that trains.
+
+    Not Tune's function API: Ray Train refuses to run in the process of one, and its own workers
+    take as long to start as a small trial takes to train.
+    """
+
+    def setup(self, params: Params, plan: Plan) -> None:  # type: ignore[override]
+        """Begin a trial. Tune calls it in a fresh process."""
+        cluster.configure()
+        self.plan = plan
+        self._begin(params)
+
+    def reset_config(self, params: Params) -> bool:
+        """Begin the next trial in the process of an ended one."""
+        self.cleanup()
+        self._begin(params)
+        return True
+
+    def step(self) -> dict[str, Any]:
+        """Train an epoch; of the last one the figures come twice, the second time as the end."""
+        return self.told.next()
+
+    def cleanup(self) -> None:
+        """End the training where it is. With workers Tune ends this process, and they with it."""
+        self.told.stop()
+        self.thread.join(timeout=10)
+
+    def _begin(self, params: Params) -> None:
+        params = params.get(POINT, params)
+        folder = self.plan.folder / self.plan.id_of(params, self.trial_id)
+        self.told: Told = ToldByWorkers() if self.plan.base.training.workers else Told()
+        self.thread = threading.Thread(
+            target=_guarded, args=(self.plan, params, folder, self.told), daemon=True
+        )
+        self.thread.start()
+
+
+def _guarded(plan: Plan, params: Params, folder: Path, told: Told) -> None:
+    """Train, and tell how it ended. A mistake of the user's, such as settings that do not go
+    together, is told as infinite figures with an ``error``: trying again would not mend it."""
+    try:
+        told.end(train(plan, apply(plan.base, params), folder, told))
+    except Exception as error:
+        cause = error if isinstance(error, UserError) else cluster.user_error(error)
+        if cause is None:
+            told.fail(error)
+        else:
+            worst = dict.fromkeys(FIGURES, math.inf)
+            told.end({"error": str(cause), "epochs": 0, "seconds": 0.0, **worst})
+
+
+def train(plan: Plan, settings: Settings, folder: Path, told: Told) -> Figures:
+    """Train every stage into ``folder``; one that was killed goes on from its last epoch.
+
+    Returns the last figures.
+
+    Raises:
+        UserError: as Ray Train's runs.
+    """
+    before, model = 0, plan.start
+    for stage in plan.stages:
+        out = folder / str(stage)
+        if not storage.is_file(out / HISTORY):
+            history = _train(plan, settings, stage, model, folder, Listener(before, told))
+            storage.write_json(out / HISTORY, history)
+        before, model = before + epochs_of(settings, stage), out
+    last = [point for point in storage.read_json(out / HISTORY) if "val_loss" in point][-1]
+    return figures(last, before)
+
+
+def _train(
+    plan: Plan, settings: Settings, stage: Stage, model: Path | None, folder: Path,
+    listener: "Listener",
+) -> list[dict[str, float]]:  # fmt: skip
+    steps = settings.diffusion.steps if stage == TEACHER else int(stage)
+    place = Place(
+        folder / "train",
+        str(stage),
+        str(stage),
+        judge=partial(judge, steps=steps, sampler=settings.diffusion.sampler),
+        listener=listener,
+    )
+    out = folder / str(stage)
+    if stage == TEACHER:
+        return runs.train_teacher(settings, plan.data, place, out)
+    assert model is not None
+    return runs.train_round(settings, plan.data, model, steps, place, out)
+
+
+class Listener(UserCallback):
+    """Hands every epoch on: called by our loop, or in Ray Train's controller."""
+
+    def __init__(self, before: int, told: Told) -> None:
+        self.before = before
+        """Epochs of the stages before."""
+        self.told = told
+
+    def after_report(
+        self, run_context: Any, metrics: list[dict[str, Any]], checkpoint: Any
+    ) -> None:
+        """With the metrics of every worker."""
+        self.told.epoch(figures(metrics[0], self.before + int(metrics[0]["epoch"])))
+
+
+def figures(metrics: Mapping[str, Any], epochs: int) -> Figures:
+    """What Tune is told of an epoch. A figure that is not finite is infinitely bad."""
+    own = {name: float(metrics[f"val_{name}"]) for name in FIGURES}
+    return {
+        **{key: value for key, value in metrics.items() if key.startswith("val_")},
+        **{name: value if math.isfinite(value) else math.inf for name, value in own.items()},
+        "epochs": epochs,
+        "seconds": float(metrics["seconds"]),
+    }

@@ -1,0 +1,132 @@
+"""What Ray Tune tells of trials: noted at once, and shown while it goes on."""
+
+import sys
+import time
+from collections.abc import Callable
+from typing import Any
+
+from ray import tune
+from ray.tune.experiment import Trial as TuneTrial
+from rich.console import Console
+from rich.live import Live
+
+from diffusiontalker.tuning.records import Records, Trial
+from diffusiontalker.tuning.table import Progress, line, table
+
+
+class Local(tune.Callback):
+    """A callback of this process alone: Tune writes its callbacks down, and we never read them."""
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {}
+
+
+class Watch(Local):
+    """Keeps the records and shows them.
+
+    Args:
+        records: noted into.
+        progress: how many trials there will be, how long each, and how many at once.
+        id_of: a trial's id, of its settings and Tune's own id.
+        first: of the trials that Tune begins with, those that the records know already.
+        keep: called with a trial after each of its epochs, and again when it has ended.
+    """
+
+    def __init__(
+        self, records: Records, progress: Progress,
+        id_of: Callable[[dict[str, Any], str], str], keep: Callable[[Trial], None], first: int,
+    ) -> None:  # fmt: skip
+        self.records, self.progress, self.id_of, self.keep = records, progress, id_of, keep
+        self.offset = len(records.trials) - first
+        self.since: dict[str, float] = {}
+        self.console = Console(soft_wrap=True)
+        self.live = Live(console=self.console, auto_refresh=False) if sys.stdout.isatty() else None
+
+    def __enter__(self) -> "Watch":
+        if self.live is not None:
+            self.live.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        if self.live is not None:
+            self.live.stop()
+
+    def on_trial_start(
+        self, iteration: int, trials: list[TuneTrial], trial: TuneTrial, **info: Any
+    ) -> None:
+        """A trial, or a further attempt at one, begins."""
+        self.since[trial.trial_id] = time.monotonic()
+        found = self._find(trial)
+        if found is None:
+            id = self.id_of(trial.config, trial.trial_id)
+            # In the order of their suggestion, which is not that of their start.
+            number = self.offset + trials.index(trial)
+            found = Trial(id=id, number=number, params=dict(trial.config))
+            self.records.trials.append(found)
+            self.records.trials.sort(key=lambda one: one.number)
+        found.state = "running"
+        self.keep(found)
+        self._show()
+
+    def on_trial_result(
+        self, iteration: int, trials: list[TuneTrial], trial: TuneTrial, result: dict[str, Any],
+        **info: Any,
+    ) -> None:  # fmt: skip
+        """An epoch of a trial is done."""
+        found = self._find(trial)
+        if found is None or found.ended:
+            return
+        if "error" in result:
+            found.error = str(result["error"])
+        else:
+            found.add(result)
+        self._count(found, trial)
+        self.keep(found)
+        self._show()
+
+    def on_trial_complete(
+        self, iteration: int, trials: list[TuneTrial], trial: TuneTrial, **info: Any
+    ) -> None:
+        """A trial has come to its end, or its scheduler has ended it."""
+        found = self._find(trial)
+        if found is None:
+            return
+        last = found.curve[-1] if found.curve else None
+        whole = last is not None and last["epochs"] == self.progress.epochs
+        if last is not None and last[self.progress.objective] is None:
+            found.error = "its figures are not finite: training diverged"
+        found.state = "failed" if found.error or last is None else "done" if whole else "pruned"
+        self._end(found, trial)
+
+    def on_trial_error(
+        self, iteration: int, trials: list[TuneTrial], trial: TuneTrial, **info: Any
+    ) -> None:
+        """A trial has failed, and has no attempt left."""
+        found = self._find(trial)
+        if found is not None:
+            text = str(trial.get_error() or "no reason given")
+            found.error = text.strip().splitlines()[-1]
+            found.state = "failed"
+            self._end(found, trial)
+
+    def _find(self, trial: TuneTrial) -> Trial | None:
+        return self.records.find(self.id_of(trial.config, trial.trial_id))
+
+    def _count(self, found: Trial, trial: TuneTrial) -> None:
+        """Add to the trial's seconds what has passed since the last time."""
+        now = time.monotonic()
+        found.seconds += now - self.since.get(trial.trial_id, now)
+        self.since[trial.trial_id] = now
+
+    def _end(self, found: Trial, trial: TuneTrial) -> None:
+        self._count(found, trial)
+        self.keep(found)
+        if self.live is None:
+            self.console.print(
+                line(found, self.records, self.progress), highlight=False, markup=False
+            )
+        self._show()
+
+    def _show(self) -> None:
+        if self.live is not None:
+            self.live.update(table(self.records, self.progress), refresh=True)
