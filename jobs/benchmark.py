@@ -67,5 +67,19 @@ def serve(config_file: cli.Config = None, overrides: cli.Overrides = None) -> No
     print(*lines(report), f"all figures  {settings.out}/serve.json", sep="\n")
 
 
+def sweep(config_file: cli.Config = None, overrides: cli.Overrides = None) -> None:
+    """A sweep beside random search, and without pruning: what it finds, and what it costs.
+
+    sweep=FILE names its settings. Takes three times as long as one; writes sweep.json into out.
+    """
+    settings = config.load_as(config.SweepBenchmarkSettings, config_file, overrides or [])
+    from diffusiontalker.benchmarks.sweeping import run, table, variants
+
+    variants(settings)  # a mistake is said before Ray starts
+    with cluster.session():
+        Console().print(table(run(settings)))
+    print(f"all figures  {settings.out}/sweep.json")
+
+
 if __name__ == "__main__":
-    cli.main([data, runtime, look_ahead, serve])
+    cli.main([data, runtime, look_ahead, serve, sweep])

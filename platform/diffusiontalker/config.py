@@ -545,6 +545,17 @@ class ServeBenchmarkSettings(Section):
     """Seconds at the largest share with one replica, watching errors and memory; 0: not at all."""
 
 
+class SweepBenchmarkSettings(Section):
+    """All settings of ``jobs/benchmark.py sweep``."""
+
+    sweep: str = "configs/sweep-quick.yaml"
+    """The sweep that is run several times: as it is, with random search, and without pruning."""
+    trials: Annotated[int, Field(ge=2)] | None = None
+    """Trials of each; None: as many as the sweep has."""
+    out: str = "runs/benchmark"
+    """Folder of the figures; the sweeps lie below it."""
+
+
 Tree = TypeVar("Tree", bound=Section)
 
 

@@ -83,6 +83,8 @@ def test_the_whole_chain_runs_as_a_submitted_job_in_s3(cluster, server, tmp_path
     cache = folder.parent / "cache"
     arguments = (
         "jobs/distill.py", "--config", CONFIG, *OVERRIDES, f"output={folder}",
+        # Ray Train's workers on S3 are test_stream's: here they would take minutes to start.
+        "training.workers=0",
         f"encoder.cache={cache}", "diffusion={steps: 4, rounds: [2]}",
         "evaluation.teacher_steps=[4, 2]", "training.teacher={epochs: 1, passes: 1, batch: 8}",
     )  # fmt: skip

@@ -243,6 +243,13 @@ def test_parallel_axes_place_what_was_tried():
     assert {(0, "0.1"), (0, "1"), (0, "10"), (3, "linear"), (3, "cosine"), (2, "8")} <= ticks
 
 
+def test_a_default_without_a_result_is_left_out():
+    found = sweep_plots.figures(sweep(trial(0, state="failed"), WINNER, best="t2"))
+    for name in ("parallel", "front"):
+        assert "best trial" in traces(found[name])
+        assert "default" not in traces(found[name])
+
+
 def test_colours_go_by_rank_from_the_best_to_the_worst():
     figure = sweep_plots.figures(sweep(*(trial(n, 0.1 + n / 100) for n in range(10))))["parallel"]
     ends = {

@@ -52,6 +52,7 @@ def summarise(sweep: SweepSettings, base: Settings, known: Records, whole: bool)
     """All that the page shows; ``whole`` with what costs seconds to compute."""
     best = known.best(sweep.objectives)
     return {
+        "name": sweep.output,
         "base": sweep.base,
         "stage": sweep.stage,
         "search": sweep.search,

@@ -1,9 +1,12 @@
 """Which trials are ended early, and how many run at once."""
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from ray.tune.execution.tune_controller import TuneController
+from ray.tune.experiment import Trial
 from ray.tune.schedulers import (
     ASHAScheduler,
     FIFOScheduler,
@@ -13,7 +16,7 @@ from ray.tune.schedulers import (
 
 from diffusiontalker.config import Settings, SweepSettings
 from diffusiontalker.errors import UserError
-from diffusiontalker.tuning.records import Records
+from diffusiontalker.tuning.records import Params, Records
 
 DATA_CPUS = 0.5
 """What a trial's stream of data asks for beside its workers: without it none would ever step."""
@@ -26,23 +29,51 @@ class Past:
     trial_id: str
 
 
-def scheduler(sweep: SweepSettings, epochs: int, records: Records) -> TrialScheduler:
+class _Sparing(TrialScheduler):
+    """Lets one trial come to its end, whatever the rule says: what all others are compared with."""
+
+    spared: Params
+
+    def on_trial_result(
+        self, tune_controller: TuneController, trial: Trial, result: dict[str, Any]
+    ) -> str:
+        action: str = super().on_trial_result(tune_controller, trial, result)
+        return TrialScheduler.CONTINUE if trial.config == self.spared else action
+
+
+class _Asha(_Sparing, ASHAScheduler):
+    pass
+
+
+class _Median(_Sparing, MedianStoppingRule):
+    def on_trial_result(
+        self, tune_controller: TuneController, trial: Trial, result: dict[str, Any]
+    ) -> str:
+        action = super().on_trial_result(tune_controller, trial, result)
+        if action == TrialScheduler.CONTINUE:
+            self._stopped_trials.discard(trial)  # of what it has ended it would not hear again
+        return action
+
+
+def scheduler(
+    sweep: SweepSettings, epochs: int, records: Records, default: Params
+) -> TrialScheduler:
     """Ray Tune's ASHA (Li et al. 2020) or median rule (Golovin et al. 2017) on the first objective.
 
-    It is told of the trials that ended before, as if it had seen them.
+    It is told of the trials that ended before, as if it had seen them, and spares ``default``.
     """
     first = sweep.objectives[0]
     own: dict[str, Any] = {"metric": first, "mode": "min", "time_attr": "epochs"}
     if sweep.pruning == "none":
         return FIFOScheduler()
-    found: TrialScheduler
+    found: _Asha | _Median
     if sweep.pruning == "asha":
         grace = min(sweep.grace, epochs)
-        found = ASHAScheduler(
-            **own, max_t=epochs, grace_period=grace, reduction_factor=sweep.reduction
-        )
+        found = _Asha(**own, max_t=epochs, grace_period=grace, reduction_factor=sweep.reduction)
     else:
-        found = MedianStoppingRule(**own, grace_period=sweep.grace)
+        # It would pause a trial as long as it knows few others and one waits: ours cannot pause.
+        found = _Median(**own, grace_period=sweep.grace, min_time_slice=math.inf)  # type: ignore[arg-type]
+    found.spared = default
     for trial in records.in_state("done", "pruned"):
         for point in trial.curve:
             if point[first] is not None:
@@ -79,9 +110,10 @@ def slots(sweep: SweepSettings, settings: Settings, cluster: Mapping[str, float]
     fit = {kind: int(cluster.get(kind, 0.0) / amount + 1e-9) for kind, amount in need.items()}
     scarce = min(fit, key=lambda kind: fit[kind])
     if fit[scarce] < 1:
+        other = "training.worker_cpus" if scarce == "CPU" else "set training.gpu: false"
         raise UserError(
-            f"a trial needs {need[scarce]:g} {scarce}s and the cluster holds "
-            f"{cluster.get(scarce, 0.0):g}; lower training.workers or training.worker_cpus in "
-            "changes, or add nodes"
+            f"a trial needs {need[scarce]:g} {scarce} and the cluster holds "
+            f"{cluster.get(scarce, 0.0):g}; lower training.workers or {other} in changes, or add "
+            "nodes"
         )
     return min(fit[scarce], sweep.concurrent or fit[scarce], sweep.trials)

@@ -1,5 +1,6 @@
 """The search space: settings by their names and where their values come from, checked first."""
 
+import math
 from collections.abc import Mapping
 
 from optuna import distributions as optuna
@@ -65,10 +66,7 @@ def check(sweep: SweepSettings, base: Settings) -> None:
     stages = stages_of(sweep, base)
     for name, spread in sweep.space.items():
         where = f"space.{name}"
-        ends = spread.choices if isinstance(spread, Choice) else (spread.low, spread.high)
-        if isinstance(spread, Spread) and spread.kind == "int":
-            ends = tuple(int(end) for end in ends)
-        others = [changed(base, {name: end}, where) for end in ends]
+        others = [changed(base, {name: value}, where) for value in _examples(spread)]
         own = config.value_of(base, name)
         _check_own(where, spread, own)
         if any(_epochs(other, stages) != _epochs(base, stages) for other in others):
@@ -82,6 +80,16 @@ def check(sweep: SweepSettings, base: Settings) -> None:
         if all(_trained(other, stages) == _trained(base, stages) for other in others):
             said = "the teacher" if stages == [TEACHER] else f"a {sweep.stage}"
             raise UserError(f"{where}: changes nothing in the training of {said}; take it out")
+
+
+def _examples(spread: Spread | Choice) -> tuple[object, ...]:
+    """Values of a spread that stand for all."""
+    if isinstance(spread, Choice):
+        return spread.choices
+    if spread.kind == "int":
+        return int(spread.low), int(spread.high)
+    # The one between them is no whole number, which a setting that must be one refuses.
+    return spread.low, spread.low + (spread.high - spread.low) / math.pi, spread.high
 
 
 def _check_own(where: str, spread: Spread | Choice, own: object) -> None:

@@ -3,6 +3,7 @@
 import contextlib
 import math
 import tempfile
+from collections.abc import Iterator
 from pathlib import Path
 
 import optuna
@@ -12,6 +13,7 @@ from ray.tune.search.optuna import OptunaSearch
 
 from diffusiontalker import storage
 from diffusiontalker.config import SweepSettings
+from diffusiontalker.errors import UserError
 from diffusiontalker.tuning import space
 from diffusiontalker.tuning.records import Params, Records, Trial
 
@@ -81,26 +83,42 @@ def frozen(sweep: SweepSettings, trial: Trial, pruned: bool = True) -> FrozenTri
 
 
 class Study:
-    """The ended trials as an SQLite file, for optuna-dashboard and Optuna's own tools."""
+    """The ended trials as an SQLite file, for optuna-dashboard and Optuna's own tools.
+
+    Raises:
+        UserError: the file cannot be read or written.
+    """
 
     def __init__(self, sweep: SweepSettings, folder: Path) -> None:
         self.sweep, self.target = sweep, folder / FILE
         self.remote = storage.is_remote(folder)
         self.scratch = tempfile.TemporaryDirectory() if self.remote else contextlib.nullcontext()
         self.file = Path(self.scratch.name) / FILE if self.remote else self.target  # type: ignore[union-attr]
-        self.study = optuna.create_study(
-            storage=f"sqlite:///{self.file}", study_name=NAME, load_if_exists=True,
-            directions=["minimize"] * len(sweep.objectives),
-        )  # fmt: skip
+        with self._explained():
+            self.study = optuna.create_study(
+                storage=f"sqlite:///{self.file}", study_name=NAME, load_if_exists=True,
+                directions=["minimize"] * len(sweep.objectives),
+            )  # fmt: skip
 
     def update(self, records: Records) -> None:
         """Add what has ended since. Raises UserError."""
-        known = {trial.user_attrs.get("id") for trial in self.study.trials}
-        new = [trial for trial in records.trials if trial.ended and trial.id not in known]
-        for trial in new:
-            self.study.add_trial(frozen(self.sweep, trial))
+        with self._explained():
+            known = {trial.user_attrs.get("id") for trial in self.study.trials}
+            new = [trial for trial in records.trials if trial.ended and trial.id not in known]
+            for trial in new:
+                self.study.add_trial(frozen(self.sweep, trial))
         if new and self.remote:
             storage.write_bytes(self.target, self.file.read_bytes())
+
+    @contextlib.contextmanager
+    def _explained(self) -> Iterator[None]:
+        try:
+            yield
+        except Exception as error:  # of Optuna, SQLAlchemy or SQLite
+            reason = str(error).splitlines()[0][:200]
+            raise UserError(
+                f"{self.file}: not to be used as a study ({reason}); remove it, it is written anew"
+            ) from error
 
 
 def importance(sweep: SweepSettings, records: Records) -> dict[str, dict[str, float]]:

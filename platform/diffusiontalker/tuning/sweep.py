@@ -99,9 +99,10 @@ def search(sweep: SweepSettings, plan: Plan, known: Records, folder: Path) -> No
         print(f"{ended} trials are there already: kept", flush=True)
         return
     # First those that were running, then the base itself; the search suggests the rest.
+    default = space.defaults(sweep, plan.base)
     first = [one.params for one in known.in_state("running")]
     if not known.trials:
-        first = [space.defaults(sweep, plan.base)]
+        first = [default]
     epochs = sum(space.epochs_of(plan.base, stage) for stage in plan.stages)
     slots = schedulers.slots(sweep, plan.base, ray.cluster_resources())
     progress = Progress(sweep.objectives, sweep.trials, epochs, slots)
@@ -119,12 +120,15 @@ def search(sweep: SweepSettings, plan: Plan, known: Records, folder: Path) -> No
             plan, folder, [watch, *_mlflow(sweep)], sweep.max_failures,
             tune.TuneConfig(
                 search_alg=study.search(sweep, known, first),
-                scheduler=schedulers.scheduler(sweep, epochs, known),
+                scheduler=schedulers.scheduler(sweep, epochs, known, default),
                 num_samples=sweep.trials - ended,
                 max_concurrent_trials=slots,
                 reuse_actors=_reused(plan.base),
             ),
+            stop=watch,
         )  # fmt: skip
+    if watch.broken is not None:
+        raise watch.broken
     keep.write()
 
 
@@ -162,7 +166,7 @@ def confirm(
 
 def tune_trials(
     plan: Plan, folder: Path, callbacks: list[tune.Callback], max_failures: int,
-    how: tune.TuneConfig, points: Iterable[Params] | None = None,
+    how: tune.TuneConfig, points: Iterable[Params] | None = None, stop: tune.Stopper | None = None,
 ) -> None:  # fmt: skip
     """Run trials through Ray Tune: those that its search suggests, or all of ``points``."""
     with _quietly():
@@ -178,6 +182,8 @@ def tune_trials(
                 **runs.storage_options(folder),
                 callbacks=callbacks,
                 failure_config=tune.FailureConfig(max_failures=max_failures),
+                checkpoint_config=tune.CheckpointConfig(checkpoint_at_end=False),  # the runs' own
+                stop=stop,
                 verbose=0,
             ),
         ).fit()

@@ -21,8 +21,8 @@ class Local(tune.Callback):
         return {}
 
 
-class Watch(Local):
-    """Keeps the records and shows them.
+class Watch(Local, tune.Stopper):
+    """Keeps the records and shows them; ends the sweep when they cannot be kept.
 
     Args:
         records: noted into.
@@ -39,6 +39,8 @@ class Watch(Local):
         self.records, self.progress, self.id_of, self.keep = records, progress, id_of, keep
         self.offset = len(records.trials) - first
         self.since: dict[str, float] = {}
+        self.broken: Exception | None = None
+        """Why nothing can be kept any more. Tune would take it for the failure of a trial."""
         self.console = Console(soft_wrap=True)
         self.live = Live(console=self.console, auto_refresh=False) if sys.stdout.isatty() else None
 
@@ -65,7 +67,7 @@ class Watch(Local):
             self.records.trials.append(found)
             self.records.trials.sort(key=lambda one: one.number)
         found.state = "running"
-        self.keep(found)
+        self._keep(found)
         self._show()
 
     def on_trial_result(
@@ -81,7 +83,7 @@ class Watch(Local):
         else:
             found.add(result)
         self._count(found, trial)
-        self.keep(found)
+        self._keep(found)
         self._show()
 
     def on_trial_complete(
@@ -109,6 +111,20 @@ class Watch(Local):
             found.state = "failed"
             self._end(found, trial)
 
+    def __call__(self, trial_id: str, result: dict[str, Any]) -> bool:
+        """Tune asks whether a trial is to end: its scheduler knows."""
+        return False
+
+    def stop_all(self) -> bool:
+        """Tune asks whether all is to end."""
+        return self.broken is not None
+
+    def _keep(self, found: Trial) -> None:
+        try:
+            self.keep(found)
+        except Exception as error:
+            self.broken = error
+
     def _find(self, trial: TuneTrial) -> Trial | None:
         return self.records.find(self.id_of(trial.config, trial.trial_id))
 
@@ -120,7 +136,7 @@ class Watch(Local):
 
     def _end(self, found: Trial, trial: TuneTrial) -> None:
         self._count(found, trial)
-        self.keep(found)
+        self._keep(found)
         if self.live is None:
             self.console.print(
                 line(found, self.records, self.progress), highlight=False, markup=False

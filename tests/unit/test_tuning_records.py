@@ -1,0 +1,228 @@
+"""What a sweep knows of its trials: kept as it is, compared as it should be."""
+
+import json
+import math
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from tests.refusals import refusal
+from tests.unit.sweeps import KEY, point, records, trial
+
+from diffusiontalker.tuning import records as module
+from diffusiontalker.tuning.records import FILE, Confirmed, Records, Trial
+
+BOTH = ("energy_score", "lbe")
+
+
+def pair(number: int, energy: float | None, lbe: float | None, state: str = "done") -> Trial:
+    """A trial of one epoch with these two figures."""
+    return trial(number, state=state).model_copy(update={"curve": [point(1, energy, lbe=lbe)]})
+
+
+# on disk
+
+
+def test_what_was_written_comes_back(tmp_path: Path) -> None:
+    known = records(
+        trial(0, 0.3, None, 0.1, params={"losses.exp": 0.1 + 0.2, "decoder.kind": "tcn"}),
+        trial(1, 0.2, state="pruned", params={"audio_dim": 8, "encoder.log_mel": True}),
+        trial(2, state="failed", error="its figures are not finite"),
+        trial(3, state="running"),
+        confirmed=[Confirmed(seed=3, default={"lbe": 0.5}, best={"lbe": 0.25})],
+        wall_seconds=12.5,
+        slots=3,
+    )  # fmt: skip
+    known.write(tmp_path)
+    again = module.read(tmp_path, KEY)
+    assert again == known
+    values = [value for one in again.trials for value in one.params.values()]
+    assert [type(value) for value in values[:4]] == [float, str, int, bool]
+    assert values[0] == 0.1 + 0.2  # to the last bit: it is drawn again from here
+
+
+def test_a_folder_without_trials_begins_a_sweep(tmp_path: Path) -> None:
+    assert module.read(tmp_path / "new", KEY) == Records(key=KEY)
+
+
+def test_the_file_is_plain_json(tmp_path: Path) -> None:
+    records(trial(0, None)).write(tmp_path)
+    text = (tmp_path / FILE).read_text()
+    assert json.loads(text)["trials"][0]["curve"][0]["energy_score"] is None
+    assert not {"NaN", "Infinity"} & set(text.replace(",", " ").split())
+
+
+def test_another_sweep_is_left_alone(tmp_path: Path) -> None:
+    records(trial(0, 0.1)).write(tmp_path)
+    assert refusal(lambda: module.read(tmp_path, "another")) == (
+        f"{tmp_path}: holds a sweep of another base, space, stage or objectives; give this one "
+        "another output=..., or remove that folder"
+    )
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("{", "it is no JSON"),
+        ("", "it is no JSON"),
+        ("[]", "not the trials of a sweep"),
+        ('{"trials": []}', "not the trials of a sweep"),
+        ('{"key": "k", "trials": [{"id": "a"}]}', "not the trials of a sweep"),
+        ('{"key": "k", "wall_seconds": -1}', "not the trials of a sweep"),
+        (
+            '{"key": "k", "trials": [{"id": "a", "number": 0, "params": {}, "state": "lost"}]}',
+            "not the trials of a sweep",
+        ),
+    ],
+)
+def test_a_damaged_file_is_named(tmp_path: Path, text: str, said: str) -> None:
+    (tmp_path / FILE).write_text(text)
+    message = refusal(lambda: module.read(tmp_path, "k"))
+    assert message.startswith(f"{tmp_path / FILE}: ")
+    assert said in message
+
+
+# a trial's curve
+
+
+def test_epochs_are_kept_in_order_and_one_that_comes_again_gives_way() -> None:
+    one = Trial(id="a", number=0, params={})
+    for epoch, energy in ((1, 0.5), (3, 0.3), (2, 0.4), (3, 0.2)):
+        one.add({**point(epoch, energy), "val_loss": 9.0, "training_iteration": 7})
+    assert one.curve == [point(1, 0.5), point(2, 0.4), point(3, 0.2)]
+    assert one.value("energy_score") == 0.2
+    assert one.training_seconds == 30.0  # not 40: what was trained twice counts once
+
+
+def test_what_is_not_finite_is_infinitely_bad() -> None:
+    one = Trial(id="a", number=0, params={})
+    assert one.value("lbe") == math.inf
+    one.add({**point(1, math.inf, lbe=math.nan), "upper_energy": "lost"})
+    assert one.curve == [point(1, None, lbe=None, upper_energy=None)]
+    assert [one.value(name) for name in module.FIGURES] == [math.inf] * 3
+
+
+def test_a_trial_has_ended_when_nothing_more_will_come() -> None:
+    ended = {
+        state: trial(0, state=state).ended for state in ("running", "done", "pruned", "failed")
+    }
+    assert ended == {"running": False, "done": True, "pruned": True, "failed": True}
+
+
+# the best
+
+
+def test_best_of_one_objective_is_the_smallest_that_finished() -> None:
+    known = records(
+        trial(0, 0.30, 0.20),
+        trial(1, 0.10, 0.19),
+        trial(2, 0.01, 0.18, state="pruned"),  # better, but not to the end
+        trial(3, 0.17, state="running"),
+        trial(4, 0.16, state="failed"),
+        trial(5, 0.01, 0.21),  # its last epoch counts
+    )
+    best = known.best(["energy_score"])
+    assert best is not None
+    assert best.number == 1
+
+
+def test_best_of_two_is_weighed_by_the_base() -> None:
+    base = pair(0, energy=0.1, lbe=1.0)
+    # Sums of shares: 2; 0.8 + 1.1 = 1.9; 1.3 + 0.5 = 1.8; in plain numbers the last would lose.
+    known = records(base, pair(1, energy=0.08, lbe=1.1), pair(2, energy=0.13, lbe=0.5))
+    best = known.best(BOTH)
+    assert best is not None
+    assert best.number == 2
+    small = records(base, pair(1, energy=0.04, lbe=1.1), pair(2, energy=0.13, lbe=0.5))
+    best = small.best(BOTH)
+    assert best is not None
+    assert best.number == 1  # 0.4 + 1.1 against 1.3 + 0.5
+
+
+def test_where_the_base_failed_the_plain_sum_decides() -> None:
+    broken = trial(0, state="failed")
+    known = records(broken, pair(1, energy=0.3, lbe=0.1), pair(2, energy=0.1, lbe=0.2))
+    best = known.best(BOTH)
+    assert best is not None
+    assert best.number == 2
+
+
+def test_nothing_is_best_before_a_trial_has_finished() -> None:
+    for known in (
+        records(),
+        records(trial(0, 0.1, state="running")),
+        records(trial(0, state="failed"), trial(1, 0.1, state="pruned")),
+    ):
+        assert known.best(["energy_score"]) is None
+        assert known.front(BOTH) == []
+
+
+# the front
+
+
+def test_front_by_hand() -> None:
+    known = records(
+        pair(0, 0.3, 0.3),
+        pair(1, 0.1, 0.5),
+        pair(2, 0.5, 0.1),
+        pair(3, 0.3, 0.4),  # as good as 0 in one, worse in the other
+        pair(4, 0.3, 0.3),  # 0 once more
+        pair(5, 0.0, 0.0, state="pruned"),
+        pair(6, None, 0.05),
+        pair(7, None, 0.2),
+    )
+    assert [one.number for one in known.front(BOTH)] == [0, 1, 2, 4, 6]
+    assert [one.number for one in known.front(["energy_score"])] == [1]
+
+
+@given(
+    st.lists(
+        st.tuples(
+            st.sampled_from([0.1, 0.2, 0.3, None]),
+            st.sampled_from([0.1, 0.2, 0.3, None]),
+            st.sampled_from(["done", "done", "pruned", "running", "failed"]),
+        ),
+        max_size=8,
+    )
+)
+def test_front_is_all_that_nothing_beats(
+    given: list[tuple[float | None, float | None, str]],
+) -> None:
+    known = records(*(pair(n, *values) for n, values in enumerate(given)))
+    done = {
+        n: tuple(math.inf if value is None else value for value in values)
+        for n, (*values, state) in enumerate(given)
+        if state == "done"
+    }
+
+    def beats(a: tuple[float, ...], b: tuple[float, ...]) -> bool:
+        return a != b and a[0] <= b[0] and a[1] <= b[1]
+
+    expected = [n for n, own in done.items() if not any(beats(o, own) for o in done.values())]
+    assert [one.number for one in known.front(BOTH)] == expected
+    best = known.best(BOTH)
+    # What is best lies on it, unless nothing is known of its figures.
+    assert (best is None) == (not done)
+    if best is not None and math.isfinite(sum(best.value(name) for name in BOTH)):
+        assert best.number in expected
+
+
+# time
+
+
+def test_idle_share() -> None:
+    # Two slots for 100 seconds, of which three trials trained 60, 20 and 40.
+    curves = [trial(n, *[0.1] * epochs) for n, epochs in enumerate((6, 2, 4))]
+    assert records(*curves, wall_seconds=100.0, slots=2).idle == pytest.approx(0.4)
+    assert records(*curves, wall_seconds=50.0, slots=2).idle == 0.0  # no share is below nothing
+    assert records(wall_seconds=10.0).idle == 1.0
+    assert records().idle == 1.0
+
+
+def test_trials_are_found_by_id_and_state() -> None:
+    known = records(trial(0, state="done"), trial(1, state="running"), trial(2, state="pruned"))
+    found = known.find("t1")
+    assert found is known.trials[1]
+    assert known.find("t9") is None
+    assert [one.number for one in known.in_state("running", "done")] == [0, 1]

@@ -1,0 +1,277 @@
+"""Optuna's side of a sweep: what the search knows and draws, the study on disk, importance."""
+
+import math
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import optuna
+import pytest
+from optuna.trial import TrialState
+from ray.tune.search.optuna import OptunaSearch
+from tests.refusals import refusal
+from tests.unit.sweeps import EXP, LIP, records, sweep, trial
+
+from diffusiontalker.config import SweepSettings
+from diffusiontalker.tuning import study
+from diffusiontalker.tuning.records import Params, Records
+from diffusiontalker.tuning.study import Study
+
+BOTH = ("energy_score", "lbe")
+OWN = {"losses.exp": 1.0, "losses.lip": 1.0}
+
+
+def at(exp: float, lip: float = 1.0) -> Params:
+    return {"losses.exp": exp, "losses.lip": lip}
+
+
+def drawn(search: OptunaSearch, number: int, energy: float = 0.5) -> Params:
+    """What is suggested for a trial, which then ends with this energy score."""
+    found = search.suggest(f"new{number}")
+    assert found is not None
+    result = {"energy_score": energy, "lbe": 0.1, "training_iteration": 1}
+    search.on_trial_result(f"new{number}", result)
+    search.on_trial_complete(f"new{number}", result)
+    return found
+
+
+# the search
+
+
+@pytest.mark.parametrize("kind", ["tpe", "random"])
+@pytest.mark.parametrize("objectives", [("energy_score",), BOTH])
+def test_what_was_left_comes_first_and_then_the_search_goes_on(
+    kind: str, objectives: tuple[str, ...]
+) -> None:
+    of = sweep(search=kind, objectives=objectives)
+    known = records(
+        trial(0, 0.3, params=OWN),
+        trial(1, 0.4, params=at(2.0), state="pruned"),
+        trial(2, params=at(3.0), state="failed"),
+        trial(3, 0.2, params=at(4.0), state="running"),
+        trial(4, params=at(5.0, 0.5), state="running"),
+    )
+    search = study.search(of, known, [one.params for one in known.in_state("running")])
+    assert drawn(search, 0) == at(4.0)
+    assert drawn(search, 1) == at(5.0, 0.5)
+    later = [drawn(search, number) for number in range(2, 8)]
+    assert all(0.1 <= one["losses.exp"] <= 10 and 0 <= one["losses.lip"] <= 2 for one in later)
+    assert len({one["losses.exp"] for one in later}) == 6
+
+
+def test_the_search_is_told_of_what_has_ended() -> None:
+    known = records(
+        trial(0, 0.3, 0.2, params=OWN),
+        trial(1, 0.4, params=at(2.0), state="pruned"),
+        trial(2, params=at(3.0), state="failed"),
+        trial(3, 0.2, params=at(4.0), state="running"),
+    )
+    inner = study.search(sweep(), known, [])._ot_study
+    assert inner is not None
+    assert [(one.params, one.values, one.state) for one in inner.trials] == [
+        (OWN, [0.2], TrialState.COMPLETE),
+        # Ended early in our words; the figures that it had count, as Ray Tune counts them.
+        (at(2.0), [0.4], TrialState.COMPLETE),
+        (at(3.0), None, TrialState.FAIL),
+    ]
+
+
+def suggestions(of: SweepSettings, known: Records) -> list[Params]:
+    """What a search suggests if small values of both settings do well."""
+    search = study.search(of, known, [])
+    found = []
+    for number in range(12):
+        params = search.suggest(f"new{number}")
+        assert params is not None
+        energy = math.log10(params["losses.exp"]) ** 2 + params["losses.lip"]
+        search.on_trial_complete(f"new{number}", {"energy_score": energy})
+        found.append(params)
+    return found
+
+
+@pytest.mark.parametrize("kind", ["tpe", "random"])
+def test_the_same_seed_draws_the_same(kind: str) -> None:
+    one, again, other = (
+        suggestions(sweep(search=kind, seed=seed, trials=12), records()) for seed in (3, 3, 4)
+    )
+    assert one == again
+    assert not {p["losses.exp"] for p in one} & {p["losses.exp"] for p in other}
+
+
+@pytest.mark.parametrize("kind", ["tpe", "random"])
+def test_a_sweep_that_goes_on_does_not_draw_the_same_again(kind: str) -> None:
+    of = sweep(search=kind, trials=100)
+    begun = suggestions(of, records())
+    known = records(*(trial(n, 0.5, params=params) for n, params in enumerate(begun)))
+    later = suggestions(of, known)
+    assert not {p["losses.exp"] for p in begun} & {p["losses.exp"] for p in later}
+    assert later == suggestions(of, known)
+
+
+def test_tpe_looks_where_trials_did_well_and_random_search_does_not() -> None:
+    # Of forty ended trials those with a small losses.lip did well.
+    rng = np.random.default_rng(0)
+    values = [(float(10 ** rng.uniform(-1, 1)), float(rng.uniform(0, 2))) for _ in range(40)]
+    known = records(*(trial(n, lip, params=at(exp, lip)) for n, (exp, lip) in enumerate(values)))
+
+    def mean(kind: str) -> float:
+        search = study.search(sweep(search=kind, trials=100), known, [])
+        return float(np.mean([drawn(search, n, 1.0)["losses.lip"] for n in range(10)]))
+
+    assert mean("tpe") < 0.5
+    assert 0.6 < mean("random") < 1.4
+
+
+# a trial in Optuna's words
+
+
+def test_states_of_frozen_trials() -> None:
+    done = study.frozen(sweep(), trial(0, 0.3, None, 0.2, params=OWN))
+    assert (done.state, done.values) == (TrialState.COMPLETE, [0.2])
+    assert done.intermediate_values == {1: 0.3, 3: 0.2}
+    assert done.user_attrs == {"id": "t0", "seconds": 32.0, "error": None}
+    early = trial(1, 0.4, params=OWN, state="pruned")
+    pruned = study.frozen(sweep(), early)
+    assert (pruned.state, pruned.intermediate_values) == (TrialState.PRUNED, {1: 0.4})
+    counted = study.frozen(sweep(), early, pruned=False)
+    assert (counted.state, counted.values) == (TrialState.COMPLETE, [0.4])
+    broken = trial(2, None, params=OWN, state="failed", error="diverged")
+    for marked in (True, False):
+        failed = study.frozen(sweep(), broken, pruned=marked)
+        assert (failed.state, failed.values) == (TrialState.FAIL, None)
+        assert failed.user_attrs["error"] == "diverged"
+
+
+def test_of_two_objectives_optuna_keeps_no_curve() -> None:
+    both = study.frozen(sweep(objectives=BOTH), trial(0, 0.3, 0.2, params=OWN))
+    assert (both.values, both.intermediate_values) == ([0.2, 0.05], {})
+
+
+# the study on disk
+
+
+def opened(folder: Path) -> optuna.Study:
+    return optuna.load_study(study_name=None, storage=f"sqlite:///{folder / study.FILE}")
+
+
+def test_the_study_is_read_by_optuna_and_grows(tmp_path: Path) -> None:
+    of = sweep()
+    known = records(
+        trial(0, 0.3, params=OWN),
+        trial(1, 0.4, params=at(2.0), state="pruned"),
+        trial(2, 0.1, params=at(3.0), state="running"),
+    )
+    mirror = Study(of, tmp_path)
+    mirror.update(known)
+    assert [one.user_attrs["id"] for one in opened(tmp_path).trials] == ["t0", "t1"]
+    assert opened(tmp_path).best_params == OWN
+    known.trials[2].state = "done"
+    mirror.update(known)
+    mirror.update(known)
+    Study(of, tmp_path).update(known)  # a later session
+    found = opened(tmp_path)
+    assert found.study_name == "sweep"
+    assert [(one.user_attrs["id"], one.state.name) for one in found.trials] == [
+        ("t0", "COMPLETE"), ("t1", "PRUNED"), ("t2", "COMPLETE"),
+    ]  # fmt: skip
+    assert (found.best_params, found.best_value) == (at(3.0), 0.1)
+
+
+def test_a_study_of_two_objectives_has_optunas_front(tmp_path: Path) -> None:
+    def of(number: int, energy: float, lbe: float) -> Any:
+        one = trial(number, energy, params=at(1.0 + number))
+        one.curve[0]["lbe"] = lbe
+        return one
+
+    known = records(of(0, 0.3, 0.3), of(1, 0.1, 0.5), of(2, 0.4, 0.4), of(3, 0.5, 0.1))
+    Study(sweep(objectives=BOTH), tmp_path).update(known)
+    front = {one.user_attrs["id"] for one in opened(tmp_path).best_trials}
+    assert front == {one.id for one in known.front(BOTH)} == {"t0", "t1", "t3"}
+
+
+def test_a_study_that_cannot_be_read_is_named(tmp_path: Path) -> None:
+    (tmp_path / study.FILE).write_bytes(b"not a database " * 100)
+    said = refusal(lambda: Study(sweep(), tmp_path))
+    assert said.startswith(f"{tmp_path / study.FILE}: not to be used as a study (")
+    assert said.endswith("remove it, it is written anew")
+    (tmp_path / study.FILE).unlink()
+    Study(sweep(), tmp_path).update(records(trial(0, 0.3, params=OWN)))
+    assert len(opened(tmp_path).trials) == 1
+
+
+# importance
+
+
+def fared(count: int, energy: Any) -> Records:
+    """Trials at random, each of which had the ``energy`` of its settings."""
+    rng = np.random.default_rng(1)
+    trials = []
+    for number in range(count):
+        params = at(float(10 ** rng.uniform(-1, 1)), float(rng.uniform(0, 2)))
+        state = "pruned" if number % 3 else "done"
+        trials.append(trial(number, energy(**params_of(params)), params=params, state=state))
+    return records(*trials)
+
+
+def params_of(params: Params) -> dict[str, float]:
+    return {name.removeprefix("losses."): value for name, value in params.items()}
+
+
+def test_importance_finds_the_setting_that_matters() -> None:
+    known = fared(30, lambda exp, lip: lip + 0.01 * math.log10(exp))
+    found = study.importance(sweep(), known)["energy_score"]
+    assert list(found) == ["losses.lip", "losses.exp"]
+    assert found["losses.lip"] > 0.9
+    assert sum(found.values()) == pytest.approx(1)
+    other = study.importance(sweep(), fared(30, lambda exp, lip: 0.01 * lip - math.log10(exp)))
+    assert other["energy_score"]["losses.exp"] > 0.9
+    assert study.importance(sweep(), known)["energy_score"] == found
+
+
+def test_each_objective_has_its_own() -> None:
+    known = fared(30, lambda exp, lip: lip)
+    for one in known.trials:
+        one.curve[-1]["lbe"] = math.log10(one.params["losses.exp"])
+    found = study.importance(sweep(objectives=BOTH), known)
+    assert found["energy_score"]["losses.lip"] > 0.9
+    assert found["lbe"]["losses.exp"] > 0.9
+    assert list(study.importance(sweep(objectives=("lbe",)), known)) == ["lbe"]
+
+
+def test_importance_of_too_few_or_of_all_alike_is_not_told() -> None:
+    def score(exp: float, lip: float) -> float:
+        return lip
+
+    assert study.importance(sweep(), records()) == {}
+    assert study.importance(sweep(), fared(study.ENOUGH - 1, score)) == {}
+    assert list(study.importance(sweep(), fared(study.ENOUGH, score))) == ["energy_score"]
+    assert study.importance(sweep(), fared(30, lambda exp, lip: 0.25)) == {}
+
+
+def test_failed_trials_do_not_count_in_it() -> None:
+    known = fared(study.ENOUGH, lambda exp, lip: lip)
+    known.trials[0].state = "failed"
+    assert study.importance(sweep(), known) == {}
+    known.trials[0].state = "done"
+    known.trials[0].curve[-1]["energy_score"] = None
+    assert study.importance(sweep(), known) == {}
+
+
+def test_a_choice_can_matter_too() -> None:
+    of = sweep({"losses.exp": EXP, "decoder.kind": {"kind": "choice", "choices": ["gru", "tcn"]}})
+    rng = np.random.default_rng(2)
+    trials = []
+    for number in range(24):
+        kind = ("gru", "tcn")[number % 2]
+        params = {"losses.exp": float(rng.uniform(0.1, 10)), "decoder.kind": kind}
+        trials.append(trial(number, 0.1 + (kind == "gru"), params=params))
+    assert study.importance(of, records(*trials))["energy_score"]["decoder.kind"] > 0.9
+
+
+def test_a_short_sweep_draws_less_at_random() -> None:
+    def startup(trials: int) -> int:
+        sampler = study.sampler(sweep({"losses.lip": LIP}, trials=trials), 0)
+        assert isinstance(sampler, optuna.samplers.TPESampler)
+        return int(sampler._n_startup_trials)
+
+    assert [startup(n) for n in (2, 8, 24, 40, 400)] == [2, 2, 6, 10, 10]
