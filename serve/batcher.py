@@ -1,7 +1,7 @@
-"""Work that is cheaper together: whoever comes while a batch is under way is in the next one."""
+"""Work that is cheaper together."""
 
 import asyncio
-from collections.abc import Awaitable, Callable
+from collections.abc import Callable
 from typing import Generic, TypeVar
 
 Item = TypeVar("Item")
@@ -9,13 +9,20 @@ Result = TypeVar("Result")
 
 
 class Batcher(Generic[Item, Result]):
-    """Batches that fill by themselves, and wait for nobody: alone, an item is a batch of one; under
-    load they grow until the work keeps up. (``serve.batch`` waits for a time, and costs more than
-    a frame of animation for each item.)"""
+    """Batches that fill by themselves: alone, an item is a batch of one and waits for nobody; who
+    comes within ``pause`` of the last batch's beginning is in the next one.
 
-    def __init__(self, work: Callable[[list[Item]], Awaitable[list[Result]]], most: int) -> None:
-        """``work`` gives a result for each item, in order; at most ``most`` at once."""
-        self._work, self._most = work, most
+    The work is done in the loop itself: it is short, and to hand it to a thread and back costs more
+    than a frame of animation. (So does ``serve.batch``, which also lets every item wait.)
+    """
+
+    def __init__(
+        self, work: Callable[[list[Item]], list[Result]], most: int, pause: float = 0.0
+    ) -> None:
+        """``work`` gives a result for each item, in order; at most ``most`` at once; ``pause`` in
+        seconds."""
+        self._work, self._most, self._pause = work, most, pause
+        self._next = 0.0
         self._waiting: list[tuple[Item, asyncio.Future[Result]]] = []
         self._worker: asyncio.Task[None] | None = None
 
@@ -28,10 +35,14 @@ class Batcher(Generic[Item, Result]):
         return await done
 
     async def _run(self) -> None:
+        clock = asyncio.get_running_loop().time
         while self._waiting:
+            # At least once round the loop: what has come meanwhile is read, and joins.
+            await asyncio.sleep(max(self._next - clock(), 0.0))
+            self._next = clock() + self._pause
             batch, self._waiting = self._waiting[: self._most], self._waiting[self._most :]
             try:
-                results = await self._work([item for item, _ in batch])
+                results = self._work([item for item, _ in batch])
             except Exception as error:
                 for _, done in batch:
                     if not done.done():

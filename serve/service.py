@@ -27,8 +27,8 @@ Pushed = np.ndarray | UserError
 
 
 class Service:
-    """One replica's. Recordings and streams have threads of their own, so that a long recording
-    delays no stream."""
+    """One replica's. Recordings have threads, so that a long one delays no stream; streams are
+    advanced in the loop, some milliseconds at a time."""
 
     def __init__(self, settings: ServeSettings, students: Students) -> None:
         """Raises UserError: keys, storage or folders that cannot be used."""
@@ -42,8 +42,7 @@ class Service:
         self.streams = Gate("streams", limits.streams, limits.streams_per_key, told.streams.set)
         workers = max(round(settings.replicas.num_cpus), 1)
         self._pool = ThreadPoolExecutor(workers, "recordings")
-        self._streaming = ThreadPoolExecutor(1, "streams")
-        self._advance = Batcher(self._advance_all, settings.batch)
+        self._advance = Batcher(self._advance_all, settings.batch, settings.batch_pause_ms / 1000)
 
     async def run(self, work: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
         """Do work on a recording, in a thread.
@@ -71,15 +70,10 @@ class Service:
             raise made
         return made
 
-    async def close(self, stream: Stream) -> np.ndarray:
-        """``stream.close``. Raises UserError as that does."""
-        return await asyncio.get_running_loop().run_in_executor(self._streaming, stream.close)
-
-    async def _advance_all(self, pushed: list[tuple[Stream, np.ndarray]]) -> list[Pushed]:
+    def _advance_all(self, pushed: list[tuple[Stream, np.ndarray]]) -> list[Pushed]:
         self.metrics.batch_size.observe(len(pushed))
-        loop = asyncio.get_running_loop()
         with self.metrics.stage("streams"):
-            return await loop.run_in_executor(self._streaming, _together, pushed)
+            return _together(pushed)
 
 
 def _together(pushed: list[tuple[Stream, np.ndarray]]) -> list[Pushed]:

@@ -73,6 +73,8 @@ class ServeSettings(Section):
     """Whether the page is shown at ``/``."""
     batch: Count = 64
     """Streams that are advanced together at most; 1 advances each for itself."""
+    batch_pause_ms: Annotated[float, Field(ge=0, le=40)] = 8.0
+    """Milliseconds from the beginning of one batch to that of the next, in which it fills."""
     limits: LimitSettings = LimitSettings()
     replicas: ReplicaSettings = ReplicaSettings()
 

@@ -172,7 +172,7 @@ class Session:
             return await _refuse(self._socket, Problem(422, detail[:300], "type"), False)
         if isinstance(message, Close):
             first = self._stream.frames
-            return await self._send(first, await self._service.close(self._stream))
+            return await self._send(first, self._stream.close())
         try:
             self._pin(message)
         except Problem as problem:

@@ -11,9 +11,10 @@ import torch
 from tests.unit import models
 from torch import nn
 
+from diffusiontalker import storage
 from diffusiontalker.errors import UserError
 from diffusiontalker.training import checkpoints
-from diffusiontalker.training.checkpoints import RunState
+from diffusiontalker.training.checkpoints import Kept, RunState
 
 
 @pytest.mark.parametrize("kind", ["tcn", "gru"])
@@ -154,3 +155,98 @@ def test_damaged_run(tmp_path: Path, name: str) -> None:
         if name in ("average.safetensors", "state.json"):
             with pytest.raises(UserError, match="broken"):
                 checkpoints.load_average(broken, nn.Linear(3, 2))
+
+
+# what a run without Ray Train keeps
+
+
+def written(folder: Path, text: str) -> Path:
+    """A checkpoint of two files, as a run writes it before it is kept."""
+    folder.mkdir(exist_ok=True)
+    for name in ("average.safetensors", "state.json"):
+        (folder / name).write_text(f"{name} {text}")
+    return folder
+
+
+def last(kept: Kept) -> str | None:
+    """The content of the last checkpoint."""
+    with kept.last() as folder:
+        if folder is None:
+            return None
+        assert folder.parent != kept.folder  # a copy: what is kept may be in S3
+        texts = {path.read_text().removeprefix(path.name).strip() for path in folder.iterdir()}
+        assert sorted(p.name for p in folder.iterdir()) == ["average.safetensors", "state.json"]
+        [text] = texts
+        return text
+
+
+def test_the_last_checkpoint_is_kept_and_older_ones_go(tmp_path: Path) -> None:
+    kept = Kept(tmp_path / "run")
+    assert last(kept) is None
+    for epoch in (1, 2, 9, 10):
+        kept.save(written(tmp_path / "local", f"of {epoch}"), epoch)
+        assert last(Kept(tmp_path / "run")) == f"of {epoch}"
+        assert list(storage.sizes(tmp_path / "run")) == [
+            f"epoch-{epoch:04d}/average.safetensors", f"epoch-{epoch:04d}/state.json", "last.json",
+        ]  # fmt: skip
+
+
+def test_a_fetched_checkpoint_is_gone_after_use(tmp_path: Path) -> None:
+    kept = Kept(tmp_path / "run")
+    kept.save(written(tmp_path / "local", "of 1"), 1)
+    with kept.last() as folder:
+        assert folder is not None
+        assert folder.is_dir()
+    assert not folder.exists()
+
+
+class Killed(BaseException):
+    """The end of the process, wherever it was."""
+
+
+@pytest.mark.parametrize(
+    ("function", "calls", "left"),
+    [
+        ("write_bytes", 1, "of 1"),  # before the first file of the new one
+        ("write_bytes", 2, "of 1"),  # in the middle of it
+        ("write_json", 1, "of 1"),  # all of it there, and not yet named
+        ("remove", 1, "of 2"),  # named, and the old one still there
+        ("remove", 2, "of 2"),
+    ],
+)
+def test_a_kill_leaves_a_whole_checkpoint(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, function: str, calls: int, left: str
+) -> None:
+    kept = Kept(tmp_path / "run")
+    kept.save(written(tmp_path / "local", "of 1"), 1)
+    whole = getattr(storage, function)
+    count = 0
+
+    def broken(*arguments: object) -> object:
+        nonlocal count
+        count += 1
+        if count == calls:
+            raise Killed
+        return whole(*arguments)
+
+    following = written(tmp_path / "local", "of 2")
+    with monkeypatch.context() as patch:
+        patch.setattr(storage, function, broken)
+        with pytest.raises(Killed):
+            kept.save(following, 2)
+    assert last(kept) == left
+    # The run goes on from there, and nothing of the attempt remains.
+    kept.save(written(tmp_path / "local", "of 2 again"), 2)
+    assert last(kept) == "of 2 again"
+    assert len(storage.sizes(tmp_path / "run")) == 3
+
+
+def test_a_kept_checkpoint_that_is_damaged_is_named(tmp_path: Path) -> None:
+    kept = Kept(tmp_path / "run")
+    kept.save(written(tmp_path / "local", "of 1"), 1)
+    shutil.rmtree(tmp_path / "run" / "epoch-0001")
+    with pytest.raises(UserError, match="epoch-0001"), kept.last():
+        pass
+    (tmp_path / "run" / "last.json").write_text("{")
+    with pytest.raises(UserError, match="no JSON"), kept.last():
+        pass

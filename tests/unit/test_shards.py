@@ -395,3 +395,17 @@ def test_a_corpus_without_a_test_split_is_refused(corpus_folder: Path) -> None:
     assert "no split 'test_seen'" in refusal(lambda: manifest.of("test_seen"))
     shards_ = [replace(manifest.shards[0], split=s) for s in ("test_unseen", "test_seen")]
     assert replace(manifest, shards=shards_).test_splits() == ["test_seen", "test_unseen"]
+
+
+def test_a_search_for_settings_sees_no_test_split() -> None:
+    infos = [
+        line(f"{split}.parquet", split=split)
+        for split in ("train", "val", "test_seen", "train", "test_unseen")
+    ]
+    manifest = Manifest("hand", infos, ["ada"], ["anger"], feature_dim=6)
+    seen = manifest.without_tests()
+    assert [shard.split for shard in seen.shards] == ["train", "val", "train"]
+    assert "no split 'test_seen'" in refusal(lambda: seen.of("test_seen"))
+    assert "neither test_seen nor test_unseen" in refusal(seen.test_splits)
+    assert replace(seen, shards=infos) == manifest  # which itself is as it was
+    assert len(manifest.shards) == 5

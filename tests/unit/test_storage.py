@@ -229,6 +229,18 @@ def test_folders_are_copied_whole_and_emptied(tmp_path: Path) -> None:
     assert (tmp_path / "new").is_dir()
 
 
+def test_a_folder_is_removed_with_all_that_is_in_it(tmp_path: Path) -> None:
+    folder = tmp_path / "a"
+    (folder / "b" / "c").mkdir(parents=True)
+    (folder / "b" / "one").write_text("1")
+    (tmp_path / "ab").write_text("a file beside it")
+    storage.remove_folder(folder)
+    assert [path.name for path in tmp_path.iterdir()] == ["ab"]
+    storage.remove_folder(folder)  # nothing there
+    storage.remove_folder(tmp_path / "ab")  # no folder
+    assert (tmp_path / "ab").exists()
+
+
 def test_a_local_fault_is_not_tried_again(tmp_path: Path) -> None:
     calls = []
 

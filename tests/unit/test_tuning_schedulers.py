@@ -18,7 +18,7 @@ CONTINUE, STOP = TrialScheduler.CONTINUE, TrialScheduler.STOP
 EPOCHS = 9
 OWN = {"losses.exp": 1.0, "losses.lip": 1.0}
 OTHER = {"losses.exp": 5.0, "losses.lip": 1.0}
-WAITING = SimpleNamespace(get_live_trials=lambda: [SimpleNamespace(status="PENDING")])
+WAITING: Any = SimpleNamespace(get_live_trials=lambda: [SimpleNamespace(status="PENDING")])
 """Tune's side: another trial waits for its turn."""
 
 
@@ -66,15 +66,13 @@ def test_a_sweep_that_goes_on_ends_a_bad_trial_at_once(pruning: str) -> None:
 
 @pytest.mark.parametrize("pruning", ["asha", "median"])
 def test_it_says_what_it_would_have_said_without_the_break(pruning: str) -> None:
-    broken_off = made(past("done", "pruned", "done", "done"), pruning=pruning)
-    through = made(pruning=pruning, reduction=3)
-    for number in range(4):
-        one: Any = FakeTrial(f"t{number}", OTHER)
-        through.on_trial_add(WAITING, one)
-        for epoch in (1, 2, 3):
-            result = {"epochs": epoch, "energy_score": 0.1 * (number + 1)}
-            through.on_trial_result(WAITING, one, result)
-        through.on_trial_complete(WAITING, one, result)
+    levels = (0.4, 0.3, 0.2, 0.1)  # each better than those before, so that none is ended
+    through = made(pruning=pruning)
+    for number, level in enumerate(levels):
+        said = decisions(through, level, level, level, name=f"t{number}")
+        assert said == [CONTINUE] * 3
+    known = records(*(trial(n, level, level, level) for n, level in enumerate(levels)))
+    broken_off = made(known, pruning=pruning)
     for number, energies in enumerate(([0.12, 0.3, 0.3], [0.3], [0.2, 0.15, 0.05], [0.05] * 3)):
         name = f"new{number}"
         said = decisions(broken_off, *energies, name=name)

@@ -106,8 +106,8 @@ class Watch(Local, tune.Stopper):
         """A trial has failed, and has no attempt left."""
         found = self._find(trial)
         if found is not None:
-            text = str(trial.get_error() or "no reason given")
-            found.error = text.strip().splitlines()[-1]
+            text = str(trial.get_error() or "").strip() or "no reason given"
+            found.error = text.splitlines()[-1]
             found.state = "failed"
             self._end(found, trial)
 
@@ -120,6 +120,8 @@ class Watch(Local, tune.Stopper):
         return self.broken is not None
 
     def _keep(self, found: Trial) -> None:
+        if self.broken is not None:
+            return  # Tune ends what runs: on disk it goes on from where it was
         try:
             self.keep(found)
         except Exception as error:

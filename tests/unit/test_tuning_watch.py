@@ -1,0 +1,392 @@
+"""What is noted of the trials that Ray Tune runs, and what people see of them."""
+
+import io
+import math
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+from ray import cloudpickle
+from rich.console import Console
+from rich.table import Table
+from tests.unit.sweeps import point, records, trial
+
+from diffusiontalker.config import fingerprint
+from diffusiontalker.tuning import watch as module
+from diffusiontalker.tuning.records import Params, Records, Trial
+from diffusiontalker.tuning.table import SHOWN, Progress, line, results, table
+from diffusiontalker.tuning.watch import Watch
+
+EPOCHS = 3
+OWN = {"losses.exp": 1.0}
+
+
+class FakeTrial:
+    """A trial of Ray Tune's."""
+
+    def __init__(self, trial_id: str, config: Params | None = None) -> None:
+        self.trial_id, self.config = trial_id, config or {"losses.exp": float(len(trial_id))}
+        self.error: str | None = None
+
+    def get_error(self) -> str | None:
+        return self.error
+
+
+class Tune:
+    """Ray Tune, as far as it calls back."""
+
+    def __init__(self, watch: Watch, clock: SimpleNamespace, *trials: FakeTrial) -> None:
+        self.watch, self.clock, self.trials = watch, clock, list(trials)
+
+    def start(self, one: FakeTrial) -> None:
+        self._tell("on_trial_start", one)
+
+    def epoch(self, one: FakeTrial, number: int, energy: float = 0.5, **more: Any) -> None:
+        """Ten seconds later an epoch is done."""
+        self.clock.seconds += 10
+        result = {**point(number, energy), "training_iteration": 1, **more}
+        self._tell("on_trial_result", one, result=result)
+
+    def complete(self, one: FakeTrial) -> None:
+        self.clock.seconds += 1
+        self._tell("on_trial_complete", one)
+
+    def fail(self, one: FakeTrial, text: str | None) -> None:
+        one.error = text
+        self._tell("on_trial_error", one)
+
+    def whole(self, one: FakeTrial, *energies: float) -> None:
+        """A trial from its start to its end, of which Tune hears twice."""
+        self.start(one)
+        for number, energy in enumerate(energies, start=1):
+            self.epoch(one, number, energy)
+        self._tell(
+            "on_trial_result", one, result={**point(len(energies), energies[-1]), "done": True}
+        )
+        self.complete(one)
+
+    def _tell(self, what: str, one: FakeTrial, **more: Any) -> None:
+        getattr(self.watch, what)(iteration=0, trials=self.trials, trial=one, **more)
+
+
+@pytest.fixture
+def clock(monkeypatch: pytest.MonkeyPatch) -> SimpleNamespace:
+    clock = SimpleNamespace(seconds=100.0)
+    monkeypatch.setattr(module, "time", SimpleNamespace(monotonic=lambda: clock.seconds))
+    return clock
+
+
+def progress(**more: Any) -> Progress:
+    return Progress(**{
+        "objectives": ("energy_score",), "trials": 4, "epochs": EPOCHS, "slots": 2, **more,
+    })  # fmt: skip
+
+
+def watching(known: Records, left: dict[str, str] | None = None, first: int = 0) -> Watch:
+    """A watch whose ``keep`` does nothing; ``left`` are trials of an earlier session."""
+    ids = left or {}
+
+    def id_of(params: Params, trial_id: str) -> str:
+        return ids.get(fingerprint(params), trial_id)
+
+    return Watch(known, progress(), id_of, lambda one: None, first)
+
+
+# states
+
+
+def test_a_trial_that_comes_to_its_last_epoch_is_done(clock: SimpleNamespace) -> None:
+    known = records()
+    one = FakeTrial("a", {"losses.exp": 2.5, "decoder.kind": "gru"})
+    Tune(watching(known), clock, one).whole(one, 0.5, 0.4, 0.3)
+    [found] = known.trials
+    assert found == Trial(
+        id="a", number=0, params={"losses.exp": 2.5, "decoder.kind": "gru"}, state="done",
+        curve=[point(1, 0.5), point(2, 0.4), point(3, 0.3)], seconds=31.0,
+    )  # fmt: skip
+
+
+def test_one_that_is_ended_before_is_pruned(clock: SimpleNamespace) -> None:
+    known = records()
+    one = FakeTrial("a")
+    tune = Tune(watching(known), clock, one)
+    tune.start(one)
+    assert known.trials[0].state == "running"
+    tune.epoch(one, 1)
+    tune.epoch(one, 2)
+    tune.complete(one)
+    assert known.trials[0].state == "pruned"
+    assert known.trials[0].error is None
+
+
+def test_one_that_is_ended_at_its_last_epoch_is_done(clock: SimpleNamespace) -> None:
+    # ASHA ends every trial there, before its training could say that it is the end.
+    known = records()
+    one = FakeTrial("a")
+    tune = Tune(watching(known), clock, one)
+    tune.start(one)
+    for epoch in (1, 2, 3):
+        tune.epoch(one, epoch)
+    tune.complete(one)
+    assert known.trials[0].state == "done"
+
+
+def test_the_users_mistake_fails_a_trial(clock: SimpleNamespace) -> None:
+    known = records()
+    one = FakeTrial("a")
+    tune = Tune(watching(known), clock, one)
+    tune.start(one)
+    tune.epoch(one, 0, math.inf, error="too few takes", done=True)
+    tune.complete(one)
+    [found] = known.trials
+    assert (found.state, found.error, found.curve) == ("failed", "too few takes", [])
+
+
+def test_a_diverged_trial_has_failed(clock: SimpleNamespace) -> None:
+    known = records()
+    one = FakeTrial("a")
+    Tune(watching(known), clock, one).whole(one, 0.5, math.inf, math.inf)
+    [found] = known.trials
+    assert found.state == "failed"
+    assert found.error == "its figures are not finite: training diverged"
+    assert found.curve[1:] == [point(2, None), point(3, None)]
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("Traceback:\n  File a\nray.exceptions.WorkerCrashedError: lost\n", "lost"),
+        (None, "no reason given"),
+        ("", "no reason given"),
+        ("\n", "no reason given"),
+    ],
+)
+def test_one_that_is_lost_for_good_has_failed(
+    clock: SimpleNamespace, text: str | None, said: str
+) -> None:
+    known = records()
+    one = FakeTrial("a")
+    tune = Tune(watching(known), clock, one)
+    tune.start(one)
+    tune.epoch(one, 1)
+    tune.fail(one, text)
+    [found] = known.trials
+    assert found.state == "failed"
+    assert found.error is not None
+    assert found.error.endswith(said)
+    assert "\n" not in found.error
+
+
+def test_a_trial_that_is_tried_again_keeps_its_curve(clock: SimpleNamespace) -> None:
+    known = records()
+    one = FakeTrial("a")
+    tune = Tune(watching(known), clock, one)
+    tune.start(one)
+    tune.epoch(one, 1, 0.5)
+    tune.epoch(one, 2, 0.4)
+    clock.seconds += 1000  # lost, and after a while begun again where its checkpoint is
+    tune.start(one)
+    assert known.trials[0].state == "running"
+    tune.epoch(one, 2, 0.45)
+    tune.epoch(one, 3, 0.3)
+    tune.complete(one)
+    [found] = known.trials
+    assert found.state == "done"
+    assert found.curve == [point(1, 0.5), point(2, 0.45), point(3, 0.3)]
+    assert found.seconds == 41.0  # of which nothing passed while there was none
+
+
+def test_after_its_end_a_trial_does_not_change(clock: SimpleNamespace) -> None:
+    known = records()
+    one = FakeTrial("a")
+    tune = Tune(watching(known), clock, one)
+    tune.start(one)
+    tune.epoch(one, 1)
+    tune.complete(one)
+    before = known.trials[0].model_copy(deep=True)
+    tune.epoch(one, 2)
+    assert known.trials[0] == before
+
+
+# numbers
+
+
+def test_numbers_follow_the_suggestions_not_the_starts(clock: SimpleNamespace) -> None:
+    known = records()
+    one, two, three = (FakeTrial(name) for name in ("a", "b", "c"))
+    tune = Tune(watching(known), clock, one, two, three)
+    for starting in (two, three, one):
+        tune.start(starting)
+    assert [(found.id, found.number) for found in known.trials] == [("a", 0), ("b", 1), ("c", 2)]
+
+
+def test_a_sweep_that_goes_on_counts_on(clock: SimpleNamespace) -> None:
+    # Of three trials the last two were running: they come first again, under other names.
+    known = records(
+        trial(0, 0.5, 0.4, 0.3, params={"losses.exp": 1.0}),
+        trial(1, 0.4, params={"losses.exp": 2.0}, state="running"),
+        trial(2, params={"losses.exp": 3.0}, state="running"),
+    )
+    left = {fingerprint({"losses.exp": float(n)}): f"t{n - 1}" for n in (2, 3)}
+    again = [
+        FakeTrial("x", {"losses.exp": 2.0}), FakeTrial("y", {"losses.exp": 3.0}),
+        FakeTrial("z", {"losses.exp": 4.0}), FakeTrial("w", {"losses.exp": 5.0}),
+    ]  # fmt: skip
+    tune = Tune(watching(known, left, first=2), clock, *again)
+    for one in (again[1], again[0], again[3], again[2]):
+        tune.start(one)
+    assert [(found.id, found.number) for found in known.trials] == [
+        ("t0", 0), ("t1", 1), ("t2", 2), ("z", 3), ("w", 4),
+    ]  # fmt: skip
+    tune.epoch(again[0], 2, 0.35)
+    assert known.trials[1].curve == [point(1, 0.4), point(2, 0.35)]
+    assert known.trials[1].seconds == 12.0 + 10.0
+
+
+# keeping
+
+
+def test_every_epoch_and_the_end_are_kept(clock: SimpleNamespace) -> None:
+    kept: list[tuple[str, str, int]] = []
+    known = records()
+    watch = watching(known)
+    watch.keep = lambda found: kept.append((found.id, found.state, len(found.curve)))
+    one = FakeTrial("a")
+    tune = Tune(watch, clock, one)
+    tune.start(one)
+    tune.epoch(one, 1)
+    tune.epoch(one, 2)
+    tune.complete(one)
+    assert kept == [
+        ("a", "running", 0), ("a", "running", 1), ("a", "running", 2), ("a", "pruned", 2),
+    ]  # fmt: skip
+
+
+def test_what_cannot_be_kept_ends_the_sweep(clock: SimpleNamespace) -> None:
+    full = OSError("the disk is full")
+    kept: list[str] = []
+
+    def keep(found: Trial) -> None:
+        kept.append(found.state)
+        if len(kept) == 2:
+            raise full
+
+    watch = watching(records())
+    watch.keep = keep
+    one = FakeTrial("a")
+    tune = Tune(watch, clock, one)
+    tune.start(one)
+    assert not watch.stop_all()
+    tune.epoch(one, 1)
+    assert watch.stop_all()
+    assert watch.broken is full
+    # Tune now ends what runs; on disk it stays as it was, to go on from.
+    tune.complete(one)
+    assert kept == ["running", "running"]
+    assert not watch("a", {})
+
+
+def test_tune_writes_nothing_of_it_down() -> None:
+    # Tune pickles its callbacks beside its own state; nobody reads them back.
+    watch = watching(records(trial(0, 0.5)))
+    assert vars(cloudpickle.loads(cloudpickle.dumps(watch))) == {}
+
+
+# what people see
+
+
+def test_a_log_has_a_line_for_each_trial(
+    clock: SimpleNamespace, capsys: pytest.CaptureFixture[str]
+) -> None:
+    known = records()
+    trials = [FakeTrial(name) for name in ("a", "b", "c")]
+    with watching(known) as watch:
+        tune = Tune(watch, clock, *trials)
+        tune.whole(trials[0], 0.5, 0.4, 0.3)
+        tune.start(trials[1])
+        tune.epoch(trials[1], 1, 0.6)
+        tune.complete(trials[1])
+        tune.start(trials[2])
+        tune.epoch(trials[2], 0, math.inf, error="[too] few takes", done=True)
+        tune.complete(trials[2])
+    assert capsys.readouterr().out.splitlines() == [
+        "trial 0    done    31 s, energy_score 0.3000; best 0.3000 (trial 0); 1 of 4, 46 s left",
+        "trial 1    pruned  11 s, energy_score 0.6000; best 0.3000 (trial 0); 2 of 4, 21 s left",
+        "trial 2    failed  11 s, energy_score –; best 0.3000 (trial 0); [too] few takes; 3 of 4, "
+        "9 s left",
+    ]
+
+
+def test_a_line_of_two_objectives_before_any_has_finished() -> None:
+    early = trial(1, 0.4, state="pruned")
+    known = records(trial(0, state="running"), early)
+    both = progress(objectives=("lbe", "energy_score"))
+    assert line(early, known, both).startswith(
+        "trial 1    pruned  12 s, lbe 0.0500, energy_score 0.4000; 1 of 4, "
+    )
+
+
+def test_time_left() -> None:
+    assert progress().left(records(trial(0, 0.5, state="running", seconds=500.0))) is None
+    known = records(
+        trial(0, 0.5, seconds=10.0),
+        trial(1, 0.5, seconds=20.0, state="pruned"),
+        trial(2, 0.5, seconds=5.0, state="running"),
+        trial(3, 0.5, seconds=40.0, state="running"),  # long over the mean: as good as done
+    )
+    # Eight more at 15 s each, less 5 s and 15 s, two at a time.
+    assert progress(trials=10).left(known) == (8 * 15 - 5 - 15) / 2
+    assert progress(trials=2).left(known) == 0.0
+
+
+def shown(of: Table) -> list[str]:
+    """Lines of a table in a wide terminal, with single spaces."""
+    text = io.StringIO()
+    Console(file=text, width=200).print(of)
+    return [" ".join(row.split()) for row in text.getvalue().splitlines() if row.strip(" ─")]
+
+
+def test_the_table_has_the_best_and_what_runs() -> None:
+    finished = [trial(n, 0.9 - n / 10, params={"losses.exp": n + 0.123456}) for n in range(7)]
+    known = records(
+        *finished,
+        trial(7, 0.01, state="pruned"),
+        trial(8, state="failed"),
+        trial(9, 0.8, None, state="running", params={"losses.exp": 2.0, "decoder.kind": "gru"}),
+        trial(10, state="running"),
+    )
+    lines = shown(table(known, progress(trials=20)))
+    assert lines[0].startswith("9 of 20 trials (7 done, 1 pruned, 1 failed), ")
+    assert lines[0].endswith(" left")
+    assert lines[1] == "Trial State Epochs energy_score Settings"
+    assert lines[2 : 2 + SHOWN] == [
+        f"{n} done 1 {0.9 - n / 10:.4f} losses.exp {n}.12" for n in (6, 5, 4, 3, 2)
+    ]
+    assert lines[2 + SHOWN :] == [
+        "9 running 2 – losses.exp 2, decoder.kind gru",
+        "10 running 0 – losses.exp 11, losses.lip 1",
+    ]
+
+
+def test_the_table_of_a_sweep_that_has_just_begun() -> None:
+    assert shown(table(records(), progress()))[0] == "0 of 4 trials"
+
+
+def test_the_results_always_show_the_base() -> None:
+    finished = [trial(n, 0.9 - n / 10) for n in range(7)]
+    rows = shown(results(records(*finished, trial(7, 0.01, state="pruned")), progress()))[2:]
+    assert [row.split()[0] for row in rows] == ["6", "5", "4", "3", "2", "0"]
+    rows = shown(results(records(*finished[:3]), progress()))[2:]
+    assert [row.split()[0] for row in rows] == ["2", "1", "0"]
+
+
+def test_a_terminal_has_a_live_table(
+    clock: SimpleNamespace, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(module.sys.stdout, "isatty", lambda: True)
+    one = FakeTrial("a", OWN)
+    with watching(records()) as watch:
+        Tune(watch, clock, one).whole(one, 0.5, 0.4, 0.3)
+    text = capsys.readouterr().out
+    assert "1 of 4 trials (1 done)" in text
+    assert "trial 0    done" not in text  # no lines beside it
