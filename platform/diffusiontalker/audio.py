@@ -155,15 +155,16 @@ def mono(samples: np.ndarray, where: str) -> np.ndarray:
         UserError: another shape, or NaN or infinite samples.
     """
     samples = np.asarray(samples)
-    if np.issubdtype(samples.dtype, np.integer):
-        samples = samples / float(np.iinfo(samples.dtype).max)
+    whole = samples.dtype.kind in "iu"
+    if whole:
+        samples = np.divide(samples, np.float32(np.iinfo(samples.dtype).max), dtype=np.float32)
     samples = samples.astype(np.float32, copy=False)
     if samples.ndim == 2 and samples.shape[1] > 0:
         samples = samples.mean(axis=1)
     if samples.ndim != 1:
         raise UserError(f"{where}: expected samples (n,) or (n, channels), got {samples.shape}")
     # Both ends tell of NaN and infinity, without a second array as long as the recording.
-    if samples.size and not np.isfinite([samples.min(), samples.max()]).all():
+    if not whole and samples.size and not np.isfinite([samples.min(), samples.max()]).all():
         raise UserError(f"{where}: holds NaN or infinite samples; export it again")
     return samples
 

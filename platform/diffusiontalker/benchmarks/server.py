@@ -28,6 +28,8 @@ ENVIRONMENT = {
     "RAY_USAGE_STATS_ENABLED": "0",
     # Ray's workers step back behind everything else on the machine; a server should not.
     "RAY_worker_niceness": "0",
+    # One thread reads, advances streams and answers: to hand each message over costs as much again.
+    "RAY_SERVE_RUN_USER_CODE_IN_SEPARATE_THREAD": "0",
     "RAY_SERVE_HTTP_PROXY_CALLBACK_IMPORT_PATH": "serve.edge:middlewares",
 }
 
