@@ -1,7 +1,7 @@
 """Every refusal in one shape: problem details (RFC 9457), one line that names the field."""
 
 import logging
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any
 
@@ -64,6 +64,13 @@ def blame(field: str) -> Iterator[None]:
         raise Problem(422, str(error), field) from error
 
 
+def invalid(error: Mapping[str, Any]) -> Problem:
+    """One of pydantic's errors as a 422 that names the field, if it is of one."""
+    field = str(error["loc"][-1]) if error["loc"] else None
+    said = str(error["msg"]).removeprefix("Value error, ")
+    return Problem(422, f"{field or 'request'}: {said}", field)
+
+
 def responses(*statuses: int) -> dict[int | str, dict[str, Any]]:
     """What OpenAPI says of these refusals."""
     return {
@@ -87,11 +94,10 @@ def install(api: FastAPI) -> None:
         return told(request, Problem(422, str(error)))
 
     @api.exception_handler(RequestValidationError)
-    async def invalid(request: Request, error: RequestValidationError) -> JSONResponse:
+    async def unfit(request: Request, error: RequestValidationError) -> JSONResponse:
         first = error.errors()[0]
-        field = str(first["loc"][-1]) if len(first["loc"]) > 1 else None
-        said = first["msg"].removeprefix("Value error, ")
-        return told(request, Problem(422, f"{field or 'request'}: {said}", field))
+        # FastAPI puts the part of the request before the field: query, path, body.
+        return told(request, invalid({**first, "loc": first["loc"][1:]}))
 
     @api.exception_handler(HTTPException)
     async def http(request: Request, error: HTTPException) -> JSONResponse:

@@ -10,7 +10,7 @@ from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError,
 from serve import choices, faces
 from serve.access import PROTOCOL, Caller
 from serve.animate import Performing
-from serve.problems import TITLES, Problem, blame
+from serve.problems import TITLES, Problem, blame, invalid
 from serve.service import Service, caller_of, service_of
 from serve.students import Served
 
@@ -96,7 +96,10 @@ async def _serve(socket: WebSocket, service: Service) -> None:
     with service.streams.enter(caller.bucket):
         socket.state.model = served.name
         student = await service.students.load(served.name)
-        identity = choices.identity(options.identity, service, served, student, caller)
+        # Read from a disk or a bucket, if it is a saved one: other streams must not wait for that.
+        identity = await asyncio.to_thread(
+            choices.identity, options.identity, service, served, student, caller
+        )
         emotion = choices.emotion(options.emotion, student)
         with blame("model"):
             begun = Stream(
@@ -115,9 +118,7 @@ def _options(socket: WebSocket) -> Options:
     try:
         return Options.model_validate(dict(socket.query_params))
     except ValidationError as error:
-        first = error.errors()[0]
-        field = str(first["loc"][0])
-        raise Problem(422, f"{field}: {first['msg']}", field) from error
+        raise invalid(error.errors()[0]) from error
 
 
 class Session:
@@ -174,15 +175,20 @@ class Session:
             first = self._stream.frames
             return await self._send(first, self._stream.close())
         try:
-            self._pin(message)
+            await self._pin(message)
         except Problem as problem:
             await _refuse(self._socket, problem, False)
 
-    def _pin(self, pin: Pin) -> None:
+    async def _pin(self, pin: Pin) -> None:
         identity = emotion = None
         if pin.identity is not None:
-            identity = choices.identity(
-                pin.identity, self._service, self._served, self._student, self._caller
+            identity = await asyncio.to_thread(
+                choices.identity,
+                pin.identity,
+                self._service,
+                self._served,
+                self._student,
+                self._caller,
             )
         if pin.emotion is not None:
             emotion = choices.emotion(pin.emotion, self._student)

@@ -1,7 +1,9 @@
 """Speech from eSpeak NG: samples, phonemes and their times."""
 
+import ctypes
 import itertools
 import sys
+import threading
 
 import numpy as np
 import pytest
@@ -64,6 +66,41 @@ def test_the_same_words_sound_the_same_whatever_was_said_before(voice: str):
     assert [phone.ipa for phone in again[2]] == [phone.ipa for phone in first[2]]
     assert len(again[0]) == len(first[0])
     assert np.corrcoef(again[0], first[0])[0, 1] > 0.99
+
+
+def test_a_synthesizer_says_the_same_again_while_others_draw_random_numbers() -> None:
+    def noisy() -> list[np.ndarray]:
+        """A breathy voice among the rest, in a process of its own."""
+        with speech.Synthesizer() as synthesizer:
+            voices = ("en-us+whisperf", "en-gb-scotland+Reed")
+            return [synthesizer("Oh my, a sheep.", voice, Prosody())[0] for voice in voices]
+
+    stop = threading.Event()
+    rand = ctypes.CDLL(None).rand
+
+    def draw() -> None:
+        while not stop.is_set():
+            rand()
+
+    first = noisy()
+    other = threading.Thread(target=draw)
+    other.start()
+    again = noisy()
+    stop.set()
+    other.join()
+    for a, b in zip(first, again, strict=True):
+        np.testing.assert_array_equal(a, b)
+
+
+def test_a_synthesizer_speaks_as_speak_and_refuses_as_speak() -> None:
+    with speech.Synthesizer() as synthesizer:
+        with pytest.raises(UserError, match="no voice 'tlh-nowhere'"):
+            synthesizer("Hello.", "tlh-nowhere", Prosody())
+        samples, rate, phones = synthesizer("Baby, map the moon.", "en-us", Prosody(pitch=60))
+    own = speak("Baby, map the moon.", "en-us", Prosody(pitch=60))
+    assert rate == own[1]
+    assert phones == own[2]
+    assert np.corrcoef(samples, own[0])[0, 1] > 0.99
 
 
 def test_the_dials_turn_the_right_way():

@@ -17,7 +17,7 @@ from diffusiontalker import storage
 from diffusiontalker.arkit import FPS
 from diffusiontalker.audio import SAMPLE_RATE, normalize
 from diffusiontalker.config import CorpusSettings
-from diffusiontalker.corpus import face, shards, text
+from diffusiontalker.corpus import face, shards, speech, text
 from diffusiontalker.corpus.manifest import (
     SPLITS,
     Manifest,
@@ -27,12 +27,16 @@ from diffusiontalker.corpus.manifest import (
     write_manifest,
 )
 from diffusiontalker.corpus.shards import Clip
-from diffusiontalker.corpus.speech import Phone, speak
+from diffusiontalker.corpus.speech import Phone, Prosody
 from diffusiontalker.corpus.voices import EMOTIONS, Emotion, Speaker, speakers
 from diffusiontalker.errors import UserError
 
 SECONDS_PER_CLIP = 4.2
 """Measured mean of one or two sentences; only the number of clips follows from it."""
+
+
+Speak = Callable[[str, str, Prosody], tuple[np.ndarray, int, list[Phone]]]
+"""``speech.speak``, or a ``speech.Synthesizer``."""
 
 
 @dataclass(frozen=True)
@@ -76,7 +80,7 @@ def plan(settings: CorpusSettings) -> list[Plan]:
     return plans
 
 
-def make_clip(plan: Plan, settings: CorpusSettings) -> Clip:
+def make_clip(plan: Plan, settings: CorpusSettings, speak: Speak = speech.speak) -> Clip:
     """Speak and animate one planned clip."""
     rng = np.random.default_rng([settings.seed, 2, plan.seed])
     emotion = EMOTIONS[plan.emotion]
@@ -179,7 +183,9 @@ def _make_shards(
         if storage.is_file(path):
             info = shards.describe(path)
         else:
-            info = shards.write_shard(path, [make_clip(p, settings) for p in batches[path.name]])
+            with speech.Synthesizer() as speak:
+                clips = [make_clip(p, settings, speak) for p in batches[path.name]]
+            info = shards.write_shard(path, clips)
         return {"info": info.to_json()}
 
     names = ray.data.from_items(

@@ -4,15 +4,20 @@
 The library keeps one global voice, so each process speaks one utterance at a time. It also keeps
 the phases of its oscillators from one utterance to the next, and offers no way to reset them;
 loading it anew (under a millisecond) does. The C library's random numbers, for breath and creak,
-are seeded too; another thread that draws on them may still change a sample in its third digit, so
-a corpus is identified by the hash of what was made.
+are seeded too. Threads of the same process draw on them as well, so that what is to be the same
+every time is spoken in a process of its own: ``Synthesizer``.
 """
 
 import _ctypes
 import ctypes
+import json
+import os
+import subprocess
+import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
+from typing import Any
 
 import numpy as np
 
@@ -139,3 +144,62 @@ def speak(text: str, voice: str, prosody: Prosody) -> tuple[np.ndarray, int, lis
     with _engine() as engine:
         samples, phones = engine.speak(text, voice, prosody)
         return samples, engine.sample_rate, phones
+
+
+class Synthesizer:
+    """``speak`` in a process where nothing else goes on: the same words, the same samples. Use as
+    a context manager."""
+
+    def __init__(self) -> None:
+        self._child = subprocess.Popen(
+            [sys.executable, "-m", __name__],
+            stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL,
+            # Workers may have found the package by other ways than a fresh process would.
+            env={**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, sys.path))},
+        )  # fmt: skip
+
+    def __enter__(self) -> "Synthesizer":
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._child.kill()
+        self._child.communicate()
+
+    def __call__(
+        self, text: str, voice: str, prosody: Prosody
+    ) -> tuple[np.ndarray, int, list[Phone]]:
+        """As ``speak``. Raises UserError as that does."""
+        wish, answer = self._child.stdin, self._child.stdout
+        assert wish is not None
+        assert answer is not None
+        wish.write(json.dumps([text, voice, asdict(prosody)]).encode() + b"\n")
+        wish.flush()
+        line = answer.readline()
+        if not line:
+            raise UserError(f"eSpeak NG broke off at {text!r}; run the same again")
+        head: dict[str, Any] = json.loads(line)
+        if "error" in head:
+            raise UserError(head["error"])
+        samples = np.frombuffer(answer.read(head["bytes"]), np.float32)
+        return samples, head["rate"], [Phone(*phone) for phone in head["phones"]]
+
+
+def _serve() -> None:
+    """The other end of ``Synthesizer``."""
+    for line in sys.stdin.buffer:
+        text, voice, prosody = json.loads(line)
+        head: dict[str, Any]
+        content = b""
+        try:
+            samples, rate, phones = speak(text, voice, Prosody(**prosody))
+            content = samples.tobytes()
+            told = [[phone.ipa, phone.start, phone.end] for phone in phones]
+            head = {"rate": rate, "bytes": len(content), "phones": told}
+        except UserError as error:
+            head = {"error": str(error)}
+        sys.stdout.buffer.write(json.dumps(head).encode() + b"\n" + content)
+        sys.stdout.buffer.flush()
+
+
+if __name__ == "__main__":
+    _serve()

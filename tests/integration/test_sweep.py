@@ -1,0 +1,193 @@
+"""Sweeps on real Ray: killed and gone on with, on disk and in S3, and blind to the test split."""
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import optuna
+import pytest
+import ray
+from ray.util.placement_group import placement_group_table
+from tests.s3 import running
+from tests.tiny import CONFIG, OVERRIDES
+
+from diffusiontalker import cluster, config, preflight, storage
+from diffusiontalker.benchmarks import memory
+from diffusiontalker.config import SweepSettings
+from diffusiontalker.tuning import records, sweep
+from diffusiontalker.tuning.records import Records
+
+ROOT = Path(__file__).parents[2]
+SPACE = (
+    "space.training.teacher.learning_rate={kind: log_uniform, low: 1.0e-6, high: 2.0e-3}",
+    "space.losses.temperature={kind: log_uniform, low: 0.05, high: 0.5}",
+)
+
+
+@pytest.fixture(scope="module")
+def base(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Where all sweeps here find, or make, their corpus and features."""
+    return tmp_path_factory.mktemp("base") / "run"
+
+
+def told(base: Path, output: object, *more: str) -> list[str]:
+    """The settings of a sweep over short teachers."""
+    tiny = [f"changes.{override}" for override in OVERRIDES]
+    return [
+        f"base={ROOT / CONFIG}", *tiny, f"changes.output={base}", "changes.training.workers=0",
+        "changes.training.teacher={epochs: 3, passes: 2, batch: 8, learning_rate: 2.0e-3}",
+        *SPACE, f"output={output}", "confirm=0", *more,
+    ]  # fmt: skip
+
+
+def settings(base: Path, output: object, *more: str) -> SweepSettings:
+    return config.load_as(SweepSettings, None, told(base, output, *more))
+
+
+def start(log: Path, *overrides: str) -> subprocess.Popen[bytes]:
+    return subprocess.Popen(
+        [sys.executable, "jobs/sweep.py", *overrides],
+        cwd=ROOT, stdout=log.open("ab"), stderr=subprocess.STDOUT, start_new_session=True,
+        env={k: v for k, v in os.environ.items() if k != "RAY_ADDRESS"},
+    )  # fmt: skip
+
+
+def wait_for(condition: Callable[[], bool], process: subprocess.Popen[bytes], log: Path) -> None:
+    deadline = time.monotonic() + 240
+    while not condition():
+        assert process.poll() is None, log.read_text()
+        assert time.monotonic() < deadline, log.read_text()
+        time.sleep(0.05)
+
+
+def known(folder: Path) -> Records:
+    if not storage.is_file(folder / records.FILE):
+        return Records(key="")
+    return Records.model_validate(storage.read_json(folder / records.FILE))
+
+
+def is_trial(process: int) -> bool:
+    try:
+        command = Path(f"/proc/{process}/cmdline").read_text()
+    except OSError:
+        return False
+    return command.startswith(("ray::ResourceTrainable", "ray::TrialRun"))
+
+
+def test_a_killed_sweep_goes_on_and_never_reads_a_test_shard(base: Path, tmp_path: Path) -> None:
+    output, log = tmp_path / "sweep", tmp_path / "log.txt"
+    overrides = told(base, output, "trials=5", "reduction=2", "confirm=1")
+    process = start(log, *overrides)
+
+    # a trial loses its process, and then all of it is killed
+    wait_for(lambda: any(trial.curve for trial in known(output).trials), process, log)
+    trials = [child for child in memory.family(process.pid) if is_trial(child)]
+    assert trials
+    os.kill(trials[0], signal.SIGKILL)
+    wait_for(lambda: any(trial.ended for trial in known(output).trials), process, log)
+    os.killpg(process.pid, signal.SIGKILL)
+    process.wait()
+    before = known(output)
+    ended = [trial for trial in before.trials if trial.ended]
+    assert 1 <= len(ended) < 5
+    assert not before.in_state("failed")
+
+    # from here on nothing can be read of a test split
+    spoiled = [path for path in base.rglob("*.parquet") if path.name.startswith("test_")]
+    assert len(spoiled) >= 4  # of the corpus, and of its features
+    for path in spoiled:
+        path.write_bytes(b"nothing")
+    process = start(log, *overrides)
+    assert process.wait(timeout=400) == 0, log.read_text()
+
+    after = known(output)
+    assert [trial.number for trial in after.trials] == [0, 1, 2, 3, 4]
+    for trial in ended:
+        assert after.find(trial.id) == trial
+    assert {trial.state for trial in after.trials} <= {"done", "pruned"}
+    assert after.in_state("pruned"), "nothing was ended early"
+    for trial in after.in_state("done"):
+        assert [point["epochs"] for point in trial.curve] == [1, 2, 3]
+    first = after.trials[0]
+    assert first.state == "done"
+    assert first.params == {"training.teacher.learning_rate": 2.0e-3, "losses.temperature": 0.1}
+    assert not list((output / "trials").glob("*")), "weights of trials were left behind"
+
+    # what is left to look at, and to go on with
+    best = after.best(["energy_score"])
+    assert best is not None
+    assert len(after.confirmed) == (best.number != 0)
+    winner = config.load(output / "best.yaml")
+    assert winner.losses.temperature == best.params["losses.temperature"]
+    assert winner.training.teacher.epochs == config.load(ROOT / CONFIG).training.teacher.epochs
+    preflight.check(winner.model_copy(update={"output": str(tmp_path / "next")}))
+    assert "<html" in (output / "sweep.html").read_text()[:200]
+    assert list(output.glob("tune-*/*/events.out.tfevents.*"))
+    study = optuna.load_study(study_name="sweep", storage=f"sqlite:///{output / 'study.db'}")
+    assert len(study.trials) == 5
+    said = log.read_text()
+    assert "5 of 5" in said
+    assert "of the base" in said
+
+    # all is there: a third time nothing is trained
+    process = start(log, *overrides)
+    assert process.wait(timeout=120) == 0, log.read_text()
+    assert "5 trials are there already: kept" in log.read_text()
+    assert known(output).trials == after.trials
+
+
+@pytest.fixture
+def session() -> Iterator[None]:
+    with pytest.MonkeyPatch.context() as patch:
+        patch.delenv("RAY_ADDRESS", raising=False)
+        with cluster.session():
+            yield
+
+
+def test_in_s3_and_the_same_again(
+    base: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with running(tmp_path) as server:
+        for name, value in server.environment.items():
+            monkeypatch.setenv(name, value)
+        monkeypatch.delenv("RAY_ADDRESS", raising=False)
+        output = f"s3://{server.bucket()}/sweeps/first"
+        one = settings(base, output, "trials=2", "search=random")
+        other = settings(base, tmp_path / "other", "trials=2", "pruning=none")
+        with cluster.session():
+            there = sweep.run(one)
+            more = sweep.run(one.model_copy(update={"trials": 3}))
+            here = sweep.run(other)
+        assert len(there.trials) == 2
+        assert [trial.number for trial in more.trials] == [0, 1, 2]
+        assert more.trials[:2] == there.trials
+        folder = storage.location(output)
+        names = storage.sizes(folder)
+        assert {"best.yaml", "sweep.html", "sweep.json", "study.db", "trials.json"} <= names.keys()
+        assert not any(name.startswith("trials/") for name in names)
+        # the same settings and seed, in another process and beside another trial
+        for a, b in zip(there.trials[0].curve, here.trials[0].curve, strict=True):
+            assert a["energy_score"] == pytest.approx(b["energy_score"], rel=1e-5)
+
+
+def test_a_trial_with_workers_leaves_nothing_behind_when_it_is_ended(
+    base: Path, tmp_path: Path, session: None
+) -> None:
+    cpus = ray.cluster_resources()["CPU"]
+    asked = settings(
+        base, tmp_path / "sweep", "changes.training.workers=1",
+        "changes.training.worker_cpus=0.5", "trials=3", "reduction=2", "concurrent=1",
+        "space.training.teacher.learning_rate={kind: log_uniform, low: 1.0e-7, high: 2.0e-3}",
+    )  # fmt: skip
+    found = sweep.run(asked)
+    assert not found.in_state("failed"), [trial.error for trial in found.trials]
+    assert found.in_state("pruned")
+    deadline = time.monotonic() + 20
+    while ray.available_resources().get("CPU", 0) < cpus and time.monotonic() < deadline:
+        time.sleep(0.2)
+    assert ray.available_resources()["CPU"] == cpus
+    assert {group["state"] for group in placement_group_table().values()} <= {"REMOVED"}
