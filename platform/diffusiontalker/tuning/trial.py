@@ -73,7 +73,8 @@ class TrialRun(tune.Trainable):
     def cleanup(self) -> None:
         """End the training where it is. With workers Tune ends this process, and they with it."""
         self.told.stop()
-        self.thread.join(timeout=10)
+        if not self.plan.base.training.workers:
+            self.thread.join(timeout=10)
 
     def _begin(self, params: Params) -> None:
         params = params.get(POINT, params)
