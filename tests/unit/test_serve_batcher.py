@@ -1,0 +1,77 @@
+"""Batches that fill by themselves, without making anybody wait who is alone."""
+
+import asyncio
+
+import pytest
+from serve.batcher import Batcher
+
+PAUSE = 0.05
+
+
+class Work:
+    """Doubles, and notes the batches."""
+
+    def __init__(self) -> None:
+        self.batches: list[list[int]] = []
+
+    def __call__(self, items: list[int]) -> list[int]:
+        self.batches.append(items)
+        if 13 in items:
+            raise ValueError("13")
+        return [2 * item for item in items]
+
+
+def test_who_comes_within_the_pause_is_in_the_next_batch() -> None:
+    async def scenario() -> tuple[list[list[int]], list[int], float]:
+        work = Work()
+        batcher = Batcher(work, 8, PAUSE)
+        clock = asyncio.get_running_loop().time
+        begun = clock()
+        first = await batcher(1)  # alone: at once
+        alone = clock() - begun
+        rest = await asyncio.gather(batcher(2), later(batcher, 3), batcher(4))
+        return work.batches, [first, *rest], alone
+
+    async def later(batcher: Batcher[int, int], item: int) -> int:
+        await asyncio.sleep(PAUSE / 5)
+        return await batcher(item)
+
+    batches, results, alone = asyncio.run(scenario())
+    assert results == [2, 4, 6, 8]
+    assert batches == [[1], [2, 4, 3]]
+    assert alone < PAUSE
+
+
+def test_a_batch_is_never_larger_than_the_most() -> None:
+    async def scenario() -> list[list[int]]:
+        work = Work()
+        batcher = Batcher(work, 2)
+        assert await asyncio.gather(*map(batcher, range(5))) == [0, 2, 4, 6, 8]
+        return work.batches
+
+    assert [len(batch) for batch in asyncio.run(scenario())] == [2, 2, 1]
+
+
+def test_an_error_is_that_of_its_batch_alone() -> None:
+    async def scenario() -> list[int | BaseException]:
+        batcher = Batcher(Work(), 2)
+        return await asyncio.gather(*map(batcher, (1, 13, 2, 3)), return_exceptions=True)
+
+    one, two, *others = asyncio.run(scenario())
+    assert isinstance(one, ValueError)
+    assert isinstance(two, ValueError)
+    assert others == [4, 6]
+
+
+def test_a_caller_who_has_gone_does_not_disturb_the_others() -> None:
+    async def scenario() -> int:
+        batcher = Batcher(Work(), 8, PAUSE)
+        await batcher(0)
+        gone, there = asyncio.create_task(batcher(1)), asyncio.create_task(batcher(2))
+        await asyncio.sleep(0)
+        gone.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await gone
+        return await there
+
+    assert asyncio.run(scenario()) == 4
