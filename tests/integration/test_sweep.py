@@ -80,7 +80,7 @@ def is_trial(process: int) -> bool:
 
 def test_a_killed_sweep_goes_on_and_never_reads_a_test_shard(base: Path, tmp_path: Path) -> None:
     output, log = tmp_path / "sweep", tmp_path / "log.txt"
-    overrides = told(base, output, "trials=5", "reduction=2", "confirm=1")
+    overrides = told(base, output, "trials=4", "reduction=2", "confirm=1")
     process = start(log, *overrides)
 
     # a trial loses its process, and then all of it is killed
@@ -93,19 +93,19 @@ def test_a_killed_sweep_goes_on_and_never_reads_a_test_shard(base: Path, tmp_pat
     process.wait()
     before = known(output)
     ended = [trial for trial in before.trials if trial.ended]
-    assert 1 <= len(ended) < 5
+    assert 1 <= len(ended) < 4
     assert not before.in_state("failed")
 
     # from here on nothing can be read of a test split
     spoiled = [path for path in base.rglob("*.parquet") if path.name.startswith("test_")]
     assert len(spoiled) >= 4  # of the corpus, and of its features
     for path in spoiled:
-        path.write_bytes(b"nothing")
+        path.write_bytes(bytes(path.stat().st_size))
     process = start(log, *overrides)
     assert process.wait(timeout=400) == 0, log.read_text()
 
     after = known(output)
-    assert [trial.number for trial in after.trials] == [0, 1, 2, 3, 4]
+    assert [trial.number for trial in after.trials] == [0, 1, 2, 3]
     for trial in ended:
         assert after.find(trial.id) == trial
     assert {trial.state for trial in after.trials} <= {"done", "pruned"}
@@ -128,15 +128,15 @@ def test_a_killed_sweep_goes_on_and_never_reads_a_test_shard(base: Path, tmp_pat
     assert "<html" in (output / "sweep.html").read_text()[:200]
     assert list(output.glob("tune-*/*/events.out.tfevents.*"))
     study = optuna.load_study(study_name="sweep", storage=f"sqlite:///{output / 'study.db'}")
-    assert len(study.trials) == 5
+    assert len(study.trials) == 4
     said = log.read_text()
-    assert "5 of 5" in said
+    assert "4 of 4" in said
     assert "of the base" in said
 
     # all is there: a third time nothing is trained
     process = start(log, *overrides)
     assert process.wait(timeout=120) == 0, log.read_text()
-    assert "5 trials are there already: kept" in log.read_text()
+    assert "4 trials are there already: kept" in log.read_text()
     assert known(output).trials == after.trials
 
 
@@ -180,7 +180,7 @@ def test_a_trial_with_workers_leaves_nothing_behind_when_it_is_ended(
     cpus = ray.cluster_resources()["CPU"]
     asked = settings(
         base, tmp_path / "sweep", "changes.training.workers=1",
-        "changes.training.worker_cpus=0.5", "trials=3", "reduction=2", "concurrent=1",
+        "changes.training.worker_cpus=0.5", "trials=2", "reduction=2", "concurrent=1",
         "space.training.teacher.learning_rate={kind: log_uniform, low: 1.0e-7, high: 2.0e-3}",
     )  # fmt: skip
     found = sweep.run(asked)

@@ -47,11 +47,11 @@ def alone(talker: Talker, batch: Batch, row: int, noise: Tensor) -> np.ndarray:
     audio = talker.encode(talker.inputs(batch["features"][frames], mel), mask)
     voice = talker.listen(audio, mask)
     identities, emotions = talker.personalizer.identities(), talker.personalizer.emotions()
-    nearest = [
+    identity, emotion = (
         max(library, key=lambda entry: float(entry @ heard[0]))[None]
         for library, heard in ((identities, voice.identity), (emotions, voice.emotion))
-    ]
-    condition = talker.condition(audio, *nearest, mask)
+    )
+    condition = talker.condition(audio, identity, emotion, mask)
     made: np.ndarray = talker.generate(condition, noise[frames], STEPS)[0].numpy()
     return made
 
@@ -65,7 +65,7 @@ def measured(talker: Talker, batch: Batch) -> dict[str, float]:
         with torch.no_grad():
             samples = np.stack([alone(talker, batch, row, noise) for noise in noises])
         truth = batch["coefficients"][row, : samples.shape[1]].numpy()
-        found["lbe"].append(np.mean([metrics.lbe(sample, truth) for sample in samples]))
+        found["lbe"].append(sum(metrics.lbe(sample, truth) for sample in samples) / 2)
         found["energy_score"].append(metrics.energy_score(samples, truth))
         found["upper_energy"].append(metrics.energy_score(samples, truth, "upper"))
     return {name: float(np.mean(values)) for name, values in found.items()}

@@ -1,5 +1,7 @@
 """The shipped sweeps, what makes a sweep another one, and a user's mistakes on the command line."""
 
+import importlib.util
+import re
 import sys
 from pathlib import Path
 from typing import Any
@@ -42,6 +44,15 @@ def test_shipped_sweeps_use_nothing_that_is_not_there(path: Path) -> None:
     of = config.load_as(SweepSettings, path, [])
     assert Path(of.base).is_file()
     assert of.mlflow is None
+
+
+def test_the_sweep_of_the_documentation_can_begin(tmp_path: Path) -> None:
+    text = (ROOT / "docs" / "tuning.md").read_text(encoding="utf-8")
+    [example] = re.findall(r"```yaml\n(.*?)```", text, re.DOTALL)
+    path = tmp_path / "sweep.yaml"
+    path.write_text(example)
+    of = config.load_as(SweepSettings, path, [f"output={tmp_path / 'sweep'}"])
+    assert space.stages_of(of, tuning.begin(of)) == [2]
 
 
 def test_the_quick_one_trains_in_one_process_and_leaves_the_base_alone() -> None:
@@ -185,7 +196,7 @@ def test_mlflow_must_be_there_to_be_logged_to(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path
 ) -> None:
     there: dict[str, Any] = {"mlflow": None}
-    monkeypatch.setattr(tuning.importlib.util, "find_spec", lambda name: there[name])
+    monkeypatch.setattr(importlib.util, "find_spec", lambda name: there[name])
     arguments = ["--config", QUICK, f"output={tmp_path}", "mlflow=sqlite:///mlflow.db"]
     assert refused(monkeypatch, capsys, *arguments) == (
         "mlflow: the package is not installed; pip install mlflow, or leave it out"

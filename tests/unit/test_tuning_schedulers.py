@@ -162,7 +162,7 @@ def at_once(cluster: dict[str, float], of: SweepSettings | None = None, **traini
         ({"workers": 2, "worker_cpus": 0.5}, {"CPU": 16}, 10),
         ({"workers": 0, "worker_cpus": 0.5}, {"CPU": 2}, 2),
         ({"workers": 0, "worker_cpus": 1}, {"CPU": 2}, 1),
-        ({"workers": 1, "worker_cpus": 0.1}, {"CPU": 1.8}, 3),  # 1.8 / 0.6 is a little less
+        ({"workers": 1, "worker_cpus": 0.3}, {"CPU": 2.4}, 3),  # to a computer a little less
         ({"workers": 1, "worker_cpus": 1, "gpu": True}, {"CPU": 16, "GPU": 4}, 4),
         ({"workers": 1, "worker_cpus": 1, "gpu": True}, {"CPU": 5, "GPU": 4}, 3),
         ({"workers": 2, "worker_cpus": 1, "gpu": True}, {"CPU": 64, "GPU": 5}, 2),

@@ -44,8 +44,10 @@ def choice(*choices: Any) -> dict[str, Any]:
         ({"stage": "teacher"}, "decoder.kind", choice("gru", "tcn")),
         ({"stage": "teacher"}, "personalizer.use_emotion", choice(True, False)),
         ({"stage": "teacher"}, "diffusion.sampler", choice("ddim", "ancestral")),
+        ({"stage": "round"}, "student_losses.dis", EXP),
+        ({"stage": "round"}, "training.round.learning_rate", uniform(1e-4, 1e-2)),
         ({"stage": "round", "steps": 8}, "student_losses.dis", EXP),
-        ({"stage": "round", "steps": 4}, "training.round.learning_rate", uniform(1e-4, 1e-2)),
+        ({"stage": "round", "steps": 8}, "student.context.width", whole(64, 256)),
         ({"stage": "round", "steps": 8}, "training.first_round.learning_rate", uniform(1e-4, 0.1)),
         ({"stage": "chain"}, "losses.exp", EXP),
         ({"stage": "chain"}, "student_losses.dis", EXP),
@@ -167,21 +169,31 @@ def test_an_own_value_that_is_no_number_lies_in_no_range(
 
 
 @pytest.mark.parametrize(
-    ("more", "name"),
+    ("name", "spread"),
     [
-        ({}, "losses.exp"),
-        ({}, "training.teacher.learning_rate"),
-        ({}, "training.first_round.learning_rate"),  # of round 8, from which round 2 descends
-        ({"steps": 4}, "training.first_round.learning_rate"),
-        ({"steps": 4}, "student_losses.dis"),  # round 8 has the same losses
+        ("losses.exp", EXP),
+        ("training.teacher.learning_rate", uniform(1e-4, 1e-2)),
+        ("personalizer.from_voice", uniform(0, 1)),
+        ("student.encoder_width", whole(64, 128)),  # the teacher's, too
+        ("student.context.width", whole(64, 256)),  # of the student of 4 steps, where it starts
+        ("corpus.minutes", uniform(10, 80)),
     ],
 )
-def test_a_round_does_not_change_what_it_starts_from(more: dict[str, Any], name: str) -> None:
-    said = refusal(lambda: check(sweep({name: uniform(1e-4, 2)}, stage="round", **more)))
+def test_a_round_does_not_change_what_it_starts_from(name: str, spread: dict[str, Any]) -> None:
+    said = refusal(lambda: check(sweep({name: spread}, stage="round")))
     assert said == (
         f"space.{name}: all trials start from the same data and teacher, which this would change; "
         "take it out, or sweep stage: chain"
     )
+
+
+def test_a_round_has_its_own_schedule() -> None:
+    for steps, name in ((2, "training.first_round"), (8, "training.round")):
+        rate = {f"{name}.learning_rate": uniform(1e-4, 1e-2)}
+        said = refusal(lambda rate=rate, steps=steps: check(  # type: ignore[misc]
+            sweep(rate, stage="round", steps=steps)
+        ))  # fmt: skip
+        assert said.endswith("changes nothing in the training of a round; take it out")
 
 
 @pytest.mark.parametrize("stage", ["round", "chain"])

@@ -20,6 +20,10 @@ from diffusiontalker.tuning.records import FIGURES
 from diffusiontalker.tuning.told import Figures, Told, ToldByWorkers
 from diffusiontalker.tuning.trial import Listener, Plan, TrialRun
 
+# Python itself takes SystemExit for the ordinary end of a thread.
+pytestmark = pytest.mark.filterwarnings(
+    r"ignore:[\s\S]*SystemExit:pytest.PytestUnhandledThreadExceptionWarning"
+)
 MOMENT = 0.05
 """Seconds in which a thread that may go on would have done so."""
 
@@ -248,7 +252,7 @@ METRICS = {
 def test_an_epoch_is_told_with_those_of_the_stages_before() -> None:
     hears = Told()
     said: list[Figures] = []
-    hears.epoch = said.append  # type: ignore[method-assign]
+    hears.epoch = said.append  # type: ignore[method-assign, assignment]
     Listener(5, hears).after_report(None, [METRICS, {"of": "another worker"}], None)
     [figures] = said
     assert figures["epochs"] == 7

@@ -2,6 +2,7 @@
 
 import io
 import math
+import sys
 from types import SimpleNamespace
 from typing import Any
 
@@ -111,11 +112,11 @@ def test_one_that_is_ended_before_is_pruned(clock: SimpleNamespace) -> None:
     one = FakeTrial("a")
     tune = Tune(watching(known), clock, one)
     tune.start(one)
-    assert known.trials[0].state == "running"
+    assert known.in_state("running") == known.trials
     tune.epoch(one, 1)
     tune.epoch(one, 2)
     tune.complete(one)
-    assert known.trials[0].state == "pruned"
+    assert known.in_state("pruned") == known.trials
     assert known.trials[0].error is None
 
 
@@ -383,7 +384,7 @@ def test_the_results_always_show_the_base() -> None:
 def test_a_terminal_has_a_live_table(
     clock: SimpleNamespace, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    monkeypatch.setattr(module.sys.stdout, "isatty", lambda: True)
+    monkeypatch.setattr(sys.stdout, "isatty", lambda: True)
     one = FakeTrial("a", OWN)
     with watching(records()) as watch:
         Tune(watch, clock, one).whole(one, 0.5, 0.4, 0.3)

@@ -87,7 +87,7 @@ def resources(settings: Settings) -> dict[str, float]:
     """What Ray reserves for the process of a trial itself: its workers ask for their own."""
     training = settings.training
     if training.workers:
-        return {"CPU": 0.0}
+        return {"memory": 1.0}  # a byte: Tune wants a trial to reserve something
     return {"CPU": training.worker_cpus} | ({"GPU": 1.0} if training.gpu else {})
 
 

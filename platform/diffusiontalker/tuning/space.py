@@ -113,11 +113,13 @@ def _epochs(settings: Settings, stages: list[Stage]) -> int:
 
 
 def _before(settings: Settings, stages: list[Stage]) -> str:
-    """A hash of what is there before a trial begins."""
+    """A hash of what is there before a trial begins. The student that a later round starts from has
+    the base's own losses and schedule in any case, but must have the shape of the trial's."""
     found = [fingerprint(settings.corpus, settings.encoder)]
     if stages[0] != TEACHER:
-        rounds = settings.diffusion.rounds
-        found += _keys(settings, [TEACHER, *rounds[: rounds.index(int(stages[0]))]])
+        found += _keys(settings, [TEACHER])
+        if stages[0] != settings.diffusion.rounds[0]:
+            found.append(fingerprint(settings.student))
     return fingerprint(*found)
 
 

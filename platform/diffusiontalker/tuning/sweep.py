@@ -1,6 +1,7 @@
 """A sweep from its settings to the winning configuration: prepare, search, confirm, deliver."""
 
 import importlib.util
+import logging
 import os
 import time
 from collections.abc import Iterable, Iterator
@@ -252,6 +253,8 @@ def _reused(base: Settings) -> bool:
 @contextmanager
 def _quietly() -> Iterator[None]:
     """Ctrl-C is the job's to hear, Tune would end as if all were done; and the table is ours."""
+    # A lost process is told by its trial going on, an error by the trial's state.
+    logging.getLogger("ray.tune").setLevel(logging.CRITICAL)
     wanted = {"TUNE_DISABLE_SIGINT_HANDLER": "1", "RAY_AIR_NEW_OUTPUT": "0"}
     before = {name: os.environ.get(name) for name in wanted}
     os.environ.update(wanted)

@@ -66,6 +66,8 @@ class Watch(Local, tune.Stopper):
             found = Trial(id=id, number=number, params=dict(trial.config))
             self.records.trials.append(found)
             self.records.trials.sort(key=lambda one: one.number)
+        elif found.curve:
+            self._say(f"trial {found.number:<4} goes on after epoch {found.curve[-1]['epochs']:g}")
         found.state = "running"
         self._keep(found)
         self._show()
@@ -139,11 +141,12 @@ class Watch(Local, tune.Stopper):
     def _end(self, found: Trial, trial: TuneTrial) -> None:
         self._count(found, trial)
         self._keep(found)
-        if self.live is None:
-            self.console.print(
-                line(found, self.records, self.progress), highlight=False, markup=False
-            )
+        if self.live is None:  # which shows it all the time
+            self._say(line(found, self.records, self.progress))
         self._show()
+
+    def _say(self, text: str) -> None:
+        self.console.print(text, highlight=False, markup=False)
 
     def _show(self) -> None:
         if self.live is not None:
