@@ -224,7 +224,7 @@ def test_what_all_slots_ask_for_fits_and_one_more_would_not(
     of = settings(workers=workers, worker_cpus=cpus, gpu=gpu)
     own = schedulers.resources(of)
     need = {
-        "CPU": own["CPU"] + workers * cpus + schedulers.DATA_CPUS,
+        "CPU": own.get("CPU", 0.0) + workers * cpus + schedulers.DATA_CPUS,
         "GPU": own.get("GPU", 0.0) + gpu * workers,
     }
     cluster = {"CPU": float(held), "GPU": float(gpus)}
@@ -240,7 +240,7 @@ def test_what_all_slots_ask_for_fits_and_one_more_would_not(
     assert not fits(found + 1)
 
 
-def test_a_trial_whose_workers_ask_for_themselves_asks_for_nothing() -> None:
-    assert schedulers.resources(settings(workers=2, gpu=True)) == {"CPU": 0.0}
+def test_a_trial_whose_workers_ask_for_themselves_asks_for_next_to_nothing() -> None:
+    assert schedulers.resources(settings(workers=2, gpu=True)) == {"memory": 1.0}
     assert schedulers.resources(settings(workers=0, worker_cpus=0.5)) == {"CPU": 0.5}
     assert schedulers.resources(settings(workers=0, gpu=True)) == {"CPU": 1.0, "GPU": 1.0}

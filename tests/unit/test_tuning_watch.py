@@ -318,6 +318,20 @@ def test_a_log_has_a_line_for_each_trial(
     ]
 
 
+def test_a_log_says_that_a_trial_goes_on(
+    clock: SimpleNamespace, capsys: pytest.CaptureFixture[str]
+) -> None:
+    one = FakeTrial("a")
+    tune = Tune(watching(records()), clock, one)
+    tune.start(one)
+    tune.start(one)  # lost before its first epoch: there is nothing to go on from
+    assert capsys.readouterr().out == ""
+    tune.epoch(one, 1)
+    tune.epoch(one, 2)
+    tune.start(one)
+    assert capsys.readouterr().out == "trial 0    goes on after epoch 2\n"
+
+
 def test_a_line_of_two_objectives_before_any_has_finished() -> None:
     early = trial(1, 0.4, state="pruned")
     known = records(trial(0, state="running"), early)
