@@ -9,7 +9,7 @@ import hashlib
 import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Annotated, Any, Literal, TypeVar, get_args
+from typing import Annotated, Any, Literal, TypeVar, get_args, get_origin
 
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
@@ -413,6 +413,12 @@ class Choice(Section):
     kind: Literal["choice"]
     choices: Annotated[tuple[str | bool | int | float, ...], Field(min_length=2)]
 
+    @model_validator(mode="after")
+    def _distinct(self) -> "Choice":
+        if len(set(self.choices)) < len(self.choices):
+            raise ValueError("one of the choices stands twice")
+        return self
+
 
 Distribution = Annotated[Spread | Choice, Field(discriminator="kind")]
 
@@ -678,17 +684,19 @@ def _put(tree: dict[str, Any], key: str, value: Any, said: str) -> None:
 def _explain(kind: type[BaseModel], error: ValidationError) -> str:
     """The first mistake of a pydantic error as one line."""
     first = error.errors()[0]
-    where = ".".join(str(part) for part in first["loc"])
+    shown, beside = _walk(kind, first["loc"])
+    where = ".".join(shown)
     if first["type"] == "extra_forbidden":
-        known = _keys_beside(kind, first["loc"])
-        near = difflib.get_close_matches(str(first["loc"][-1]), known, n=1, cutoff=0.5)
-        hint = f"did you mean {near[0]!r}?" if near else f"known here: {', '.join(known)}"
+        near = difflib.get_close_matches(shown[-1], beside, n=1, cutoff=0.5)
+        hint = f"did you mean {near[0]!r}?" if near else f"known here: {', '.join(beside)}"
         return f"unknown setting {where!r}; {hint}"
     if first["type"] == "missing":
         return f"{where} is needed; give it in the file, or as {where}=..."
     message = first["msg"].removeprefix("Value error, ")
     if first["type"] == "model_type":
         message = "expected a section of keys and values"
+    if not where:  # of several settings together, which the message names
+        return str(message)
     return f"{where}: {message} (got {_short(first['input'])})"
 
 
@@ -705,7 +713,12 @@ def _dotted(tree: dict[str, Any], ends: Sequence[str]) -> dict[str, Any]:
     """Sections in sections as one with dotted keys; one with a key of ``ends`` is a value."""
     found: dict[str, Any] = {}
     for key, value in tree.items():
-        if isinstance(value, dict) and value and not set(ends) & set(value):
+        end = (
+            any(not isinstance(value[name], dict) for name in set(ends) & set(value))
+            if (isinstance(value, dict))
+            else True
+        )
+        if not end and value:
             found |= {f"{key}.{inner}": v for inner, v in _dotted(value, ends).items()}
         else:
             found[str(key)] = value
@@ -717,9 +730,26 @@ def _short(value: Any) -> str:
     return text if len(text) <= 60 else text[:57] + "..."
 
 
-def _keys_beside(model: type[BaseModel], location: tuple[int | str, ...]) -> list[str]:
-    for part in location[:-1]:
-        annotation = model.model_fields[str(part)].annotation
-        inner = [a for a in (annotation, *get_args(annotation)) if isinstance(a, type)]
-        model = next(a for a in inner if issubclass(a, BaseModel))
-    return list(model.model_fields)
+def _walk(
+    kind: type[BaseModel], location: tuple[int | str, ...]
+) -> tuple[list[str], list[str]]:  # fmt: skip
+    """Where a pydantic error is, as people write it, and the keys that are known there."""
+    shown: list[str] = []
+    models, in_dict = [kind], False
+    for part in location:
+        fields = [m.model_fields[str(part)] for m in models if str(part) in m.model_fields]
+        if fields and not in_dict:
+            beside, annotation = models, fields[0].annotation
+            models, in_dict = _models_in(annotation), get_origin(annotation) is dict
+        elif in_dict or isinstance(part, int) or part == location[-1]:
+            beside, in_dict = models, False
+        else:
+            continue  # which of several kinds pydantic took it for
+        shown.append(str(part))
+    return shown, [key for model in beside for key in model.model_fields] if location else []
+
+
+def _models_in(annotation: Any) -> list[type[BaseModel]]:
+    if isinstance(annotation, type) and issubclass(annotation, BaseModel):
+        return [annotation]
+    return [model for part in get_args(annotation) for model in _models_in(part)]

@@ -54,14 +54,14 @@ def row(sweep: SweepSettings, known: Records) -> Json:
     whole = sum(space.epochs_of(base, stage) for stage in space.stages_of(sweep, base))
     epochs = sum(len(trial.curve) for trial in known.trials)
     first = sweep.objectives[0]
-    best = known.best(sweep.objectives)
+    best, confirmed = known.best(sweep.objectives), known.confirmations(sweep.objectives)
     assert best is not None
     return {
         "objective": first,
         "default": known.trials[0].value(first),
         "best": best.value(first),
         "best_number": best.number,
-        "confirmed": [one.best[first] / one.default[first] - 1 for one in known.confirmed],
+        "confirmed": [one.best[first] / one.default[first] - 1 for one in confirmed],
         "states": {s: len(known.in_state(s)) for s in ("done", "pruned", "failed")},
         "seconds": known.wall_seconds,
         "not_training": known.idle,

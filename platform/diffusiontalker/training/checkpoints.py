@@ -103,9 +103,9 @@ class Kept:
         UserError."""
         storage.store(local, self.folder / _epoch(epoch))
         storage.write_json(self.folder / "last.json", {"epoch": epoch})
-        for name in storage.sizes(self.folder):
-            if name.startswith("epoch-") and not name.startswith(f"{_epoch(epoch)}/"):
-                storage.remove(self.folder / name)
+        folders = {name.partition("/")[0] for name in storage.sizes(self.folder)}
+        for name in folders - {_epoch(epoch), "last.json"}:
+            storage.remove_folder(self.folder / name)
 
     @contextmanager
     def last(self) -> Iterator[Path | None]:
@@ -113,7 +113,7 @@ class Kept:
         if not storage.is_file(self.folder / "last.json"):
             yield None
             return
-        epoch = storage.read_json(self.folder / "last.json")["epoch"]
+        epoch = storage.read_json(self.folder / "last.json").get("epoch", 0)
         with tempfile.TemporaryDirectory(prefix="diffusiontalker-") as local:
             storage.fetch(self.folder / _epoch(epoch), Path(local))
             yield Path(local)

@@ -1,5 +1,6 @@
 """What a sweep leaves: the page, the summary, and the winner's settings to go on with."""
 
+import math
 from pathlib import Path
 from typing import Any
 
@@ -43,7 +44,7 @@ def winning(sweep: SweepSettings, best: Trial, known: Records) -> str:
     head = (
         f"# {sweep.base} with what trial {best.number} of {len(known.trials)} found: {said}.\n"
         f"# Validation {first} {best.value(first):.4f}; "
-        f"the base's own settings {known.trials[0].value(first):.4f}.\n"
+        f"the base's own settings {_figure(known.trials[0].value(first))}.\n"
     )
     return head + to_yaml(settings)
 
@@ -73,7 +74,7 @@ def summarise(sweep: SweepSettings, base: Settings, known: Records, whole: bool)
         "pareto": [one.id for one in known.front(sweep.objectives)],
         "wall_seconds": known.wall_seconds,
         "slots": known.slots,
-        "confirmed": [one.model_dump() for one in known.confirmed],
+        "confirmed": [one.model_dump() for one in known.confirmations(sweep.objectives)],
     }
 
 
@@ -91,11 +92,20 @@ def conclude(sweep: SweepSettings, known: Records) -> None:
     assert best is not None
     for name in sweep.objectives:
         own, won = known.trials[0].value(name), best.value(name)
-        print(f"{name:<13}{won:.4f} against {own:.4f} of the base ({won / own - 1:+.1%})")
-    for one in known.confirmed:
+        print(f"{name:<13}{_against(won, own)}")
+    for one in known.confirmations(sweep.objectives):
         name = sweep.objectives[0]
-        won, own = one.best[name], one.default[name]
-        print(f"seed {one.seed:<8}{won:.4f} against {own:.4f} ({won / own - 1:+.1%})")
+        print(f"seed {one.seed:<8}{_against(one.best[name], one.default[name])}")
     print(f"took         {clock(known.wall_seconds)}, {known.idle:.0%} of it not training")
     print(f"\npage         {folder / PAGE}\nwinner       {folder / BEST}")
     print(f"study        {folder / study.FILE}")
+
+
+def _against(won: float, own: float) -> str:
+    """The winner's figure beside the base's."""
+    share = f" ({won / own - 1:+.1%})" if math.isfinite(own) and own > 0 else ""
+    return f"{won:.4f} against {_figure(own)} of the base{share}"
+
+
+def _figure(value: float) -> str:
+    return f"{value:.4f}" if math.isfinite(value) else "none: they failed"

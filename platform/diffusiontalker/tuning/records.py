@@ -19,6 +19,8 @@ FIGURES = ("lbe", "energy_score", "upper_energy")
 """What every epoch is judged by, on validation."""
 Params = dict[str, Any]
 """Settings of a trial by their dotted names."""
+TRIAL = "trial"
+"""Under which Ray Tune hands a trial its id and its settings."""
 Point = dict[str, float | None]
 """An epoch of a trial: ``epochs``, ``seconds`` and the figures; None stands for not finite."""
 
@@ -60,8 +62,10 @@ class Trial(BaseModel):
 
 
 class Confirmed(BaseModel):
-    """The base and the winner, trained once more with another seed."""
+    """The base and a winner, trained once more with another seed."""
 
+    trial: str
+    """The winner's id."""
     seed: int
     default: dict[str, float]
     best: dict[str, float]
@@ -110,6 +114,11 @@ class Records(BaseModel):
 
         return min(done, key=score, default=None)
 
+    def confirmations(self, objectives: Sequence[str]) -> list[Confirmed]:
+        """Those of the trial that is the best now."""
+        best = self.best(objectives)
+        return [one for one in self.confirmed if best is not None and one.trial == best.id]
+
     def front(self, objectives: Sequence[str]) -> list[Trial]:
         """The finished trials than which none is better in one objective and as good in all."""
 
@@ -125,6 +134,11 @@ class Records(BaseModel):
         storage.write_json(folder / FILE, self.model_dump(mode="json"))
 
 
+def handed(id: str, params: Params) -> dict[str, Any]:
+    """What Ray Tune hands to a trial."""
+    return {TRIAL: {"id": id, "params": params}}
+
+
 def read(folder: Path, key: str) -> Records:
     """What a sweep left in its folder, or the beginning of one.
 
@@ -137,7 +151,9 @@ def read(folder: Path, key: str) -> Records:
     try:
         found = TypeAdapter(Records).validate_python(storage.read_json(path))
     except ValidationError as error:
-        raise UserError(f"{path}: not the trials of a sweep; remove it to begin anew") from error
+        raise UserError(
+            f"{path}: not the trials of a sweep; remove {folder} to begin anew"
+        ) from error
     if found.key != key:
         raise UserError(
             f"{folder}: holds a sweep of another base, space, stage or objectives; give this one "

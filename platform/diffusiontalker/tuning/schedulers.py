@@ -16,7 +16,7 @@ from ray.tune.schedulers import (
 
 from diffusiontalker.config import Settings, SweepSettings
 from diffusiontalker.errors import UserError
-from diffusiontalker.tuning.records import Params, Records
+from diffusiontalker.tuning.records import TRIAL, Params, Records
 
 DATA_CPUS = 0.5
 """What a trial's stream of data asks for beside its workers: without it none would ever step."""
@@ -38,7 +38,7 @@ class _Sparing(TrialScheduler):
         self, tune_controller: TuneController, trial: Trial, result: dict[str, Any]
     ) -> str:
         action: str = super().on_trial_result(tune_controller, trial, result)
-        return TrialScheduler.CONTINUE if trial.config == self.spared else action
+        return TrialScheduler.CONTINUE if trial.config[TRIAL]["params"] == self.spared else action
 
 
 class _Asha(_Sparing, ASHAScheduler):

@@ -12,6 +12,7 @@ from diffusiontalker.training import runs
 from diffusiontalker.tuning.records import Params
 
 TEACHER = "teacher"
+SEED = "training.seed"
 Stage = str | int
 """``teacher``, or the steps of a round."""
 
@@ -33,8 +34,10 @@ def stages_of(sweep: SweepSettings, base: Settings) -> list[Stage]:
     if sweep.stage == "chain":
         return [TEACHER, *rounds]
     steps = sweep.steps or (rounds[-1] if rounds else 0)
+    if not rounds:
+        raise UserError(f"stage: {sweep.base} has no rounds; sweep stage: teacher")
     if steps not in rounds:
-        known = ", ".join(map(str, rounds)) or "none"
+        known = ", ".join(map(str, rounds))
         raise UserError(f"steps: {sweep.base} has no round of {steps} steps; it has {known}")
     return [steps]
 
@@ -64,10 +67,16 @@ def check(sweep: SweepSettings, base: Settings) -> None:
             trains or something to what it starts from, or does not hold the base's own value.
     """
     stages = stages_of(sweep, base)
+
+    def same_data(other: Settings) -> bool:
+        return (other.corpus, other.encoder) == (base.corpus, base.encoder)
+
     for name, spread in sweep.space.items():
         where = f"space.{name}"
         others = [changed(base, {name: value}, where) for value in _examples(spread)]
         own = config.value_of(base, name)
+        if name == SEED:
+            raise UserError(f"{where}: a seed is luck, which confirm tells apart; take it out")
         _check_own(where, spread, own)
         if any(_epochs(other, stages) != _epochs(base, stages) for other in others):
             raise UserError(f"{where}: trials of unlike length cannot be compared; take it out")
@@ -75,7 +84,7 @@ def check(sweep: SweepSettings, base: Settings) -> None:
             raise UserError(
                 f"{where}: all trials start from the same data"
                 f"{' and teacher' if stages[0] != TEACHER else ''}, which this would change; take "
-                "it out" + (", or sweep stage: chain" if stages[0] != TEACHER else "")
+                "it out" + (", or sweep stage: chain" if all(map(same_data, others)) else "")
             )
         if all(_trained(other, stages) == _trained(base, stages) for other in others):
             said = "the teacher" if stages == [TEACHER] else f"a {sweep.stage}"

@@ -5,6 +5,7 @@ import math
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import optuna
 from optuna.importance import FanovaImportanceEvaluator, get_param_importances
@@ -15,7 +16,7 @@ from diffusiontalker import storage
 from diffusiontalker.config import SweepSettings
 from diffusiontalker.errors import UserError
 from diffusiontalker.tuning import space
-from diffusiontalker.tuning.records import Params, Records, Trial
+from diffusiontalker.tuning.records import Params, Records, Trial, handed
 
 NAME = "sweep"
 FILE = "study.db"
@@ -26,8 +27,27 @@ ENOUGH = 8
 optuna.logging.set_verbosity(optuna.logging.WARNING)
 
 
-def search(sweep: SweepSettings, records: Records, first: list[Params]) -> OptunaSearch:
-    """Ray Tune's search: knows the ended trials, and suggests ``first`` before all others."""
+class Search(OptunaSearch):
+    """Ray Tune's, but each suggestion has an id: those that a killed sweep left come first, under
+    the ids that they had."""
+
+    def __init__(self, left: list[str], **options: Any) -> None:
+        super().__init__(**options)
+        self._left = list(left)
+
+    def suggest(self, trial_id: str) -> dict[str, Any] | None:
+        """The settings of Tune's next trial, and its id in our records."""
+        params = super().suggest(trial_id)
+        if params is None:
+            return None
+        return handed(self._left.pop(0) if self._left else trial_id, params)
+
+
+def search(sweep: SweepSettings, records: Records, default: Params) -> Search:
+    """Knows the ended trials; suggests those that were running when the sweep was killed before all
+    others, or the base's own settings."""
+    running = records.in_state("running")
+    first = [trial.params for trial in running] if records.trials else [default]
     names: list[str] = list(sweep.objectives)
     memory = optuna.storages.InMemoryStorage()
     study = optuna.create_study(
@@ -35,11 +55,16 @@ def search(sweep: SweepSettings, records: Records, first: list[Params]) -> Optun
     )
     for trial in records.in_state("done", "pruned", "failed"):
         study.add_trial(frozen(sweep, trial, pruned=False))
-    return OptunaSearch(
-        space.distributions(sweep), metric=names, mode=["min"] * len(names),
-        points_to_evaluate=first, sampler=sampler(sweep, len(records.trials)), storage=memory,
+    return Search(
+        [trial.id for trial in running],
+        space=space.distributions(sweep),
+        metric=names,
+        mode=["min"] * len(names),
+        points_to_evaluate=first,
+        sampler=sampler(sweep, len(records.trials)),
+        storage=memory,
         study_name=NAME,
-    )  # fmt: skip
+    )
 
 
 def sampler(sweep: SweepSettings, begun: int) -> optuna.samplers.BaseSampler:

@@ -2,9 +2,10 @@
 
 import importlib.util
 import logging
+import math
 import os
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -19,14 +20,21 @@ from diffusiontalker.training import runs
 from diffusiontalker.training.progress import Display
 from diffusiontalker.training.runs import Data
 from diffusiontalker.tuning import outcome, records, schedulers, space, study
-from diffusiontalker.tuning.records import FIGURES, Confirmed, Params, Records, Trial
+from diffusiontalker.tuning.records import (
+    FIGURES,
+    TRIAL,
+    Confirmed,
+    Params,
+    Records,
+    Trial,
+    handed,
+)
 from diffusiontalker.tuning.table import Progress
-from diffusiontalker.tuning.trial import POINT, Plan, TrialRun
+from diffusiontalker.tuning.trial import Plan, TrialRun
 from diffusiontalker.tuning.watch import Local, Watch
 
 PAGE_EVERY = 60.0
 """Seconds between two pages while the sweep goes on."""
-SEED = "training.seed"
 Json = dict[str, Any]
 
 
@@ -89,8 +97,7 @@ def prepare(sweep: SweepSettings, base: Settings, known: Records, folder: Path) 
         start = pipeline.train_teacher(run, data)
         for steps in base.diffusion.rounds[: base.diffusion.rounds.index(int(stages[0]))]:
             start = pipeline.train_round(run, data, start, steps)
-    left = {fingerprint(one.params): one.id for one in known.in_state("running")}
-    return Plan(base, stages, Data(data.folder, data.manifest.without_tests()), start, folder, left)
+    return Plan(base, stages, Data(data.folder, data.manifest.without_tests()), start, folder)
 
 
 def search(sweep: SweepSettings, plan: Plan, known: Records, folder: Path) -> None:
@@ -99,11 +106,7 @@ def search(sweep: SweepSettings, plan: Plan, known: Records, folder: Path) -> No
     if ended >= sweep.trials:
         print(f"{ended} trials are there already: kept", flush=True)
         return
-    # First those that were running, then the base itself; the search suggests the rest.
     default = space.defaults(sweep, plan.base)
-    first = [one.params for one in known.in_state("running")]
-    if not known.trials:
-        first = [default]
     epochs = sum(space.epochs_of(plan.base, stage) for stage in plan.stages)
     slots = schedulers.slots(sweep, plan.base, ray.cluster_resources())
     progress = Progress(sweep.objectives, sweep.trials, epochs, slots)
@@ -116,11 +119,11 @@ def search(sweep: SweepSettings, plan: Plan, known: Records, folder: Path) -> No
             mirror.update(known)
 
     print(f"sweep        {sweep.trials - ended} trials, {slots} at a time", flush=True)
-    with Watch(known, progress, plan.id_of, ended_or_epoch, len(plan.left)) as watch:
+    with Watch(known, progress, ended_or_epoch, len(known.in_state("running"))) as watch:
         tune_trials(
             plan, folder, [watch, *_mlflow(sweep)], sweep.max_failures,
             tune.TuneConfig(
-                search_alg=study.search(sweep, known, first),
+                search_alg=study.search(sweep, known, default),
                 scheduler=schedulers.scheduler(sweep, epochs, known, default),
                 num_samples=sweep.trials - ended,
                 max_concurrent_trials=slots,
@@ -139,43 +142,45 @@ def confirm(
     """Train the base and the winner once more with every other seed, to the end."""
     default = space.defaults(sweep, plan.base)
     wanted = [plan.base.training.seed + 1 + k for k in range(sweep.confirm)]
-    seeds = [seed for seed in wanted if seed not in {one.seed for one in known.confirmed}]
+    there = {one.seed for one in known.confirmations(sweep.objectives)}
+    seeds = [seed for seed in wanted if seed not in there]
     if best.params == default or not seeds:
         return
-    pairs = {seed: [{**params, SEED: seed} for params in (default, best.params)] for seed in seeds}
-    points = [point for pair in pairs.values() for point in pair]
-    again = Plan(
-        plan.base, plan.stages, plan.data, plan.start, plan.folder,
-        {fingerprint(point): f"confirm-{fingerprint(point)}" for point in points},
-    )  # fmt: skip
+    points = {
+        f"confirm-{fingerprint(params, seed)}": {**params, space.SEED: seed}
+        for seed in seeds
+        for params in (default, best.params)
+    }
     slots = schedulers.slots(sweep, plan.base, ray.cluster_resources())
     with Display("confirm") as display:
         found = Finals(display, len(points))
         tune_trials(
-            again, folder, [found], sweep.max_failures,
-            tune.TuneConfig(max_concurrent_trials=slots, reuse_actors=_reused(plan.base)),
-            points,
+            plan, folder, [found], sweep.max_failures,
+            tune.TuneConfig(max_concurrent_trials=slots, reuse_actors=_reused(plan.base)), points,
         )  # fmt: skip
-    for seed, pair in pairs.items():
-        figures = [found.figures.get(fingerprint(point)) for point in pair]
-        if figures[0] is not None and figures[1] is not None:
-            known.confirmed.append(Confirmed(seed=seed, default=figures[0], best=figures[1]))
+    for seed in seeds:
+        own, won = (found.figures.get(f"confirm-{fingerprint(p, seed)}")
+                    for p in (default, best.params))  # fmt: skip
+        if own is not None and won is not None:
+            known.confirmed.append(Confirmed(trial=best.id, seed=seed, default=own, best=won))
     known.write(folder)
-    for point in points:
-        storage.remove_folder(plan.folder / again.left[fingerprint(point)])
+    for name in points:
+        storage.remove_folder(plan.folder / name)
 
 
 def tune_trials(
     plan: Plan, folder: Path, callbacks: list[tune.Callback], max_failures: int,
-    how: tune.TuneConfig, points: Iterable[Params] | None = None, stop: tune.Stopper | None = None,
+    how: tune.TuneConfig, points: Mapping[str, Params] | None = None,
+    stop: tune.Stopper | None = None,
 ) -> None:  # fmt: skip
-    """Run trials through Ray Tune: those that its search suggests, or all of ``points``."""
+    """Run trials through Ray Tune: those that its search suggests, or all of ``points`` by ids."""
+    grid = [handed(id, params)[TRIAL] for id, params in (points or {}).items()]
     with _quietly():
         tune.Tuner(
             tune.with_resources(
                 tune.with_parameters(TrialRun, plan=plan), schedulers.resources(plan.base)
             ),
-            param_space={} if points is None else {POINT: tune.grid_search(list(points))},
+            param_space={TRIAL: tune.grid_search(grid)} if grid else {},
             tune_config=how,
             run_config=tune.RunConfig(
                 # Never one name twice: Tune would mix the logs of two attempts.
@@ -196,15 +201,16 @@ class Finals(Local):
     def __init__(self, display: Display, total: int) -> None:
         self.display, self.total = display, total
         self.figures: dict[str, dict[str, float]] = {}
+        """By the trials' ids; of one that failed there are none."""
         self.ended = 0
 
     def on_trial_result(
         self, iteration: int, trials: list[Any], trial: Any, result: Json, **info: Any
     ) -> None:
         """An epoch is done."""
-        if "error" not in result:
-            point = fingerprint(trial.config["point"])
-            self.figures[point] = {name: float(result[name]) for name in FIGURES}
+        found = {name: float(result[name]) for name in FIGURES}
+        if all(map(math.isfinite, found.values())):
+            self.figures[trial.config[TRIAL]["id"]] = found
 
     def on_trial_complete(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
         """A trial has ended."""

@@ -12,17 +12,15 @@ from ray import tune
 from ray.train import UserCallback
 
 from diffusiontalker import cluster, storage
-from diffusiontalker.config import Settings, fingerprint
+from diffusiontalker.config import Settings
 from diffusiontalker.errors import UserError
 from diffusiontalker.training import runs
 from diffusiontalker.training.judge import judge
 from diffusiontalker.training.runs import Data, Place
-from diffusiontalker.tuning.records import FIGURES, Params
+from diffusiontalker.tuning.records import FIGURES, TRIAL, Params
 from diffusiontalker.tuning.space import TEACHER, Stage, apply, epochs_of
 from diffusiontalker.tuning.told import Figures, Told, ToldByWorkers
 
-POINT = "point"
-"""Under which Tune hands out a whole list of settings; otherwise they come one by one."""
 HISTORY = "history.json"
 """The last file of a trained stage."""
 
@@ -39,12 +37,6 @@ class Plan:
     """The model that guides the first round."""
     folder: Path
     """Every trial has a folder in it."""
-    left: Mapping[str, str]
-    """Trials that a killed sweep left in the middle: hash of their settings to their id."""
-
-    def id_of(self, params: Params, trial_id: str) -> str:
-        """The trial's own id, or that under which it was begun before."""
-        return self.left.get(fingerprint(params), trial_id)
 
 
 class TrialRun(tune.Trainable):
@@ -54,16 +46,16 @@ class TrialRun(tune.Trainable):
     take as long to start as a small trial takes to train.
     """
 
-    def setup(self, params: Params, plan: Plan) -> None:  # type: ignore[override]
+    def setup(self, config: dict[str, Any], plan: Plan) -> None:  # type: ignore[override]
         """Begin a trial. Tune calls it in a fresh process."""
         cluster.configure()
         self.plan = plan
-        self._begin(params)
+        self._begin(config)
 
-    def reset_config(self, params: Params) -> bool:
+    def reset_config(self, config: dict[str, Any]) -> bool:
         """Begin the next trial in the process of an ended one."""
         self.cleanup()
-        self._begin(params)
+        self._begin(config)
         return True
 
     def step(self) -> dict[str, Any]:
@@ -76,9 +68,8 @@ class TrialRun(tune.Trainable):
         if not self.plan.base.training.workers:
             self.thread.join(timeout=10)
 
-    def _begin(self, params: Params) -> None:
-        params = params.get(POINT, params)
-        folder = self.plan.folder / self.plan.id_of(params, self.trial_id)
+    def _begin(self, config: dict[str, Any]) -> None:
+        params, folder = config[TRIAL]["params"], self.plan.folder / config[TRIAL]["id"]
         self.told: Told = ToldByWorkers() if self.plan.base.training.workers else Told()
         self.thread = threading.Thread(
             target=_guarded, args=(self.plan, params, folder, self.told), daemon=True

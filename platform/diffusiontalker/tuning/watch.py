@@ -10,7 +10,7 @@ from ray.tune.experiment import Trial as TuneTrial
 from rich.console import Console
 from rich.live import Live
 
-from diffusiontalker.tuning.records import Records, Trial
+from diffusiontalker.tuning.records import TRIAL, Records, Trial
 from diffusiontalker.tuning.table import Progress, line, table
 
 
@@ -27,16 +27,15 @@ class Watch(Local, tune.Stopper):
     Args:
         records: noted into.
         progress: how many trials there will be, how long each, and how many at once.
-        id_of: a trial's id, of its settings and Tune's own id.
         first: of the trials that Tune begins with, those that the records know already.
         keep: called with a trial after each of its epochs, and again when it has ended.
     """
 
     def __init__(
         self, records: Records, progress: Progress,
-        id_of: Callable[[dict[str, Any], str], str], keep: Callable[[Trial], None], first: int,
+        keep: Callable[[Trial], None], first: int,
     ) -> None:  # fmt: skip
-        self.records, self.progress, self.id_of, self.keep = records, progress, id_of, keep
+        self.records, self.progress, self.keep = records, progress, keep
         self.offset = len(records.trials) - first
         self.since: dict[str, float] = {}
         self.broken: Exception | None = None
@@ -60,10 +59,9 @@ class Watch(Local, tune.Stopper):
         self.since[trial.trial_id] = time.monotonic()
         found = self._find(trial)
         if found is None:
-            id = self.id_of(trial.config, trial.trial_id)
             # In the order of their suggestion, which is not that of their start.
             number = self.offset + trials.index(trial)
-            found = Trial(id=id, number=number, params=dict(trial.config))
+            found = Trial(number=number, **trial.config[TRIAL])
             self.records.trials.append(found)
             self.records.trials.sort(key=lambda one: one.number)
         elif found.curve:
@@ -130,7 +128,7 @@ class Watch(Local, tune.Stopper):
             self.broken = error
 
     def _find(self, trial: TuneTrial) -> Trial | None:
-        return self.records.find(self.id_of(trial.config, trial.trial_id))
+        return self.records.find(trial.config[TRIAL]["id"])
 
     def _count(self, found: Trial, trial: TuneTrial) -> None:
         """Add to the trial's seconds what has passed since the last time."""
