@@ -1,8 +1,5 @@
 """Measurements on this machine: of the data with sets made on the spot, of a run's student."""
 
-from rich.console import Console
-from rich.table import Table
-
 from diffusiontalker import cli, cluster, config, preflight
 
 
@@ -17,7 +14,7 @@ def data(config_file: cli.Config = None, overrides: cli.Overrides = None) -> Non
     from diffusiontalker.benchmarks.table import lines, table
 
     report = run(settings)
-    _show(table(report), *lines(report), f"all figures  {settings.out}/data.json")
+    cli.show(table(report), *lines(report), f"all figures  {settings.out}/data.json")
 
 
 def runtime(config_file: cli.Config = None, overrides: cli.Overrides = None) -> None:
@@ -31,35 +28,35 @@ def runtime(config_file: cli.Config = None, overrides: cli.Overrides = None) -> 
     from diffusiontalker.benchmarks.runtime_table import lines, table
 
     report = run(settings)
-    _show(table(report), *lines(report), f"all figures  {settings.out}/runtime.{{json,html}}")
+    cli.show(table(report), *lines(report), f"all figures  {settings.out}/runtime.{{json,html}}")
 
 
 def look_ahead(config_file: cli.Config = None, overrides: cli.Overrides = None) -> None:
     """What hearing less of the future costs: students of 0 to 160 ms, and of whole recordings.
 
-    Goes on from the run that the same settings made, or makes its own; then a teacher and rounds for
-    each. Writes look_ahead.json into the run's folder, from where jobs/distill.py reports it.
+    Goes on from the run that the same settings made, or makes its own; then a teacher and rounds
+    for each. Writes look_ahead.json into the run's folder, from where jobs/distill.py reports it.
     """
     settings = config.load(config_file, overrides or [])
     preflight.check(settings)
     with cluster.session():
         from diffusiontalker.benchmarks.look_ahead import run, table
 
-        _show(table(run(settings)))
+        cli.show(table(run(settings)))
 
 
 def serve(config_file: cli.Config = None, overrides: cli.Overrides = None) -> None:
     """A served artifact under load: requests and streams a second, latencies, ten minutes of both.
 
-    Starts the real server, again for every number of replicas; model=FOLDER names the artifact. With
-    RAY_SERVE_ENABLE_HA_PROXY=1 through HAProxy. Takes some 20 minutes; writes serve.json into out.
+    Starts the real server, again for every number of replicas; model=FOLDER names the artifact.
+    With RAY_SERVE_ENABLE_HA_PROXY=1 through HAProxy. Takes some 20 minutes; writes serve.json.
     """
     settings = config.load_as(config.ServeBenchmarkSettings, config_file, overrides or [])
     from diffusiontalker.benchmarks.serving import run
     from diffusiontalker.benchmarks.serving_table import lines, table
 
     report = run(settings)
-    _show(table(report), *lines(report), f"all figures  {settings.out}/serve.json")
+    cli.show(table(report), *lines(report), f"all figures  {settings.out}/serve.json")
 
 
 def sweep(config_file: cli.Config = None, overrides: cli.Overrides = None) -> None:
@@ -72,12 +69,7 @@ def sweep(config_file: cli.Config = None, overrides: cli.Overrides = None) -> No
 
     variants(settings)
     with cluster.session():
-        _show(table(run(settings)), f"all figures  {settings.out}/sweep.json")
-
-
-def _show(table: Table, *lines: str) -> None:
-    Console().print(table)
-    print(*lines, sep="\n")
+        cli.show(table(run(settings)), f"all figures  {settings.out}/sweep.json")
 
 
 if __name__ == "__main__":

@@ -6,6 +6,8 @@ from functools import wraps
 from typing import Annotated, ParamSpec
 
 import typer
+from rich.console import Console
+from rich.table import Table
 
 from diffusiontalker.errors import UserError
 
@@ -35,6 +37,12 @@ def main(job: Callable[P, None] | Sequence[Callable[..., None]]) -> None:
         for one in job:
             app.command()(_guarded(one))
     app()
+
+
+def show(table: Table, *lines: str) -> None:
+    """Print a table, and lines below it."""
+    Console().print(table)
+    print(*lines, sep="\n")
 
 
 def _choose() -> None:
