@@ -56,9 +56,14 @@ def sweep(*trials, best=None, **more):
 
 
 def again(*pairs):
-    """Seeds 1, 2, ... with the energy scores of default and best."""
+    """Seeds 1, 2, ... with the energy scores of default and best, which is trial 2."""
     return [
-        {"seed": n, "default": {"energy_score": default}, "best": {"energy_score": best}}
+        {
+            "trial": "t2",
+            "seed": n,
+            "default": {"energy_score": default},
+            "best": {"energy_score": best},
+        }
         for n, (default, best) in enumerate(pairs, start=1)
     ]
 

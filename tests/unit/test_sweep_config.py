@@ -143,7 +143,7 @@ def refused(
         (["trails=3"], f"{QUICK}: unknown setting 'trails'; did you mean 'trials'?"),
         (["trials=1"], f"{QUICK}: trials: Input should be greater than or equal to 2 (got 1)"),
         (["objectives=[lbee]"], f"{QUICK}: objectives.0: Input should be 'lbe', 'energy_score' or"),
-        (["objectives=[lbe, lbe]"], "objectives name one figure twice"),
+        (["objectives=[lbe, lbe]"], f"{QUICK}: objectives name one figure twice"),
         (["space={}"], f"{QUICK}: space: Dictionary should have at least 1 item"),
         (["space.losses.exp=3"], f"{QUICK}: space.losses.exp: "),
         (
@@ -160,6 +160,20 @@ def refused(
         ),
         (["space.losses.exp={kind: uniform, low: 0, high: .inf}"], "finite number"),
         (["space.losses.exp={kind: choice, choices: [1]}"], "at least 2 items"),
+        (["space.losses.exp={kind: choice, choices: [1, 1]}"], "one of the choices stands twice"),
+        (
+            ["space.losses.exp={kind: uniform, low: 0, high: 1, hi: 1}"],
+            f"{QUICK}: unknown setting 'space.losses.exp.hi'; did you mean 'high'?",
+        ),
+        (
+            ["space.losses.exp={kind: uniform, low: 0}"],
+            f"{QUICK}: space.losses.exp.high is needed; give it in the file, or as "
+            "space.losses.exp.high=...",
+        ),
+        (
+            ["space.training.seed={kind: int, low: 0, high: 100}"],
+            "space.training.seed: a seed is luck, which confirm tells apart; take it out",
+        ),
         (
             ["space.losses.epx={kind: uniform, low: 0, high: 2}"],
             "space.losses.epx: unknown setting 'losses.epx'; did you mean 'exp'?",
@@ -171,6 +185,10 @@ def refused(
         (["changes=3"], f"{QUICK}: changes: Input should be a valid dictionary (got 3)"),
         (["base=nowhere.yaml"], "nowhere.yaml: cannot read the configuration"),
         (["stage=round", "steps=3"], "steps: configs/quickstart.yaml has no round of 3 steps"),
+        (
+            ["stage=round", "changes.diffusion.rounds=[]"],
+            "stage: configs/quickstart.yaml has no rounds; sweep stage: teacher",
+        ),
         (["output=http://host/sweep"], "http:// is not known; give a local path or s3://"),
     ],
 )
@@ -220,6 +238,10 @@ def test_the_folder_of_another_sweep_is_left_alone(
     )
     (tmp_path / "trials.json").write_text("{")
     assert "it is no JSON" in refused(monkeypatch, capsys, *arguments)
+    (tmp_path / "trials.json").write_text("[]")
+    assert refused(monkeypatch, capsys, *arguments) == (
+        f"{tmp_path / 'trials.json'}: not the trials of a sweep; remove {tmp_path} to begin anew"
+    )
     (tmp_path / "trials.json").write_bytes(content["trials.json"])
     assert tuning.begin(of) == space.base_of(of)
     assert {path.name: path.read_bytes() for path in tmp_path.iterdir()} == content

@@ -30,7 +30,7 @@ def test_what_was_written_comes_back(tmp_path: Path) -> None:
         trial(1, 0.2, state="pruned", params={"audio_dim": 8, "encoder.log_mel": True}),
         trial(2, state="failed", error="its figures are not finite"),
         trial(3, state="running"),
-        confirmed=[Confirmed(seed=3, default={"lbe": 0.5}, best={"lbe": 0.25})],
+        confirmed=[Confirmed(trial="t0", seed=3, default={"lbe": 0.5}, best={"lbe": 0.25})],
         wall_seconds=12.5,
         slots=3,
     )  # fmt: skip
@@ -81,6 +81,10 @@ def test_a_damaged_file_is_named(tmp_path: Path, text: str, said: str) -> None:
     message = refusal(lambda: module.read(tmp_path, "k"))
     assert message.startswith(f"{tmp_path / FILE}: ")
     assert said in message
+    if said == "not the trials of a sweep":
+        assert message == (
+            f"{tmp_path / FILE}: not the trials of a sweep; remove {tmp_path} to begin anew"
+        )
 
 
 # a trial's curve
@@ -156,6 +160,47 @@ def test_nothing_is_best_before_a_trial_has_finished() -> None:
     ):
         assert known.best(["energy_score"]) is None
         assert known.front(BOTH) == []
+
+
+def confirmed(winner: str, seed: int) -> Confirmed:
+    """The base and a winner with another seed."""
+    return Confirmed(trial=winner, seed=seed, default={"lbe": 0.5}, best={"lbe": 0.25})
+
+
+def test_confirmations_are_those_of_the_present_winner() -> None:
+    first = [confirmed("t1", 1), confirmed("t1", 2)]
+    known = records(trial(0, 0.3), trial(1, 0.2), confirmed=list(first))
+    assert known.confirmations(["energy_score"]) == first
+    # The sweep goes on and finds something better, of which no other seed is known.
+    known.trials.append(trial(2, 0.1))
+    assert known.confirmations(["energy_score"]) == []
+    known.confirmed.append(confirmed("t2", 1))
+    assert known.confirmations(["energy_score"]) == [confirmed("t2", 1)]
+    assert len(known.confirmed) == 3  # the others are kept: more of them may be the best again
+    known.trials[2].state = "failed"
+    assert known.confirmations(["energy_score"]) == first
+
+
+def test_the_objectives_say_whose_confirmations_count() -> None:
+    known = records(
+        pair(0, 0.3, 0.3), pair(1, 0.2, 0.4), pair(2, 0.4, 0.2),
+        confirmed=[confirmed("t1", 1), confirmed("t2", 1)],
+    )  # fmt: skip
+    assert [one.trial for one in known.confirmations(["energy_score"])] == ["t1"]
+    assert [one.trial for one in known.confirmations(["lbe"])] == ["t2"]
+
+
+def test_without_a_winner_nothing_is_confirmed() -> None:
+    known = records(trial(0, 0.3, state="running"), confirmed=[confirmed("t0", 1)])
+    assert known.confirmations(["energy_score"]) == []
+
+
+# what Ray Tune is given
+
+
+def test_a_trial_is_handed_its_id_and_its_settings() -> None:
+    params = {"losses.exp": 2.0, "id": 3}
+    assert module.handed("t7", params) == {"trial": {"id": "t7", "params": params}}
 
 
 # the front

@@ -12,7 +12,7 @@ from tests.unit.sweeps import records, sweep, trial
 
 from diffusiontalker.config import Settings, SweepSettings
 from diffusiontalker.tuning import schedulers
-from diffusiontalker.tuning.records import Params, Records
+from diffusiontalker.tuning.records import Params, Records, handed
 
 CONTINUE, STOP = TrialScheduler.CONTINUE, TrialScheduler.STOP
 EPOCHS = 9
@@ -25,15 +25,15 @@ WAITING: Any = SimpleNamespace(get_live_trials=lambda: [SimpleNamespace(status="
 class FakeTrial:
     """What a scheduler looks at of a trial."""
 
-    def __init__(self, name: str, config: Params) -> None:
-        self.trial_id, self.config = name, config
+    def __init__(self, name: str, params: Params) -> None:
+        self.trial_id, self.config = name, handed(name, params)
 
 
 def decisions(
-    scheduler: TrialScheduler, *energies: float, name: str = "new", config: Params = OTHER
+    scheduler: TrialScheduler, *energies: float, name: str = "new", params: Params = OTHER
 ) -> list[str]:
     """What is said after each epoch of a trial, until it is ended."""
-    one: Any = FakeTrial(name, config)
+    one: Any = FakeTrial(name, params)
     scheduler.on_trial_add(WAITING, one)
     said = []
     for epoch, energy in enumerate(energies, start=1):
@@ -139,7 +139,7 @@ def test_a_trial_is_never_paused() -> None:
 @pytest.mark.parametrize("pruning", ["asha", "median"])
 def test_the_base_comes_to_its_end_however_bad_it_is(pruning: str) -> None:
     found = made(past("done", "done", "done"), pruning=pruning)
-    assert decisions(found, *[0.9] * EPOCHS, config=dict(OWN)) == [CONTINUE] * EPOCHS
+    assert decisions(found, *[0.9] * EPOCHS, params=dict(OWN)) == [CONTINUE] * EPOCHS
     assert decisions(found, 0.95, name="next") == [STOP]
 
 

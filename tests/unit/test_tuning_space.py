@@ -137,6 +137,11 @@ def test_what_makes_comparable_trials_is_accepted(
             choice(0, 2),
             "space.training.workers: changes nothing in the training of the teacher; take it out",
         ),
+        (
+            "training.seed",
+            whole(0, 100),
+            "space.training.seed: a seed is luck, which confirm tells apart; take it out",
+        ),
     ],
 )
 def test_what_does_not_is_refused_by_name(name: str, spread: dict[str, Any], line: str) -> None:
@@ -176,7 +181,6 @@ def test_an_own_value_that_is_no_number_lies_in_no_range(
         ("personalizer.from_voice", uniform(0, 1)),
         ("student.encoder_width", whole(64, 128)),  # the teacher's, too
         ("student.context.width", whole(64, 256)),  # of the student of 4 steps, where it starts
-        ("corpus.minutes", uniform(10, 80)),
     ],
 )
 def test_a_round_does_not_change_what_it_starts_from(name: str, spread: dict[str, Any]) -> None:
@@ -185,6 +189,33 @@ def test_a_round_does_not_change_what_it_starts_from(name: str, spread: dict[str
         f"space.{name}: all trials start from the same data and teacher, which this would change; "
         "take it out, or sweep stage: chain"
     )
+
+
+@pytest.mark.parametrize(
+    ("stage", "what"), [("teacher", "data"), ("round", "data and teacher"), ("chain", "data")]
+)
+@pytest.mark.parametrize(
+    ("name", "spread"),
+    [
+        ("corpus.minutes", uniform(10, 80)),
+        ("corpus.seed", whole(0, 9)),
+        ("encoder.learning_rate", uniform(1e-4, 1e-2)),
+    ],
+)
+def test_no_stage_makes_its_own_data(
+    stage: str, what: str, name: str, spread: dict[str, Any]
+) -> None:
+    # A chain has its own teacher and the data of all others: it would be no help.
+    assert refusal(lambda: check(sweep({name: spread}, stage=stage))) == (
+        f"space.{name}: all trials start from the same {what}, which this would change; take it out"
+    )
+
+
+@pytest.mark.parametrize("stage", ["round", "chain"])
+@pytest.mark.parametrize("spread", [whole(0, 100), choice(0, 1)])
+def test_luck_is_searched_in_no_stage(stage: str, spread: dict[str, Any]) -> None:
+    said = refusal(lambda: check(sweep({"training.seed": spread}, stage=stage)))
+    assert said == "space.training.seed: a seed is luck, which confirm tells apart; take it out"
 
 
 def test_a_round_has_its_own_schedule() -> None:
@@ -236,7 +267,9 @@ def test_a_round_that_is_not_there() -> None:
         f"steps: {BASE} has no round of 3 steps; it has 8, 4, 2"
     )
     none = sweep(rounds, stage="round", changes={"diffusion.rounds": []})
-    assert refusal(lambda: check(none)).endswith("it has none")
+    line = f"stage: {BASE} has no rounds; sweep stage: teacher"
+    assert refusal(lambda: check(none)) == line
+    assert refusal(lambda: check(none.model_copy(update={"steps": 2}))) == line
     chain = sweep({"losses.exp": EXP}, stage="chain", changes={"diffusion.rounds": []})
     assert space.stages_of(chain, space.base_of(chain)) == ["teacher"]
 
@@ -267,6 +300,7 @@ def test_the_base_with_its_changes() -> None:
         ({"losses.exp": -1}, "changes: losses.exp: Input should be greater than or equal to 0"),
         ({"output.x": 1}, "changes: output.x: 'output' is a value, not a section"),
         ({"losses": 3}, "changes: losses: expected a section of keys and values (got 3)"),
+        ({"student_losses.energy_chunk": 97}, "changes: student_losses.energy_chunk 97 is longer"),
         ({"diffusion.rounds": [3]}, "rounds must halve the steps each time: 3 does not follow 16"),
     ],
 )
@@ -291,8 +325,7 @@ def test_a_base_that_cannot_be_read(tmp_path: Path) -> None:
 def test_settings_of_a_trial_that_do_not_go_together() -> None:
     base = space.base_of(sweep({"losses.exp": EXP}))
     said = refusal(lambda: space.apply(base, {"student_losses.energy_chunk": 97}))
-    assert said.startswith("trial: ")
-    assert "student_losses.energy_chunk 97 is longer than training.window 96" in said
+    assert said.startswith("trial: student_losses.energy_chunk 97 is longer than training.window")
 
 
 # how it is written
@@ -359,6 +392,79 @@ def test_both_can_be_overridden_on_the_command_line(tmp_path: Path, text: str) -
     assert set(of.space) == {
         "losses.exp", "losses.lip", "losses.student_truth", "losses.mean",
     }  # fmt: skip
+
+
+def test_a_setting_named_like_a_part_of_a_spread_is_a_section_all_the_same(tmp_path: Path) -> None:
+    # decoder.kind is a setting, kind: choice is not.
+    text = f"""
+base: {BASE}
+space:
+  decoder:
+    kind: {{kind: choice, choices: [gru, tcn]}}
+    depth: {{kind: int, low: 1, high: 4}}
+"""
+    of = read(tmp_path, text)
+    assert of.space == {
+        "decoder.kind": config.Choice(kind="choice", choices=("gru", "tcn")),
+        "decoder.depth": config.Spread(kind="int", low=1, high=4),
+    }
+    dotted = text.replace("  decoder:\n    kind", "  decoder.kind").replace(
+        "    depth", "  decoder.depth"
+    )
+    assert "decoder:" not in dotted
+    assert read(tmp_path, dotted) == of
+    alone = "space.decoder={kind: {kind: choice, choices: [tcn, gru]}}"
+    named = read(tmp_path, DOTTED, alone).space["decoder.kind"]
+    assert named == config.Choice(kind="choice", choices=("tcn", "gru"))
+
+
+@pytest.mark.parametrize(
+    ("spread", "line"),
+    [
+        (
+            "{kind: uniform, low: 0, high: 1, hi: 1}",
+            "unknown setting 'space.losses.exp.hi'; did you mean 'high'?",
+        ),
+        (
+            "{kind: log_uniform, lo: 1, low: 1, high: 2}",
+            "unknown setting 'space.losses.exp.lo'; did you mean 'low'?",
+        ),
+        (
+            "{kind: choice, choices: [1, 2], choises: [1, 2]}",
+            "unknown setting 'space.losses.exp.choises'; did you mean 'choices'?",
+        ),
+        (
+            "{kind: uniform, low: 0}",
+            "space.losses.exp.high is needed; give it in the file, or as space.losses.exp.high=...",
+        ),
+        (
+            "{kind: choice}",
+            "space.losses.exp.choices is needed; give it in the file, or as "
+            "space.losses.exp.choices=...",
+        ),
+        (
+            "{kind: uniform, low: 0, high: x}",
+            "space.losses.exp.high: Input should be a valid number, unable to parse string as a "
+            "number (got 'x')",
+        ),
+    ],
+)
+@pytest.mark.parametrize("name", ["losses.exp: {}", "losses: {{exp: {}}}"])
+def test_a_mistake_in_a_spread_is_told_where_it_stands(
+    tmp_path: Path, name: str, spread: str, line: str
+) -> None:
+    text = f"base: {BASE}\nspace:\n  {name.format(spread)}\n"
+    assert refusal(lambda: read(tmp_path, text)) == f"{tmp_path / 'sweep.yaml'}: {line}"
+
+
+@pytest.mark.parametrize(
+    "choices", ["[1, 1]", "[gru, tcn, gru]", "[1, 1.0]", "[true, false, true]"]
+)  # fmt: skip
+def test_choices_that_stand_twice_are_refused(tmp_path: Path, choices: str) -> None:
+    text = f"base: {BASE}\nspace: {{losses.exp: {{kind: choice, choices: {choices}}}}}\n"
+    said = refusal(lambda: read(tmp_path, text))
+    assert said.startswith(f"{tmp_path / 'sweep.yaml'}: space.losses.exp")
+    assert "one of the choices stands twice" in said
 
 
 # in Optuna's words

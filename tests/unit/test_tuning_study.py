@@ -8,14 +8,13 @@ import numpy as np
 import optuna
 import pytest
 from optuna.trial import TrialState
-from ray.tune.search.optuna import OptunaSearch
 from tests.refusals import refusal
 from tests.unit.sweeps import EXP, LIP, records, sweep, trial
 
 from diffusiontalker.config import SweepSettings
 from diffusiontalker.tuning import study
-from diffusiontalker.tuning.records import Params, Records
-from diffusiontalker.tuning.study import Study
+from diffusiontalker.tuning.records import Params, Records, handed
+from diffusiontalker.tuning.study import Search, Study
 
 BOTH = ("energy_score", "lbe")
 OWN = {"losses.exp": 1.0, "losses.lip": 1.0}
@@ -25,14 +24,16 @@ def at(exp: float, lip: float = 1.0) -> Params:
     return {"losses.exp": exp, "losses.lip": lip}
 
 
-def drawn(search: OptunaSearch, number: int, energy: float = 0.5) -> Params:
-    """What is suggested for a trial, which then ends with this energy score."""
+def drawn(search: Search, number: int, energy: float = 0.5) -> tuple[str, Params]:
+    """The id and the settings suggested for a trial, which then ends with this energy score."""
     found = search.suggest(f"new{number}")
     assert found is not None
+    assert list(found) == ["trial"]
+    assert set(found["trial"]) == {"id", "params"}
     result = {"energy_score": energy, "lbe": 0.1, "training_iteration": 1}
     search.on_trial_result(f"new{number}", result)
     search.on_trial_complete(f"new{number}", result)
-    return found
+    return found["trial"]["id"], found["trial"]["params"]
 
 
 # the search
@@ -51,12 +52,70 @@ def test_what_was_left_comes_first_and_then_the_search_goes_on(
         trial(3, 0.2, params=at(4.0), state="running"),
         trial(4, params=at(5.0, 0.5), state="running"),
     )
-    search = study.search(of, known, [one.params for one in known.in_state("running")])
-    assert drawn(search, 0) == at(4.0)
-    assert drawn(search, 1) == at(5.0, 0.5)
-    later = [drawn(search, number) for number in range(2, 8)]
+    search = study.search(of, known, OWN)
+    assert drawn(search, 0) == ("t3", at(4.0))
+    assert drawn(search, 1) == ("t4", at(5.0, 0.5))
+    ids, later = zip(*(drawn(search, number) for number in range(2, 8)), strict=True)
+    assert ids == tuple(f"new{number}" for number in range(2, 8))
     assert all(0.1 <= one["losses.exp"] <= 10 and 0 <= one["losses.lip"] <= 2 for one in later)
     assert len({one["losses.exp"] for one in later}) == 6
+
+
+@pytest.mark.parametrize("kind", ["tpe", "random"])
+def test_a_fresh_sweep_begins_with_the_base(kind: str) -> None:
+    search = study.search(sweep(search=kind), records(), OWN)
+    assert drawn(search, 0) == ("new0", OWN)
+    name, params = drawn(search, 1)
+    assert name == "new1"
+    assert params != OWN
+
+
+@pytest.mark.parametrize("kind", ["tpe", "random"])
+def test_one_that_goes_on_does_not_begin_with_the_base_again(kind: str) -> None:
+    of = sweep(search=kind)
+    for known in (
+        records(trial(0, 0.3, params=OWN)),
+        records(trial(0, params=OWN, state="failed")),
+        records(trial(0, 0.3, params=OWN), trial(1, params=at(2.0), state="running")),
+    ):
+        search = study.search(of, known, OWN)
+        assert OWN not in [drawn(search, number)[1] for number in range(4)]
+
+
+def test_the_base_itself_goes_on_where_it_was_killed() -> None:
+    search = study.search(sweep(), records(trial(0, 0.3, params=OWN, state="running")), OWN)
+    assert drawn(search, 0) == ("t0", OWN)
+    name, params = drawn(search, 1)
+    assert name == "new1"
+    assert params != OWN
+
+
+def test_the_same_settings_suggested_again_are_a_trial_of_their_own() -> None:
+    # Of two settings there are soon no new ones.
+    of = sweep({"decoder.kind": {"kind": "choice", "choices": ["gru", "tcn"]}}, search="random")
+    gru, tcn = {"decoder.kind": "gru"}, {"decoder.kind": "tcn"}
+    known = records(
+        trial(0, 0.3, params=tcn), trial(1, 0.2, params=gru, state="running"),
+        trial(2, params=gru, state="running"),
+    )  # fmt: skip
+    search = study.search(of, known, tcn)
+    found = [drawn(search, number) for number in range(10)]
+    assert found[:2] == [("t1", gru), ("t2", gru)]  # alike already, and still two
+    assert [name for name, _ in found[2:]] == [f"new{number}" for number in range(2, 10)]
+    assert gru in [params for _, params in found[2:]]
+
+
+def test_what_was_left_is_handed_out_whichever_of_tunes_trials_asks() -> None:
+    # Several run at a time: none has ended when the next is asked for.
+    known = records(
+        trial(0, 0.3, params=OWN), trial(1, params=at(2.0), state="running"),
+        trial(2, params=at(3.0), state="running"),
+    )  # fmt: skip
+    search = study.search(sweep(), known, OWN)
+    found = [search.suggest(name) for name in ("x", "y", "z")]
+    assert found[:2] == [handed("t1", at(2.0)), handed("t2", at(3.0))]
+    assert found[2] is not None
+    assert found[2]["trial"]["id"] == "z"
 
 
 def test_the_search_is_told_of_what_has_ended() -> None:
@@ -66,27 +125,31 @@ def test_the_search_is_told_of_what_has_ended() -> None:
         trial(2, params=at(3.0), state="failed"),
         trial(3, 0.2, params=at(4.0), state="running"),
     )
-    inner = study.search(sweep(), known, [])._ot_study
+    inner = study.search(sweep(), known, OWN)._ot_study
     assert inner is not None
     assert [(one.params, one.values, one.state) for one in inner.trials] == [
         (OWN, [0.2], TrialState.COMPLETE),
         # Ended early in our words; the figures that it had count, as Ray Tune counts them.
         (at(2.0), [0.4], TrialState.COMPLETE),
         (at(3.0), None, TrialState.FAIL),
+        # What was running waits for its turn: Optuna fills in its settings when it is asked.
+        ({}, None, TrialState.WAITING),
     ]
+    assert inner.trials[3].system_attrs["fixed_params"] == at(4.0)
 
 
 def suggestions(of: SweepSettings, known: Records) -> list[Params]:
-    """What a search suggests if small values of both settings do well."""
-    search = study.search(of, known, [])
+    """What a search suggests if small values of both settings do well, but for the base."""
+    search = study.search(of, known, OWN)
     found = []
     for number in range(12):
-        params = search.suggest(f"new{number}")
-        assert params is not None
+        suggested = search.suggest(f"new{number}")
+        assert suggested is not None
+        params: Params = suggested["trial"]["params"]
         energy = math.log10(params["losses.exp"]) ** 2 + params["losses.lip"]
         search.on_trial_complete(f"new{number}", {"energy_score": energy})
         found.append(params)
-    return found
+    return [params for params in found if params != OWN]
 
 
 @pytest.mark.parametrize("kind", ["tpe", "random"])
@@ -94,6 +157,7 @@ def test_the_same_seed_draws_the_same(kind: str) -> None:
     one, again, other = (
         suggestions(sweep(search=kind, seed=seed, trials=12), records()) for seed in (3, 3, 4)
     )
+    assert len(one) == len(other) == 11  # the base is the same for all
     assert one == again
     assert not {p["losses.exp"] for p in one} & {p["losses.exp"] for p in other}
 
@@ -102,9 +166,10 @@ def test_the_same_seed_draws_the_same(kind: str) -> None:
 def test_a_sweep_that_goes_on_does_not_draw_the_same_again(kind: str) -> None:
     of = sweep(search=kind, trials=100)
     begun = suggestions(of, records())
-    known = records(*(trial(n, 0.5, params=params) for n, params in enumerate(begun)))
+    known = records(*(trial(n, 0.5, params=params) for n, params in enumerate([OWN, *begun])))
     later = suggestions(of, known)
     assert not {p["losses.exp"] for p in begun} & {p["losses.exp"] for p in later}
+    assert len(later) == 12
     assert later == suggestions(of, known)
 
 
@@ -115,8 +180,8 @@ def test_tpe_looks_where_trials_did_well_and_random_search_does_not() -> None:
     known = records(*(trial(n, lip, params=at(exp, lip)) for n, (exp, lip) in enumerate(values)))
 
     def mean(kind: str) -> float:
-        search = study.search(sweep(search=kind, trials=100), known, [])
-        return float(np.mean([drawn(search, n, 1.0)["losses.lip"] for n in range(10)]))
+        search = study.search(sweep(search=kind, trials=100), known, OWN)
+        return float(np.mean([drawn(search, n, 1.0)[1]["losses.lip"] for n in range(10)]))
 
     assert mean("tpe") < 0.5
     assert 0.6 < mean("random") < 1.4

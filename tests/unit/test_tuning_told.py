@@ -13,10 +13,10 @@ import ray
 from tests.unit.sweeps import sweep
 
 from diffusiontalker import storage
-from diffusiontalker.config import Settings, fingerprint
+from diffusiontalker.config import Settings
 from diffusiontalker.errors import UserError
 from diffusiontalker.tuning import space, told, trial
-from diffusiontalker.tuning.records import FIGURES
+from diffusiontalker.tuning.records import FIGURES, handed
 from diffusiontalker.tuning.told import Figures, Told, ToldByWorkers
 from diffusiontalker.tuning.trial import Listener, Plan, TrialRun
 
@@ -35,6 +35,8 @@ class Training(threading.Thread):
         super().__init__(daemon=True)
         self.told, self.epochs, self.error = listener, epochs, error
         self.begun: list[int] = []
+        self.exp: float | None = None
+        """The weight that it trains with, if that is looked at."""
         self.whole = False
 
     def run(self) -> None:
@@ -176,10 +178,10 @@ def test_workers_are_not_waited_for(monkeypatch: pytest.MonkeyPatch) -> None:
 # what a trial tells
 
 
-def plan(folder: Path, left: dict[str, str] | None = None) -> Plan:
+def plan(folder: Path) -> Plan:
     of = sweep(changes={"training.workers": 0})
     nothing: Any = None
-    return Plan(space.base_of(of), ["teacher"], nothing, None, folder, left or {})
+    return Plan(space.base_of(of), ["teacher"], nothing, None, folder)
 
 
 def heard(monkeypatch: pytest.MonkeyPatch, folder: Path, train: Callable[..., Figures],
@@ -285,7 +287,7 @@ def chain(folder: Path) -> Plan:
     of = sweep(stage="chain", changes={"diffusion.rounds": [8, 4], "training.teacher.epochs": 3})
     base = space.base_of(of)
     nothing: Any = None
-    return Plan(base, space.stages_of(of, base), nothing, folder / "start", folder, {})
+    return Plan(base, space.stages_of(of, base), nothing, folder / "start", folder)
 
 
 class Noted(Told):
@@ -336,14 +338,15 @@ def runs(
 
     def train(given: Plan, settings: Settings, folder: Path, hears: Told) -> Figures:
         training = threads[folder] = Training(hears, 3)
+        training.exp = settings.losses.exp
         training.run()  # in the thread of the trial
         return {"epochs": 3}
 
     monkeypatch.setattr(trial, "train", train)
     one = object.__new__(TrialRun)  # what Ray Tune sets up beside needs a cluster
-    one._trial_info = None
-    left = {fingerprint({"losses.exp": 2.0}): "earlier"}
-    one.setup({"losses.exp": 2.0}, plan(tmp_path, left))
+    # An id of our own, which need not be that of Ray Tune: a killed sweep left this one.
+    one._trial_info = type("Info", (), {"trial_id": "of Tune"})()
+    one.setup(handed("earlier", {"losses.exp": 2.0}), plan(tmp_path))
     yield one, threads
     one.cleanup()
 
@@ -355,11 +358,12 @@ def test_a_step_is_an_epoch_and_a_process_takes_the_next_trial(
     assert one.step() == {"epochs": 1}
     assert one.step() == {"epochs": 2}
     first = one.thread
-    one._trial_info = type("Info", (), {"trial_id": "next"})()
-    assert one.reset_config({trial.POINT: {"losses.exp": 4.0}}) is True
+    assert one.reset_config(handed("next", {"losses.exp": 4.0})) is True
     assert not first.is_alive()
     assert one.step() == {"epochs": 1}
-    assert [folder.name for folder in threads] == ["earlier", "next"]
+    assert {folder: training.exp for folder, training in threads.items()} == {
+        tmp_path / "earlier": 2.0, tmp_path / "next": 4.0,
+    }  # fmt: skip
     assert threads[tmp_path / "earlier"].begun == [1, 2]
     started = time.monotonic()
     one.cleanup()
@@ -367,7 +371,13 @@ def test_a_step_is_an_epoch_and_a_process_takes_the_next_trial(
     assert time.monotonic() - started < 5
 
 
-def test_a_trial_that_was_left_goes_on_in_its_folder(tmp_path: Path) -> None:
-    given = plan(tmp_path, {fingerprint({"a": 1.0, "b": 2}): "earlier"})
-    assert given.id_of({"b": 2, "a": 1.0}, "new") == "earlier"
-    assert given.id_of({"a": 1.0, "b": 3}, "new") == "new"
+def test_the_same_settings_under_another_id_have_another_folder(
+    runs: tuple[TrialRun, dict[Path, Training]], tmp_path: Path
+) -> None:
+    one, threads = runs
+    one.step()
+    one.reset_config(handed("again", {"losses.exp": 2.0}))
+    one.step()
+    assert {folder: training.exp for folder, training in threads.items()} == {
+        tmp_path / "earlier": 2.0, tmp_path / "again": 2.0,
+    }  # fmt: skip

@@ -10,11 +10,11 @@ import pytest
 from ray import cloudpickle
 from rich.console import Console
 from rich.table import Table
-from tests.unit.sweeps import point, records, trial
+from tests.unit.sweeps import BASE, point, records, sweep, trial
 
-from diffusiontalker.config import fingerprint
+from diffusiontalker.tuning import outcome
 from diffusiontalker.tuning import watch as module
-from diffusiontalker.tuning.records import Params, Records, Trial
+from diffusiontalker.tuning.records import Confirmed, Params, Records, Trial, handed
 from diffusiontalker.tuning.table import SHOWN, Progress, line, results, table
 from diffusiontalker.tuning.watch import Watch
 
@@ -23,10 +23,13 @@ OWN = {"losses.exp": 1.0}
 
 
 class FakeTrial:
-    """A trial of Ray Tune's."""
+    """A trial of Ray Tune's, whose own id is none of ours where a sweep goes on."""
 
-    def __init__(self, trial_id: str, config: Params | None = None) -> None:
-        self.trial_id, self.config = trial_id, config or {"losses.exp": float(len(trial_id))}
+    def __init__(
+        self, trial_id: str, params: Params | None = None, id: str | None = None
+    ) -> None:  # fmt: skip
+        self.trial_id = trial_id
+        self.config = handed(id or trial_id, params or {"losses.exp": float(len(trial_id))})
         self.error: str | None = None
 
     def get_error(self) -> str | None:
@@ -83,14 +86,9 @@ def progress(**more: Any) -> Progress:
     })  # fmt: skip
 
 
-def watching(known: Records, left: dict[str, str] | None = None, first: int = 0) -> Watch:
-    """A watch whose ``keep`` does nothing; ``left`` are trials of an earlier session."""
-    ids = left or {}
-
-    def id_of(params: Params, trial_id: str) -> str:
-        return ids.get(fingerprint(params), trial_id)
-
-    return Watch(known, progress(), id_of, lambda one: None, first)
+def watching(known: Records, first: int = 0) -> Watch:
+    """A watch whose ``keep`` does nothing; ``first`` are trials of an earlier session."""
+    return Watch(known, progress(), lambda one: None, first)
 
 
 # states
@@ -228,12 +226,11 @@ def test_a_sweep_that_goes_on_counts_on(clock: SimpleNamespace) -> None:
         trial(1, 0.4, params={"losses.exp": 2.0}, state="running"),
         trial(2, params={"losses.exp": 3.0}, state="running"),
     )
-    left = {fingerprint({"losses.exp": float(n)}): f"t{n - 1}" for n in (2, 3)}
     again = [
-        FakeTrial("x", {"losses.exp": 2.0}), FakeTrial("y", {"losses.exp": 3.0}),
+        FakeTrial("x", {"losses.exp": 2.0}, "t1"), FakeTrial("y", {"losses.exp": 3.0}, "t2"),
         FakeTrial("z", {"losses.exp": 4.0}), FakeTrial("w", {"losses.exp": 5.0}),
     ]  # fmt: skip
-    tune = Tune(watching(known, left, first=2), clock, *again)
+    tune = Tune(watching(known, first=2), clock, *again)
     for one in (again[1], again[0], again[3], again[2]):
         tune.start(one)
     assert [(found.id, found.number) for found in known.trials] == [
@@ -242,6 +239,21 @@ def test_a_sweep_that_goes_on_counts_on(clock: SimpleNamespace) -> None:
     tune.epoch(again[0], 2, 0.35)
     assert known.trials[1].curve == [point(1, 0.4), point(2, 0.35)]
     assert known.trials[1].seconds == 12.0 + 10.0
+    assert known.trials[1].params == {"losses.exp": 2.0}
+
+
+def test_the_same_settings_again_are_a_trial_of_their_own(clock: SimpleNamespace) -> None:
+    same = {"losses.exp": 2.0}
+    known = records(trial(0, 0.4, params=same, state="running"))
+    left, later = FakeTrial("x", same, "t0"), FakeTrial("y", same)
+    tune = Tune(watching(known, first=1), clock, left, later)
+    tune.start(left)
+    tune.start(later)
+    tune.epoch(later, 1, 0.7)
+    tune.epoch(left, 2, 0.3)
+    assert [(found.id, found.params, found.curve) for found in known.trials] == [
+        ("t0", same, [point(1, 0.4), point(2, 0.3)]), ("y", same, [point(1, 0.7)]),
+    ]  # fmt: skip
 
 
 # keeping
@@ -405,3 +417,53 @@ def test_a_terminal_has_a_live_table(
     text = capsys.readouterr().out
     assert "1 of 4 trials (1 done)" in text
     assert "trial 0    done" not in text  # no lines beside it
+
+
+# the end
+
+
+def concluded(known: Records, capsys: pytest.CaptureFixture[str]) -> list[str]:
+    """What is printed below the table at the end of a sweep."""
+    outcome.conclude(sweep(output="runs/of"), known)
+    printed = capsys.readouterr().out.splitlines()
+    return printed[printed.index(next(row for row in printed if row.startswith("energy_score "))) :]
+
+
+def again(winner: str, own: float, won: float) -> Confirmed:
+    return Confirmed(
+        trial=winner, seed=43, default={"energy_score": own}, best={"energy_score": won}
+    )
+
+
+def test_the_winner_is_told_beside_the_base(capsys: pytest.CaptureFixture[str]) -> None:
+    known = records(
+        trial(0, 0.5), trial(1, 0.4), confirmed=[again("t1", 0.4, 0.5), again("t0", 0.1, 0.1)],
+    )  # fmt: skip
+    assert concluded(known, capsys)[:2] == [
+        "energy_score 0.4000 against 0.5000 of the base (-20.0%)",
+        "seed 43      0.5000 against 0.4000 of the base (+25.0%)",
+    ]
+
+
+def test_a_winner_that_another_has_beaten_is_not_confirmed(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    known = records(trial(0, 0.5), trial(1, 0.4), trial(2, 0.3), confirmed=[again("t1", 0.4, 0.5)])
+    rows = concluded(known, capsys)
+    assert rows[0].startswith("energy_score 0.3000 against 0.5000")
+    assert not [row for row in rows if row.startswith("seed")]
+
+
+@pytest.mark.parametrize("figures", [(), (0.5, None)])
+def test_a_base_that_failed_has_no_figures(
+    capsys: pytest.CaptureFixture[str], figures: tuple[float | None, ...]
+) -> None:
+    known = records(trial(0, *figures, state="failed"), trial(1, 0.4, params={"losses.exp": 2.0}))
+    assert concluded(known, capsys)[0] == (
+        "energy_score 0.4000 against none: they failed of the base"
+    )
+    head = outcome.winning(sweep(), known.trials[1], known).splitlines()[:2]
+    assert head == [
+        f"# {BASE} with what trial 1 of 2 found: losses.exp = 2.0.",
+        "# Validation energy_score 0.4000; the base's own settings none: they failed.",
+    ]

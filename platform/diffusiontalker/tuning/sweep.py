@@ -134,6 +134,7 @@ def search(sweep: SweepSettings, plan: Plan, known: Records, folder: Path) -> No
     if watch.broken is not None:
         raise watch.broken
     keep.write()
+    storage.remove_folder(plan.folder)  # what a kill between a trial's end and its tidying left
 
 
 def confirm(
@@ -164,8 +165,7 @@ def confirm(
         if own is not None and won is not None:
             known.confirmed.append(Confirmed(trial=best.id, seed=seed, default=own, best=won))
     known.write(folder)
-    for name in points:
-        storage.remove_folder(plan.folder / name)
+    storage.remove_folder(plan.folder)
 
 
 def tune_trials(
