@@ -210,8 +210,7 @@ class Killed(BaseException):
         ("write_bytes", 1, "of 1"),  # before the first file of the new one
         ("write_bytes", 2, "of 1"),  # in the middle of it
         ("write_json", 1, "of 1"),  # all of it there, and not yet named
-        ("remove", 1, "of 2"),  # named, and the old one still there
-        ("remove", 2, "of 2"),
+        ("remove_folder", 1, "of 2"),  # named, and the old one still there
     ],
 )
 def test_a_kill_leaves_a_whole_checkpoint(
