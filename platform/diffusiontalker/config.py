@@ -693,6 +693,9 @@ def _explain(kind: type[BaseModel], error: ValidationError) -> str:
     if first["type"] == "missing":
         return f"{where} is needed; give it in the file, or as {where}=..."
     message = first["msg"].removeprefix("Value error, ")
+    if first["type"].startswith("union_tag"):
+        tags = first.get("ctx", {}).get("expected_tags")
+        message = f"needs a kind, one of {tags}" if tags else "needs a kind"
     if first["type"] == "model_type":
         message = "expected a section of keys and values"
     if not where:  # of several settings together, which the message names
@@ -713,16 +716,15 @@ def _dotted(tree: dict[str, Any], ends: Sequence[str]) -> dict[str, Any]:
     """Sections in sections as one with dotted keys; one with a key of ``ends`` is a value."""
     found: dict[str, Any] = {}
     for key, value in tree.items():
-        end = (
-            any(not isinstance(value[name], dict) for name in set(ends) & set(value))
-            if (isinstance(value, dict))
-            else True
-        )
-        if not end and value:
+        if isinstance(value, dict) and value and not _ends(value, ends):
             found |= {f"{key}.{inner}": v for inner, v in _dotted(value, ends).items()}
         else:
             found[str(key)] = value
     return found
+
+
+def _ends(section: dict[str, Any], ends: Sequence[str]) -> bool:
+    return any(not isinstance(section[name], dict) for name in set(ends) & set(section))
 
 
 def _short(value: Any) -> str:
@@ -735,18 +737,28 @@ def _walk(
 ) -> tuple[list[str], list[str]]:  # fmt: skip
     """Where a pydantic error is, as people write it, and the keys that are known there."""
     shown: list[str] = []
-    models, in_dict = [kind], False
+    models, beside, in_dict = [kind], [kind], False
     for part in location:
         fields = [m.model_fields[str(part)] for m in models if str(part) in m.model_fields]
         if fields and not in_dict:
             beside, annotation = models, fields[0].annotation
             models, in_dict = _models_in(annotation), get_origin(annotation) is dict
-        elif in_dict or isinstance(part, int) or part == location[-1]:
-            beside, in_dict = models, False
+        elif in_dict or isinstance(part, int):
+            in_dict = False
+        elif taken := [m for m in models if _is_kind(m, part)]:
+            models = beside = taken  # which of several pydantic took it for: nothing people wrote
+            continue
+        elif models:
+            beside = models  # an unknown key
         else:
-            continue  # which of several kinds pydantic took it for
+            continue  # the type of a value
         shown.append(str(part))
-    return shown, [key for model in beside for key in model.model_fields] if location else []
+    return shown, [key for model in beside for key in model.model_fields]
+
+
+def _is_kind(model: type[BaseModel], part: str) -> bool:
+    field = model.model_fields.get("kind")
+    return field is not None and part in get_args(field.annotation)
 
 
 def _models_in(annotation: Any) -> list[type[BaseModel]]:

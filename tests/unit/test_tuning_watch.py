@@ -459,11 +459,9 @@ def test_a_base_that_failed_has_no_figures(
     capsys: pytest.CaptureFixture[str], figures: tuple[float | None, ...]
 ) -> None:
     known = records(trial(0, *figures, state="failed"), trial(1, 0.4, params={"losses.exp": 2.0}))
-    assert concluded(known, capsys)[0] == (
-        "energy_score 0.4000 against none: they failed of the base"
-    )
+    assert concluded(known, capsys)[0] == ("energy_score 0.4000; the base's own settings failed")
     head = outcome.winning(sweep(), known.trials[1], known).splitlines()[:2]
     assert head == [
         f"# {BASE} with what trial 1 of 2 found: losses.exp = 2.0.",
-        "# Validation energy_score 0.4000; the base's own settings none: they failed.",
+        "# Validation energy_score: 0.4000; the base's own settings failed.",
     ]

@@ -110,10 +110,14 @@ class Kept:
     @contextmanager
     def last(self) -> Iterator[Path | None]:
         """A local folder with the files of ``save``; None before the first. Raises UserError."""
-        if not storage.is_file(self.folder / "last.json"):
+        path = self.folder / "last.json"
+        if not storage.is_file(path):
             yield None
             return
-        epoch = storage.read_json(self.folder / "last.json").get("epoch", 0)
+        named = storage.read_json(path)
+        epoch = named.get("epoch") if isinstance(named, dict) else None
+        if not isinstance(epoch, int):
+            raise UserError(f"{path}: names no checkpoint; remove {self.folder} to begin anew")
         with tempfile.TemporaryDirectory(prefix="diffusiontalker-") as local:
             storage.fetch(self.folder / _epoch(epoch), Path(local))
             yield Path(local)

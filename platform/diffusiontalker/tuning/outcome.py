@@ -43,8 +43,7 @@ def winning(sweep: SweepSettings, best: Trial, known: Records) -> str:
     said = ", ".join(f"{name} = {value}" for name, value in best.params.items())
     head = (
         f"# {sweep.base} with what trial {best.number} of {len(known.trials)} found: {said}.\n"
-        f"# Validation {first} {best.value(first):.4f}; "
-        f"the base's own settings {_figure(known.trials[0].value(first))}.\n"
+        f"# Validation {first}: {_against(best.value(first), known.trials[0].value(first))}.\n"
     )
     return head + to_yaml(settings)
 
@@ -103,9 +102,6 @@ def conclude(sweep: SweepSettings, known: Records) -> None:
 
 def _against(won: float, own: float) -> str:
     """The winner's figure beside the base's."""
-    share = f" ({won / own - 1:+.1%})" if math.isfinite(own) and own > 0 else ""
-    return f"{won:.4f} against {_figure(own)} of the base{share}"
-
-
-def _figure(value: float) -> str:
-    return f"{value:.4f}" if math.isfinite(value) else "none: they failed"
+    if not math.isfinite(own):
+        return f"{won:.4f}; the base's own settings failed"
+    return f"{won:.4f} against {own:.4f} of the base" + (f" ({won / own - 1:+.1%})" if own else "")
