@@ -36,9 +36,10 @@ def winning(sweep: SweepSettings, best: Trial, known: Records) -> str:
     """The base's settings with those of the winner, as YAML for ``jobs/distill.py --config``.
 
     The sweep's changes are not in it: they make trials short, and the winner is to be trained in
-    full.
+    full. It has a folder of its own, so that nothing of the base's run is replaced.
     """
-    settings = config.changed(config.load(sweep.base), best.params, "best")
+    own = {"output": str(storage.location(sweep.output) / "best")}
+    settings = config.changed(config.load(sweep.base), {**best.params, **own}, "best")
     first = sweep.objectives[0]
     said = ", ".join(f"{name} = {value}" for name, value in best.params.items())
     head = (

@@ -77,7 +77,7 @@ def run(sweep: SweepSettings) -> Records:
     folder = storage.location(sweep.output)
     storage.write_bytes(folder / "settings.yaml", to_yaml(sweep).encode())
     known = records.read(folder, key_of(sweep, base))
-    plan = prepare(sweep, base, known, folder / "trials")
+    plan = prepare(sweep, base, folder / "trials")
     search(sweep, plan, known, folder)
     done = known.best(sweep.objectives)
     if done is None:
@@ -88,7 +88,7 @@ def run(sweep: SweepSettings) -> Records:
     return known
 
 
-def prepare(sweep: SweepSettings, base: Settings, known: Records, folder: Path) -> Plan:
+def prepare(sweep: SweepSettings, base: Settings, folder: Path) -> Plan:
     """Data, and the model that a round starts from: the base's own, in the base's own folder."""
     run = pipeline.Run(base)
     data = pipeline.prepare_data(run)
