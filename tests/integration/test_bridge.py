@@ -7,6 +7,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -60,6 +61,8 @@ def begin(receiver: socket.socket) -> Iterator[Begin]:
         process = subprocess.Popen(
             [sys.executable, ROOT / "jobs" / "bridge.py", *map(str, arguments), "--to", to],
             stdin=stdin, stdout=subprocess.PIPE, stderr=subprocess.PIPE,
+            # Who runs the tests in the background may have them ignore Ctrl-C, and all they start.
+            preexec_fn=partial(signal.signal, signal.SIGINT, signal.SIG_DFL),
         )  # fmt: skip
         running.append(process)
         return process
@@ -76,7 +79,9 @@ def collect(
     """Arrivals and packets, until the bridge has ended and nothing more comes."""
     times: list[float] = []
     packets: list[bytes] = []
+    deadline = time.monotonic() + 120
     while True:
+        assert time.monotonic() < deadline, "the bridge does not end"
         try:
             packets.append(receiver.recv(65_536))
             times.append(time.monotonic())
