@@ -101,7 +101,7 @@ def test_the_whole_chain_runs_as_a_submitted_job_in_s3(cluster, server, tmp_path
     assert not [name for name in found if name.startswith("features-")]
     assert "/stage.json" in " ".join(storage.sizes(cache))
     for stage in ("encoder", "teacher", "round-2"):
-        checkpoints = [n for n in found if n.startswith(f"train/{stage}-") and "/checkpoint_" in n]
+        checkpoints = [n for n in found if n.startswith(f"train/{stage}-") and "/epoch-" in n]
         assert any(name.endswith("state.json") for name in checkpoints), stage
     summary = storage.read_json(folder / "summary.json")
     assert {(r["name"], r["steps"]) for r in summary["rows"]} == {
