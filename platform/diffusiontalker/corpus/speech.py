@@ -3,10 +3,9 @@
 ``espeakng-loader`` ships the shared library (GPL-3, loaded at run time, an optional dependency).
 The library keeps one global voice, so each process speaks one utterance at a time. It also keeps
 the phases of its oscillators from one utterance to the next, and offers no way to reset them;
-loading it anew (under a millisecond) does. Its random numbers, for breath and creak, are the C
-library's: it seeds them with the time, we seed them again. Threads of the same process draw on them
-as well, so that what is to be the same every time is spoken in a process of its own:
-``Synthesizer``.
+loading it anew (under a millisecond) does. Its random numbers are its own, which it seeds with the
+time, and the C library's, on which threads of the same process draw as well: both are seeded here,
+and what is to be the same every time is spoken in a process of its own, ``Synthesizer``.
 """
 
 import _ctypes
@@ -82,7 +81,8 @@ class _Engine:
         self.sample_rate = self.lib.espeak_Initialize(_SYNCHRONOUS, 0, data, _PHONEME_EVENTS_IPA)
         if self.sample_rate <= 0:
             raise UserError(f"eSpeak NG did not start with the data in {data.decode()}")
-        self.lib.espeak_ng_SetRandSeed(0)  # which starting had set to the time
+        self.lib.espeak_ng_SetRandSeed(0)  # of breath: starting had set it to the time
+        ctypes.CDLL(None).srand(0)  # of creak
         self._pcm: list[np.ndarray] = []
         self._phonemes: list[tuple[int, str]] = []
         self._callback = _CALLBACK(self._collect)  # kept: the library holds only the pointer
