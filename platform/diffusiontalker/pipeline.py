@@ -50,6 +50,8 @@ from diffusiontalker.training.runs import Data, Place
 
 DONE = "stage.json"
 """The last file of a stage: its folder is whole."""
+HISTORY = "history.json"
+"""The losses of a training run, in its stage's folder."""
 LOOK_AHEAD = "look_ahead.json"
 """What look-ahead costs, where it was measured for a run."""
 PACKAGES = ("torch", "ray", "transformers", "numpy", "pyarrow", "onnxruntime", "openfacefx")
@@ -320,8 +322,7 @@ def deliver(run: Run, data: Data, models: list[Model], summary: Json) -> None:
     if run.settings.encoder.name is None:
         trained.insert(0, storage.location(str(run.encoder)))
     histories = {
-        folder.name.rsplit("-", 1)[0]: storage.read_json(folder / "history.json")
-        for folder in trained
+        folder.name.rsplit("-", 1)[0]: storage.read_json(folder / HISTORY) for folder in trained
     }
     storage.write_json(run.root / "summary.json", summary)
     page.write_report(run.root / "report.html", summary, histories, sample)
@@ -431,7 +432,7 @@ def identity(data: Data) -> list[str | None]:
 
 def keep_history(folder: Path, history: list[dict[str, float]]) -> None:
     """Losses of a training run, for the curves."""
-    storage.write_json(folder / "history.json", history)
+    storage.write_json(folder / HISTORY, history)
 
 
 def conclude(root: Path) -> None:

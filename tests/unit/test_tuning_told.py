@@ -5,6 +5,7 @@ import pickle
 import threading
 import time
 from collections.abc import Callable, Iterator
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -12,13 +13,14 @@ import pytest
 import ray
 from tests.unit.sweeps import sweep
 
-from diffusiontalker import storage
+from diffusiontalker import pipeline, storage
 from diffusiontalker.config import Settings
 from diffusiontalker.errors import UserError
+from diffusiontalker.training.runs import Telling
 from diffusiontalker.tuning import space, told, trial
 from diffusiontalker.tuning.records import FIGURES, handed
 from diffusiontalker.tuning.told import Figures, Told, ToldByWorkers
-from diffusiontalker.tuning.trial import Listener, Plan, TrialRun
+from diffusiontalker.tuning.trial import Plan, TrialRun, tell
 
 # Python itself takes SystemExit for the ordinary end of a thread.
 pytestmark = pytest.mark.filterwarnings(
@@ -255,7 +257,7 @@ def test_an_epoch_is_told_with_those_of_the_stages_before() -> None:
     hears = Told()
     said: list[Figures] = []
     hears.epoch = said.append  # type: ignore[method-assign, assignment]
-    Listener(5, hears).after_report(None, [METRICS, {"of": "another worker"}], None)
+    Telling(partial(tell, hears, 5)).after_report(None, [METRICS, {"of": "another worker"}], None)
     [figures] = said
     assert figures["epochs"] == 7
     assert figures["seconds"] == 1.5
@@ -273,10 +275,10 @@ def stages(monkeypatch: pytest.MonkeyPatch) -> list[tuple[Any, Path | None]]:
     trained: list[tuple[Any, Path | None]] = []
 
     def train(given: Plan, settings: Settings, stage: Any, model: Path | None, folder: Path,
-              listener: Listener) -> list[dict[str, float]]:  # fmt: skip
+              told: Callable[[dict[str, Any]], None]) -> list[dict[str, float]]:  # fmt: skip
         trained.append((stage, model))
         (folder / str(stage)).mkdir(parents=True)
-        listener.after_report(None, [{**METRICS, "epoch": 1, "val_energy_score": 0.2}], None)
+        told({**METRICS, "epoch": 1, "val_energy_score": 0.2})
         return [{"step": 1, "loss": 5.0}, {**METRICS, "val_energy_score": len(trained) / 10}]
 
     monkeypatch.setattr(trial, "_train", train)
@@ -317,7 +319,7 @@ def test_a_killed_trial_does_not_train_a_finished_stage_again(
     given, hears = chain(tmp_path), Noted()
     for stage in ("teacher", "8"):
         (tmp_path / "a" / stage).mkdir(parents=True)
-        storage.write_json(tmp_path / "a" / stage / trial.HISTORY, [METRICS])
+        storage.write_json(tmp_path / "a" / stage / pipeline.HISTORY, [METRICS])
     last = trial.train(given, given.base, tmp_path / "a", hears)
     assert stages == [(4, tmp_path / "a" / "8")]
     assert hears.epochs == [5]

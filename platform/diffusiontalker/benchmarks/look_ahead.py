@@ -40,6 +40,7 @@ def run(settings: Settings, values: Sequence[float | None] = VALUES) -> list[Jso
             if row["name"] == models[-1][0]
         ]
         storage.write_json(one.root / pipeline.LOOK_AHEAD, rows)
+    pipeline.Run(settings).describe()
     return rows
 
 

@@ -51,7 +51,7 @@ def run(settings: SweepBenchmarkSettings) -> Json:
 def row(sweep: SweepSettings, known: Records) -> Json:
     """What one sweep found and cost."""
     base = space.base_of(sweep)
-    whole = sum(space.epochs_of(base, stage) for stage in space.stages_of(sweep, base))
+    whole = space.epochs_in_all(base, space.stages_of(sweep, base))
     epochs = sum(len(trial.curve) for trial in known.trials)
     first = sweep.objectives[0]
     best, confirmed = known.best(sweep.objectives), known.confirmations(sweep.objectives)

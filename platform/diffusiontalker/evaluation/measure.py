@@ -60,13 +60,7 @@ def hear(
     seed: int,
 ) -> Heard:
     """``seeds`` samples for ``inputs`` (``Talker.inputs``, batch 1), nearest library entries."""
-    mask = torch.ones(1, frames, 1)
-    audio = talker.encode(inputs, mask)
-    voice = talker.listen(audio, mask)
-    identities, emotions = talker.personalizer.identities(), talker.personalizer.emotions()
-    identity = int((voice.identity @ identities.T).argmax())
-    emotion = int((voice.emotion @ emotions.T).argmax())
-    one = talker.condition(audio, identities[identity][None], emotions[emotion][None], mask)
+    one, identity, emotion = talker.recognise(inputs, torch.ones(1, frames, 1))
     many = one.expand(seeds)
     generator = torch.Generator().manual_seed(seed)
     noise = torch.randn(seeds, frames, len(CHANNELS), generator=generator)

@@ -154,6 +154,18 @@ class Talker(nn.Module):
         context, mean = self.context(audio, personalized, mask, past)
         return Condition(context, mean, personalized, mask)
 
+    def recognise(self, inputs: Tensor, mask: Tensor) -> tuple[Condition, Tensor, Tensor]:
+        """The condition that the voice alone gives, by the library's nearest entries (B,) of
+        identities and emotions, which come with it; ``inputs`` and ``mask`` as of ``encode``."""
+        audio = self.encode(inputs, mask)
+        voice = self.listen(audio, mask)
+        identities, emotions = self.personalizer.identities(), self.personalizer.emotions()
+        identity = (voice.identity @ identities.T).argmax(-1)
+        emotion = (voice.emotion @ emotions.T).argmax(-1)
+        return (
+            self.condition(audio, identities[identity], emotions[emotion], mask), identity, emotion
+        )  # fmt: skip
+
     def predict(
         self, x_t: Tensor, t: Tensor, condition: Condition, past: Past | None = None
     ) -> Tensor:

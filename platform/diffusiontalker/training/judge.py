@@ -4,14 +4,13 @@ The weighted loss cannot say so to a sweep that changes the weights, and a loss 
 says little of a sample. Ours.
 """
 
+import numpy as np
 import torch
 from torch import Tensor
 
-from diffusiontalker.arkit import CHANNELS, LIP, UPPER
-from diffusiontalker.model.talker import Condition, Talker
+from diffusiontalker.objectives import metrics
 from diffusiontalker.training.tasks import Batch, RoundTask, TeacherTask, without_padding
 
-ALL = tuple(range(len(CHANNELS)))
 SEED = 54321
 
 
@@ -27,35 +26,25 @@ def judge(
     """
     batch = without_padding(batch)
     talker, mask, truth = task.talker, batch["mask"], batch["coefficients"]
-    condition = hear(talker, batch)
+    inputs = talker.inputs(batch["features"], batch["log_mel"])
+    condition, _, _ = talker.recognise(inputs, mask[..., None])
     generator = torch.Generator(device=truth.device).manual_seed(SEED)
     samples = []
     for _ in range(2):
         noise = torch.randn(truth.shape, generator=generator, device=truth.device)
         noise = noise * mask[..., None]
         samples.append(talker.generate(condition, noise, steps, sampler, generator))
-    first, second = samples
+    lengths = mask.sum(1).int().tolist()
+    windows = zip(torch.stack(samples, 1).cpu().numpy(), truth.cpu().numpy(), lengths, strict=True)
+    each = [_figures(made[:, :length], said[:length]) for made, said, length in windows]
+    means = {key: np.mean([figures[key] for figures in each]) for key in each[0]}
+    return {key: torch.as_tensor(value, device=truth.device) for key, value in means.items()}
 
-    def apart(a: Tensor, b: Tensor, channels: tuple[int, ...]) -> Tensor:
-        distance = (a - b)[..., list(channels)].norm(dim=-1) * mask
-        return (distance.sum(1) / mask.sum(1)).mean()
 
-    def error(channels: tuple[int, ...]) -> Tensor:
-        return (apart(first, truth, channels) + apart(second, truth, channels)) / 2
-
+def _figures(samples: np.ndarray, truth: np.ndarray) -> dict[str, float]:
+    """Of one window: samples (2, T, 52), truth (T, 52)."""
     return {
-        "lbe": error(LIP),
-        "energy_score": error(ALL) - apart(first, second, ALL) / 2,
-        "upper_energy": error(UPPER) - apart(first, second, UPPER) / 2,
+        "lbe": float(np.mean([metrics.lbe(sample, truth) for sample in samples])),
+        "energy_score": metrics.energy_score(samples, truth),
+        "upper_energy": metrics.energy_score(samples, truth, "upper"),
     }
-
-
-def hear(talker: Talker, batch: Batch) -> Condition:
-    """The condition that the voice alone gives."""
-    mask = batch["mask"][..., None]
-    audio = talker.encode(talker.inputs(batch["features"], batch["log_mel"]), mask)
-    voice = talker.listen(audio, mask)
-    identities, emotions = talker.personalizer.identities(), talker.personalizer.emotions()
-    identity = identities[(voice.identity @ identities.T).argmax(-1)]
-    emotion = emotions[(voice.emotion @ emotions.T).argmax(-1)]
-    return talker.condition(audio, identity, emotion, mask)

@@ -4,6 +4,7 @@ A run is named by the hash of what determines its result, so that running the sa
 exactly that run, and a changed configuration never finds an old checkpoint.
 """
 
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
@@ -57,8 +58,8 @@ class Place:
     board: ray.actor.ActorHandle | None = None
     judge: loop.Judge | None = None
     """Looks at the model after every epoch, beside its losses on validation."""
-    listener: UserCallback | None = None
-    """Ray Train's way to be told of every epoch; asked for by ``after_report``."""
+    told: Callable[[dict[str, Any]], None] | None = None
+    """Called after every epoch with its figures: in this process, or in Ray Train's controller."""
 
 
 def train_encoder(
@@ -234,7 +235,8 @@ def _fit(
     own = None
     if training.workers == 0:
         kept = checkpoints.Kept(place.storage / place.name)
-        own = loop.Own(kept, None if place.listener is None else partial(_tell, place.listener))
+        own = loop.Own(kept, place.told)
+    callbacks: list[Any] = [Telling(place.told)] if place.told else []
     trainer = TorchTrainer(
         loop.run,
         train_loop_config={
@@ -263,7 +265,7 @@ def _fit(
             **storage_options(place.storage),
             failure_config=ray.train.FailureConfig(max_failures=training.max_failures),
             checkpoint_config=ray.train.CheckpointConfig(num_to_keep=2),
-            callbacks=_callbacks(place),
+            callbacks=callbacks,
         ),
     )
     result = trainer.fit()
@@ -273,12 +275,17 @@ def _fit(
         return checkpoints.load_average(folder, task).history
 
 
-def _callbacks(place: Place) -> list[Any]:
-    return [] if place.listener is None else [place.listener]
+class Telling(UserCallback):
+    """Hands every epoch's figures on from Ray Train's controller."""
 
+    def __init__(self, told: Callable[[dict[str, Any]], None]) -> None:
+        self.told = told
 
-def _tell(listener: UserCallback, metrics: dict[str, Any]) -> None:
-    listener.after_report(None, [metrics], None)  # type: ignore[arg-type]
+    def after_report(
+        self, run_context: Any, metrics: list[dict[str, Any]], checkpoint: Any
+    ) -> None:
+        """With the metrics of every worker: the first tells."""
+        self.told(metrics[0])
 
 
 def storage_options(folder: Path) -> dict[str, Any]:

@@ -72,14 +72,16 @@ def scheduler(
         found = _Asha(**own, max_t=epochs, grace_period=grace, reduction_factor=sweep.reduction)
     else:
         # It would pause a trial as long as it knows few others and one waits: ours cannot pause.
-        found = _Median(**own, grace_period=sweep.grace, min_time_slice=math.inf)  # type: ignore[arg-type]
+        own |= {"grace_period": sweep.grace, "min_time_slice": math.inf}
+        found = _Median(**own)
     found.spared = default
+    nobody: Any = None  # Tune's controller, for which neither asks here
     for trial in records.in_state("done", "pruned"):
         for point in trial.curve:
             if point[first] is not None:
-                past = Past(trial.id)
-                found.on_trial_add(None, past)  # type: ignore[arg-type]
-                found.on_trial_complete(None, past, point)  # type: ignore[arg-type]
+                past: Any = Past(trial.id)
+                found.on_trial_add(nobody, past)
+                found.on_trial_complete(nobody, past, point)
     return found
 
 

@@ -49,6 +49,11 @@ def epochs_of(settings: Settings, stage: Stage) -> int:
     return runs.round_settings(settings, int(stage)).epochs
 
 
+def epochs_in_all(settings: Settings, stages: list[Stage]) -> int:
+    """Epochs of a trial that nothing ends early."""
+    return sum(epochs_of(settings, stage) for stage in stages)
+
+
 def defaults(sweep: SweepSettings, base: Settings) -> Params:
     """The base's own values of all that is searched."""
     return {name: config.value_of(base, name) for name in sweep.space}
@@ -78,7 +83,8 @@ def check(sweep: SweepSettings, base: Settings) -> None:
         if name == SEED:
             raise UserError(f"{where}: a seed is luck, which confirm tells apart; take it out")
         _check_own(where, spread, own)
-        if any(_epochs(other, stages) != _epochs(base, stages) for other in others):
+        own_epochs = epochs_in_all(base, stages)
+        if any(epochs_in_all(other, stages) != own_epochs for other in others):
             raise UserError(f"{where}: trials of unlike length cannot be compared; take it out")
         if any(_before(other, stages) != _before(base, stages) for other in others):
             raise UserError(
@@ -106,8 +112,11 @@ def _check_own(where: str, spread: Spread | Choice, own: object) -> None:
     if isinstance(spread, Choice):
         inside, among = own in spread.choices, ", ".join(map(str, spread.choices))
     else:
-        number = isinstance(own, int | float) and not isinstance(own, bool)
-        inside = number and spread.low <= own <= spread.high  # type: ignore[operator]
+        inside = (
+            isinstance(own, int | float)
+            and not isinstance(own, bool)
+            and spread.low <= own <= spread.high
+        )
         among = f"{spread.low:g} to {spread.high:g}"
     if not inside:
         name = where.removeprefix("space.")
@@ -115,10 +124,6 @@ def _check_own(where: str, spread: Spread | Choice, own: object) -> None:
             f"{where}: the base's own value {own} is not among {among}; widen that, or set "
             f"changes.{name}"
         )
-
-
-def _epochs(settings: Settings, stages: list[Stage]) -> int:
-    return sum(epochs_of(settings, stage) for stage in stages)
 
 
 def _before(settings: Settings, stages: list[Stage]) -> str:

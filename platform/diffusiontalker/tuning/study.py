@@ -4,6 +4,7 @@ import contextlib
 import math
 import tempfile
 from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -116,9 +117,8 @@ class Study:
 
     def __init__(self, sweep: SweepSettings, folder: Path) -> None:
         self.sweep, self.target = sweep, folder / FILE
-        self.remote = storage.is_remote(folder)
-        self.scratch = tempfile.TemporaryDirectory() if self.remote else contextlib.nullcontext()
-        self.file = Path(self.scratch.name) / FILE if self.remote else self.target  # type: ignore[union-attr]
+        self.scratch = tempfile.TemporaryDirectory() if storage.is_remote(folder) else None
+        self.file = Path(self.scratch.name) / FILE if self.scratch else self.target
         with self._explained():
             self.study = optuna.create_study(
                 storage=f"sqlite:///{self.file}", study_name=NAME, load_if_exists=True,
@@ -132,7 +132,7 @@ class Study:
             new = [trial for trial in records.trials if trial.ended and trial.id not in known]
             for trial in new:
                 self.study.add_trial(frozen(self.sweep, trial))
-        if new and self.remote:
+        if new and self.scratch:
             storage.write_bytes(self.target, self.file.read_bytes())
 
     @contextlib.contextmanager
@@ -159,8 +159,12 @@ def importance(sweep: SweepSettings, records: Records) -> dict[str, dict[str, fl
     return {
         objective: get_param_importances(
             study, evaluator=FanovaImportanceEvaluator(seed=sweep.seed),
-            target=lambda trial, k=k: trial.values[k],  # type: ignore[misc]
+            target=partial(_value, k),
         )
         for k, objective in enumerate(sweep.objectives)
         if len({one[k] for one in values}) > 1
     }  # fmt: skip
+
+
+def _value(k: int, trial: FrozenTrial) -> float:
+    return float(trial.values[k])

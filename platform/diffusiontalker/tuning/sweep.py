@@ -5,8 +5,7 @@ import logging
 import math
 import os
 import time
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -36,6 +35,11 @@ from diffusiontalker.tuning.watch import Local, Watch
 PAGE_EVERY = 60.0
 """Seconds between two pages while the sweep goes on."""
 Json = dict[str, Any]
+# Ctrl-C is the job's to hear, Tune would end as if all were done; and the table is ours.
+os.environ.setdefault("TUNE_DISABLE_SIGINT_HANDLER", "1")
+os.environ.setdefault("RAY_AIR_NEW_OUTPUT", "0")
+# A lost process is told by its trial going on, an error by the trial's state.
+logging.getLogger("ray.tune").setLevel(logging.CRITICAL)
 
 
 def begin(sweep: SweepSettings) -> Settings:
@@ -107,7 +111,7 @@ def search(sweep: SweepSettings, plan: Plan, known: Records, folder: Path) -> No
         print(f"{ended} trials are there already: kept", flush=True)
         return
     default = space.defaults(sweep, plan.base)
-    epochs = sum(space.epochs_of(plan.base, stage) for stage in plan.stages)
+    epochs = space.epochs_in_all(plan.base, plan.stages)
     slots = schedulers.slots(sweep, plan.base, ray.cluster_resources())
     progress = Progress(sweep.objectives, sweep.trials, epochs, slots)
     mirror, keep = study.Study(sweep, folder), Keeper(sweep, plan, known, folder, slots)
@@ -175,24 +179,23 @@ def tune_trials(
 ) -> None:  # fmt: skip
     """Run trials through Ray Tune: those that its search suggests, or all of ``points`` by ids."""
     grid = [handed(id, params)[TRIAL] for id, params in (points or {}).items()]
-    with _quietly():
-        tune.Tuner(
-            tune.with_resources(
-                tune.with_parameters(TrialRun, plan=plan), schedulers.resources(plan.base)
-            ),
-            param_space={TRIAL: tune.grid_search(grid)} if grid else {},
-            tune_config=how,
-            run_config=tune.RunConfig(
-                # Never one name twice: Tune would mix the logs of two attempts.
-                name=f"tune-{time.strftime('%Y%m%d-%H%M%S')}-{os.getpid()}",
-                **runs.storage_options(folder),
-                callbacks=callbacks,
-                failure_config=tune.FailureConfig(max_failures=max_failures),
-                checkpoint_config=tune.CheckpointConfig(checkpoint_at_end=False),  # the runs' own
-                stop=stop,
-                verbose=0,
-            ),
-        ).fit()
+    tune.Tuner(
+        tune.with_resources(
+            tune.with_parameters(TrialRun, plan=plan), schedulers.resources(plan.base)
+        ),
+        param_space={TRIAL: tune.grid_search(grid)} if grid else {},
+        tune_config=how,
+        run_config=tune.RunConfig(
+            # Never one name twice: Tune would mix the logs of two attempts.
+            name=f"tune-{time.strftime('%Y%m%d-%H%M%S')}-{os.getpid()}",
+            **runs.storage_options(folder),
+            callbacks=callbacks,
+            failure_config=tune.FailureConfig(max_failures=max_failures),
+            checkpoint_config=tune.CheckpointConfig(checkpoint_at_end=False),  # the runs' own
+            stop=stop,
+            verbose=0,
+        ),
+    ).fit()
 
 
 class Finals(Local):
@@ -254,21 +257,3 @@ def _mlflow(sweep: SweepSettings) -> list[tune.Callback]:
 def _reused(base: Settings) -> bool:
     """Whether a trial may have the process of another: not where workers would live on in it."""
     return base.training.workers == 0
-
-
-@contextmanager
-def _quietly() -> Iterator[None]:
-    """Ctrl-C is the job's to hear, Tune would end as if all were done; and the table is ours."""
-    # A lost process is told by its trial going on, an error by the trial's state.
-    logging.getLogger("ray.tune").setLevel(logging.CRITICAL)
-    wanted = {"TUNE_DISABLE_SIGINT_HANDLER": "1", "RAY_AIR_NEW_OUTPUT": "0"}
-    before = {name: os.environ.get(name) for name in wanted}
-    os.environ.update(wanted)
-    try:
-        yield
-    finally:
-        for name, value in before.items():
-            if value is None:
-                del os.environ[name]
-            else:
-                os.environ[name] = value

@@ -2,16 +2,15 @@
 
 import math
 import threading
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import Any
 
 from ray import tune
-from ray.train import UserCallback
 
-from diffusiontalker import cluster, storage
+from diffusiontalker import cluster, pipeline, storage
 from diffusiontalker.config import Settings
 from diffusiontalker.errors import UserError
 from diffusiontalker.training import runs
@@ -20,9 +19,6 @@ from diffusiontalker.training.runs import Data, Place
 from diffusiontalker.tuning.records import FIGURES, TRIAL, Params
 from diffusiontalker.tuning.space import TEACHER, Stage, apply, epochs_of
 from diffusiontalker.tuning.told import Figures, Told, ToldByWorkers
-
-HISTORY = "history.json"
-"""The last file of a trained stage."""
 
 
 @dataclass(frozen=True)
@@ -102,17 +98,17 @@ def train(plan: Plan, settings: Settings, folder: Path, told: Told) -> Figures:
     before, model = 0, plan.start
     for stage in plan.stages:
         out = folder / str(stage)
-        if not storage.is_file(out / HISTORY):
-            history = _train(plan, settings, stage, model, folder, Listener(before, told))
-            storage.write_json(out / HISTORY, history)
+        if not storage.is_file(out / pipeline.HISTORY):
+            history = _train(plan, settings, stage, model, folder, partial(tell, told, before))
+            pipeline.keep_history(out, history)  # the last file of a stage
         before, model = before + epochs_of(settings, stage), out
-    last = [point for point in storage.read_json(out / HISTORY) if "val_loss" in point][-1]
+    last = [point for point in storage.read_json(out / pipeline.HISTORY) if "val_loss" in point][-1]
     return figures(last, before)
 
 
 def _train(
     plan: Plan, settings: Settings, stage: Stage, model: Path | None, folder: Path,
-    listener: "Listener",
+    told: Callable[[dict[str, Any]], None],
 ) -> list[dict[str, float]]:  # fmt: skip
     steps = settings.diffusion.steps if stage == TEACHER else int(stage)
     place = Place(
@@ -120,7 +116,7 @@ def _train(
         str(stage),
         str(stage),
         judge=partial(judge, steps=steps, sampler=settings.diffusion.sampler),
-        listener=listener,
+        told=told,
     )
     out = folder / str(stage)
     if stage == TEACHER:
@@ -129,19 +125,9 @@ def _train(
     return runs.train_round(settings, plan.data, model, steps, place, out)
 
 
-class Listener(UserCallback):
-    """Hands every epoch on: called by our loop, or in Ray Train's controller."""
-
-    def __init__(self, before: int, told: Told) -> None:
-        self.before = before
-        """Epochs of the stages before."""
-        self.told = told
-
-    def after_report(
-        self, run_context: Any, metrics: list[dict[str, Any]], checkpoint: Any
-    ) -> None:
-        """With the metrics of every worker."""
-        self.told.epoch(figures(metrics[0], self.before + int(metrics[0]["epoch"])))
+def tell(told: Told, before: int, metrics: dict[str, Any]) -> None:
+    """Hand an epoch of a stage on, ``before`` it the epochs of the stages before."""
+    told.epoch(figures(metrics, before + int(metrics["epoch"])))
 
 
 def figures(metrics: Mapping[str, Any], epochs: int) -> Figures:
