@@ -1,15 +1,14 @@
 """The page and the console lines of a prepared data set, from hand-made takes."""
 
-import json
 import re
 import time
 from dataclasses import replace
-from html.parser import HTMLParser
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from plotly.offline import get_plotlyjs
+from tests.pages import EVIL, Reader, figures_of
 
 from diffusiontalker.arkit import CHANNELS, INDEX
 from diffusiontalker.corpus.manifest import ShardInfo
@@ -28,7 +27,6 @@ from diffusiontalker.report.prepared import (
 from diffusiontalker.report.survey import Refusal, kinds, survey
 from diffusiontalker.report.survey_tables import SEVERAL, emotion_table, speaker_rows
 
-EVIL = "</script><script>window.hacked = 1</script><img src=x onerror=alert(1)>"
 FLAT = (0.0,) * 52
 
 
@@ -72,42 +70,6 @@ def channel(values, name, value):
 
 def titles(takes, shards=SHARDS):
     return [finding.title for finding in attention(survey(takes, shards))]
-
-
-class Reader(HTMLParser):
-    """Tags with their attributes, cells of the tables by row, and the text outside scripts."""
-
-    def __init__(self, html):
-        super().__init__()
-        self.tags, self.rows, self.text = [], [], ""
-        self.raw = self.cell = False
-        self.feed(html)
-        self.text = re.sub(r"\s+", " ", self.text)
-
-    def handle_starttag(self, tag, attrs):
-        self.tags.append((tag, dict(attrs)))
-        self.text += " "
-        self.raw = tag in ("script", "style")
-        if tag == "tr":
-            self.rows.append([])
-        elif tag in ("th", "td"):
-            self.rows[-1].append("")
-            self.cell = True
-
-    def handle_endtag(self, tag):
-        self.raw = False
-        self.cell = self.cell and tag not in ("th", "td")
-
-    def handle_data(self, data):
-        if self.raw:
-            return
-        self.text += data
-        if self.cell:
-            self.rows[-1][-1] += data.strip()
-
-
-def figures_of(page):
-    return json.loads(re.search(r'id="figures">(.*?)</script>', page, re.DOTALL)[1])
 
 
 def test_a_good_set_needs_no_attention():

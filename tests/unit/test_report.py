@@ -4,12 +4,12 @@ import base64
 import io
 import re
 import wave
-from html.parser import HTMLParser
 
 import numpy as np
 import pytest
 from plotly.offline import get_plotlyjs
 from rich.console import Console
+from tests.pages import EVIL, Reader
 
 from diffusiontalker.animation.rig import Rig, default_rig
 from diffusiontalker.arkit import INDEX
@@ -21,8 +21,6 @@ from diffusiontalker.report.face import face_data, wav_base64
 from diffusiontalker.report.page import render, table, write_report
 from diffusiontalker.report.sample import Sample
 from diffusiontalker.report.verdict import verdict, what_ran
-
-EVIL = "</script><script>window.hacked = 1</script><img src=x onerror=alert(1)>"
 
 
 def row(name, steps, distilled, split="test_seen", **figures):
@@ -96,27 +94,6 @@ HISTORIES = {
 @pytest.fixture(scope="module")
 def page(summary, sample):
     return render(summary, HISTORIES, sample)
-
-
-class Reader(HTMLParser):
-    """Tags with their attributes, and the text outside of scripts and styles."""
-
-    def __init__(self, html):
-        super().__init__()
-        self.tags, self.text, self.raw = [], "", False
-        self.feed(html)
-
-    def handle_starttag(self, tag, attrs):
-        self.tags.append((tag, dict(attrs)))
-        self.text += " "
-        self.raw = tag in ("script", "style")
-
-    def handle_endtag(self, tag):
-        self.raw = False
-
-    def handle_data(self, data):
-        if not self.raw:
-            self.text += data
 
 
 def test_page_is_self_contained(page):

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from plotly.offline import get_plotlyjs
-from tests.unit.test_prepared import EVIL, Reader, figures_of
+from tests.pages import EVIL, Reader, figures_of
 
 from diffusiontalker.errors import UserError
 from diffusiontalker.report import sweep_plots

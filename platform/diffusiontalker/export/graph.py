@@ -100,7 +100,7 @@ class DecoderGraph(nn.Module):
         condition = talker.condition(audio, identity, emotion, None, own)
         x = noise
         for t, s in pairwise(talker.schedule.times(self.steps)):
-            x_0 = talker.predict(x, t.expand(x.shape[0]), condition, own)
+            x_0 = talker.predict(x, t[None], condition, own)
             x = ddim_step(talker.schedule, x, x_0, t, s)
         return talker.destandardise(x).clamp(0, 1), after(past, state)
 
@@ -161,7 +161,7 @@ def state_sizes(talker: Talker, steps: int) -> tuple[int, int]:
     condition = talker.condition(audio, torch.ones(1, dim), torch.ones(1, dim), None, moved)
     x = torch.zeros(1, 1, len(CHANNELS))
     for t in talker.schedule.times(steps)[:-1]:
-        talker.predict(x, t.expand(1), condition, moved)
+        talker.predict(x, t[None], condition, moved)
     return heard.state().shape[1], moved.state().shape[1]
 
 

@@ -66,8 +66,9 @@ def int8(folder: Path, clips: Sequence[Clip]) -> None:
             quantize_static(
                 str(prepared), str(path), _Reader(_inputs(student, clips, graph)),
                 quant_format=QuantFormat.QDQ, per_channel=True, reduce_range=True,
-                op_types_to_quantize=["Conv"],
+                op_types_to_quantize=["MatMul"],
                 activation_type=QuantType.QUInt8, weight_type=QuantType.QInt8,
+                extra_options={"OpTypesToExcludeOutputQuantization": ["MatMul"]},
             )  # fmt: skip
     for graph in GRAPHS:
         half(folder / graph)

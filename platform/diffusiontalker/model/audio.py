@@ -7,20 +7,23 @@ is the small adapter over it. The student trains its whole encoder (v2).
 import torch
 from torch import Tensor, nn
 
-from diffusiontalker.model.past import Past, TimeConv, masked
+from diffusiontalker.model.past import Past, TimeConv, masked, windows
 from diffusiontalker.runtime.log_mel import BANDS, PER_FRAME, STEM
 
 
-class ChannelNorm(nn.Module):
-    """RMS norm over the channels of (B, C, T): the statistics of a frame never see another."""
+class FrameNorm(nn.Module):
+    """RMS norm over the channels of (B, T, C): the statistics of a frame never see another.
+
+    ``nn.RMSNorm``, written so that ONNX Runtime sees one operator in it.
+    """
 
     def __init__(self, channels: int) -> None:
         super().__init__()
-        self.gain = nn.Parameter(torch.ones(channels, 1))
+        self.gain = nn.Parameter(torch.ones(channels))
 
     def forward(self, x: Tensor) -> Tensor:
-        """(B, C, T) -> (B, C, T)."""
-        return x * torch.rsqrt(x.square().mean(1, keepdim=True) + 1e-6) * self.gain
+        """(B, T, C) -> (B, T, C)."""
+        return x / (x.square().mean(-1, keepdim=True) + 1e-6).sqrt() * self.gain
 
 
 class FeatureAdapter(nn.Module):
@@ -82,12 +85,12 @@ class LogMelEncoder(nn.Module):
         super().__init__()
         self.look_ahead = look_ahead
         self.causal = look_ahead is not None
-        self.stem = nn.Conv1d(BANDS, width, kernel_size=STEM, stride=PER_FRAME)
+        self.stem = nn.Linear(STEM * BANDS, width)
         self.blocks = nn.ModuleList(
             EncoderBlock(width, 2 ** (i % 3), self.causal) for i in range(depth)
         )
-        self.norm = ChannelNorm(width)
-        self.project = nn.Conv1d(width, out, 1)
+        self.norm = FrameNorm(width)
+        self.project = nn.Linear(width, out)
 
     def forward(self, log_mel: Tensor, mask: Tensor | None) -> Tensor:
         """``log_mel`` (B, 2T, 80), ``mask`` (B, T, 1) -> (B, T, A), zero on padding."""
@@ -110,25 +113,24 @@ class LogMelEncoder(nn.Module):
             mask: (B, T, 1).
             past: of the chunk before.
         """
-        mask = None if mask is None else mask.transpose(1, 2)
-        h = masked(self.stem(log_mel.transpose(1, 2)), mask)
+        h = masked(self.stem(windows(log_mel, STEM, stride=PER_FRAME)), mask)
         for block in self.blocks:
             h = masked(block(h, past), mask)
-        return masked(self.project(self.norm(h)), mask).transpose(1, 2)
+        return masked(self.project(self.norm(h)), mask)
 
 
 class EncoderBlock(nn.Sequential):
-    """A residual block: norm, dilated convolution, GELU, 1x1."""
+    """A residual block: norm, dilated convolution, GELU, linear."""
 
     def __init__(self, width: int, dilation: int, causal: bool) -> None:
         super().__init__(
-            ChannelNorm(width),
+            FrameNorm(width),
             TimeConv(width, width, 3, dilation, causal),
             nn.GELU(),
-            nn.Conv1d(width, width, 1),
+            nn.Linear(width, width),
         )
 
     def forward(self, h: Tensor, past: Past | None = None) -> Tensor:
-        """``h`` (B, W, T)."""
+        """``h`` (B, T, W)."""
         norm, dilated, gelu, mix = self
         return h + mix(gelu(dilated(norm(h), past)))

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 
 from diffusiontalker.arkit import CHANNELS
 from diffusiontalker.config import ContextSettings, DecoderSettings
-from diffusiontalker.model.audio import ChannelNorm
+from diffusiontalker.model.audio import FrameNorm
 from diffusiontalker.model.past import Past, TimeConv, masked
 
 STEP_DIM = 64
@@ -28,23 +28,29 @@ def step_embedding(t: Tensor) -> Tensor:
     return torch.cat([angles.sin(), angles.cos()], dim=-1).to(t.dtype)
 
 
+def _of_all(t: Tensor, clips: Tensor) -> Tensor:
+    """``step_embedding``, of as many as there are ``clips`` (B, P)."""
+    return step_embedding(t).expand(clips.shape[0], -1)
+
+
 class TcnBlock(nn.Module):
-    """A residual block: norm, scale and shift by the condition, dilated convolution, GELU, 1x1."""
+    """A residual block: norm, scale and shift by the condition, dilated convolution, GELU, linear.
+    """
 
     def __init__(self, width: int, dilation: int, condition: int, causal: bool) -> None:
         super().__init__()
-        self.norm = ChannelNorm(width)
+        self.norm = FrameNorm(width)
         self.film = nn.Linear(condition, 2 * width)
         self.dilated = TimeConv(width, width, 3, dilation, causal)
-        self.mix = nn.Conv1d(width, width, 1)
+        self.mix = nn.Linear(width, width)
         nn.init.zeros_(self.film.weight)
         nn.init.zeros_(self.film.bias)
 
     def forward(
         self, h: Tensor, condition: Tensor, mask: Tensor | None, past: Past | None = None
     ) -> Tensor:
-        """``h`` (B, W, T), ``condition`` (B, K), ``mask`` (B, 1, T)."""
-        scale, shift = self.film(condition)[..., None].chunk(2, dim=1)
+        """``h`` (B, T, W), ``condition`` (B, K), ``mask`` (B, T, 1)."""
+        scale, shift = self.film(condition)[:, None].chunk(2, dim=-1)
         inner = masked(self.norm(h) * (1 + scale) + shift, mask)
         return h + masked(self.mix(nn.functional.gelu(self.dilated(inner, past))), mask)
 
@@ -66,19 +72,18 @@ class Context(nn.Module):
             TcnBlock(width, dilations[i % len(dilations)], personalized, causal)
             for i in range(settings.depth)
         )
-        self.norm = ChannelNorm(width)
-        self.mean = nn.Conv1d(width, len(CHANNELS), 1)
+        self.norm = FrameNorm(width)
+        self.mean = nn.Linear(width, len(CHANNELS))
 
     def forward(
         self, audio: Tensor, personalized: Tensor, mask: Tensor | None, past: Past | None = None
     ) -> tuple[Tensor, Tensor]:
         """``audio`` (B, T, A), ``personalized`` (B, P), ``mask`` (B, T, 1) -> (B, T, K), mean."""
-        mask = None if mask is None else mask.transpose(1, 2)
-        h = masked(self.enter(masked(audio.transpose(1, 2), mask), past), mask)
+        h = masked(self.enter(masked(audio, mask), past), mask)
         for block in self.blocks:
             h = block(h, personalized, mask, past)
         h = masked(self.norm(h), mask)
-        return h.transpose(1, 2), masked(self.mean(h), mask).transpose(1, 2)
+        return h, masked(self.mean(h), mask)
 
 
 class GruDecoder(nn.Module):
@@ -97,8 +102,9 @@ class GruDecoder(nn.Module):
         self, x_t: Tensor, t: Tensor, context: Tensor, personalized: Tensor, mask: Tensor | None,
         past: Past | None = None,
     ) -> Tensor:  # fmt: skip
-        """``x_t`` (B, T, 52), ``t`` (B,), ``context`` (B, T, K), ``personalized`` (B, P)."""
-        once = torch.cat([personalized, step_embedding(t)], dim=-1)
+        """``x_t`` (B, T, 52), ``t`` (B,) or (1,), ``context`` (B, T, K), ``personalized`` (B, P).
+        """
+        once = torch.cat([personalized, _of_all(t, personalized)], dim=-1)
         once = once[:, None].expand(-1, x_t.shape[1], -1)
         x = masked(torch.cat([x_t, context, once], dim=-1), mask)
         if past is None:
@@ -128,21 +134,21 @@ class TcnDecoder(nn.Module):
             TcnBlock(width, dilations[i % len(dilations)], width, causal)
             for i in range(settings.depth)
         )
-        self.norm = ChannelNorm(width)
-        self.out = nn.Conv1d(width, len(CHANNELS), 1)
+        self.norm = FrameNorm(width)
+        self.out = nn.Linear(width, len(CHANNELS))
 
     def forward(
         self, x_t: Tensor, t: Tensor, context: Tensor, personalized: Tensor, mask: Tensor | None,
         past: Past | None = None,
     ) -> Tensor:  # fmt: skip
-        """``x_t`` (B, T, 52), ``t`` (B,), ``context`` (B, T, K), ``personalized`` (B, P)."""
-        mask = None if mask is None else mask.transpose(1, 2)
-        condition = self.condition(torch.cat([step_embedding(t), personalized], dim=-1))
-        h = self.enter(masked(torch.cat([x_t, context], dim=-1).transpose(1, 2), mask), past)
-        h = masked(h + self.enter_condition(condition)[..., None], mask)
+        """``x_t`` (B, T, 52), ``t`` (B,) or (1,), ``context`` (B, T, K), ``personalized`` (B, P).
+        """
+        condition = self.condition(torch.cat([_of_all(t, personalized), personalized], dim=-1))
+        h = self.enter(masked(torch.cat([x_t, context], dim=-1), mask), past)
+        h = masked(h + self.enter_condition(condition)[:, None], mask)
         for block in self.blocks:
             h = block(h, condition, mask, past)
-        return masked(self.out(self.norm(h)), mask).transpose(1, 2)
+        return masked(self.out(self.norm(h)), mask)
 
 
 def make_decoder(

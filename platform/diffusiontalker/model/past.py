@@ -1,4 +1,4 @@
-"""Causal networks chunk by chunk: what they remember of the frames before, in one flat tensor."""
+"""Convolutions over time, and what causal ones remember of the frames before, chunk by chunk."""
 
 import torch
 from torch import Tensor, nn
@@ -31,11 +31,11 @@ class Past:
         self._given.append(part)
 
     def before(self, x: Tensor, frames: int) -> Tensor:
-        """``x`` (B, C, T) with the ``frames`` frames before it: (B, C, frames + T)."""
-        channels = x.shape[1]
-        kept = self.take(x, channels * frames).unflatten(1, (channels, frames))
-        longer = torch.cat([kept, x], dim=-1)
-        self.give(longer[..., -frames:].flatten(1))
+        """``x`` (B, T, C) with the ``frames`` frames before it: (B, frames + T, C)."""
+        channels = x.shape[2]
+        kept = self.take(x, frames * channels).unflatten(1, (frames, channels))
+        longer = torch.cat([kept, x], dim=1)
+        self.give(longer[:, -frames:].flatten(1))
         return longer
 
     @property
@@ -48,22 +48,38 @@ class Past:
         return torch.cat(self._given, dim=1)
 
 
-class TimeConv(nn.Conv1d):
-    """A convolution that keeps the number of frames; causal, it sees nothing of the future."""
+class TimeConv(nn.Linear):
+    """A convolution that keeps the number of frames; causal, it sees nothing of the future.
+
+    One matrix product over all frames and clips: next to a library's convolution, which goes clip
+    by clip, a frame each of many streams costs a fraction, and a long clip the same.
+    """
 
     def __init__(
         self, channels: int, out: int, kernel: int, dilation: int = 1, causal: bool = False
     ) -> None:
+        """``kernel`` is odd."""
+        super().__init__(kernel * channels, out)
+        self.kernel, self.dilation, self.causal = kernel, dilation, causal
         self.reach = (kernel - 1) * dilation
-        self.causal = causal
-        padding = 0 if causal else self.reach // 2
-        super().__init__(channels, out, kernel, padding=padding, dilation=dilation)
 
     def forward(self, x: Tensor, past: Past | None = None) -> Tensor:
-        """``x`` (B, C, T) -> (B, out, T). Only a causal one goes on from a ``past``."""
-        if self.causal:
-            x = F.pad(x, (self.reach, 0)) if past is None else past.before(x, self.reach)
-        return super().forward(x)
+        """``x`` (B, T, C) -> (B, T, out). Only a causal one goes on from a ``past``."""
+        if past is not None and self.causal:
+            x = past.before(x, self.reach)
+        else:
+            after = 0 if self.causal else self.reach // 2
+            x = F.pad(x, (0, 0, self.reach - after, after))
+        return super().forward(windows(x, self.kernel, self.dilation))
+
+
+def windows(x: Tensor, kernel: int, dilation: int = 1, stride: int = 1) -> Tensor:
+    """What each frame of a convolution sees of ``x`` (B, T, C), one after the other:
+    (B, (T - (kernel - 1) * dilation - 1) // stride + 1, kernel * C)."""
+    reach = (kernel - 1) * dilation
+    # Counted from either end: a graph need not know how long the clip is.
+    spans = [slice(start, start - reach or None, stride) for start in range(0, reach + 1, dilation)]
+    return torch.cat([x[:, span] for span in spans], dim=-1)
 
 
 def masked(x: Tensor, mask: Tensor | None) -> Tensor:

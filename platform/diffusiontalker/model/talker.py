@@ -18,7 +18,7 @@ from diffusiontalker.diffusion.samplers import sample
 from diffusiontalker.diffusion.schedule import Kind, Schedule, broadcast
 from diffusiontalker.model.audio import FeatureAdapter, HybridEncoder, LogMelEncoder, join
 from diffusiontalker.model.decoder import Context, make_decoder
-from diffusiontalker.model.past import Past, masked
+from diffusiontalker.model.past import Past, TimeConv, masked
 from diffusiontalker.model.personalizer import Personalizer, Voice
 
 
@@ -169,7 +169,7 @@ class Talker(nn.Module):
     def predict(
         self, x_t: Tensor, t: Tensor, condition: Condition, past: Past | None = None
     ) -> Tensor:
-        """x_0 from standardised noisy coefficients ``x_t`` (B, T, 52) at ``t`` (B,).
+        """x_0 from standardised noisy coefficients ``x_t`` (B, T, 52) at ``t`` (B,), or (1,).
 
         The posterior of a Gaussian around the context's mean, plus the decoder's correction in
         units of that posterior's deviation. With m the mean, v the residual variance and F the
@@ -235,13 +235,12 @@ class UpperFaceEncoder(nn.Module):
 
     def __init__(self, dim: int) -> None:
         super().__init__()
-        self.frames = nn.Conv1d(len(UPPER), dim, 5, padding=2)
+        self.frames = TimeConv(len(UPPER), dim, 5)
         self.pooled = nn.Linear(2 * dim, dim)
 
     def forward(self, x_0: Tensor, mask: Tensor) -> Tensor:
         """``x_0`` (B, T, 52) standardised, ``mask`` (B, T, 1)."""
-        upper = (x_0[..., list(UPPER)] * mask).transpose(1, 2)
-        h = nn.functional.gelu(self.frames(upper)).transpose(1, 2)
+        h = nn.functional.gelu(self.frames(x_0[..., list(UPPER)] * mask))
         count = mask.sum(1).clamp(min=1)
         mean = (h * mask).sum(1) / count
         deviation = (((h - mean[:, None]).square() * mask).sum(1) / count + 1e-5).sqrt()

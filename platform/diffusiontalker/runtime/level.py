@@ -32,6 +32,10 @@ class Level:
         # Windows and their power, the loudest first; for so few, lists are quicker than arrays.
         self._counts = [0.0] * (1 - FLOOR_DB)
         self._powers = [0.0] * (1 - FLOOR_DB)
+        self._loudest = 0
+        """Place where the voice ends, above which lies a click of a frame or two at most."""
+        self._clicks = 0.0
+        """What lies above."""
         # What a window weighs grows: that is less work than if all those before it shrank.
         self._growth = exp(1 / MEMORY)
         self._weight = 1.0
@@ -46,25 +50,31 @@ class Level:
             self._counts = [count / self._weight for count in self._counts]
             self._powers = [power / self._weight for power in self._powers]
             self._weight = 1.0
+            self._clicks = sum(self._counts[: self._loudest])
         decibels = 10 * log10(power + 1e-12)
         if decibels >= FLOOR_DB:
             place = max(-FLOOR_DB - int(decibels - FLOOR_DB), 0)
             self._counts[place] += self._weight
             self._powers[place] += self._weight * power
-        loudest = self._loudest()
-        if loudest is None:
+            if place < self._loudest:
+                self._clicks += self._weight
+        if not self._found():
             return 1.0
-        voice = slice(loudest + SPAN_DB + 1)
+        voice = slice(self._loudest + SPAN_DB + 1)
         total = sum(self._counts[voice])
         change = LEVEL_DB - 10 * log10(sum(self._powers[voice]) / total)
         trust = total / (total + DOUBT * self._weight)
         return float(10 ** (trust * min(max(change, -MAX_DB), MAX_DB) / 20))
 
-    def _loudest(self) -> int | None:
-        """Where the voice ends, above which lies a click of a frame or two at most."""
-        heard = 0.0
-        for place, count in enumerate(self._counts):
-            heard += count
-            if heard > 2 * self._weight:
-                return place
-        return None
+    def _found(self) -> bool:
+        """Move ``_loudest`` to where it belongs now, which is near; whether there is any voice."""
+        few, counts = 2 * self._weight, self._counts
+        while self._clicks > few:
+            self._loudest -= 1
+            self._clicks -= counts[self._loudest]
+        while self._clicks + counts[self._loudest] <= few:
+            if self._loudest == len(counts) - 1:
+                return False
+            self._clicks += counts[self._loudest]
+            self._loudest += 1
+        return True

@@ -218,13 +218,14 @@ class Stream:
         return log_mel, self._noise(count), *self._embeddings, heard[0], moved[0]
 
     def accept(
-        self, face: np.ndarray, voice: np.ndarray, heard: np.ndarray, moved: np.ndarray
+        self, face: np.ndarray, moments: np.ndarray, heard: np.ndarray, moved: np.ndarray
     ) -> np.ndarray:
-        """What the graphs made of them, rows of a batch: the frames (count, 52) as they go out."""
+        """What the graphs made of them, rows of a batch, and the ``moments`` of what they say of
+        the voice: the frames (count, 52) as they go out."""
         self._mel = self._mel[PER_FRAME * len(face) :]
         # Copied: a stream that pauses must not keep the states of all the others.
         self._state[0][0], self._state[1][0] = heard, moved
-        self._statistics.add(voice)
+        self._statistics.fade(moments)
         self.frames += len(face)
         return self._post(face)
 

@@ -15,6 +15,7 @@ import numpy as np
 from diffusiontalker.arkit import CHANNELS
 from diffusiontalker.errors import UserError
 from diffusiontalker.runtime.log_mel import BLOCK, WINDOW, powers, standardise
+from diffusiontalker.runtime.voice import moments
 
 if TYPE_CHECKING:
     from diffusiontalker.runtime.stream import Stream
@@ -96,10 +97,8 @@ def _make(streams: Sequence["Stream"], count: int) -> list[np.ndarray]:
     log_mel, noise, identity, emotion, heard, moved = _stacked(s.inputs(count) for s in streams)
     audio, voice, heard = student.encode(log_mel, heard)
     face, moved = student.decode(audio, noise, identity, emotion, moved)
-    faces = [
-        stream.accept(*rows)
-        for stream, *rows in zip(streams, face, voice, heard, moved, strict=True)
-    ]
+    parts = face, moments(voice), heard, moved
+    faces = [stream.accept(*rows) for stream, *rows in zip(streams, *parts, strict=True)]
     _update([stream for stream in streams if stream.due])
     return faces
 
@@ -119,4 +118,6 @@ def _update(streams: Sequence["Stream"]) -> None:
 
 def _stacked(rows: Iterable[tuple[np.ndarray, ...]]) -> list[np.ndarray]:
     """What many streams give, part by part: (B, ...)."""
-    return [np.stack(part) for part in zip(*rows, strict=True)]
+    parts = list(zip(*rows, strict=True))
+    # Quicker than ``np.stack`` for many small arrays.
+    return [np.concatenate(part).reshape(len(part), *part[0].shape) for part in parts]

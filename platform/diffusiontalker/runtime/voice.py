@@ -20,7 +20,7 @@ class Statistics:
 
     def add(self, voice: np.ndarray) -> None:
         """Frames (T, H) in order."""
-        self._sums = self._sums + _moments(voice).sum(axis=0)
+        self._sums = self._sums + moments(voice).sum(axis=0)
 
     def __call__(self) -> tuple[np.ndarray, np.ndarray]:
         """Mean and variance (1, H) float32."""
@@ -37,19 +37,21 @@ class Fading(Statistics):
         """``keep`` (H,): share of its weight that a frame keeps in the next."""
         super().__init__()
         self._keep = keep
+        self._sums = np.zeros((3, len(keep)))
 
-    def add(self, voice: np.ndarray) -> None:
-        """Few frames (T, H) in order."""
-        for new in _moments(voice):
-            self._sums = self._sums * self._keep + new
+    def fade(self, moments: np.ndarray) -> None:
+        """Few frames in order, by their ``moments`` (T, 3, H)."""
+        for new in moments:
+            self._sums *= self._keep
+            self._sums += new
 
 
-def _moments(voice: np.ndarray) -> np.ndarray:
-    """Powers 0, 1 and 2 of what is said (T, H): (T, 3, H) float64."""
-    out = np.empty((len(voice), 3, voice.shape[1]))
-    out[:, 0] = 1
-    out[:, 1] = voice
-    np.square(out[:, 1], out=out[:, 2])
+def moments(voice: np.ndarray) -> np.ndarray:
+    """Powers 0, 1 and 2 of what is said (..., H): (..., 3, H) float64."""
+    out = np.empty((*voice.shape[:-1], 3, voice.shape[-1]))
+    out[..., 0, :] = 1
+    out[..., 1, :] = voice
+    np.square(out[..., 1, :], out=out[..., 2, :])
     return out
 
 
