@@ -459,8 +459,10 @@ class SweepSettings(Section):
     max_failures: Annotated[int, Field(ge=0)] = 2
     """Times that a trial may lose its process and go on."""
     confirm: Annotated[int, Field(ge=0)] = 1
-    """Other seeds with which the base and the winner are trained once more, to the end: the best
+    """Other seeds with which the base and the finalists are trained once more, to the end: the best
     of many trials is also the luckiest."""
+    finalists: Count = 3
+    """So many of the best trials; the winner is the best of them over all seeds."""
     seed: Seed = 0
     """Of the search; trials all train with the base's own."""
     mlflow: str | None = None

@@ -162,21 +162,36 @@ def test_nothing_is_best_before_a_trial_has_finished() -> None:
         assert known.front(BOTH) == []
 
 
-def confirmed(winner: str, seed: int) -> Confirmed:
-    """The base and a winner with another seed."""
-    return Confirmed(trial=winner, seed=seed, default={"lbe": 0.5}, best={"lbe": 0.25})
+def confirmed(finalist: str, seed: int, lbe: float = 0.25, energy: float = 0.25) -> Confirmed:
+    """The base and a finalist with another seed."""
+    own = {"lbe": 0.5, "energy_score": 0.5}
+    return Confirmed(
+        trial=finalist, seed=seed, default=own, best={"lbe": lbe, "energy_score": energy}
+    )
 
 
-def test_confirmations_are_those_of_the_present_winner() -> None:
+def test_the_winner_is_the_best_finalist_over_all_seeds() -> None:
+    known = records(
+        trial(0, 0.5), trial(1, 0.30), trial(2, 0.32), trial(3, 0.34), trial(4, 0.35),
+        confirmed=[confirmed("t1", 1, energy=0.45), confirmed("t2", 1, energy=0.33),
+                   confirmed("t3", 1, energy=0.32)],
+    )  # fmt: skip
+    assert [one.number for one in known.ranked(["energy_score"])] == [1, 2, 3, 4, 0]
+    best = known.best(["energy_score"])
+    assert best is not None
+    assert best.number == 2  # 0.325 in the mean against 0.33 and 0.375
+    assert known.confirmations(["energy_score"]) == [known.confirmed[1]]
+
+
+def test_what_is_not_confirmed_does_not_beat_what_is() -> None:
     first = [confirmed("t1", 1), confirmed("t1", 2)]
     known = records(trial(0, 0.3), trial(1, 0.2), confirmed=list(first))
     assert known.confirmations(["energy_score"]) == first
-    # The sweep goes on and finds something better, of which no other seed is known.
+    # The sweep goes on and finds something that looks better, of which no other seed is known.
     known.trials.append(trial(2, 0.1))
-    assert known.confirmations(["energy_score"]) == []
-    known.confirmed.append(confirmed("t2", 1))
-    assert known.confirmations(["energy_score"]) == [confirmed("t2", 1)]
-    assert len(known.confirmed) == 3  # the others are kept: more of them may be the best again
+    assert known.confirmations(["energy_score"]) == first
+    known.confirmed += [confirmed("t2", 1), confirmed("t2", 2)]
+    assert known.confirmations(["energy_score"]) == known.confirmed[2:]
     known.trials[2].state = "failed"
     assert known.confirmations(["energy_score"]) == first
 
@@ -184,10 +199,12 @@ def test_confirmations_are_those_of_the_present_winner() -> None:
 def test_the_objectives_say_whose_confirmations_count() -> None:
     known = records(
         pair(0, 0.3, 0.3), pair(1, 0.2, 0.4), pair(2, 0.4, 0.2),
-        confirmed=[confirmed("t1", 1), confirmed("t2", 1)],
+        confirmed=[confirmed("t1", 1, 0.2, 0.4), confirmed("t2", 1, 0.4, 0.2)],
     )  # fmt: skip
-    assert [one.trial for one in known.confirmations(["energy_score"])] == ["t1"]
-    assert [one.trial for one in known.confirmations(["lbe"])] == ["t2"]
+    found = {
+        key: [one.trial for one in known.confirmations([key])] for key in ("lbe", "energy_score")
+    }
+    assert sorted(found.values()) == [["t1"], ["t2"]]
 
 
 def test_without_a_winner_nothing_is_confirmed() -> None:

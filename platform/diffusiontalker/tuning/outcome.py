@@ -40,13 +40,10 @@ def winning(sweep: SweepSettings, best: Trial, known: Records) -> str:
     """
     own = {"output": str(storage.location(sweep.output) / "best")}
     settings = config.changed(config.load(sweep.base), {**best.params, **own}, "best")
-    first = sweep.objectives[0]
     said = ", ".join(f"{name} = {value}" for name, value in best.params.items())
-    head = (
-        f"# {sweep.base} with what trial {best.number} of {len(known.trials)} found: {said}.\n"
-        f"# Validation {first}: {_against(best.value(first), known.trials[0].value(first))}.\n"
-    )
-    return head + to_yaml(settings)
+    head = f"{sweep.base} with what trial {best.number} of {len(known.trials)} found: {said}."
+    lines = [head, "On validation:", *_found(sweep, best, known)]
+    return "".join(f"# {line}\n" for line in lines) + to_yaml(settings)
 
 
 def summarise(sweep: SweepSettings, base: Settings, known: Records, whole: bool) -> Json:
@@ -90,15 +87,23 @@ def conclude(sweep: SweepSettings, known: Records) -> None:
     Console().print(table.results(known, progress))
     best = known.best(sweep.objectives)
     assert best is not None
-    for name in sweep.objectives:
-        own, won = known.trials[0].value(name), best.value(name)
-        print(f"{name:<13}{_against(won, own)}")
-    for one in known.confirmations(sweep.objectives):
-        name = sweep.objectives[0]
-        print(f"seed {one.seed:<8}{_against(one.best[name], one.default[name])}")
+    for line in _found(sweep, best, known):
+        print(line)
     print(f"took         {clock(known.wall_seconds)}, {known.idle:.0%} of it not training")
     print(f"\npage         {folder / PAGE}\nwinner       {folder / BEST}")
     print(f"study        {folder / study.FILE}")
+
+
+def _found(sweep: SweepSettings, best: Trial, known: Records) -> list[str]:
+    """The winner's objectives beside the base's, and the first of them with other seeds."""
+    lines = [
+        f"{name:<13}{_against(best.value(name), known.trials[0].value(name))}"
+        for name in sweep.objectives
+    ]
+    name = sweep.objectives[0]
+    for one in known.confirmations(sweep.objectives):
+        lines.append(f"seed {one.seed:<8}{_against(one.best[name], one.default[name])}")
+    return lines
 
 
 def _against(won: float, own: float) -> str:

@@ -62,10 +62,10 @@ class Trial(BaseModel):
 
 
 class Confirmed(BaseModel):
-    """The base and a winner, trained once more with another seed."""
+    """The base and a finalist, trained once more with another seed."""
 
     trial: str
-    """The winner's id."""
+    """The finalist's id."""
     seed: int
     default: dict[str, float]
     best: dict[str, float]
@@ -97,27 +97,42 @@ class Records(BaseModel):
         """The trials in any of these states."""
         return [trial for trial in self.trials if trial.state in states]
 
-    def best(self, objectives: Sequence[str]) -> Trial | None:
-        """The finished trial with the smallest mean of its objectives over the first trial's.
+    def ranked(self, objectives: Sequence[str]) -> list[Trial]:
+        """The finished trials, the best first: by the mean of their objectives over the first
+        trial's, which holds the base's own settings."""
+        return sorted(self.in_state("done"), key=lambda trial: self._score(trial, objectives, []))
 
-        The first trial holds the base's own settings. Of one objective it is the smallest itself.
-        """
-        done = self.in_state("done")
-        scale = {o: self.trials[0].value(o) for o in objectives} if done else {}
+    def best(self, objectives: Sequence[str]) -> Trial | None:
+        """The first of ``ranked``; where some were trained with other seeds too, that of them which
+        is the best in the mean over its seeds."""
 
         def score(trial: Trial) -> float:
-            # Where the base has failed all are compared as they are.
-            return sum(
-                trial.value(o) / (scale[o] if math.isfinite(scale[o]) and scale[o] > 0 else 1.0)
-                for o in objectives
-            )
+            return self._score(trial, objectives, self.confirmations_of(trial))
 
-        return min(done, key=score, default=None)
+        ranked = self.ranked(objectives)
+        finalists = [trial for trial in ranked if self.confirmations_of(trial)]
+        return min(finalists, key=score) if finalists else next(iter(ranked), None)
+
+    def _score(
+        self, trial: Trial, objectives: Sequence[str], confirmed: Sequence[Confirmed]
+    ) -> float:
+        """Over the seeds of ``confirmed``, and the search's."""
+        score = 0.0
+        for o in objectives:
+            own = trial.value(o) + sum(one.best[o] for one in confirmed)
+            base = self.trials[0].value(o) + sum(one.default[o] for one in confirmed)
+            # Where the base has failed all are compared as they are.
+            score += own / base if math.isfinite(base) and base > 0 else own
+        return score
+
+    def confirmations_of(self, trial: Trial) -> list[Confirmed]:
+        """What came of it with other seeds."""
+        return [one for one in self.confirmed if one.trial == trial.id]
 
     def confirmations(self, objectives: Sequence[str]) -> list[Confirmed]:
         """Those of the trial that is the best now."""
         best = self.best(objectives)
-        return [one for one in self.confirmed if best is not None and one.trial == best.id]
+        return [] if best is None else self.confirmations_of(best)
 
     def front(self, objectives: Sequence[str]) -> list[Trial]:
         """The finished trials than which none is better in one objective and as good in all."""

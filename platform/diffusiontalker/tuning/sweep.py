@@ -6,6 +6,7 @@ import math
 import os
 import time
 from collections.abc import Mapping
+from itertools import islice, takewhile
 from pathlib import Path
 from typing import Any
 
@@ -83,11 +84,10 @@ def run(sweep: SweepSettings) -> Records:
     known = records.read(folder, key_of(sweep, base))
     plan = prepare(sweep, base, folder / "trials")
     search(sweep, plan, known, folder)
-    done = known.best(sweep.objectives)
-    if done is None:
+    if not known.in_state("done"):
         said = next((t.error for t in known.in_state("failed") if t.error), "none came to its end")
         raise UserError(f"{folder}: no trial of {len(known.trials)} succeeded; the first: {said}")
-    confirm(sweep, plan, known, folder, done)
+    confirm(sweep, plan, known, folder)
     outcome.deliver(sweep, base, known, folder)
     return known
 
@@ -141,21 +141,29 @@ def search(sweep: SweepSettings, plan: Plan, known: Records, folder: Path) -> No
     storage.remove_folder(plan.folder)  # what a kill between a trial's end and its tidying left
 
 
-def confirm(
-    sweep: SweepSettings, plan: Plan, known: Records, folder: Path, best: Trial
-) -> None:  # fmt: skip
-    """Train the base and the winner once more with every other seed, to the end."""
+def confirm(sweep: SweepSettings, plan: Plan, known: Records, folder: Path) -> None:
+    """Train the base and those of its betters that are finalists once more with every other seed,
+    to the end."""
     default = space.defaults(sweep, plan.base)
-    wanted = [plan.base.training.seed + 1 + k for k in range(sweep.confirm)]
-    there = {one.seed for one in known.confirmations(sweep.objectives)}
-    seeds = [seed for seed in wanted if seed not in there]
-    if best.params == default or not seeds:
-        return
-    points = {
-        f"confirm-{fingerprint(params, seed)}": {**params, space.SEED: seed}
+    betters = takewhile(lambda one: one.params != default, known.ranked(sweep.objectives))
+    seeds = [plan.base.training.seed + 1 + k for k in range(sweep.confirm)]
+    there = {(one.trial, one.seed) for one in known.confirmed}
+    bases = {one.seed: one.default for one in known.confirmed}
+    missing = [
+        (trial, seed)
+        for trial in islice(betters, sweep.finalists)
         for seed in seeds
-        for params in (default, best.params)
-    }
+        if (trial.id, seed) not in there
+    ]
+    if not missing:
+        return
+
+    def name(params: Params, seed: int) -> str:
+        return f"confirm-{fingerprint(params, seed)}"
+
+    wanted = [(default, seed) for _, seed in missing if seed not in bases]
+    wanted += [(trial.params, seed) for trial, seed in missing]
+    points = {name(params, seed): {**params, space.SEED: seed} for params, seed in wanted}
     slots = schedulers.slots(sweep, plan.base, ray.cluster_resources())
     with Display("confirm") as display:
         found = Finals(display, len(points))
@@ -163,11 +171,11 @@ def confirm(
             plan, folder, [found], sweep.max_failures,
             tune.TuneConfig(max_concurrent_trials=slots, reuse_actors=_reused(plan.base)), points,
         )  # fmt: skip
-    for seed in seeds:
-        own, won = (found.figures.get(f"confirm-{fingerprint(p, seed)}")
-                    for p in (default, best.params))  # fmt: skip
+    for trial, seed in missing:
+        own = bases.get(seed) or found.figures.get(name(default, seed))
+        won = found.figures.get(name(trial.params, seed))
         if own is not None and won is not None:
-            known.confirmed.append(Confirmed(trial=best.id, seed=seed, default=own, best=won))
+            known.confirmed.append(Confirmed(trial=trial.id, seed=seed, default=own, best=won))
     known.write(folder)
     storage.remove_folder(plan.folder)
 
