@@ -282,7 +282,7 @@ class ExportSettings(Section):
     """How a student becomes an artifact."""
 
     precision: Precision = "int8"
-    """Of the weights. int8: 8-bit convolutions, calibrated on validation clips; the fastest on a
+    """Of the weights. int8: 8-bit layers, calibrated on validation clips; the fastest on a
     CPU. fp16: half the size of fp32; the weights are widened when the artifact is loaded, so it
     computes as in fp32."""
     max_growth: Share = 0.02

@@ -1,13 +1,17 @@
 """The page in a real browser: from a file, without a network, with a head that moves."""
 
 import time
+from pathlib import Path
 
 import numpy as np
 import pytest
+from tests.unit import sweeps
 
 from diffusiontalker.arkit import INDEX
 from diffusiontalker.report.page import write_report
 from diffusiontalker.report.sample import Sample
+from diffusiontalker.report.sweep_page import write_sweep
+from diffusiontalker.tuning import outcome, space
 
 PIXELS = """canvas => {
     const copy = document.createElement("canvas");
@@ -193,3 +197,22 @@ def test_nothing_sticks_out_on_a_phone(browser, address):
     until(lambda: page.locator(".js-plotly-plot").count() == page.locator("[data-figure]").count())
     assert page.evaluate("document.documentElement.scrollWidth") == 390
     context.close()
+
+
+def test_a_sweeps_page_draws_its_plots_and_copies_the_winner(page, tmp_path):
+    trials = [
+        sweeps.trial(n, 0.5, 0.4 + 0.01 * n, params={"losses.exp": 1.0 + n, "losses.lip": 1.0})
+        for n in (0, 3, 1, 2)
+    ]
+    known = sweeps.records(*trials, wall_seconds=100.0, slots=2)
+    sweep = sweeps.sweep(output=str(tmp_path))
+    told = outcome.summarise(sweep, space.base_of(sweep), known, True)
+    write_sweep(tmp_path / "sweep.html", told, "losses: {exp: 2.0}\n")
+    page.goto((tmp_path / "sweep.html").as_uri())
+    until(lambda: page.locator(".js-plotly-plot").count() >= 3)
+    numbers = page.locator("#trials tbody tr th")
+    assert numbers.count() == 4
+    link = page.locator("#winner a[download]")
+    with page.expect_download() as download:
+        link.click()
+    assert Path(download.value.path()).read_text() == "losses: {exp: 2.0}\n"

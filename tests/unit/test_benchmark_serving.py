@@ -131,7 +131,7 @@ def test_a_push_is_late_by_the_time_its_frames_took(student) -> None:
         return socket
 
     with hosted(talk=talk) as url:
-        outcome = load.run(load.streams(f"{url}/talk", samples, after, 2, warm=0.0))
+        outcome = load.run(load.streams(f"{url}/talk", samples, after, 2, warm=0.0, spread=0.0))
     assert outcome.report()["failed"] == 0
     assert len(outcome.latencies) == 2 * np.count_nonzero(after)
     assert delay <= np.median(outcome.latencies)

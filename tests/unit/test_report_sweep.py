@@ -51,7 +51,8 @@ def sweep(*trials, best=None, **more):
         "name": "configs/sweep.yaml", "base": "configs/quickstart.yaml", "stage": "teacher",
         "search": "tpe", "pruning": "asha", "objectives": ["energy_score"], "space": SPACE,
         "default": DEFAULT, "trials": list(trials), "importance": {}, "best": best,
-        "pareto": [best] if best else [], "wall_seconds": 40.0, "slots": 2, "confirmed": [], **more,
+        "pareto": [best] if best else [], "wall_seconds": 40.0, "slots": 2, "confirmed": [],
+        "finalists": [], **more,
     }  # fmt: skip
 
 
@@ -217,6 +218,16 @@ def test_share_that_was_not_training():
     )
     assert idle_share(sweep(BASE, wall_seconds=0.0)) is None
     assert idle_share(sweep(BASE, wall_seconds=math.nan)) is None
+
+
+def test_finalists_are_told_beside_the_winner():
+    finalists = [{"number": n, "mean": mean, "seeds": 2} for n, mean in ((2, 0.0925), (1, 0.096))]
+    found = verdict(
+        sweep(BASE, WINNER, best="t2", confirmed=again((0.1, 0.095)), finalists=finalists)
+    )
+    assert "Finalists, energy score over 2 seeds: trial 2 0.0925, trial 1 0.0960." in found.evidence
+    alone = sweep(BASE, WINNER, best="t2", confirmed=again((0.1, 0.095)), finalists=finalists[:1])
+    assert not [said for said in verdict(alone).evidence if said.startswith("Finalists")]
 
 
 def test_confirmation_leaves_out_of_the_mean_what_is_not_known():

@@ -16,6 +16,9 @@ from diffusiontalker.runtime.student import Student
 PUSH_SECONDS = 0.04
 PUSH = round(PUSH_SECONDS * SAMPLE_RATE)
 """Samples."""
+SPREAD = 1.0
+"""Seconds within which streams begin. Every fifth push completes two frames, and every tenth frame
+looks at the voice anew: callers who know nothing of each other do not keep step in that."""
 PATIENCE = aiohttp.ClientTimeout(total=60)
 Json = dict[str, Any]
 
@@ -112,31 +115,34 @@ def frames_after(student: Student, samples: np.ndarray) -> np.ndarray:
 
 
 async def streams(
-    url: str, samples: np.ndarray, after: np.ndarray, count: int, warm: float
-) -> Outcome:
-    """So many streams in real time, begun at random moments within a push.
+    url: str, samples: np.ndarray, after: np.ndarray, count: int, warm: float,
+    spread: float = SPREAD,
+) -> Outcome:  # fmt: skip
+    """So many streams in real time, begun at random moments within ``spread`` seconds.
 
     Args:
         url: of WS /v1/stream.
         samples: (n,) int16 at 16 kHz, the same for each.
         after: ``frames_after`` of them: a frame's latency counts from the push that it needed.
         count: of streams.
-        warm: seconds at the beginning whose latencies do not count.
+        warm: seconds since the last of them began whose latencies do not count. Nor do those after
+            the first has ended.
     """
     outcome = Outcome()
-    moments = np.random.default_rng(0).uniform(0, PUSH_SECONDS, count)
+    moments = np.random.default_rng(0).uniform(0, spread, count)
     async with aiohttp.ClientSession(connector=aiohttp.TCPConnector(limit=0)) as session:
         begun = perf_counter() + 1.0
+        counted = begun + spread + warm, begun + len(after) * PUSH_SECONDS
         await asyncio.gather(
-            *(_talk(session, url, samples, after, begun + m, warm, outcome) for m in moments)
+            *(_talk(session, url, samples, after, begun + m, counted, outcome) for m in moments)
         )
-        outcome.seconds = perf_counter() - begun - warm
+        outcome.seconds = counted[1] - counted[0]
     return outcome
 
 
 async def _talk(
     session: aiohttp.ClientSession, url: str, samples: np.ndarray, after: np.ndarray,
-    begin: float, warm: float, outcome: Outcome,
+    begin: float, counted: tuple[float, float], outcome: Outcome,
 ) -> None:  # fmt: skip
     due = begin + PUSH_SECONDS * np.arange(len(after))
     try:
@@ -146,7 +152,7 @@ async def _talk(
                 outcome.refused += said.get("status") == 429
                 outcome.failed += [] if said.get("status") == 429 else [str(said)]
                 return
-            hear = asyncio.create_task(_hear(socket, due, after, begin + warm, outcome))
+            hear = asyncio.create_task(_hear(socket, due, after, counted, outcome))
             for number, moment in enumerate(due):
                 await asyncio.sleep(max(moment - perf_counter(), 0))
                 at = number * PUSH
@@ -159,8 +165,8 @@ async def _talk(
 
 
 async def _hear(
-    socket: aiohttp.ClientWebSocketResponse, due: np.ndarray, after: np.ndarray, since: float,
-    outcome: Outcome,
+    socket: aiohttp.ClientWebSocketResponse, due: np.ndarray, after: np.ndarray,
+    counted: tuple[float, float], outcome: Outcome,
 ) -> None:  # fmt: skip
     async for message in socket:
         now = perf_counter()
@@ -168,7 +174,7 @@ async def _hear(
             return  # the end
         first, frames = np.frombuffer(message.data[:8], "<u4")
         push = int(np.searchsorted(after, first + frames))
-        if push < len(due) and due[push] >= since:
+        if push < len(due) and counted[0] <= due[push] < counted[1]:
             outcome.latencies.append(now - due[push])
 
 

@@ -126,7 +126,9 @@ def _streams(
     if student.look_ahead is None:
         return []
     url = served.url.replace("http://", "ws://") + "/v1/stream?format=binary"
-    samples, _ = soundfile.read(BytesIO(speech(WARM + settings.seconds)), dtype="int16")
+    samples, _ = soundfile.read(
+        BytesIO(speech(load.SPREAD + WARM + settings.seconds)), dtype="int16"
+    )
     after = load.frames_after(student, samples)
     found: list[Json] = []
     for number, count in enumerate(settings.streams):

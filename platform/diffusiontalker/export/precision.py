@@ -47,7 +47,7 @@ def half(path: Path) -> None:
 
 
 def int8(folder: Path, clips: Sequence[Clip]) -> None:
-    """Make the convolutions of encoder and decoder in ``folder`` 8-bit, with ranges as these clips
+    """Make the layers of encoder and decoder in ``folder`` 8-bit, with ranges as these clips
     give them; what is left is stored in half precision.
 
     Raises:

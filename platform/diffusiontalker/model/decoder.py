@@ -34,7 +34,7 @@ def _of_all(t: Tensor, clips: Tensor) -> Tensor:
 
 
 class TcnBlock(nn.Module):
-    """A residual block: norm, scale and shift by the condition, dilated convolution, GELU, linear."""
+    """A residual block: norm, scale and shift by the condition, convolution, GELU, linear."""
 
     def __init__(self, width: int, dilation: int, condition: int, causal: bool) -> None:
         super().__init__()
@@ -101,7 +101,10 @@ class GruDecoder(nn.Module):
         self, x_t: Tensor, t: Tensor, context: Tensor, personalized: Tensor, mask: Tensor | None,
         past: Past | None = None,
     ) -> Tensor:  # fmt: skip
-        """``x_t`` (B, T, 52), ``t`` (B,) or (1,), ``context`` (B, T, K), ``personalized`` (B, P)."""
+        """``x_t`` (B, T, 52), ``t`` (B,) or (1,), ``context`` (B, T, K), ``personalized`` (B, P).
+
+        One ``t`` is that of all clips.
+        """
         once = torch.cat([personalized, _of_all(t, personalized)], dim=-1)
         once = once[:, None].expand(-1, x_t.shape[1], -1)
         x = masked(torch.cat([x_t, context, once], dim=-1), mask)
@@ -139,7 +142,10 @@ class TcnDecoder(nn.Module):
         self, x_t: Tensor, t: Tensor, context: Tensor, personalized: Tensor, mask: Tensor | None,
         past: Past | None = None,
     ) -> Tensor:  # fmt: skip
-        """``x_t`` (B, T, 52), ``t`` (B,) or (1,), ``context`` (B, T, K), ``personalized`` (B, P)."""
+        """``x_t`` (B, T, 52), ``t`` (B,) or (1,), ``context`` (B, T, K), ``personalized`` (B, P).
+
+        One ``t`` is that of all clips.
+        """
         condition = self.condition(torch.cat([_of_all(t, personalized), personalized], dim=-1))
         h = self.enter(masked(torch.cat([x_t, context], dim=-1), mask), past)
         h = masked(h + self.enter_condition(condition)[:, None], mask)

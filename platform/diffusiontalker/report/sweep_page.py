@@ -61,6 +61,8 @@ def write_sweep(path: str | Path, sweep: Sweep, winning_yaml: str | None) -> Non
             - ``importance``: objective -> parameter -> share; may be empty.
             - ``best``: id of the best finished trial or None; ``pareto``: ids on the front.
             - ``confirmed``: per further seed ``seed``, and metrics of ``default`` and ``best``.
+            - ``finalists``: trials with further seeds, the best first: ``number``, ``seeds``, and
+              the ``mean`` of the first objective over them.
         winning_yaml: the configuration of the best trial, to copy or save.
 
     Raises:

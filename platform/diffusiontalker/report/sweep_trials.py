@@ -158,6 +158,10 @@ def _evidence(sweep: Sweep) -> list[str]:
                 f"Both trained again with {count(len(pairs), 'other seed')}: {METRICS[metric]} "
                 f"{_against(*means(pairs))} in the mean, lower with {wins(pairs)} of {len(pairs)}."
             )
+            if len(sweep["finalists"]) > 1:
+                told = (f"trial {one['number']} {one['mean']:.4f}" for one in sweep["finalists"])
+                seeds = count(sweep["finalists"][0]["seeds"], "seed")
+                lines.append(f"Finalists, {METRICS[metric]} over {seeds}: {', '.join(told)}.")
         else:
             lines.append(
                 "Not trained again with other seeds: some of the difference may be the luck of one."

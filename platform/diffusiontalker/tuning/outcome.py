@@ -2,6 +2,7 @@
 
 import math
 from pathlib import Path
+from statistics import fmean
 from typing import Any
 
 from rich.console import Console
@@ -48,7 +49,7 @@ def winning(sweep: SweepSettings, best: Trial, known: Records) -> str:
 
 def summarise(sweep: SweepSettings, base: Settings, known: Records, whole: bool) -> Json:
     """All that the page shows; ``whole`` with what costs seconds to compute."""
-    best = known.best(sweep.objectives)
+    best, first = known.best(sweep.objectives), sweep.objectives[0]
     return {
         "name": sweep.output,
         "base": sweep.base,
@@ -71,6 +72,15 @@ def summarise(sweep: SweepSettings, base: Settings, known: Records, whole: bool)
         "pareto": [one.id for one in known.front(sweep.objectives)],
         "wall_seconds": known.wall_seconds,
         "slots": known.slots,
+        "finalists": [
+            {
+                "number": one.number,
+                "mean": fmean([one.value(first), *(c.best[first] for c in seeds)]),
+                "seeds": 1 + len(seeds),
+            }
+            for one in known.finalists(sweep.objectives)
+            if (seeds := known.confirmations_of(one))
+        ],
         "confirmed": [one.model_dump() for one in known.confirmations(sweep.objectives)],
     }
 

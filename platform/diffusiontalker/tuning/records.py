@@ -103,15 +103,18 @@ class Records(BaseModel):
         return sorted(self.in_state("done"), key=lambda trial: self._score(trial, objectives, []))
 
     def best(self, objectives: Sequence[str]) -> Trial | None:
-        """The first of ``ranked``; where some were trained with other seeds too, that of them which
-        is the best in the mean over its seeds."""
+        """The first of ``finalists``; where there are none, the first of ``ranked``."""
+
+        return next(iter(self.finalists(objectives) or self.ranked(objectives)), None)
+
+    def finalists(self, objectives: Sequence[str]) -> list[Trial]:
+        """Those that were trained with other seeds too, the best in the mean over all first."""
 
         def score(trial: Trial) -> float:
             return self._score(trial, objectives, self.confirmations_of(trial))
 
-        ranked = self.ranked(objectives)
-        finalists = [trial for trial in ranked if self.confirmations_of(trial)]
-        return min(finalists, key=score) if finalists else next(iter(ranked), None)
+        done = self.in_state("done")
+        return sorted(filter(self.confirmations_of, done), key=score)
 
     def _score(
         self, trial: Trial, objectives: Sequence[str], confirmed: Sequence[Confirmed]
