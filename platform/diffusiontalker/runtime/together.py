@@ -5,7 +5,6 @@ server waits for the audio of a tick, some 40 ms, of all its streams and pushes 
 frames are those of ``Stream.push``, which is the case of one.
 """
 
-from collections import defaultdict
 from collections.abc import Iterable, Iterator, Sequence
 from itertools import accumulate, pairwise
 from typing import TYPE_CHECKING
@@ -52,12 +51,13 @@ def advance(streams: Sequence["Stream"]) -> list[np.ndarray]:
     """The frames (T, 52) of each stream that the samples it has taken complete."""
     _hear(streams)
     faces = {stream: [np.zeros((0, len(CHANNELS)), np.float32)] for stream in streams}
-    waiting = streams
-    while pieces := _pieces(waiting):
-        for count, group in pieces.items():
-            for stream, face in zip(group, _make(group, count), strict=True):
-                faces[stream].append(face)
-        waiting = [stream for group in pieces.values() for stream in group]
+    pieces = {stream: count for stream in streams if (count := stream.piece())}
+    while pieces:
+        # All keep step with the shortest: what is left of the others is a call for many again.
+        group, count = list(pieces), min(pieces.values())
+        for stream, face in zip(group, _make(group, count), strict=True):
+            faces[stream].append(face)
+        pieces = {stream: count for stream in group if (count := stream.piece())}
     return [np.concatenate(parts) for parts in faces.values()]
 
 
@@ -80,15 +80,6 @@ def _blocks(windows: list[np.ndarray]) -> Iterator[np.ndarray]:
     """Windows (640,) as matrices (n, 640), n at most ``BLOCK``."""
     for first in range(0, len(windows), BLOCK):
         yield np.concatenate(windows[first : first + BLOCK]).reshape(-1, WINDOW)
-
-
-def _pieces(streams: Iterable["Stream"]) -> dict[int, list["Stream"]]:
-    """The streams whose next frames can be made, by the number of these."""
-    found = defaultdict(list)
-    for stream in streams:
-        if count := stream.piece():
-            found[count].append(stream)
-    return found
 
 
 def _make(streams: Sequence["Stream"], count: int) -> list[np.ndarray]:
