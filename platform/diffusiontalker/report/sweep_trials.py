@@ -133,10 +133,10 @@ def _headline(sweep: Sweep) -> tuple[Outcome, str]:
     pairs = confirmed_pairs(sweep, metric)
     if not pairs:
         return "wins", text
-    again = change(*means(pairs))
+    again, seeds = change(*means(pairs)), "another seed" if len(pairs) == 1 else "other seeds"
     if again is None or again > -LEVEL or wins(pairs) <= len(pairs) / 2:
-        return "mixed", f"{text}, but not when both are trained with other seeds"
-    return "wins", f"{text}, and by {-again:.1%} when both are trained with other seeds"
+        return "mixed", f"{text}, but not when both are trained with {seeds}"
+    return "wins", f"{text}, and by {-again:.1%} when both are trained with {seeds}"
 
 
 def _evidence(sweep: Sweep) -> list[str]:
@@ -154,9 +154,10 @@ def _evidence(sweep: Sweep) -> list[str]:
             lines.append(f"Validation split, {who}: {'; '.join(parts)}.")
         pairs = confirmed_pairs(sweep, metric)
         if pairs:
+            many = f" in the mean, lower with {wins(pairs)} of {len(pairs)}" * (len(pairs) > 1)
             lines.append(
                 f"Both trained again with {count(len(pairs), 'other seed')}: {METRICS[metric]} "
-                f"{_against(*means(pairs))} in the mean, lower with {wins(pairs)} of {len(pairs)}."
+                f"{_against(*means(pairs))}{many}."
             )
             if len(sweep["finalists"]) > 1:
                 told = (f"trial {one['number']} {one['mean']:.4f}" for one in sweep["finalists"])
