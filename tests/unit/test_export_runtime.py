@@ -24,7 +24,7 @@ from diffusiontalker.export.graph import _zrn
 from diffusiontalker.model.talker import Talker
 from diffusiontalker.runtime.artifact import FILES, GRAPHS
 from diffusiontalker.runtime.student import Student
-from diffusiontalker.runtime.voice import Statistics
+from diffusiontalker.runtime.voice import Statistics, moments
 
 STEPS = 2
 RATE = 16_000
@@ -107,7 +107,7 @@ def run_both(
     for begin, end in chunks:
         features, voice = student.listen(mel[2 * begin : 2 * end + 3], state)
         heard.append(features)
-        statistics.add(voice)
+        statistics.add(moments(voice))
     embeddings = []
     chosen = []
     for kind, index, embedding in zip(

@@ -21,7 +21,7 @@ from diffusiontalker.model.talker import Talker
 from diffusiontalker.runtime.artifact import FILES, FORMAT_VERSION, GRAPHS
 from diffusiontalker.runtime.log_mel import OVERLAP, PER_FRAME, log_mel
 from diffusiontalker.runtime.student import Student, chunks
-from diffusiontalker.runtime.voice import Statistics
+from diffusiontalker.runtime.voice import Statistics, moments
 
 Json = dict[str, Any]
 
@@ -141,7 +141,7 @@ def check(folder: Path, talker: Talker, steps: int, frames: int = 90) -> float:
     features = []
     for begin, end in pairwise(cuts):
         part, said = student.listen(mel[PER_FRAME * begin : PER_FRAME * end + OVERLAP], state)
-        statistics.add(said)
+        statistics.add(moments(said))
         features.append(part)
     embeddings = student.embed(statistics)
     ours = [

@@ -225,7 +225,7 @@ class Stream:
         self._mel = self._mel[PER_FRAME * len(face) :]
         # Copied: a stream that pauses must not keep the states of all the others.
         self._state[0][0], self._state[1][0] = heard, moved
-        self._statistics.fade(moments)
+        self._statistics.add(moments)
         self.frames += len(face)
         return self._post(face)
 

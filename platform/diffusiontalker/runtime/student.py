@@ -28,7 +28,7 @@ from diffusiontalker.runtime.log_mel import (
     starts,
 )
 from diffusiontalker.runtime.post import Post
-from diffusiontalker.runtime.voice import AUTO, Choice, Library, Statistics
+from diffusiontalker.runtime.voice import AUTO, Choice, Library, Statistics, moments
 
 if TYPE_CHECKING:
     from diffusiontalker.runtime.stream import Stream
@@ -271,7 +271,7 @@ class Student:
         for log_mel in chunks(samples, self.look_ahead):
             heard, voice = self.listen(log_mel, state)
             features.append(heard)
-            statistics.add(voice)
+            statistics.add(moments(voice))
         return features, statistics
 
     def _choices(self, identity: Choice, emotion: Choice) -> list[np.ndarray | None]:

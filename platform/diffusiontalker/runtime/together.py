@@ -51,13 +51,12 @@ def advance(streams: Sequence["Stream"]) -> list[np.ndarray]:
     """The frames (T, 52) of each stream that the samples it has taken complete."""
     _hear(streams)
     faces = {stream: [np.zeros((0, len(CHANNELS)), np.float32)] for stream in streams}
-    pieces = {stream: count for stream in streams if (count := stream.piece())}
-    while pieces:
+    waiting = list(streams)
+    while pieces := {stream: count for stream in waiting if (count := stream.piece())}:
         # All keep step with the shortest: what is left of the others is a call for many again.
-        group, count = list(pieces), min(pieces.values())
-        for stream, face in zip(group, _make(group, count), strict=True):
+        waiting = list(pieces)
+        for stream, face in zip(waiting, _make(waiting, min(pieces.values())), strict=True):
             faces[stream].append(face)
-        pieces = {stream: count for stream in group if (count := stream.piece())}
     return [np.concatenate(parts) for parts in faces.values()]
 
 

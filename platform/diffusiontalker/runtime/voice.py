@@ -18,9 +18,9 @@ class Statistics:
     def __init__(self) -> None:
         self._sums = np.zeros((3, 1))
 
-    def add(self, voice: np.ndarray) -> None:
-        """Frames (T, H) in order."""
-        self._sums = self._sums + moments(voice).sum(axis=0)
+    def add(self, moments: np.ndarray) -> None:
+        """Frames in order, by their ``moments`` (T, 3, H)."""
+        self._sums = self._sums + moments.sum(axis=0)
 
     def __call__(self) -> tuple[np.ndarray, np.ndarray]:
         """Mean and variance (1, H) float32."""
@@ -39,7 +39,7 @@ class Fading(Statistics):
         self._keep = keep
         self._sums = np.zeros((3, len(keep)))
 
-    def fade(self, moments: np.ndarray) -> None:
+    def add(self, moments: np.ndarray) -> None:
         """Few frames in order, by their ``moments`` (T, 3, H)."""
         for new in moments:
             self._sums *= self._keep

@@ -79,7 +79,7 @@ def summarise(sweep: SweepSettings, base: Settings, known: Records, whole: bool)
                 "seeds": 1 + len(seeds),
             }
             for one in known.finalists(sweep.objectives)
-            if (seeds := known.confirmations_of(one))
+            for seeds in [known.confirmations_of(one)]
         ],
         "confirmed": [one.model_dump() for one in known.confirmations(sweep.objectives)],
     }

@@ -72,6 +72,7 @@ def check(sweep: SweepSettings, base: Settings) -> None:
             trains or something to what it starts from, or does not hold the base's own value.
     """
     stages = stages_of(sweep, base)
+    epochs = epochs_in_all(base, stages)
 
     def same_data(other: Settings) -> bool:
         return (other.corpus, other.encoder) == (base.corpus, base.encoder)
@@ -83,8 +84,7 @@ def check(sweep: SweepSettings, base: Settings) -> None:
         if name == SEED:
             raise UserError(f"{where}: a seed is luck, which confirm tells apart; take it out")
         _check_own(where, spread, own)
-        own_epochs = epochs_in_all(base, stages)
-        if any(epochs_in_all(other, stages) != own_epochs for other in others):
+        if any(epochs_in_all(other, stages) != epochs for other in others):
             raise UserError(f"{where}: trials of unlike length cannot be compared; take it out")
         if any(_before(other, stages) != _before(base, stages) for other in others):
             raise UserError(
