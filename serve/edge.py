@@ -1,11 +1,11 @@
-"""At Ray Serve's proxy: a request whose replica died goes to another one.
+"""What stands before Ray Serve's own code: at its proxy or, with HAProxy, at each replica.
 
-A recording and its seed always make the same face, so asking again is safe. Ray Serve itself tries
-again only what no replica had begun. Switched on by the environment of whatever starts Serve:
+Switched on by the environment of whatever starts Serve:
 ``RAY_SERVE_HTTP_PROXY_CALLBACK_IMPORT_PATH=serve.edge:middlewares``.
 """
 
 import asyncio
+import os
 from collections import deque
 
 from starlette.datastructures import Headers
@@ -20,13 +20,38 @@ MAX_BYTES = 64 * 2**20
 """Bodies above pass through once: they are not held."""
 
 
+UNWATCHED = (b"x-request-disconnect-disabled", b"?1")
+
+
 def middlewares() -> list[Middleware]:
-    """What Ray Serve's proxy calls when it starts."""
-    return [Middleware(Again)]
+    """What Ray Serve calls when its proxy or a replica begins to listen."""
+    haproxy = os.environ.get("RAY_SERVE_ENABLE_HA_PROXY") == "1"
+    return [Middleware(Unwatched)] if haproxy else [Middleware(Again)]
+
+
+class Unwatched:
+    """ASGI middleware for streams, which notice themselves when their callers have gone.
+
+    Ray Serve would read ahead of them to see it: a task more for every message, and a queue without
+    end where a stream is behind.
+    """
+
+    def __init__(self, app: ASGIApp) -> None:
+        self._app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """As ASGI has it."""
+        if scope["type"] == "websocket":
+            scope = {**scope, "headers": [*scope["headers"], UNWATCHED]}
+        await self._app(scope, receive, send)
 
 
 class Again:
-    """ASGI middleware that asks again where the answer is the proxy's own and not a replica's."""
+    """ASGI middleware that asks again where a replica died and the answer is the proxy's own.
+
+    A recording and its seed always make the same face, so asking again is safe. Ray Serve itself
+    tries again only what no replica had begun.
+    """
 
     def __init__(self, app: ASGIApp) -> None:
         self._app = app

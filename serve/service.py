@@ -4,6 +4,7 @@ import asyncio
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from typing import Annotated, Any, ParamSpec, TypeVar
+from weakref import WeakValueDictionary
 
 import numpy as np
 from fastapi import Depends
@@ -18,8 +19,9 @@ from serve.students import Students
 from starlette.requests import HTTPConnection
 
 from diffusiontalker.errors import UserError
-from diffusiontalker.runtime import together
 from diffusiontalker.runtime.stream import Stream
+from diffusiontalker.runtime.streams import Streams
+from diffusiontalker.runtime.student import Student
 
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -43,6 +45,7 @@ class Service:
         workers = max(round(settings.replicas.num_cpus), 1)
         self._pool = ThreadPoolExecutor(workers, "recordings")
         self._advance = Batcher(self._advance_all, settings.batch, settings.batch_pause_ms / 1000)
+        self._companies: WeakValueDictionary[Student, Streams] = WeakValueDictionary()
 
     async def run(self, work: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
         """Do work on a recording, in a thread.
@@ -58,6 +61,13 @@ class Service:
             raise Problem(
                 504, f"not done after {self.limits.request_seconds:g} s; send a shorter recording"
             ) from error
+
+    def company(self, student: Student) -> Streams:
+        """The streams of a student, which are advanced together. Raises UserError: it has none."""
+        found = self._companies.get(student)
+        if found is None:
+            found = self._companies[student] = Streams(student)
+        return found
 
     async def push(self, stream: Stream, samples: np.ndarray) -> np.ndarray:
         """``stream.push``, together with the other streams that have just been pushed to.
@@ -79,11 +89,10 @@ class Service:
 def _together(pushed: list[tuple[Stream, np.ndarray]]) -> list[Pushed]:
     """Advance streams, those of one student as one batch."""
     made: list[Any] = [None] * len(pushed)
-    students = {id(stream.student) for stream, _ in pushed}
-    for student in students:
-        chosen = [at for at, (stream, _) in enumerate(pushed) if id(stream.student) == student]
-        found = together.push(*zip(*(pushed[at] for at in chosen), strict=True))
-        for at, face in zip(chosen, found, strict=True):
+    for company in {stream.company for stream, _ in pushed}:
+        own = [at for at, (stream, _) in enumerate(pushed) if stream.company is company]
+        found = company.push(*zip(*(pushed[at] for at in own), strict=True))
+        for at, face in zip(own, found, strict=True):
             made[at] = face
     return made
 

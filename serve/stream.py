@@ -13,6 +13,7 @@ from serve.animate import Performing
 from serve.problems import TITLES, Problem, blame, invalid
 from serve.service import Service, caller_of, service_of
 from serve.students import Served
+from starlette.types import Message
 
 from diffusiontalker.arkit import CHANNELS, FPS
 from diffusiontalker.runtime.stream import Stream
@@ -28,6 +29,8 @@ RATES = (
     192_000,
 )  # fmt: skip
 """Hz; others have resamplers of megabytes, which nobody should make us build."""
+SLACK = 1.1
+"""A stream is closed when nothing came for ``idle_seconds`` to so many times that."""
 DTYPES = {"pcm16": "<i2", "float32": "<f4"}
 
 
@@ -103,8 +106,8 @@ async def _serve(socket: WebSocket, service: Service) -> None:
         emotion = choices.emotion(options.emotion, student)
         with blame("model"):
             begun = Stream(
-                student, options.rate, identity, emotion, options.seed, options.smooth_ms,
-                options.mirror,
+                service.company(student), options.rate, identity, emotion, options.seed,
+                options.smooth_ms, options.mirror,
             )  # fmt: skip
         session = Session(socket, service, served, caller, student, begun, options)
         try:
@@ -138,25 +141,27 @@ class Session:
             "ready", model=self._served.name, steps=self._served.steps, fps=FPS,
             look_ahead_ms=round(self._stream.look_ahead_ms, 3), channels=CHANNELS,
         )  # fmt: skip
-        while not self._stream.closed:
-            received = await self._receive()
-            if (samples := received.get("bytes")) is not None:
-                await self._push(samples)
-            else:
-                await self._control(received.get("text") or "")
+        idle, now = self._service.limits.idle_seconds, asyncio.get_running_loop().time
+        try:
+            async with asyncio.timeout(idle) as patience:
+                while not self._stream.closed:
+                    received = await self._socket.receive()
+                    # Put off now and then: a timer for every message costs as much as reading it.
+                    if (until := patience.when()) is None or until < now() + idle:
+                        patience.reschedule(now() + SLACK * idle)
+                    await self._take(received)
+        except TimeoutError as error:
+            raise Problem(408, f"nothing came for {idle:g} s; begin another stream") from error
         await self._say("end", frames=self._stream.frames)
         await self._socket.close(1000)
 
-    async def _receive(self) -> dict[str, Any]:
-        idle = self._service.limits.idle_seconds
-        try:
-            async with asyncio.timeout(idle):
-                received = dict(await self._socket.receive())
-        except TimeoutError as error:
-            raise Problem(408, f"nothing came for {idle:g} s; begin another stream") from error
+    async def _take(self, received: Message) -> None:
         if received["type"] == "websocket.disconnect":
             raise WebSocketDisconnect(received.get("code", 1005))
-        return received
+        if (samples := received.get("bytes")) is not None:
+            await self._push(samples)
+        else:
+            await self._control(received.get("text") or "")
 
     async def _push(self, content: bytes) -> None:
         samples = samples_of(content, self._options.encoding)

@@ -64,7 +64,8 @@ def test_pinned_at_its_level_a_stream_is_the_recording(student: Student) -> None
     samples = audio.normalize(speech(4.0))
     pinned = {"identity": "ben", "emotion": "anger", "seed": 1}
     stream = student.stream(**pinned)
-    stream._level = lambda powers: np.ones((len(powers), 1), np.float32)  # type: ignore[assignment]
+    level = stream.company.ears._levels
+    level[stream.row] = lambda powers: np.ones((len(powers), 1), np.float32)  # type: ignore[call-overload]
     whole = student.animate(samples, RATE, **pinned).coefficients  # type: ignore[arg-type]
     np.testing.assert_allclose(run(stream, samples), whole, atol=1e-4)
 
@@ -116,7 +117,7 @@ def test_who_speaks_is_followed_or_pinned(student: Student) -> None:
     assert stream.identity == "ada"
     with pytest.raises(Exception, match="unknown identity 'bob'"):
         stream.pin(identity="bob", emotion="neutral")
-    assert stream._given[1] is None  # nothing changed
+    assert not stream.company.speakers._pinned[stream.row, 1]  # nothing changed
 
 
 def test_level_finds_what_a_recording_has(student: Student) -> None:
@@ -249,12 +250,13 @@ def test_memory_does_not_grow(student: Student) -> None:
     held = []
     for second in range(20):
         stream.push(np.resize(speech(1.0), 44_100))
-        held.append(
-            stream._audio.nbytes + stream._mel.nbytes + stream._resampler._buffer.nbytes
-            + sum(part.nbytes for part in stream._state)
-        )  # fmt: skip
+        company = stream.company
+        rows = [*vars(company).values(), *vars(company.ears).values(),
+                *vars(company.speakers).values(), *company.ears._audio[stream.row],
+                stream._resampler._buffer]  # fmt: skip
+        held.append(sum(part.nbytes for part in rows if isinstance(part, np.ndarray)))
         assert stream.frames >= 30 * (second + 1) - 3
-    assert max(held[10:]) <= max(held[:10])
+    assert max(held[10:]) <= max(held[:10]) < 100_000
 
 
 def test_smoothing_keeps_closures_and_mirroring_swaps(student: Student) -> None:

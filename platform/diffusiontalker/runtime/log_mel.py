@@ -69,9 +69,10 @@ def start(mel_frame: Number) -> Number:
     return (mel_frame * SAMPLE_RATE + RATE // 2) // RATE  # to the nearest
 
 
-def complete(samples: int) -> int:
-    """How many mel frames have their windows within so many samples, counted as in ``start``."""
-    return max((RATE * (samples - WINDOW + 1) - RATE // 2 - 1) // SAMPLE_RATE + 1, 0)
+def complete(samples: np.ndarray) -> np.ndarray:
+    """How many mel frames have their windows within so many samples (B,), counted as in
+    ``start``."""
+    return np.maximum((RATE * (samples - WINDOW + 1) - RATE // 2 - 1) // SAMPLE_RATE + 1, 0)
 
 
 def power(samples: np.ndarray, at: np.ndarray) -> np.ndarray:

@@ -208,10 +208,11 @@ class Student:
         )
 
     def stream(self, rate: int = audio.SAMPLE_RATE, **options: Any) -> "Stream":
-        """A face for speech as it comes; the options are those of ``Stream``."""
-        from diffusiontalker.runtime.stream import Stream
+        """A face for speech as it comes; the options are those of ``Stream``. Many such streams are
+        quicker as ``Streams`` of this student, pushed together."""
+        from diffusiontalker.runtime.streams import Streams
 
-        return Stream(self, rate, **options)
+        return Streams(self).stream(rate, **options)
 
     # The parts, for whole recordings and streams alike.
 

@@ -24,26 +24,15 @@ class Statistics:
 
     def __call__(self) -> tuple[np.ndarray, np.ndarray]:
         """Mean and variance (1, H) float32."""
-        count, total, squares = self._sums
-        mean = total / count
-        variance = np.maximum(squares / count - mean**2, 0)
-        return mean[None].astype(np.float32), variance[None].astype(np.float32)
+        return mean_and_variance(self._sums[None])
 
 
-class Fading(Statistics):
-    """Statistics of a stream: what was long ago weighs less."""
-
-    def __init__(self, keep: np.ndarray) -> None:
-        """``keep`` (H,): share of its weight that a frame keeps in the next."""
-        super().__init__()
-        self._keep = keep
-        self._sums = np.zeros((3, len(keep)))
-
-    def add(self, moments: np.ndarray) -> None:
-        """Few frames in order, by their ``moments`` (T, 3, H)."""
-        for new in moments:
-            self._sums *= self._keep
-            self._sums += new
+def mean_and_variance(sums: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Of B voices (B, H) float32, from the sums of their ``moments`` (B, 3, H)."""
+    count, total, squares = sums.swapaxes(0, 1)
+    mean = total / count
+    variance = np.maximum(squares / count - mean**2, 0)
+    return mean.astype(np.float32), variance.astype(np.float32)
 
 
 def moments(voice: np.ndarray) -> np.ndarray:

@@ -12,8 +12,9 @@ from tests.unit.test_export_runtime import speech
 
 from diffusiontalker.errors import UserError
 from diffusiontalker.export import artifact
-from diffusiontalker.runtime import together
+from diffusiontalker.runtime.speakers import Speakers
 from diffusiontalker.runtime.stream import Stream
+from diffusiontalker.runtime.streams import Streams
 from diffusiontalker.runtime.student import Student
 
 RATE = 16_000
@@ -35,8 +36,8 @@ def student(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFac
     return Student(path)
 
 
-def begin(student: Student, number: int) -> Stream:
-    return student.stream(**OPTIONS[number % len(OPTIONS)], seed=number)
+def begin(of: Student | Streams, number: int) -> Stream:
+    return of.stream(**OPTIONS[number % len(OPTIONS)], seed=number)
 
 
 def sound(number: int, seconds: float = 3.0) -> np.ndarray:
@@ -51,18 +52,20 @@ def test_each_stream_as_if_alone(student: Student, seed: int) -> None:
     rng = np.random.default_rng(seed)
     numbers = range(9)
     left = {number: sound(number) for number in numbers}
+    company = Streams(student)
     streams: dict[int, Stream] = {}
     faces: dict[int, list[np.ndarray]] = {number: [] for number in numbers}
     while left:
-        company = [number for number in left if rng.random() < 0.6]
+        some = [number for number in left if rng.random() < 0.6]
         chunks = []
-        for number in company:
-            streams.setdefault(number, begin(student, number))
+        for number in some:
+            if number not in streams:
+                streams[number] = begin(company, number)
             size = int(rng.choice([0, 1, 100, TICK, 3 * TICK, 20_000]))
             chunks.append(left[number][:size])
             left[number] = left[number][size:]
-        made = together.push([streams[number] for number in company], chunks)
-        for number, face in zip(company, made, strict=True):
+        made = company.push([streams[number] for number in some], chunks)
+        for number, face in zip(some, made, strict=True):
             assert isinstance(face, np.ndarray)
             faces[number].append(face)
             if not len(left[number]):
@@ -79,12 +82,13 @@ def test_each_stream_as_if_alone(student: Student, seed: int) -> None:
 
 
 def test_a_mistake_is_its_own(student: Student) -> None:
-    streams = [begin(student, 0) for _ in range(4)]
+    company = Streams(student)
+    streams = [begin(company, 0) for _ in range(4)]
     lone = begin(student, 0)
     first, second = np.split(speech(2.0), 2)
     streams[3].close()
     bad = [first, np.full(9, np.nan, np.float32), np.array(["a"]), first]
-    fine, *refused = together.push(streams, bad)
+    fine, *refused = company.push(streams, bad)
     np.testing.assert_allclose(fine, lone.push(first), atol=1e-5)
     for answer, said in zip(
         refused, ["NaN or infinite", "samples of type <U1", "is closed; begin another"], strict=True
@@ -92,50 +96,75 @@ def test_a_mistake_is_its_own(student: Student) -> None:
         assert isinstance(answer, UserError)
         assert said in str(answer)
     # The refused are as they were: at their beginning.
-    late, again, other = together.push(streams[:3], [second, first, first])
+    late, again, other = company.push(streams[:3], [second, first, first])
     np.testing.assert_allclose(late, lone.push(second), atol=1e-5)
     np.testing.assert_allclose(again, fine, atol=1e-5)
     np.testing.assert_allclose(other, fine, atol=1e-5)
 
 
 def test_calls_that_are_refused_change_nothing(student: Student) -> None:
-    stream, silence = student.stream(), np.zeros(TICK, np.float32)
-    stranger = Student(student.folder).stream()
-    assert "pushed twice at once" in refusal(lambda: together.push([stream] * 2, [silence] * 2))
-    assert "several students" in refusal(lambda: together.push([stream, stranger], [silence] * 2))
-    assert "1 chunks for 2 streams" in refusal(lambda: together.push([stream, stranger], [silence]))
+    company, silence = Streams(student), np.zeros(TICK, np.float32)
+    stream, stranger = company.stream(), student.stream()
+    assert "pushed twice at once" in refusal(lambda: company.push([stream] * 2, [silence] * 2))
+    assert "a stream of others" in refusal(lambda: company.push([stream, stranger], [silence] * 2))
+    assert "1 chunks for 2 streams" in refusal(lambda: company.push([stream] * 2, [silence]))
     assert stream.close().shape == (0, 52)  # it has heard nothing
 
 
 def test_nobody_and_nothing(student: Student) -> None:
-    assert together.push([], []) == []
-    streams = [student.stream() for _ in range(2)]
-    for face in together.push(streams, [np.zeros(0, np.float32)] * 2):
+    company = Streams(student)
+    assert company.push([], []) == []
+    streams = [company.stream() for _ in range(2)]
+    for face in company.push(streams, [np.zeros(0, np.float32)] * 2):
         assert isinstance(face, np.ndarray)
         assert face.shape == (0, 52)
+
+
+def test_a_stream_that_begins_takes_the_place_of_one_that_is_gone(student: Student) -> None:
+    """And nothing else of it, whatever that one had heard."""
+    company, heard = Streams(student), speech(2.0)
+    fresh = begin(company, 0).push(heard)
+    for number in (1, 2, 5):
+        stays, goes = begin(company, 0), begin(company, number)
+        company.push([goes, stays], [sound(number), heard])
+        row = goes.row
+        del goes
+        comes = begin(company, 0)
+        assert comes.row == row
+        np.testing.assert_allclose(comes.push(heard), fresh, rtol=0, atol=1e-5)
 
 
 def test_the_voice_is_followed_at_its_frames(
     student: Student, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    updated: dict[Stream, list[int]] = {}
-    update = Stream.update
+    updated: dict[int, list[int]] = {0: [], 1: []}
+    update = Speakers.update
 
-    def noted(stream: Stream, *heard: Any) -> None:
-        updated.setdefault(stream, []).append(stream.frames)
-        update(stream, *heard)
+    def noted(speakers: Speakers, rows: np.ndarray, frames: np.ndarray) -> None:
+        before = speakers._now.copy()
+        update(speakers, rows, frames)
+        for row, frame in zip(rows, frames, strict=True):
+            if (speakers._now[row] != before[row]).any():
+                updated[row].append(frame)
 
-    monkeypatch.setattr(Stream, "update", noted)
-    streams = [begin(student, 0), begin(student, 1)]
+    monkeypatch.setattr(Speakers, "update", noted)
+    # Always on the way from one pole to the other.
+    monkeypatch.setattr("diffusiontalker.runtime.speakers.GLIDES", (0.01, 0.01))
+    company = Streams(student)
+    streams = [begin(company, 0), begin(company, 1)]
+    streams[1].pin("ada", "neutral")
     streams[0].push(speech(0.5))  # they do not come to their updates at once
     samples = speech(3.2)
     for at in range(0, len(samples) - TICK + 1, TICK):
-        together.push(streams, [samples[at : at + TICK]] * 2)
+        company.push(streams, [samples[at : at + TICK]] * 2)
     # Frame t comes 70 ms after t / 30 s: of 3.2 s, those to 93.9.
     assert [stream.frames for stream in streams] == [109, 94]
     # Every second frame for two seconds, every tenth then; pinned or not.
     early = list(range(2, 61, 2))
-    assert updated == {streams[0]: [*early, 70, 80, 90, 100], streams[1]: [*early, 70, 80, 90]}
+    assert updated == {
+        streams[0].row: [*early, 70, 80, 90, 100],
+        streams[1].row: [*early, 70, 80, 90],
+    }
 
 
 def test_a_graph_runs_once_for_all(student: Student, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -148,17 +177,18 @@ def test_a_graph_runs_once_for_all(student: Student, monkeypatch: pytest.MonkeyP
             return graph(*inputs)
 
         monkeypatch.setattr(student, name, counted)
-    streams = [student.stream(seed=seed) for seed in range(20)]
+    company = Streams(student)
+    streams = [company.stream(seed=seed) for seed in range(20)]
     silence = np.zeros(RATE // 10, np.float32)  # less look-ahead, a frame
-    together.push(streams, [silence] * 20)
+    company.push(streams, [silence] * 20)
     assert runs == {("encode", 20): 1, ("decode", 20): 1}
-    together.push(streams, [silence] * 20)
+    company.push(streams, [silence] * 20)
     assert runs["personalise", 20] == 2  # of frames 2 to 4, that is
 
 
 def test_a_stream_that_pauses_keeps_nothing_of_the_others(student: Student) -> None:
-    streams = [student.stream(seed=seed) for seed in range(3)]
-    together.push(streams, [speech(1.0)] * 3)
-    for part in streams[0]._state:
-        assert part.base is None
-        assert not any(np.shares_memory(part, other) for other in streams[1]._state)
+    company = Streams(student)
+    streams = [company.stream(seed=seed) for seed in range(3)]
+    company.push(streams, [speech(1.0)] * 3)
+    for kept in company.ears._audio[streams[0].row]:
+        assert kept.base is None

@@ -1,0 +1,152 @@
+"""Many live streams of one student on one core: what each has heard moves its face at once.
+
+A graph takes one stream almost as long as a few, and numpy a row almost as long as a hundred. So a
+server waits for the audio of a tick, some milliseconds, of all its streams and pushes it together.
+What a stream remembers is a row in the arrays of all: a batch takes its rows out, and puts them
+back. The frames of a stream are the same whatever its company.
+"""
+
+import weakref
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from diffusiontalker.arkit import CHANNELS
+from diffusiontalker.audio import SAMPLE_RATE
+from diffusiontalker.errors import UserError
+from diffusiontalker.runtime.ears import Ears
+from diffusiontalker.runtime.rows import doubled
+from diffusiontalker.runtime.speakers import UPDATES, Speakers
+from diffusiontalker.runtime.student import Noise, Student
+from diffusiontalker.runtime.voice import Choice
+
+if TYPE_CHECKING:
+    from diffusiontalker.runtime.stream import Stream
+
+DRAWN = max(UPDATES)
+"""Frames whose noise is drawn at once; none are made together across a multiple of it."""
+
+
+class Streams:
+    """The streams of a student that may be pushed together; not for several threads at once."""
+
+    def __init__(self, student: Student) -> None:
+        """Raises UserError: the student hears whole recordings alone."""
+        if student.look_ahead is None:
+            raise UserError(
+                f"{student.folder}: this student hears whole recordings alone; distil one with "
+                "student.look_ahead_ms"
+            )
+        self.student = student
+        self.ears, self.speakers = Ears(student.look_ahead), Speakers(student)
+        self.frames = np.zeros(1, np.int64)
+        """Frames of each face that have been made."""
+        self._heard, self._moved = student.new_state()
+        self._draws: list[Noise] = [Noise(0)]
+        self._noise = np.zeros((1, DRAWN, len(CHANNELS)), np.float32)
+        self._free = [0]
+
+    def stream(self, rate: int = SAMPLE_RATE, **options: Any) -> "Stream":
+        """Begin a stream; the options are those of ``Stream``."""
+        from diffusiontalker.runtime.stream import Stream
+
+        return Stream(self, rate, **options)
+
+    def claim(self, stream: "Stream", identity: Choice, emotion: Choice, seed: int) -> int:
+        """The row of a stream that begins, until it is forgotten. Raises UserError: bad values."""
+        draws = Noise(seed)
+        if not self._free:
+            self._grow()
+        row = self._free[-1]
+        self.speakers.begin(row, identity, emotion)
+        self.ears.begin(row)
+        self.frames[row] = self._heard[row] = self._moved[row] = 0
+        self._draws[row] = draws
+        weakref.finalize(stream, self._free.append, self._free.pop())
+        return row
+
+    def push(
+        self, streams: Sequence["Stream"], chunks: Sequence[np.ndarray]
+    ) -> list[np.ndarray | UserError]:
+        """The next samples of many streams, as ``Stream.push`` takes them.
+
+        Returns:
+            for each stream the frames (T, 52) that its chunk completes, or why the chunk is
+            refused: that stream is as it was before, and the others do not notice.
+
+        Raises:
+            UserError: a stream stands there twice or is none of these, or there are not as many
+                chunks as streams; nothing changes then.
+        """
+        if len(chunks) != len(streams):
+            raise UserError(
+                f"{len(chunks)} chunks for {len(streams)} streams; give each stream one"
+            )
+        if len(set(streams)) < len(streams):
+            raise UserError("a stream is pushed twice at once; join its chunks, or push again")
+        if any(stream.company is not self for stream in streams):
+            raise UserError("a stream of others; push streams with those they were begun with")
+        mistakes = {}
+        for stream, chunk in zip(streams, chunks, strict=True):
+            try:
+                stream.take(chunk)
+            except UserError as mistake:
+                mistakes[stream] = mistake
+        faces = iter(self.advance([stream for stream in streams if stream not in mistakes]))
+        return [mistakes[stream] if stream in mistakes else next(faces) for stream in streams]
+
+    def advance(self, streams: Sequence["Stream"]) -> list[np.ndarray]:
+        """The frames (T, 52) of each stream that the samples it has taken complete."""
+        parts = [[np.zeros((0, len(CHANNELS)), np.float32)] for _ in streams]
+        rows = np.array([stream.row for stream in streams], np.int64)
+        waiting = np.arange(len(streams))
+        while len(waiting):
+            ready = self._ready(rows[waiting])
+            waiting = waiting[ready > 0]
+            if len(waiting):
+                # All keep step with the shortest: what is left of the others is a call for many.
+                made = self._make(rows[waiting], int(ready[ready > 0].min()))
+                for number, face in zip(waiting, made, strict=True):
+                    parts[number].append(face)
+        return [
+            stream.finish(
+                np.concatenate(some) if some else np.zeros((0, len(CHANNELS)), np.float32)
+            )
+            for stream, some in zip(streams, parts, strict=True)
+        ]
+
+    def _ready(self, rows: np.ndarray) -> np.ndarray:
+        """Frames of each face (B,) that can be made now, none beyond its next update: that comes at
+        the same frame however the audio came."""
+        frames = self.frames[rows]
+        return np.minimum(self.ears.hear(rows, frames), self.speakers.until_update(frames))
+
+    def _make(self, rows: np.ndarray, count: int) -> np.ndarray:
+        """The next ``count`` frames of each face: (B, count, 52)."""
+        frames = self.frames[rows]
+        noise = self._drawn(rows, frames % DRAWN, count)
+        log_mel = self.ears.log_mel(rows, frames, count)
+        audio, voice, self._heard[rows] = self.student.encode(log_mel, self._heard[rows])
+        face, self._moved[rows] = self.student.decode(
+            audio, noise, *self.speakers.embeddings(rows), self._moved[rows]
+        )
+        self.frames[rows] = frames = frames + count
+        self.speakers.hear(rows, voice)
+        self.speakers.update(rows, frames)
+        return face
+
+    def _drawn(self, rows: np.ndarray, places: np.ndarray, count: int) -> np.ndarray:
+        """Noise of the next frames (B, count, 52): those drawn from ``places`` (B,) on."""
+        for row in rows[places == 0]:
+            self._noise[row] = self._draws[row](DRAWN)
+        return self._noise[rows[:, None], places[:, None] + np.arange(count)]
+
+    def _grow(self) -> None:
+        rows = len(self.frames)
+        self._free += range(rows, 2 * rows)
+        self.ears.grow()
+        self.speakers.grow()
+        self.frames, self._noise = doubled(self.frames), doubled(self._noise)
+        self._heard, self._moved = doubled(self._heard), doubled(self._moved)
+        self._draws += [Noise(0)] * rows
