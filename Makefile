@@ -24,7 +24,7 @@ demo: $(INSTALLED) ## Distil a small teacher into a two-step student; results in
 
 .PHONY: test
 test: lint ## Run the linters, the type checker, the import contracts and every test
-	$(BIN)/pytest
+	$(BIN)/pytest -n auto --maxprocesses 4 --dist loadfile
 
 .PHONY: lint
 lint: $(INSTALLED) ## Run ruff, mypy and import-linter; stop at the first that fails

@@ -3,8 +3,8 @@ import { load as parse } from "js-yaml";
 
 import { oneLine, UserError } from "./errors.js";
 
-const FORMAT_VERSION = 2;
-const GRAPHS = ["encoder", "personalizer", "decoder"];
+const FORMAT_VERSION = 3;
+const GRAPHS = ["encoder", "personalizer", "modulation", "decoder"];
 
 /**
  * @typedef {object} Config
@@ -15,7 +15,7 @@ const GRAPHS = ["encoder", "personalizer", "decoder"];
  */
 
 /**
- * The configuration and the three graphs of an artifact.
+ * The configuration and the graphs of an artifact, but for the one that is for many streams at once.
  *
  * @param {string} folder its address
  * @param {object} ort onnxruntime-web, or what offers the same

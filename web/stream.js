@@ -58,6 +58,8 @@ export class Stream {
   #skip;
   #given = {};
   #embeddings;
+  /** What they do to the layers; null: they have changed. */
+  #modulation = null;
 
   /**
    * @param {import("./student.js").Student} student
@@ -208,7 +210,8 @@ export class Stream {
     const rows = this.#mel.slice(0, (PER_FRAME * count + OVERLAP) * BANDS);
     const { audio, voice } = await this.#student.listen(rows, this.#state);
     this.#mel = this.#mel.slice(PER_FRAME * count * BANDS);
-    const made = await this.#student.move(audio, this.#noise(count), this.#embeddings, this.#state);
+    this.#modulation ??= await this.#student.modulate(this.#embeddings);
+    const made = await this.#student.move(audio, this.#noise(count), this.#modulation, this.#state);
     this.#statistics.add(voice);
     const due = count === this.#untilUpdate();
     this.frames += count;
@@ -222,6 +225,7 @@ export class Stream {
   }
 
   async #update() {
+    this.#modulation = null;
     const given = this.#given;
     const heard = KINDS.every((kind) => given[kind]) ? {} : await this.#student.embed(this.#statistics);
     for (const kind of KINDS) {

@@ -115,10 +115,11 @@ export class Student {
         given[kind] = this.libraries[kind].entries[index];
       }
     }
+    const modulation = await this.modulate(given);
     let coefficients = new Float32Array(0);
     for (const audio of features) {
       const frames = audio.length / this.audioWidth;
-      coefficients = joined(coefficients, await this.move(audio, draw(frames), given, state));
+      coefficients = joined(coefficients, await this.move(audio, draw(frames), modulation, state));
     }
     const frames = coefficients.length / this.channels.length;
     return { coefficients, frames, ...names, channels: this.channels };
@@ -167,19 +168,30 @@ export class Student {
   }
 
   /**
+   * @param {{identity: Float32Array, emotion: Float32Array}} embeddings
+   * @returns {Promise<Float32Array>} what they do to the layers
+   */
+  async modulate({ identity, emotion }) {
+    const made = await this.#run("modulation", {
+      identity: [identity, [1, identity.length]],
+      emotion: [emotion, [1, emotion.length]],
+    });
+    return made.modulation;
+  }
+
+  /**
    * @param {Float32Array} audio what `listen` made of the next chunk of T frames
    * @param {Float32Array} noise (T * 52,)
-   * @param {{identity: Float32Array, emotion: Float32Array}} embeddings
+   * @param {Float32Array} modulation
    * @param {State} state
    * @returns {Promise<Float32Array>} (T * 52,)
    */
-  async move(audio, noise, { identity, emotion }, state) {
+  async move(audio, noise, modulation, state) {
     const frames = audio.length / this.audioWidth;
     const made = await this.#run("decoder", {
       audio: [audio, [1, frames, this.audioWidth]],
       noise: [noise, [1, frames, this.channels.length]],
-      identity: [identity, [1, identity.length]],
-      emotion: [emotion, [1, emotion.length]],
+      modulation: [modulation, [1, 1, modulation.length]],
       state: [state.decoder, [1, state.decoder.length]],
     });
     state.decoder = made.next_state;

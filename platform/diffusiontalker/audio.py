@@ -1,5 +1,6 @@
 """Recordings in: any format libsndfile reads, any rate, mono or stereo, to mono 16 kHz float32."""
 
+import functools
 from io import BytesIO
 from pathlib import Path
 from typing import BinaryIO
@@ -157,7 +158,7 @@ def mono(samples: np.ndarray, where: str) -> np.ndarray:
     samples = np.asarray(samples)
     whole = samples.dtype.kind in "iu"
     if whole:
-        samples = np.divide(samples, np.float32(np.iinfo(samples.dtype).max), dtype=np.float32)
+        samples = np.divide(samples, _full_scale(samples.dtype), dtype=np.float32)
     samples = samples.astype(np.float32, copy=False)
     if samples.ndim == 2 and samples.shape[1] > 0:
         samples = samples.mean(axis=1)
@@ -167,6 +168,12 @@ def mono(samples: np.ndarray, where: str) -> np.ndarray:
     if not whole and samples.size and not np.isfinite([samples.min(), samples.max()]).all():
         raise UserError(f"{where}: holds NaN or infinite samples; export it again")
     return samples
+
+
+@functools.cache
+def _full_scale(dtype: np.dtype) -> np.float32:
+    """What stands for 1 in integer PCM."""
+    return np.float32(np.iinfo(dtype).max)
 
 
 def normalize(samples: np.ndarray) -> np.ndarray:

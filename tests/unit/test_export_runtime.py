@@ -22,7 +22,7 @@ from diffusiontalker.evaluation.measure import listen_and_sample
 from diffusiontalker.export import artifact
 from diffusiontalker.export.graph import _zrn
 from diffusiontalker.model.talker import Talker
-from diffusiontalker.runtime.artifact import FILES, GRAPHS
+from diffusiontalker.runtime.artifact import files, graphs, read_config
 from diffusiontalker.runtime.student import Student
 from diffusiontalker.runtime.voice import Statistics, moments
 
@@ -116,8 +116,9 @@ def run_both(
         library = student.library(kind)
         chosen.append(library.nearest(embedding) if index is None else index)
         embeddings.append(library.entries[chosen[-1]])
+    modulation = student.modulate(*(embedding[None] for embedding in embeddings))
     face = [
-        student.move(features, noise[begin:end], *embeddings, state)
+        student.move(features, noise[begin:end], modulation, state)
         for features, (begin, end) in zip(heard, chunks, strict=True)
     ]
     theirs, *right = with_torch(talker, log_mel[None], noise[None], identity, emotion)
@@ -184,14 +185,14 @@ def test_onnx_gates_by_hand() -> None:
 
 
 def test_artifact_holds_what_it_should(folder: Path, talker: Talker) -> None:
-    assert sorted(path.name for path in folder.iterdir()) == sorted(FILES)
+    assert sorted(path.name for path in folder.iterdir()) == sorted(files(read_config(folder)))
     assert not folder.with_name("student.partial").exists()
     assert (folder / "README.md").read_text() == "# A student\n"
     config = yaml.safe_load((folder / "config.yaml").read_text())
     assert config["channels"] == list(CHANNELS)
     assert (config["steps"], config["fps"], config["sample_rate"]) == (STEPS, 30, RATE)
     assert type(talker.config).from_dict(config["model"]) == talker.config
-    for name in GRAPHS:
+    for name in graphs(read_config(folder)):
         onnx.checker.check_model(folder / name)
         assert b"/diffusiontalker/" not in (folder / name).read_bytes()  # no path of this machine
     expected = sum(path.stat().st_size for path in folder.iterdir()) / 1e6
@@ -337,13 +338,13 @@ DAMAGE = [
         pytest.param(
             lambda folder, name=name: (folder / name).unlink(), f"lacks {name}", id=f"no-{name}"
         )
-        for name in FILES
+        for name in files({"look_ahead": 3})
     ),
     pytest.param(shutil.rmtree, "no such artifact folder", id="no-folder"),
     pytest.param(edit("channels", sorted(CHANNELS, reverse=True)), "channel order", id="order"),
     pytest.param(edit("channels", "none"), "channel order", id="channels"),
     pytest.param(edit("format_version", 1), "artifact format 1, but this", id="version"),
-    pytest.param(edit("format_version", "2"), "artifact format 2, but this", id="version-text"),
+    pytest.param(edit("format_version", "3"), "artifact format 3, but this", id="version-text"),
     pytest.param(edit("steps", None), "not an artifact's configuration", id="no-steps"),
     pytest.param(edit("steps", "two"), "not an artifact's configuration", id="steps"),
     pytest.param(edit("identities", 5), "not an artifact's configuration", id="identities"),

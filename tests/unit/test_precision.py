@@ -16,7 +16,7 @@ from diffusiontalker.corpus.shards import Clip
 from diffusiontalker.evaluation import streaming
 from diffusiontalker.export import artifact, precision
 from diffusiontalker.objectives import metrics
-from diffusiontalker.runtime.artifact import GRAPHS
+from diffusiontalker.runtime.artifact import FRAME, GRAPHS
 from diffusiontalker.runtime.student import Student
 
 RATE = 16_000
@@ -42,7 +42,7 @@ def own(folder: Path, tmp_path: Path) -> Path:
 
 
 def test_half_precision_is_half_the_size_and_hardly_another_face(folder: Path, own: Path) -> None:
-    for name in GRAPHS:
+    for name in (*GRAPHS, FRAME):
         precision.half(own / name)
         onnx.checker.check_model(own / name)
         kinds = {

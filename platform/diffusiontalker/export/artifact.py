@@ -18,8 +18,8 @@ from diffusiontalker.errors import UserError
 from diffusiontalker.export import precision
 from diffusiontalker.export.graph import export_onnx
 from diffusiontalker.model.talker import Talker
-from diffusiontalker.runtime.artifact import FILES, FORMAT_VERSION, GRAPHS
-from diffusiontalker.runtime.log_mel import OVERLAP, PER_FRAME, log_mel
+from diffusiontalker.runtime.artifact import FORMAT_VERSION, files, graphs, read_config
+from diffusiontalker.runtime.log_mel import OVERLAP, PER_FRAME, STEM, log_mel
 from diffusiontalker.runtime.student import Student, chunks
 from diffusiontalker.runtime.voice import Statistics, moments
 
@@ -99,7 +99,7 @@ def _compress(folder: Path, settings: ExportSettings, clips: Sequence[Clip]) -> 
     some = clips[:: max(len(clips) // settings.clips, 1)][: settings.clips]
     before = precision.judge(Student(folder), some)
     if settings.precision == "fp16":
-        for name in GRAPHS:
+        for name in graphs(read_config(folder)):
             precision.half(folder / name)
     else:
         precision.int8(folder, some)
@@ -143,11 +143,17 @@ def check(folder: Path, talker: Talker, steps: int, frames: int = 90) -> float:
         part, said = student.listen(mel[PER_FRAME * begin : PER_FRAME * end + OVERLAP], state)
         statistics.add(moments(said))
         features.append(part)
-    embeddings = student.embed(statistics)
+    identity, emotion = student.embed(statistics)
+    modulation = student.modulate(identity[None], emotion[None])
     ours = [
-        student.move(part, x_T[begin:end], *embeddings, state)
+        student.move(part, x_T[begin:end], modulation, state)
         for part, (begin, end) in zip(features, pairwise(cuts), strict=True)
     ]
+    if student.look_ahead is not None:
+        theirs, ours = (
+            np.concatenate([theirs, theirs]),
+            [*ours, _streamed(student, mel, x_T, modulation)],
+        )
     difference = float(np.abs(np.concatenate(ours) - theirs).max())
     if difference > TOLERANCE:
         raise UserError(
@@ -157,10 +163,24 @@ def check(folder: Path, talker: Talker, steps: int, frames: int = 90) -> float:
     return difference
 
 
+def _streamed(
+    student: Student, mel: np.ndarray, noise: np.ndarray, modulation: np.ndarray
+) -> np.ndarray:
+    """The same face (T, 52), frame by frame."""
+    history, row, face = student.history(), np.zeros(1, np.int64), []
+    for t in range(len(noise)):
+        past = history.past(row, row + t)
+        log_mel = mel[None, PER_FRAME * t : PER_FRAME * t + STEM]
+        made, _, now = student.frame(log_mel, noise[None, t : t + 1], modulation, past)
+        history.keep(row, row + t, now)
+        face.append(made)
+    return np.concatenate(face)
+
+
 def size_mb(folder: Path) -> float:
     """Megabytes (1e6 bytes) of everything an artifact ships."""
     found = storage.sizes(folder)
-    return sum(found[name] for name in FILES) / 1e6
+    return sum(found[name] for name in files(read_config(folder))) / 1e6
 
 
 def model_card(summary: dict[str, Any], name: str) -> str:

@@ -1,16 +1,19 @@
-"""The student as three ONNX graphs, which serve a whole clip and a stream alike.
+"""The student as ONNX graphs.
 
-``encoder.onnx`` hears, ``personalizer.onnx`` says who speaks and how, ``decoder.onnx`` moves the
-face, every sampling step unrolled. A clip is heard as a whole before its face is made, a stream
-chunk by chunk; so hearing and moving are apart. What a causal student keeps from chunk to chunk
-goes in and out as one tensor (``model.past``), so that a graph takes clips of any length in pieces
-of any length, and many streams as one batch.
+``encoder.onnx`` hears, ``personalizer.onnx`` says who speaks and how, ``modulation.onnx`` what that
+does to the layers, ``decoder.onnx`` moves the face, every sampling step unrolled. A clip is heard
+as a whole before its face is made; so hearing and moving are apart. What a causal student keeps
+from chunk to chunk goes in and out as one tensor (``model.past``), so that a graph takes clips of
+any length in pieces of any length.
+
+``frame.onnx`` hears and moves a single frame of many streams. It is the same network, but what it
+is given of the past, and what there is to do besides matrix products, is a fraction.
 """
 
 import copy
 import logging
 import warnings
-from itertools import pairwise
+from itertools import accumulate, pairwise
 from pathlib import Path
 from typing import Any
 
@@ -22,10 +25,10 @@ from diffusiontalker.arkit import CHANNELS
 from diffusiontalker.diffusion.samplers import ddim_step
 from diffusiontalker.model.audio import LogMelEncoder
 from diffusiontalker.model.decoder import GruDecoder
-from diffusiontalker.model.past import Past
+from diffusiontalker.model.past import Past, Taps
 from diffusiontalker.model.personalizer import VOICE
 from diffusiontalker.model.talker import Talker
-from diffusiontalker.runtime.artifact import GRAPHS
+from diffusiontalker.runtime.artifact import FRAME
 from diffusiontalker.runtime.log_mel import BANDS, OVERLAP, PER_FRAME
 
 TRACED = 8
@@ -72,6 +75,32 @@ class PersonalizerGraph(nn.Module):
         return voice.identity, voice.emotion, *libraries
 
 
+class ModulationGraph(nn.Module):
+    """``modulation.onnx``; see ``forward``."""
+
+    def __init__(self, talker: Talker, steps: int) -> None:
+        super().__init__()
+        self.talker = talker
+        self.steps = steps
+
+    def parts(self, identity: Tensor, emotion: Tensor) -> list[list[Tensor]]:
+        """Of the context, and of the decoder in each step: (B, 1, ...) of every layer."""
+        talker = self.talker
+        personalized = talker.personalizer(identity, emotion)
+        return [
+            talker.context_modulation(personalized),
+            *(
+                talker.decoder.modulation(t[None], personalized)
+                for t in talker.schedule.times(self.steps)[:-1]
+            ),
+        ]
+
+    def forward(self, identity: Tensor, emotion: Tensor) -> Tensor:
+        """What unit embeddings (B, E) do to all layers (B, 1, M): as long as they stay the same,
+        so does this."""
+        return torch.cat([x for part in self.parts(identity, emotion) for x in part], dim=-1)
+
+
 class DecoderGraph(nn.Module):
     """``decoder.onnx``; see ``forward``."""
 
@@ -79,30 +108,102 @@ class DecoderGraph(nn.Module):
         super().__init__()
         self.talker = talker
         self.steps = steps
+        one = torch.ones(1, talker.config.personalizer.dim)
+        with torch.no_grad():
+            parts = ModulationGraph(talker, steps).parts(one, one)
+        self.sizes = [[x.shape[-1] for x in part] for part in parts]
+
+    @property
+    def modulation(self) -> int:
+        """Width of what ``modulation.onnx`` gives."""
+        return sum(map(sum, self.sizes))
 
     def forward(
-        self, audio: Tensor, noise: Tensor, identity: Tensor, emotion: Tensor, state: Tensor
+        self, audio: Tensor, noise: Tensor, modulation: Tensor, state: Tensor
     ) -> tuple[Tensor, Tensor]:
         """A chunk of T frames.
 
         Args:
             audio: (B, T, A) from ``encoder.onnx``.
             noise: (B, T, 52), standard normal.
-            identity: (B, E), unit.
-            emotion: (B, E), unit.
+            modulation: (B, 1, M) from ``modulation.onnx``.
             state: (B, S) of the chunk before, zeros at the beginning.
 
         Returns:
             coefficients (B, T, 52) in 0-1, and the next state (B, S).
         """
-        talker, past = self.talker, Past(state)
-        own = past if talker.config.look_ahead is not None else None
-        condition = talker.condition(audio, identity, emotion, None, own)
+        past = Past(state)
+        own = past if self.talker.config.look_ahead is not None else None
+        return self.move(audio, noise, modulation, own), after(past, state)
+
+    def move(
+        self, audio: Tensor, noise: Tensor, modulation: Tensor, past: Past | Taps | None
+    ) -> Tensor:
+        """As ``forward``: the coefficients."""
+        talker, at = self.talker, 0
+        parts: list[list[Tensor]] = []
+        for sizes in self.sizes:
+            ends = [*accumulate(sizes, initial=at)]
+            parts.append([modulation[..., begin:end] for begin, end in pairwise(ends)])
+            at = ends[-1]
+        context, mean = talker.see(audio, parts[0], None, past)
         x = noise
-        for t, s in pairwise(talker.schedule.times(self.steps)):
-            x_0 = talker.predict(x, t[None], condition, own)
+        times = talker.schedule.times(self.steps)
+        for (t, s), own in zip(pairwise(times), parts[1:], strict=True):
+            x_0 = talker.denoise(x, t[None], context, mean, own, None, past)
             x = ddim_step(talker.schedule, x, x_0, t, s)
-        return talker.destandardise(x).clamp(0, 1), after(past, state)
+        return talker.destandardise(x).clamp(0, 1)
+
+
+class FrameGraph(nn.Module):
+    """``frame.onnx``; see ``forward``."""
+
+    def __init__(self, talker: Talker, steps: int) -> None:
+        super().__init__()
+        assert isinstance(talker.encoder, LogMelEncoder)
+        self.encoder = talker.encoder
+        self.personalizer = talker.personalizer
+        self.decoder = DecoderGraph(talker, steps)
+        taps = Taps()
+        with torch.no_grad():
+            self._make(
+                torch.zeros(1, PER_FRAME + OVERLAP, BANDS), torch.zeros(1, 1, len(CHANNELS)),
+                torch.zeros(1, 1, self.decoder.modulation), taps,
+            )  # fmt: skip
+        self.sizes = {dilation: seen.shape[-1] for dilation, seen in taps.now().items()}
+        """Numbers that each dilation's layers see in a frame."""
+        self.past = {
+            f"{name}_{dilation}": size
+            for dilation, size in self.sizes.items()
+            for name in (("far", "near") if dilation else ("near",))
+        }
+        """And by the names of ``Taps``."""
+
+    def forward(
+        self, log_mel: Tensor, noise: Tensor, modulation: Tensor, past: list[Tensor]
+    ) -> tuple[Tensor, ...]:
+        """One frame of each stream.
+
+        Args:
+            log_mel: (B, 5, 80); see ``LogMelEncoder.chunk``.
+            noise: (B, 1, 52), standard normal.
+            modulation: (B, 1, M) from ``modulation.onnx``.
+            past: (B, 1, C) each, as ``Taps`` has them, in the order of ``self.past``.
+
+        Returns:
+            coefficients (B, 1, 52) in 0-1, what ``personalizer.onnx`` wants the statistics of
+            (B, 1, H), and what ``Taps`` sees now.
+        """
+        taps = Taps(dict(zip(self.past, past, strict=True)))
+        face, voice = self._make(log_mel, noise, modulation, taps)
+        return face, voice, *taps.now().values()
+
+    def _make(
+        self, log_mel: Tensor, noise: Tensor, modulation: Tensor, taps: Taps
+    ) -> tuple[Tensor, Tensor]:
+        audio = self.encoder.chunk(log_mel, past=taps)
+        voice = self.personalizer.voice_frames(audio)
+        return self.decoder.move(audio, noise, modulation, taps), voice
 
 
 def after(past: Past, state: Tensor) -> Tensor:
@@ -155,18 +256,15 @@ def state_sizes(talker: Talker, steps: int) -> tuple[int, int]:
     if talker.config.look_ahead is None:
         return 0, 0
     assert isinstance(talker.encoder, LogMelEncoder)
-    dim = talker.config.personalizer.dim
-    heard, moved = Past(), Past()
+    heard, moved, decoder = Past(), Past(), DecoderGraph(talker, steps)
     audio = talker.encoder.chunk(torch.zeros(1, PER_FRAME + OVERLAP, BANDS), past=heard)
-    condition = talker.condition(audio, torch.ones(1, dim), torch.ones(1, dim), None, moved)
-    x = torch.zeros(1, 1, len(CHANNELS))
-    for t in talker.schedule.times(steps)[:-1]:
-        talker.predict(x, t[None], condition, moved)
+    noise, modulation = torch.zeros(1, 1, len(CHANNELS)), torch.zeros(1, 1, decoder.modulation)
+    decoder.move(audio, noise, modulation, moved)
     return heard.state().shape[1], moved.state().shape[1]
 
 
 def export_onnx(talker: Talker, steps: int, folder: Path) -> None:
-    """Write the three graphs (float32) for chunks of any length."""
+    """Write the graphs (float32)."""
     talker = talker.eval()
     heard, moved = state_sizes(talker, steps)
     if isinstance(talker.decoder, GruDecoder):
@@ -179,7 +277,7 @@ def export_onnx(talker: Talker, steps: int, folder: Path) -> None:
     two, dim = 2, config.personalizer.dim
     voice = torch.zeros(two, 2 * VOICE)
     _write(
-        EncoderGraph(talker), folder / GRAPHS[0],
+        EncoderGraph(talker), folder / "encoder.onnx",
         {
             "log_mel": (
                 torch.zeros(two, PER_FRAME * TRACED + OVERLAP, BANDS),
@@ -190,38 +288,63 @@ def export_onnx(talker: Talker, steps: int, folder: Path) -> None:
         ["audio", "voice", "next_state"],
     )  # fmt: skip
     _write(
-        PersonalizerGraph(talker), folder / GRAPHS[1],
+        PersonalizerGraph(talker), folder / "personalizer.onnx",
         {"mean": (voice, {0: batch}), "variance": (voice + 1, {0: batch})},
         ["identity", "emotion", "identities", "emotions"],
     )  # fmt: skip
     _write(
-        DecoderGraph(talker, steps), folder / GRAPHS[2],
+        ModulationGraph(talker, steps), folder / "modulation.onnx",
+        {kind: (torch.ones(two, dim), {0: batch}) for kind in ("identity", "emotion")},
+        ["modulation"],
+    )  # fmt: skip
+    decoder = DecoderGraph(talker, steps)
+    modulation = torch.ones(two, 1, decoder.modulation), {0: batch}
+    _write(
+        decoder, folder / "decoder.onnx",
         {
             "audio": (torch.zeros(two, TRACED, config.audio_dim), {0: batch, 1: frames}),
             "noise": (torch.zeros(two, TRACED, len(CHANNELS)), {0: batch, 1: frames}),
-            "identity": (torch.ones(two, dim), {0: batch}),
-            "emotion": (torch.ones(two, dim), {0: batch}),
+            "modulation": modulation,
             "state": (torch.zeros(two, moved), {0: batch}),
         },
         ["coefficients", "next_state"],
     )  # fmt: skip
+    if config.look_ahead is None:
+        return
+    frame = FrameGraph(talker, steps)
+    _write(
+        frame, folder / FRAME,
+        {
+            "log_mel": (torch.zeros(two, PER_FRAME + OVERLAP, BANDS), {0: batch}),
+            "noise": (torch.zeros(two, 1, len(CHANNELS)), {0: batch}),
+            "modulation": modulation,
+        },
+        ["coefficients", "voice", *(f"now_{dilation}" for dilation in frame.sizes)],
+        {name: (torch.zeros(two, 1, size), {0: batch}) for name, size in frame.past.items()},
+    )  # fmt: skip
+
+
+Inputs = dict[str, tuple[Tensor, dict[int, Any]]]
+"""By name, with the axes that may be of any length."""
 
 
 def _write(
-    module: nn.Module, path: Path, inputs: dict[str, tuple[Tensor, dict[int, Any]]],
-    outputs: list[str],
-) -> None:  # fmt: skip
+    module: nn.Module, path: Path, inputs: Inputs, outputs: list[str], listed: Inputs | None = None
+) -> None:
+    """``listed`` inputs are given as a list behind the others."""
     logging.getLogger("torch.onnx").setLevel(logging.ERROR)
+    more = [[*zip(*listed.values(), strict=True)]] if listed else []
+    given = [*inputs.values(), *((list(tensors), list(axes)) for tensors, axes in more)]
     with warnings.catch_warnings(), torch.no_grad():
         warnings.simplefilter("ignore")
         program = torch.onnx.export(
             module,
-            tuple(tensor for tensor, _ in inputs.values()),
+            tuple(tensors for tensors, _ in given),
             dynamo=True,
             verbose=False,
-            input_names=list(inputs),
+            input_names=[*inputs, *(listed or {})],
             output_names=outputs,
-            dynamic_shapes=tuple(axes for _, axes in inputs.values()),
+            dynamic_shapes=tuple(axes for _, axes in given),
         )
         assert program is not None
         program.optimize()

@@ -15,11 +15,15 @@ from diffusiontalker.audio import SAMPLE_RATE, check
 from diffusiontalker.corpus.shards import Clip
 from diffusiontalker.errors import UserError
 from diffusiontalker.objectives import metrics
-from diffusiontalker.runtime.artifact import GRAPHS
+from diffusiontalker.runtime.artifact import graphs
+from diffusiontalker.runtime.streams import Streams
 from diffusiontalker.runtime.student import Student, chunks
 
 SMALL = 64
 """Numbers in a tensor up to which it stays in single precision: constants of the schedule."""
+THINNED, PIECE = 4, SAMPLE_RATE // 2
+"""Of the frames of a stream, which change little from one to the next, one in so many calibrates;
+and samples that are pushed at once."""
 SEEDS = 4
 """Faces of every clip on which the judge averages."""
 
@@ -59,18 +63,22 @@ def int8(folder: Path, clips: Sequence[Clip]) -> None:
     if not clips:
         raise UserError("int8: no validation clips to calibrate with; use fp16")
     student = Student(folder)
+
+    def given(graph: str) -> Iterator[dict[str, np.ndarray]]:
+        return _frames(student, clips) if graph == "frame" else _inputs(student, clips, graph)
+
     with TemporaryDirectory(prefix="int8-") as name:
-        for graph in ("encoder", "decoder"):
+        for graph in ("encoder", "decoder", *(["frame"] if student.look_ahead is not None else [])):
             path, prepared = folder / f"{graph}.onnx", Path(name) / f"{graph}.onnx"
             quant_pre_process(str(path), str(prepared), skip_symbolic_shape=True)
             quantize_static(
-                str(prepared), str(path), _Reader(_inputs(student, clips, graph)),
+                str(prepared), str(path), _Reader(given(graph)),
                 quant_format=QuantFormat.QDQ, per_channel=True, reduce_range=True,
                 op_types_to_quantize=["MatMul"],
                 activation_type=QuantType.QUInt8, weight_type=QuantType.QInt8,
                 extra_options={"OpTypesToExcludeOutputQuantization": ["MatMul"]},
             )  # fmt: skip
-    for graph in GRAPHS:
+    for graph in graphs(student.config):
         half(folder / graph)
 
 
@@ -79,9 +87,11 @@ def _inputs(student: Student, clips: Sequence[Clip], graph: str) -> Iterator[dic
     rng = np.random.default_rng(0)
     for clip in clips:
         state = student.new_state()
-        identity, emotion = (
-            library.entries[rng.integers(len(library.entries))]
-            for library in map(student.library, ("identity", "emotion"))
+        modulation = student.modulate(
+            *(
+                library.entries[rng.integers(len(library.entries), size=1)]
+                for library in map(student.library, ("identity", "emotion"))
+            )
         )
         samples = check(clip.audio, SAMPLE_RATE, clip.id)
         for log_mel in chunks(samples, student.look_ahead):
@@ -91,14 +101,32 @@ def _inputs(student: Student, clips: Sequence[Clip], graph: str) -> Iterator[dic
                 yield {"log_mel": log_mel[None], "state": heard}
                 continue
             noise = rng.standard_normal((len(features), len(CHANNELS)), np.float32)
-            student.move(features, noise, identity, emotion, state)
+            student.move(features, noise, modulation, state)
             yield {
                 "audio": features[None],
                 "noise": noise[None],
-                "identity": identity[None],
-                "emotion": emotion[None],
+                "modulation": modulation,
                 "state": moved,
             }
+
+
+def _frames(student: Student, clips: Sequence[Clip]) -> Iterator[dict[str, np.ndarray]]:
+    """What ``frame`` is given while the clips are streamed together: one frame in ``THINNED``."""
+    seen: list[dict[str, np.ndarray]] = []
+
+    class Watched(Student):
+        def frame(self, log_mel: Any, noise: Any, modulation: Any, past: Any) -> Any:
+            seen.append({"log_mel": log_mel, "noise": noise, "modulation": modulation, **past})
+            return super().frame(log_mel, noise, modulation, past)
+
+    streams = Streams(Watched(student.folder))
+    own = [streams.stream(seed=seed) for seed in range(len(clips))]
+    pieces = [np.array_split(clip.audio, max(len(clip.audio) // PIECE, 1)) for clip in clips]
+    for at in range(max(map(len, pieces))):
+        going = [number for number, some in enumerate(pieces) if at < len(some)]
+        streams.push([own[number] for number in going], [pieces[number][at] for number in going])
+        yield from seen[::THINNED]
+        seen.clear()
 
 
 class _Reader:

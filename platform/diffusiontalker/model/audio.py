@@ -7,7 +7,7 @@ is the small adapter over it. The student trains its whole encoder (v2).
 import torch
 from torch import Tensor, nn
 
-from diffusiontalker.model.past import Past, TimeConv, masked, windows
+from diffusiontalker.model.past import Past, Taps, TimeConv, masked, windows
 from diffusiontalker.runtime.log_mel import BANDS, PER_FRAME, STEM
 
 
@@ -103,7 +103,7 @@ class LogMelEncoder(nn.Module):
         return self.chunk(nn.functional.pad(log_mel, padding), mask)
 
     def chunk(
-        self, log_mel: Tensor, mask: Tensor | None = None, past: Past | None = None
+        self, log_mel: Tensor, mask: Tensor | None = None, past: Past | Taps | None = None
     ) -> Tensor:
         """T frames in the middle of a clip: what the first one's window begins with, and so on.
 
@@ -130,7 +130,7 @@ class EncoderBlock(nn.Sequential):
             nn.Linear(width, width),
         )
 
-    def forward(self, h: Tensor, past: Past | None = None) -> Tensor:
+    def forward(self, h: Tensor, past: Past | Taps | None = None) -> Tensor:
         """``h`` (B, T, W)."""
         norm, dilated, gelu, mix = self
         return h + mix(gelu(dilated(norm(h), past)))

@@ -7,6 +7,8 @@ holds most of the capacity, so that fewer steps and more capacity no longer pull
 """
 
 import math
+from collections.abc import Iterable, Iterator
+from typing import cast
 
 import torch
 from torch import Tensor, nn
@@ -14,7 +16,7 @@ from torch import Tensor, nn
 from diffusiontalker.arkit import CHANNELS
 from diffusiontalker.config import ContextSettings, DecoderSettings
 from diffusiontalker.model.audio import FrameNorm
-from diffusiontalker.model.past import Past, TimeConv, masked
+from diffusiontalker.model.past import Past, Taps, TimeConv, masked
 
 STEP_DIM = 64
 
@@ -45,13 +47,22 @@ class TcnBlock(nn.Module):
         nn.init.zeros_(self.film.weight)
         nn.init.zeros_(self.film.bias)
 
-    def forward(
-        self, h: Tensor, condition: Tensor, mask: Tensor | None, past: Past | None = None
-    ) -> Tensor:
-        """``h`` (B, T, W), ``condition`` (B, K), ``mask`` (B, T, 1)."""
+    def modulation(self, condition: Tensor) -> list[Tensor]:
+        """Scale and shift (B, 1, W) by the ``condition`` (B, K)."""
         scale, shift = self.film(condition)[:, None].chunk(2, dim=-1)
-        inner = masked(self.norm(h) * (1 + scale) + shift, mask)
+        return [1 + scale, shift]
+
+    def forward(
+        self, h: Tensor, modulation: Iterator[Tensor], mask: Tensor | None,
+        past: Past | Taps | None = None,
+    ) -> Tensor:  # fmt: skip
+        """``h`` (B, T, W), ``mask`` (B, T, 1)."""
+        inner = masked(self.norm(h) * next(modulation) + next(modulation), mask)
         return h + masked(self.mix(nn.functional.gelu(self.dilated(inner, past))), mask)
+
+
+def _modulation(blocks: Iterable[nn.Module], condition: Tensor) -> list[Tensor]:
+    return [part for block in blocks for part in cast(TcnBlock, block).modulation(condition)]
 
 
 class Context(nn.Module):
@@ -74,13 +85,20 @@ class Context(nn.Module):
         self.norm = FrameNorm(width)
         self.mean = nn.Linear(width, len(CHANNELS))
 
+    def modulation(self, personalized: Tensor) -> list[Tensor]:
+        """What the personalized embedding (B, P) does to the blocks, in their order: (B, 1, W)
+        each."""
+        return _modulation(self.blocks, personalized)
+
     def forward(
-        self, audio: Tensor, personalized: Tensor, mask: Tensor | None, past: Past | None = None
-    ) -> tuple[Tensor, Tensor]:
-        """``audio`` (B, T, A), ``personalized`` (B, P), ``mask`` (B, T, 1) -> (B, T, K), mean."""
+        self, audio: Tensor, modulation: Iterable[Tensor], mask: Tensor | None,
+        past: Past | Taps | None = None,
+    ) -> tuple[Tensor, Tensor]:  # fmt: skip
+        """``audio`` (B, T, A), ``mask`` (B, T, 1) -> (B, T, K), mean."""
         h = masked(self.enter(masked(audio, mask), past), mask)
+        parts = iter(modulation)
         for block in self.blocks:
-            h = block(h, personalized, mask, past)
+            h = block(h, parts, mask, past)
         h = masked(self.norm(h), mask)
         return h, masked(self.mean(h), mask)
 
@@ -97,16 +115,17 @@ class GruDecoder(nn.Module):
         self.gru = nn.GRU(size, settings.width, settings.depth, batch_first=True)
         self.out = nn.Linear(settings.width, len(CHANNELS))
 
-    def forward(
-        self, x_t: Tensor, t: Tensor, context: Tensor, personalized: Tensor, mask: Tensor | None,
-        past: Past | None = None,
-    ) -> Tensor:  # fmt: skip
-        """``x_t`` (B, T, 52), ``t`` (B,) or (1,), ``context`` (B, T, K), ``personalized`` (B, P).
+    def modulation(self, t: Tensor, personalized: Tensor) -> list[Tensor]:
+        """As ``TcnDecoder.modulation``."""
+        return [torch.cat([personalized, _of_all(t, personalized)], dim=-1)[:, None]]
 
-        One ``t`` is that of all clips.
-        """
-        once = torch.cat([personalized, _of_all(t, personalized)], dim=-1)
-        once = once[:, None].expand(-1, x_t.shape[1], -1)
+    def forward(
+        self, x_t: Tensor, context: Tensor, modulation: Iterable[Tensor], mask: Tensor | None,
+        past: Past | Taps | None = None,
+    ) -> Tensor:  # fmt: skip
+        """``x_t`` (B, T, 52), ``context`` (B, T, K), ``mask`` (B, T, 1)."""
+        (once,) = modulation
+        once = once.expand(-1, x_t.shape[1], -1)
         x = masked(torch.cat([x_t, context, once], dim=-1), mask)
         if past is None:
             h, _ = self.gru(x)
@@ -138,19 +157,23 @@ class TcnDecoder(nn.Module):
         self.norm = FrameNorm(width)
         self.out = nn.Linear(width, len(CHANNELS))
 
-    def forward(
-        self, x_t: Tensor, t: Tensor, context: Tensor, personalized: Tensor, mask: Tensor | None,
-        past: Past | None = None,
-    ) -> Tensor:  # fmt: skip
-        """``x_t`` (B, T, 52), ``t`` (B,) or (1,), ``context`` (B, T, K), ``personalized`` (B, P).
-
-        One ``t`` is that of all clips.
-        """
+    def modulation(self, t: Tensor, personalized: Tensor) -> list[Tensor]:
+        """What the step ``t`` (B,), or (1,) for all, and the personalized embedding (B, P) do to
+        the layers, in their order: (B, 1, ...) each."""
         condition = self.condition(torch.cat([_of_all(t, personalized), personalized], dim=-1))
+        enter = self.enter_condition(condition)[:, None]
+        return [enter, *_modulation(self.blocks, condition)]
+
+    def forward(
+        self, x_t: Tensor, context: Tensor, modulation: Iterable[Tensor], mask: Tensor | None,
+        past: Past | Taps | None = None,
+    ) -> Tensor:  # fmt: skip
+        """``x_t`` (B, T, 52), ``context`` (B, T, K), ``mask`` (B, T, 1)."""
+        parts = iter(modulation)
         h = self.enter(masked(torch.cat([x_t, context], dim=-1), mask), past)
-        h = masked(h + self.enter_condition(condition)[:, None], mask)
+        h = masked(h + next(parts), mask)
         for block in self.blocks:
-            h = block(h, condition, mask, past)
+            h = block(h, parts, mask, past)
         return masked(self.out(self.norm(h)), mask)
 
 

@@ -30,13 +30,13 @@ class Past:
         """That layer's part (B, size) for the next chunk."""
         self._given.append(part)
 
-    def before(self, x: Tensor, frames: int) -> Tensor:
-        """``x`` (B, T, C) with the ``frames`` frames before it: (B, frames + T, C)."""
-        channels = x.shape[2]
+    def windows(self, x: Tensor, kernel: int, dilation: int) -> Tensor:
+        """What each frame of a causal convolution of ``x`` (B, T, C) sees: (B, T, kernel * C)."""
+        frames, channels = (kernel - 1) * dilation, x.shape[2]
         kept = self.take(x, frames * channels).unflatten(1, (frames, channels))
         longer = torch.cat([kept, x], dim=1)
         self.give(longer[:, -frames:].flatten(1))
-        return longer
+        return windows(longer, kernel, dilation)
 
     @property
     def used(self) -> bool:
@@ -46,6 +46,48 @@ class Past:
     def state(self) -> Tensor:
         """(B, S) for the next chunk."""
         return torch.cat(self._given, dim=1)
+
+
+class Taps:
+    """The state of a causal network that makes a single frame: of each layer's past, no more than
+    that frame sees.
+
+    What layers of one dilation d saw two and one dilations ago goes in as ``far_d`` and ``near_d``
+    (B, 1, C), in the order in which the layers run, and what they see now comes out; who keeps it
+    (``runtime.history``) need not move what no layer looks at. ``near_0`` is what a recurrent layer
+    left.
+    """
+
+    def __init__(self, past: dict[str, Tensor] | None = None) -> None:
+        """``past`` by name; None: a clip begins."""
+        self._past = past
+        self._taken: dict[int, int] = {}
+        self._given: dict[int, list[Tensor]] = {}
+
+    def take(self, like: Tensor, size: int) -> Tensor:
+        """As ``Past.take``."""
+        return self._next(0, size, like, "near")[0][:, 0]
+
+    def give(self, part: Tensor) -> None:
+        """As ``Past.give``."""
+        self._given.setdefault(0, []).append(part[:, None])
+
+    def windows(self, x: Tensor, kernel: int, dilation: int) -> Tensor:
+        """As ``Past.windows`` of one frame (B, 1, C); ``kernel`` is 3."""
+        assert kernel == 3
+        self._given.setdefault(dilation, []).append(x)
+        return torch.cat([*self._next(dilation, x.shape[2], x, "far", "near"), x], dim=-1)
+
+    def now(self) -> dict[int, Tensor]:
+        """(B, 1, C) for each dilation, the least first."""
+        return {d: torch.cat(self._given[d], dim=-1) for d in sorted(self._given)}
+
+    def _next(self, dilation: int, size: int, like: Tensor, *names: str) -> list[Tensor]:
+        begin = self._taken.get(dilation, 0)
+        self._taken[dilation] = begin + size
+        if self._past is None:
+            return [like.new_zeros(like.shape[0], 1, size) for _ in names]
+        return [self._past[f"{name}_{dilation}"][..., begin : begin + size] for name in names]
 
 
 class TimeConv(nn.Linear):
@@ -63,13 +105,12 @@ class TimeConv(nn.Linear):
         self.kernel, self.dilation, self.causal = kernel, dilation, causal
         self.reach = (kernel - 1) * dilation
 
-    def forward(self, x: Tensor, past: Past | None = None) -> Tensor:
+    def forward(self, x: Tensor, past: Past | Taps | None = None) -> Tensor:
         """``x`` (B, T, C) -> (B, T, out). Only a causal one goes on from a ``past``."""
         if past is not None and self.causal:
-            x = past.before(x, self.reach)
-        else:
-            after = 0 if self.causal else self.reach // 2
-            x = F.pad(x, (0, 0, self.reach - after, after))
+            return super().forward(past.windows(x, self.kernel, self.dilation))
+        after = 0 if self.causal else self.reach // 2
+        x = F.pad(x, (0, 0, self.reach - after, after))
         return super().forward(windows(x, self.kernel, self.dilation))
 
 

@@ -18,7 +18,7 @@ from diffusiontalker.diffusion.samplers import sample
 from diffusiontalker.diffusion.schedule import Kind, Schedule, broadcast
 from diffusiontalker.model.audio import FeatureAdapter, HybridEncoder, LogMelEncoder, join
 from diffusiontalker.model.decoder import Context, make_decoder
-from diffusiontalker.model.past import Past, TimeConv, masked
+from diffusiontalker.model.past import Past, Taps, TimeConv, masked
 from diffusiontalker.model.personalizer import Personalizer, Voice
 
 
@@ -143,16 +143,26 @@ class Talker(nn.Module):
         return self.personalizer.listen(audio, mask)
 
     def condition(
-        self, audio: Tensor, identity: Tensor, emotion: Tensor, mask: Tensor | None,
-        past: Past | None = None,
-    ) -> Condition:  # fmt: skip
+        self, audio: Tensor, identity: Tensor, emotion: Tensor, mask: Tensor | None
+    ) -> Condition:
         """All of the clip that the steps share; ``identity``, ``emotion`` are unit (B, E)."""
         personalized = self.personalizer(identity, emotion)
-        if self.context is None:
-            mean = audio.new_zeros(*audio.shape[:2], len(CHANNELS))
-            return Condition(audio, mean, personalized, mask)
-        context, mean = self.context(audio, personalized, mask, past)
+        context, mean = self.see(audio, self.context_modulation(personalized), mask)
         return Condition(context, mean, personalized, mask)
+
+    def context_modulation(self, personalized: Tensor) -> list[Tensor]:
+        """What the personalized embedding (B, P) does to the context's layers."""
+        return [] if self.context is None else self.context.modulation(personalized)
+
+    def see(
+        self, audio: Tensor, modulation: list[Tensor], mask: Tensor | None,
+        past: Past | Taps | None = None,
+    ) -> tuple[Tensor, Tensor]:  # fmt: skip
+        """Context and mean of a ``Condition``."""
+        if self.context is None:
+            return audio, audio.new_zeros(*audio.shape[:2], len(CHANNELS))
+        context, mean = self.context(audio, modulation, mask, past)
+        return context, mean
 
     def recognise(self, inputs: Tensor, mask: Tensor) -> tuple[Condition, Tensor, Tensor]:
         """The condition that the voice alone gives, by the library's nearest entries (B,) of
@@ -166,9 +176,15 @@ class Talker(nn.Module):
             self.condition(audio, identities[identity], emotions[emotion], mask), identity, emotion
         )  # fmt: skip
 
-    def predict(
-        self, x_t: Tensor, t: Tensor, condition: Condition, past: Past | None = None
-    ) -> Tensor:
+    def predict(self, x_t: Tensor, t: Tensor, condition: Condition) -> Tensor:
+        """x_0 from standardised noisy coefficients ``x_t`` (B, T, 52) at ``t`` (B,), or (1,)."""
+        modulation = self.decoder.modulation(t, condition.personalized)
+        return self.denoise(x_t, t, condition.context, condition.mean, modulation, condition.mask)
+
+    def denoise(
+        self, x_t: Tensor, t: Tensor, context: Tensor, mean: Tensor, modulation: list[Tensor],
+        mask: Tensor | None, past: Past | Taps | None = None,
+    ) -> Tensor:  # fmt: skip
         """x_0 from standardised noisy coefficients ``x_t`` (B, T, 52) at ``t`` (B,), or (1,).
 
         The posterior of a Gaussian around the context's mean, plus the decoder's correction in
@@ -182,13 +198,13 @@ class Talker(nn.Module):
         2022 on a variance-preserving schedule. What the audio determines (small v) then depends
         little on the noise, in few steps as in many (our choice).
         """
-        f = self.decoder(x_t, t, condition.context, condition.personalized, condition.mask, past)
+        f = self.decoder(x_t, context, modulation, mask, past)
         alpha = broadcast(self.schedule.alpha(t), x_t)
         sigma = broadcast(self.schedule.sigma(t), x_t)
-        v, m = self.residual_variance, condition.mean
+        v, m = self.residual_variance, mean
         total = alpha.square() * v + sigma.square()
         posterior = m + alpha * v / total * (x_t - alpha * m)
-        return masked(posterior + sigma * (v / total).sqrt() * f, condition.mask)
+        return masked(posterior + sigma * (v / total).sqrt() * f, mask)
 
     def deployed(self) -> dict[str, Tensor]:
         """The state that is shipped: all but the upper-face encoder, which only training uses."""

@@ -1,4 +1,4 @@
-"""An artifact on disk or in S3: a folder of configuration, three graphs and a model card."""
+"""An artifact on disk or in S3: a folder of configuration, graphs and a model card."""
 
 from pathlib import Path
 from typing import Any
@@ -10,9 +10,10 @@ from diffusiontalker import storage
 from diffusiontalker.arkit import CHANNELS
 from diffusiontalker.errors import UserError
 
-FORMAT_VERSION = 2
-GRAPHS = ("encoder.onnx", "personalizer.onnx", "decoder.onnx")
-FILES = ("config.yaml", *GRAPHS, "README.md")
+FORMAT_VERSION = 3
+GRAPHS = ("encoder.onnx", "personalizer.onnx", "modulation.onnx", "decoder.onnx")
+FRAME = "frame.onnx"
+"""Of a student that can stream."""
 MAX_CONFIG_BYTES = 2**24
 MAX_BYTES = 2**31
 """Largest graph that is read: ONNX files cannot be larger."""
@@ -35,14 +36,24 @@ def read_config(folder: Path) -> dict[str, Any]:
         UserError: not an artifact, a missing file, another version, other channels.
     """
     path = folder / "config.yaml"
-    if storage.is_file(path):
-        config = _parse(path)
-    missing = [name for name in FILES if not storage.is_file(folder / name)]
-    if len(missing) == len(FILES):
+    config = _parse(path) if storage.is_file(path) else {}
+    names = files(config)
+    missing = [name for name in names if not storage.is_file(folder / name)]
+    if len(missing) == len(names):
         raise UserError(f"{folder}: no such artifact folder")
     if missing:
         raise UserError(f"{folder}: the artifact lacks {missing[0]}; export it again")
     return config
+
+
+def graphs(config: dict[str, Any]) -> tuple[str, ...]:
+    """Names of the graphs of an artifact of this configuration."""
+    return GRAPHS if config.get("look_ahead") is None else (*GRAPHS, FRAME)
+
+
+def files(config: dict[str, Any]) -> tuple[str, ...]:
+    """Names of all its files."""
+    return "config.yaml", *graphs(config), "README.md"
 
 
 def _parse(path: Path) -> dict[str, Any]:
@@ -74,8 +85,10 @@ def _parse(path: Path) -> dict[str, Any]:
     return dict(config)
 
 
-def sessions(folder: Path, threads: int, provider: str) -> dict[str, onnxruntime.InferenceSession]:
-    """The three graphs, ready to run, by name.
+def sessions(
+    folder: Path, names: tuple[str, ...], threads: int, provider: str
+) -> dict[str, onnxruntime.InferenceSession]:
+    """Graphs, ready to run, by name.
 
     Raises:
         UserError: a graph is damaged, or the provider is not to be had here.
@@ -93,7 +106,7 @@ def sessions(folder: Path, threads: int, provider: str) -> dict[str, onnxruntime
     options.inter_op_num_threads = 1
     options.log_severity_level = 3
     found = {}
-    for name in GRAPHS:
+    for name in names:
         path = folder / name
         graph = storage.read_bytes(path, MAX_BYTES)
         try:

@@ -93,10 +93,10 @@ class Ears:
         seen = np.where(made < last, (made - self._first - OVERLAP) // PER_FRAME, NEVER)
         return np.maximum(np.minimum(seen, self._within(rows)) - frames, 0)
 
-    def log_mel(self, rows: np.ndarray, frames: np.ndarray, count: int) -> np.ndarray:
-        """What the next ``count`` frames of faces of which so many ``frames`` (B,) have been made
-        see: (B, 2 * count + 3, 80)."""
-        mels = (PER_FRAME * frames)[:, None] + np.arange(PER_FRAME * count + OVERLAP)
+    def log_mel(self, rows: np.ndarray, frames: np.ndarray) -> np.ndarray:
+        """What the next frame of faces of which so many ``frames`` (B,) have been made sees:
+        (B, 5, 80)."""
+        mels = (PER_FRAME * frames)[:, None] + np.arange(STEM)
         out = self._ring[rows[:, None], mels % RING]
         mels += self._first
         outside = (mels < 0) | (mels >= self._last[rows, None])

@@ -19,6 +19,9 @@ must be found, then no face may jump."""
 POLES = 0.1
 """From one pole to the other, half way is nowhere: embeddings shorter than this are passed over."""
 
+SAME = 1e-6
+"""Embeddings that differ by less are the same."""
+
 
 class Speakers:
     """A row for each stream."""
@@ -69,32 +72,27 @@ class Speakers:
         library = self._libraries[kind]
         return library.names[library.nearest(self._now[row, kind])]
 
-    def embeddings(self, rows: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """Identities and emotions (B, E) as they are now."""
+    def modulations(self, rows: np.ndarray) -> np.ndarray:
+        """What identities and emotions as they are now do to the layers: (B, 1, M)."""
         now = self._now[rows]
-        return now[:, 0], now[:, 1]
+        return self._student.modulate(now[:, 0], now[:, 1])
 
     def hear(self, rows: np.ndarray, voice: np.ndarray) -> None:
-        """What the encoder says of the voices (B, T, H) in the next frames: what was long ago
-        weighs less."""
-        sums = self._sums[rows]
-        for new in moments(voice).swapaxes(0, 1):
-            sums *= self._keep
-            sums += new
-        self._sums[rows] = sums
+        """What the encoder says of the voices (B, H) in the next frame: what was long ago weighs
+        less."""
+        self._sums[rows] = self._sums[rows] * self._keep + moments(voice)
 
-    def until_update(self, frames: np.ndarray) -> np.ndarray:
-        """Frames (B,) until identity and emotion are updated, of faces of so many (B,)."""
-        every = np.where(frames < EARLY, *UPDATES)
-        return every - frames % every
-
-    def update(self, rows: np.ndarray, frames: np.ndarray) -> None:
+    def update(self, rows: np.ndarray, frames: np.ndarray) -> np.ndarray:
         """Glide to the entries nearest to the voices, or to what is pinned, where it is due in
-        faces of so many ``frames`` (B,)."""
+        faces of so many ``frames`` (B,).
+
+        Returns:
+            the rows whose embeddings are others now.
+        """
         due = frames % np.where(frames < EARLY, *UPDATES) == 0
-        if not due.any():
-            return
         rows, early = rows[due], frames[due] <= EARLY
+        if not len(rows):
+            return rows
         goal, follows = self._given[rows], ~self._pinned[rows]
         some = follows.any(axis=1)
         if some.any():
@@ -107,4 +105,6 @@ class Speakers:
         now, share = self._now[rows], np.where(early, *GLIDES).astype(np.float32)
         between = now + share[:, None, None] * (goal - now)
         length = np.linalg.norm(between, axis=-1, keepdims=True)
-        self._now[rows] = np.where(length < POLES, goal, between / np.maximum(length, POLES))
+        new = np.where(length < POLES, goal, between / np.maximum(length, POLES))
+        self._now[rows] = new
+        return rows[(np.abs(new - now) > SAME).any(axis=(1, 2))]

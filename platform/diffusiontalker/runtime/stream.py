@@ -129,4 +129,7 @@ class Stream:
         kind = np.asarray(samples).dtype
         if kind.kind not in "if":
             raise UserError(f"{self.where}: samples of type {kind}; give float or PCM")
-        return mono(samples, self.where).clip(-1, 1)
+        found = mono(samples, self.where)
+        if kind.kind == "i":  # a hair below -1 at most
+            return np.maximum(found, -1)
+        return found.clip(-1, 1)

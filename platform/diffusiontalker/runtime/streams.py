@@ -17,15 +17,15 @@ from diffusiontalker.audio import SAMPLE_RATE
 from diffusiontalker.errors import UserError
 from diffusiontalker.runtime.ears import Ears
 from diffusiontalker.runtime.rows import doubled
-from diffusiontalker.runtime.speakers import UPDATES, Speakers
+from diffusiontalker.runtime.speakers import Speakers
 from diffusiontalker.runtime.student import Noise, Student
 from diffusiontalker.runtime.voice import Choice
 
 if TYPE_CHECKING:
     from diffusiontalker.runtime.stream import Stream
 
-DRAWN = max(UPDATES)
-"""Frames whose noise is drawn at once; none are made together across a multiple of it."""
+DRAWN = 10
+"""Frames whose noise is drawn at once."""
 
 
 class Streams:
@@ -42,7 +42,8 @@ class Streams:
         self.ears, self.speakers = Ears(student.look_ahead), Speakers(student)
         self.frames = np.zeros(1, np.int64)
         """Frames of each face that have been made."""
-        self._heard, self._moved = student.new_state()
+        self._history = student.history()
+        self._modulations = self.speakers.modulations(np.zeros(1, np.int64))
         self._draws: list[Noise] = [Noise(0)]
         self._noise = np.zeros((1, DRAWN, len(CHANNELS)), np.float32)
         self._free = [0]
@@ -61,7 +62,9 @@ class Streams:
         row = self._free[-1]
         self.speakers.begin(row, identity, emotion)
         self.ears.begin(row)
-        self.frames[row] = self._heard[row] = self._moved[row] = 0
+        self._history.begin(row)
+        self._modulations[row] = self.speakers.modulations(np.array([row]))[0]
+        self.frames[row] = 0
         self._draws[row] = draws
         weakref.finalize(stream, self._free.append, self._free.pop())
         return row
@@ -102,13 +105,11 @@ class Streams:
         rows = np.array([stream.row for stream in streams], np.int64)
         waiting = np.arange(len(streams))
         while len(waiting):
-            ready = self._ready(rows[waiting])
-            waiting = waiting[ready > 0]
-            if len(waiting):
-                # All keep step with the shortest: what is left of the others is a call for many.
-                made = self._make(rows[waiting], int(ready[ready > 0].min()))
-                for number, face in zip(waiting, made, strict=True):
-                    parts[number].append(face)
+            ready = self.ears.hear(rows[waiting], self.frames[rows[waiting]])
+            waiting, ready = waiting[ready > 0], ready[ready > 0]
+            for _ in range(min(ready, default=0)):
+                for number, frame in zip(waiting, self._make(rows[waiting]), strict=True):
+                    parts[number].append(frame[None])
         return [
             stream.finish(
                 np.concatenate(some) if some else np.zeros((0, len(CHANNELS)), np.float32)
@@ -116,31 +117,27 @@ class Streams:
             for stream, some in zip(streams, parts, strict=True)
         ]
 
-    def _ready(self, rows: np.ndarray) -> np.ndarray:
-        """Frames of each face (B,) that can be made now, none beyond its next update: that comes at
-        the same frame however the audio came."""
+    def _make(self, rows: np.ndarray) -> np.ndarray:
+        """The next frame of each face: (B, 52)."""
         frames = self.frames[rows]
-        return np.minimum(self.ears.hear(rows, frames), self.speakers.until_update(frames))
-
-    def _make(self, rows: np.ndarray, count: int) -> np.ndarray:
-        """The next ``count`` frames of each face: (B, count, 52)."""
-        frames = self.frames[rows]
-        noise = self._drawn(rows, frames % DRAWN, count)
-        log_mel = self.ears.log_mel(rows, frames, count)
-        audio, voice, self._heard[rows] = self.student.encode(log_mel, self._heard[rows])
-        face, self._moved[rows] = self.student.decode(
-            audio, noise, *self.speakers.embeddings(rows), self._moved[rows]
-        )
-        self.frames[rows] = frames = frames + count
+        face, voice, now = self.student.frame(
+            self.ears.log_mel(rows, frames), self._drawn(rows, frames), self._modulations[rows],
+            self._history.past(rows, frames),
+        )  # fmt: skip
+        self._history.keep(rows, frames, now)
+        self.frames[rows] = frames = frames + 1
         self.speakers.hear(rows, voice)
-        self.speakers.update(rows, frames)
+        moved = self.speakers.update(rows, frames)
+        if len(moved):
+            self._modulations[moved] = self.speakers.modulations(moved)
         return face
 
-    def _drawn(self, rows: np.ndarray, places: np.ndarray, count: int) -> np.ndarray:
-        """Noise of the next frames (B, count, 52): those drawn from ``places`` (B,) on."""
+    def _drawn(self, rows: np.ndarray, frames: np.ndarray) -> np.ndarray:
+        """Noise of the next frame of each face: (B, 1, 52)."""
+        places = frames % DRAWN
         for row in rows[places == 0]:
             self._noise[row] = self._draws[row](DRAWN)
-        return self._noise[rows[:, None], places[:, None] + np.arange(count)]
+        return self._noise[rows, places][:, None]
 
     def _grow(self) -> None:
         rows = len(self.frames)
@@ -148,5 +145,6 @@ class Streams:
         self.ears.grow()
         self.speakers.grow()
         self.frames, self._noise = doubled(self.frames), doubled(self._noise)
-        self._heard, self._moved = doubled(self._heard), doubled(self._moved)
+        self._history.grow()
+        self._modulations = doubled(self._modulations)
         self._draws += [Noise(0)] * rows

@@ -1,7 +1,7 @@
 """The student as people embed it: audio in, coefficients out, on numpy and ONNX Runtime.
 
-The front end and the noise are numpy; three graphs hold the audio encoder, the personalizer, and
-the decoder with all its sampling steps. ``Student.animate`` takes a whole recording, and
+The front end and the noise are numpy; graphs hold the audio encoder, the personalizer, and the
+decoder with all its sampling steps. ``Student.animate`` takes a whole recording, and
 ``Student.stream`` takes it as it is spoken.
 """
 
@@ -16,6 +16,7 @@ from diffusiontalker import audio, storage
 from diffusiontalker.arkit import CHANNELS, FPS
 from diffusiontalker.errors import UserError
 from diffusiontalker.runtime import artifact
+from diffusiontalker.runtime.history import History
 from diffusiontalker.runtime.log_mel import (
     BANDS,
     OVERLAP,
@@ -105,8 +106,9 @@ class Student:
         self.steps: int = self.config["steps"]
         self.look_ahead: int | None = self.config["look_ahead"]
         """Mel frames (``log_mel.look_ahead_ms``); None: it hears whole recordings alone."""
-        loaded = artifact.sessions(self.folder, threads, provider)
-        self._encoder, self._personalizer, self._decoder = loaded.values()
+        loaded = artifact.sessions(self.folder, artifact.graphs(self.config), threads, provider)
+        self._encoder, self._personalizer, self._modulation, self._decoder, *frame = loaded.values()
+        self._frame = frame[0] if frame else None
         try:
             self._sizes = [_width(loaded[name], "state") for name in ("encoder", "decoder")]
             self.voice_width = _width(loaded["personalizer"], "mean")
@@ -188,8 +190,9 @@ class Student:
                 names.append(asked if isinstance(asked, str) else None)
                 embeddings.append(given)
         state = self.new_state()
+        modulation = self.modulate(embeddings[0][None], embeddings[1][None])
         parts = (
-            post(self.move(chunk, noise(len(chunk)), embeddings[0], embeddings[1], state))
+            post(self.move(chunk, noise(len(chunk)), modulation, state))
             for chunk in _released(features)
         )
         return Performance(sum(map(len, features)), parts, names[0], names[1])
@@ -223,7 +226,9 @@ class Student:
     def listen(self, log_mel: np.ndarray, state: list[np.ndarray]) -> tuple[np.ndarray, np.ndarray]:
         """The next chunk of T frames: log-mel (2T + 3, 80), mel frames from 2t + R - 4 on, to audio
         features (T, A) and what ``Statistics`` takes (T, H)."""
-        features, voice, state[0] = self.encode(log_mel[None], state[0])
+        features, voice, state[0] = self._run(
+            self._encoder, ["audio", "voice", "next_state"], log_mel=log_mel[None], state=state[0]
+        )
         return features[0], voice[0]
 
     def embed(self, statistics: Statistics) -> tuple[np.ndarray, np.ndarray]:
@@ -232,35 +237,49 @@ class Student:
         return identity[0], emotion[0]
 
     def move(
-        self, features: np.ndarray, noise: np.ndarray, identity: np.ndarray, emotion: np.ndarray,
+        self, features: np.ndarray, noise: np.ndarray, modulation: np.ndarray,
         state: list[np.ndarray],
     ) -> np.ndarray:  # fmt: skip
-        """The face (T, 52) of the next chunk of audio features (T, A)."""
-        face, state[1] = self.decode(
-            features[None], noise[None], identity[None], emotion[None], state[1]
-        )
+        """The face (T, 52) of the next chunk of audio features (T, A); modulation (1, 1, M)."""
+        face, state[1] = self._run(
+            self._decoder, ["coefficients", "next_state"], audio=features[None],
+            noise=noise[None], modulation=modulation, state=state[1],
+        )  # fmt: skip
         return face[0]
 
-    # The graphs, for B recordings or streams at once.
+    # For B streams at once.
 
-    def encode(self, log_mel: np.ndarray, state: np.ndarray) -> list[np.ndarray]:
-        """``listen`` to (B, 2T + 3, 80) in states (B, S): features, voices and next states."""
-        outputs = ["audio", "voice", "next_state"]
-        return self._run(self._encoder, outputs, log_mel=log_mel, state=state)
+    def history(self) -> History:
+        """What the layers remember of streams, at their beginning."""
+        assert self._frame is not None
+        widths = {node.name: node.shape[-1] for node in self._frame.get_outputs()}
+        return History(
+            {
+                int(name.removeprefix("now_")): width
+                for name, width in widths.items()
+                if name.startswith("now_")
+            }
+        )
+
+    def frame(
+        self, log_mel: np.ndarray, noise: np.ndarray, modulation: np.ndarray,
+        past: dict[str, np.ndarray],
+    ) -> tuple[np.ndarray, np.ndarray, list[np.ndarray]]:  # fmt: skip
+        """The next frame: of log-mel (B, 5, 80), noise (B, 1, 52), modulations (B, 1, M) and what a
+        ``History`` holds, faces (B, 52), what ``Statistics`` takes of voices (B, H), and what the
+        history keeps."""
+        face, voice, *now = self._run(
+            self._frame, None, log_mel=log_mel, noise=noise, modulation=modulation, **past
+        )
+        return face[:, 0], voice[:, 0], now
 
     def personalise(self, mean: np.ndarray, variance: np.ndarray) -> list[np.ndarray]:
         """``embed`` statistics (B, H): identities and emotions (B, E)."""
         return self._run(self._personalizer, ["identity", "emotion"], mean=mean, variance=variance)
 
-    def decode(
-        self, audio: np.ndarray, noise: np.ndarray, identity: np.ndarray, emotion: np.ndarray,
-        state: np.ndarray,
-    ) -> list[np.ndarray]:  # fmt: skip
-        """``move`` by features (B, T, A) in states (B, S): faces (B, T, 52) and next states."""
-        return self._run(
-            self._decoder, ["coefficients", "next_state"], audio=audio, noise=noise,
-            identity=identity, emotion=emotion, state=state,
-        )  # fmt: skip
+    def modulate(self, identity: np.ndarray, emotion: np.ndarray) -> np.ndarray:
+        """What embeddings (B, E) do to the layers: (B, 1, M)."""
+        return self._run(self._modulation, ["modulation"], identity=identity, emotion=emotion)[0]
 
     def library(self, kind: str) -> Library:
         """The library of ``identity`` or ``emotion``."""
@@ -282,7 +301,7 @@ class Student:
         ]
 
     @staticmethod
-    def _run(session: Any, outputs: list[str], **inputs: np.ndarray) -> list[np.ndarray]:
+    def _run(session: Any, outputs: list[str] | None, **inputs: np.ndarray) -> list[np.ndarray]:
         found: list[np.ndarray] = session.run(outputs, inputs)
         return found
 
