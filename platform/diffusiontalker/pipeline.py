@@ -371,10 +371,10 @@ def export_again(settings: ExportJobSettings) -> list[str]:
         artifact.model_card(summary, wanted), settings,
         evaluate.load_clips(shards, open_corpus(shards), "val"),
     )  # fmt: skip
-    said = [f"artifact    {out}", f"size        {artifact.size_mb(out):.2f} MB"]
+    said = [f"artifact      {out}", f"size          {artifact.size_mb(out):.2f} MB"]
     for key, share in found.get("growth", {}).items():
         said.append(
-            f"{key:<12}{found['validation'][key]:.4f} on {found['clips']} clips of validation, "
+            f"{key:<14}{found['validation'][key]:.4f} on {found['clips']} clips of validation, "
             f"{share:+.2%} against fp32"
         )
     return said

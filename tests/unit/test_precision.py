@@ -75,9 +75,13 @@ def test_int8_is_smaller_and_close(folder: Path, own: Path, clips: list[Clip]) -
     precision.int8(own, clips)
     operators = {node.op_type for node in onnx.load(own / "decoder.onnx").graph.node}
     assert "DequantizeLinear" in operators
-    faces = [Student(path).animate(speech(1.0), RATE).coefficients for path in (folder, own)]
-    difference = np.abs(faces[0] - faces[1])
-    assert 0 < difference.mean() < 0.02
+    students = Student(folder), Student(own)
+    for faces in (
+        [student.animate(speech(1.0), RATE).coefficients for student in students],
+        [student.stream().push(speech(1.0)) for student in students],
+    ):
+        difference = np.abs(faces[0] - faces[1])
+        assert 0 < difference.mean() < 0.02
     # a stream of it is the same however it is cut
     cuts = ([16_000], [100, 5000, 10_900])
     ways = []
@@ -107,6 +111,10 @@ def test_the_judge_measures_what_the_metrics_say(folder: Path, clips: list[Clip]
     assert found["energy_score"] == pytest.approx(
         metrics.energy_score(np.stack(faces), clips[0].coefficients)
     )
+    streamed = student.stream().push(clips[0].audio)  # all but its look-ahead
+    assert 30 < len(streamed) < 40
+    truth = clips[0].coefficients[: len(streamed)]
+    assert found["streamed_lbe"] == pytest.approx(metrics.lbe(streamed, truth), rel=1e-4)
 
 
 def test_an_export_that_costs_too_much_is_refused_and_nothing_is_replaced(

@@ -1,6 +1,7 @@
 """Callers of a server: one after the other, at a given rate, and as streams in real time."""
 
 import asyncio
+import gc
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
 from time import perf_counter
@@ -184,6 +185,9 @@ def run(load: Awaitable[Outcome]) -> Outcome:
     async def whole() -> Outcome:
         return await load
 
-    # Callers share the machine with the server: the fewer of its cycles they take the better.
+    # Callers share the machine with the server: the fewer of its cycles they take the better. And
+    # none may pause to look through what was loaded for garbage.
+    gc.collect()
+    gc.freeze()
     with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
         return runner.run(whole())

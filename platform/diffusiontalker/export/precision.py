@@ -119,14 +119,21 @@ def _frames(student: Student, clips: Sequence[Clip]) -> Iterator[dict[str, np.nd
             seen.append({"log_mel": log_mel, "noise": noise, "modulation": modulation, **past})
             return super().frame(log_mel, noise, modulation, past)
 
-    streams = Streams(Watched(student.folder))
-    own = [streams.stream(seed=seed) for seed in range(len(clips))]
+    for _ in _streamed(Watched(student.folder), clips):
+        yield from seen[::THINNED]
+        seen.clear()
+
+
+def _streamed(student: Student, clips: Sequence[Clip]) -> Iterator[list[tuple[int, np.ndarray]]]:
+    """The clips as streams that are pushed together, push by push: each one's number and frames."""
+    streams = Streams(student)
+    own = [streams.stream(where=clip.id) for clip in clips]
     pieces = [np.array_split(clip.audio, max(len(clip.audio) // PIECE, 1)) for clip in clips]
     for at in range(max(map(len, pieces))):
         going = [number for number, some in enumerate(pieces) if at < len(some)]
-        streams.push([own[number] for number in going], [pieces[number][at] for number in going])
-        yield from seen[::THINNED]
-        seen.clear()
+        for number in going:
+            own[number].take(pieces[number][at])
+        yield list(zip(going, streams.advance([own[number] for number in going]), strict=True))
 
 
 class _Reader:
@@ -141,7 +148,8 @@ class _Reader:
 
 
 def judge(student: Student, clips: Sequence[Clip]) -> dict[str, float]:
-    """LBE and energy score of an artifact on clips, identity and emotion from the voice.
+    """LBE and energy score of an artifact on clips, and LBE of streams of them; identity and
+    emotion from the voice.
 
     The same seeds every time: differences between artifacts are those of their weights.
     """
@@ -161,7 +169,18 @@ def judge(student: Student, clips: Sequence[Clip]) -> dict[str, float]:
                 "energy_score": metrics.energy_score(faces, truth),
             }
         )
-    return {key: fmean(row[key] for row in rows) for key in rows[0]}
+    found = {key: fmean(row[key] for row in rows) for key in rows[0]}
+    if student.look_ahead is not None:
+        parts: list[list[np.ndarray]] = [[] for _ in clips]
+        for pushed in _streamed(student, clips):
+            for number, face in pushed:
+                parts[number].append(face)
+        streams = zip(map(np.concatenate, parts), clips, strict=True)
+        found["streamed_lbe"] = fmean(
+            metrics.lbe(face[: len(clip.coefficients)], clip.coefficients[: len(face)])
+            for face, clip in streams
+        )
+    return found
 
 
 def growth(before: dict[str, float], after: dict[str, float]) -> dict[str, float]:
