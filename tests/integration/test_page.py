@@ -452,7 +452,7 @@ def test_the_microphone_moves_the_face_and_can_be_played(page: Any, tmp_path: Pa
         (lambda folder: (folder / "config.yaml").write_text("a: [1"),
          "./other: config.yaml is not an artifact's configuration"),
         (lambda folder: (folder / "config.yaml").write_text("format_version: 1"),
-         "./other: artifact format 1, but this release reads 2; export it again"),
+         "./other: artifact format 1, but this release reads 3; export it again"),
         (lambda folder: _rename(folder, "- ben\n", ""),
          "./other: these are not a student's graphs (config.yaml has another number of names "
          "for identity)"),
