@@ -41,7 +41,11 @@ def lines(report: Json) -> list[str]:
     machine = report["machine"]
     before, after = (report["load_average"][key][0] for key in ("before", "after"))
     versions = ", ".join(f"{k} {v}" for k, v in machine.items() if k not in ("processor", "cores"))
-    found = [f"runtime      {report['runtime']['p50_ms']:.1f} ms at p50 without a server"]
+    alone = report["alone"]
+    found = [
+        f"one caller   {alone['served_ms']:.1f} ms at p50, {alone['runtime_ms']:.1f} ms without a "
+        f"server, in {alone['turns']} turns"
+    ]
     if (soak := report.get("soak")) is not None:
         found.append(
             f"soak         {soak['seconds']:g} s at {soak['share']:.0%}: {soak['answered']} "
