@@ -134,6 +134,7 @@ def _streamed(student: Student, clips: Sequence[Clip]) -> Iterator[list[tuple[in
         for number in going:
             own[number].take(pieces[number][at])
         yield list(zip(going, streams.advance([own[number] for number in going]), strict=True))
+    yield [(number, stream.close()) for number, stream in enumerate(own)]
 
 
 class _Reader:
