@@ -6,7 +6,7 @@ from serve.service import Service
 from serve.students import Served, fingerprint
 
 from diffusiontalker.runtime.student import Student
-from diffusiontalker.runtime.voice import AUTO, Choice
+from diffusiontalker.runtime.voice import AUTO, Choice, Library
 
 PATTERN = r"^[^\x00-\x1f]{1,1000}$"
 HINT = "auto, a name, or weights over names such as ann:0.7,bob:0.3"
@@ -20,20 +20,19 @@ def identity(
         saved = service.identities.load(who.owner, asked, fingerprint(served.folder))
         if saved is not None:
             return saved
-    return _checked("identity", asked, student)
+    return _checked(student.libraries[0], asked)
 
 
 def emotion(asked: str | dict[str, float], student: Student) -> Choice:
     """An emotion of the library. Raises Problem."""
-    return _checked("emotion", asked, student)
+    return _checked(student.libraries[1], asked)
 
 
-def _checked(kind: str, asked: str | dict[str, float], student: Student) -> Choice:
-    library = student.library(kind)
+def _checked(library: Library, asked: str | dict[str, float]) -> Choice:
     choice: Choice = asked
     if isinstance(asked, str) and ":" in asked and asked not in library.names:
-        choice = _weights(kind, asked)
-    with blame(kind):
+        choice = _weights(library.kind, asked)
+    with blame(library.kind):
         library.resolve(choice)
     return choice
 

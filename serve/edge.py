@@ -18,9 +18,8 @@ PAUSES = (0.1, 0.5, 2.0)
 """Seconds before the second try and those after it."""
 MAX_BYTES = 64 * 2**20
 """Bodies above pass through once: they are not held."""
-
-
 UNWATCHED = (b"x-request-disconnect-disabled", b"?1")
+"""The header by which Ray Serve lets a request read its own messages."""
 
 
 def middlewares() -> list[Middleware]:

@@ -110,10 +110,9 @@ def run_both(
         statistics.add(moments(voice))
     embeddings = []
     chosen = []
-    for kind, index, embedding in zip(
-        ("identity", "emotion"), (identity, emotion), student.embed(statistics), strict=True
+    for library, index, embedding in zip(
+        student.libraries, (identity, emotion), student.embed(statistics), strict=True
     ):
-        library = student.library(kind)
         chosen.append(library.nearest(embedding) if index is None else index)
         embeddings.append(library.entries[chosen[-1]])
     modulation = student.modulate(*(embedding[None] for embedding in embeddings))
@@ -435,5 +434,5 @@ def test_model_card_says_what_was_measured_and_what_it_cannot_do() -> None:
     assert "neutral, anger" in card
     assert "synthetic" in card
     assert "Apache-2.0" in card
-    summary["corpus"]["source"] = "beat"  # type: ignore[index]
+    summary["corpus"]["source"] = "beat"
     assert "synthetic" not in artifact.model_card(summary, "student-2")

@@ -36,8 +36,8 @@ def student(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFac
     return Student(path)
 
 
-def begin(of: Student | Streams, number: int) -> Stream:
-    return of.stream(**OPTIONS[number % len(OPTIONS)], seed=number)
+def begin(company: Streams, number: int) -> Stream:
+    return Stream(company, **OPTIONS[number % len(OPTIONS)], seed=number)
 
 
 def sound(number: int, seconds: float = 3.0) -> np.ndarray:
@@ -72,7 +72,7 @@ def test_each_stream_as_if_alone(student: Student, seed: int) -> None:
                 faces[number].append(streams[number].close())
                 del left[number]
     for number in numbers:
-        alone = begin(student, number)
+        alone = begin(Streams(student), number)
         expected = np.concatenate([alone.push(sound(number)), alone.close()])
         assert len(expected) == 90
         np.testing.assert_allclose(np.concatenate(faces[number]), expected, rtol=0, atol=1e-5)
@@ -84,7 +84,7 @@ def test_each_stream_as_if_alone(student: Student, seed: int) -> None:
 def test_a_mistake_is_its_own(student: Student) -> None:
     company = Streams(student)
     streams = [begin(company, 0) for _ in range(4)]
-    lone = begin(student, 0)
+    lone = begin(Streams(student), 0)
     first, second = np.split(speech(2.0), 2)
     streams[3].close()
     bad = [first, np.full(9, np.nan, np.float32), np.array(["a"]), first]
@@ -104,7 +104,7 @@ def test_a_mistake_is_its_own(student: Student) -> None:
 
 def test_calls_that_are_refused_change_nothing(student: Student) -> None:
     company, silence = Streams(student), np.zeros(TICK, np.float32)
-    stream, stranger = company.stream(), student.stream()
+    stream, stranger = Stream(company), student.stream()
     assert "pushed twice at once" in refusal(lambda: company.push([stream] * 2, [silence] * 2))
     assert "a stream of others" in refusal(lambda: company.push([stream, stranger], [silence] * 2))
     assert "1 chunks for 2 streams" in refusal(lambda: company.push([stream] * 2, [silence]))
@@ -114,7 +114,7 @@ def test_calls_that_are_refused_change_nothing(student: Student) -> None:
 def test_nobody_and_nothing(student: Student) -> None:
     company = Streams(student)
     assert company.push([], []) == []
-    streams = [company.stream() for _ in range(2)]
+    streams = [Stream(company) for _ in range(2)]
     for face in company.push(streams, [np.zeros(0, np.float32)] * 2):
         assert isinstance(face, np.ndarray)
         assert face.shape == (0, 52)
@@ -179,7 +179,7 @@ def test_a_graph_runs_once_for_all(student: Student, monkeypatch: pytest.MonkeyP
 
         monkeypatch.setattr(student, name, counted)
     company = Streams(student)
-    streams = [company.stream(seed=seed) for seed in range(20)]
+    streams = [Stream(company, seed=seed) for seed in range(20)]
     runs.clear()
     silence = np.zeros(RATE // 10, np.float32)  # less look-ahead, a frame
     company.push(streams, [silence] * 20)
@@ -191,7 +191,7 @@ def test_a_graph_runs_once_for_all(student: Student, monkeypatch: pytest.MonkeyP
 
 def test_a_stream_that_pauses_keeps_nothing_of_the_others(student: Student) -> None:
     company = Streams(student)
-    streams = [company.stream(seed=seed) for seed in range(3)]
+    streams = [Stream(company, seed=seed) for seed in range(3)]
     company.push(streams, [speech(1.0)] * 3)
     for kept in company.ears._audio[streams[0].row]:
         assert kept.base is None

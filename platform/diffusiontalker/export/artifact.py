@@ -97,9 +97,10 @@ def _compress(folder: Path, settings: ExportSettings, clips: Sequence[Clip]) -> 
     if not clips:
         raise UserError(f"{settings.precision}: no validation clips to judge it with; use fp32")
     some = clips[:: max(len(clips) // settings.clips, 1)][: settings.clips]
-    before = precision.judge(Student(folder), some)
+    student = Student(folder)
+    before = precision.judge(student, some)
     if settings.precision == "fp16":
-        for name in graphs(read_config(folder)):
+        for name in graphs(student.config):
             precision.half(folder / name)
     else:
         precision.int8(folder, some)
@@ -145,16 +146,14 @@ def check(folder: Path, talker: Talker, steps: int, frames: int = 90) -> float:
         features.append(part)
     identity, emotion = student.embed(statistics)
     modulation = student.modulate(identity[None], emotion[None])
-    ours = [
+    parts = [
         student.move(part, x_T[begin:end], modulation, state)
         for part, (begin, end) in zip(features, pairwise(cuts), strict=True)
     ]
+    ours = [np.concatenate(parts)]
     if student.look_ahead is not None:
-        theirs, ours = (
-            np.concatenate([theirs, theirs]),
-            [*ours, _streamed(student, mel, x_T, modulation)],
-        )
-    difference = float(np.abs(np.concatenate(ours) - theirs).max())
+        ours.append(_frame_by_frame(student, mel, x_T, modulation))
+    difference = float(np.abs(np.stack(ours) - theirs).max())
     if difference > TOLERANCE:
         raise UserError(
             f"{folder}: the exported graphs differ from the model by {difference:.2g}, "
@@ -163,10 +162,10 @@ def check(folder: Path, talker: Talker, steps: int, frames: int = 90) -> float:
     return difference
 
 
-def _streamed(
+def _frame_by_frame(
     student: Student, mel: np.ndarray, noise: np.ndarray, modulation: np.ndarray
 ) -> np.ndarray:
-    """The same face (T, 52), frame by frame."""
+    """The same face (T, 52) by the graph of a single frame."""
     history, row, face = student.history(), np.zeros(1, np.int64), []
     for t in range(len(noise)):
         past = history.past(row, row + t)

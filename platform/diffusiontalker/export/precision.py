@@ -16,6 +16,7 @@ from diffusiontalker.corpus.shards import Clip
 from diffusiontalker.errors import UserError
 from diffusiontalker.objectives import metrics
 from diffusiontalker.runtime.artifact import graphs
+from diffusiontalker.runtime.stream import Stream
 from diffusiontalker.runtime.streams import Streams
 from diffusiontalker.runtime.student import Student, chunks
 
@@ -90,7 +91,7 @@ def _inputs(student: Student, clips: Sequence[Clip], graph: str) -> Iterator[dic
         modulation = student.modulate(
             *(
                 library.entries[rng.integers(len(library.entries), size=1)]
-                for library in map(student.library, ("identity", "emotion"))
+                for library in student.libraries
             )
         )
         samples = check(clip.audio, SAMPLE_RATE, clip.id)
@@ -127,7 +128,7 @@ def _frames(student: Student, clips: Sequence[Clip]) -> Iterator[dict[str, np.nd
 def _streamed(student: Student, clips: Sequence[Clip]) -> Iterator[list[tuple[int, np.ndarray]]]:
     """The clips as streams that are pushed together, push by push: each one's number and frames."""
     streams = Streams(student)
-    own = [streams.stream(where=clip.id) for clip in clips]
+    own = [Stream(streams, where=clip.id) for clip in clips]
     pieces = [np.array_split(clip.audio, max(len(clip.audio) // PIECE, 1)) for clip in clips]
     for at in range(max(map(len, pieces))):
         going = [number for number, some in enumerate(pieces) if at < len(some)]

@@ -24,7 +24,7 @@ from diffusiontalker.runtime.log_mel import (
 from diffusiontalker.runtime.rows import doubled
 
 RING = 32
-"""Mel frames of a stream that may wait for its face; a power of 2."""
+"""Mel frames of a stream that may wait for its face."""
 NEVER = np.iinfo(np.int64).max
 
 

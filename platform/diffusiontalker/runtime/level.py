@@ -16,8 +16,6 @@ DOUBT = 30.0
 """Mel frames (half a second) of speech until half of the correction is trusted."""
 MAX_DB = 30.0
 """The largest correction, up or down."""
-
-
 HEAVY = 1e9
 """Weight of a window from which on all are brought back to small numbers."""
 

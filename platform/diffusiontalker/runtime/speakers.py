@@ -5,9 +5,8 @@ import numpy as np
 from diffusiontalker.arkit import FPS
 from diffusiontalker.runtime.rows import doubled
 from diffusiontalker.runtime.student import Student
-from diffusiontalker.runtime.voice import Choice, mean_and_variance, moments
+from diffusiontalker.runtime.voice import KINDS, Choice, mean_and_variance, moments
 
-KINDS = ("identity", "emotion")
 EARLY, UPDATES = 60, (2, 10)
 """Identity and emotion are taken from the voice anew every so many frames: in the first two
 seconds, when a little more speech says much more of it, and later."""
@@ -18,7 +17,6 @@ GLIDES = (1.0, 0.5)
 must be found, then no face may jump."""
 POLES = 0.1
 """From one pole to the other, half way is nowhere: embeddings shorter than this are passed over."""
-
 SAME = 1e-6
 """Embeddings that differ by less are the same."""
 
@@ -28,7 +26,7 @@ class Speakers:
 
     def __init__(self, student: Student) -> None:
         self._student = student
-        self._libraries = [student.library(kind) for kind in KINDS]
+        self._libraries = student.libraries
         width = student.voice_width
         # The identity head's half of what is said of the voice, then the emotion's.
         self._keep = np.exp(-1 / (FPS * np.repeat(SECONDS, width // 2)))

@@ -8,12 +8,11 @@ back. The frames of a stream are the same whatever its company.
 
 import weakref
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from diffusiontalker.arkit import CHANNELS
-from diffusiontalker.audio import SAMPLE_RATE
 from diffusiontalker.errors import UserError
 from diffusiontalker.runtime.ears import Ears
 from diffusiontalker.runtime.rows import doubled
@@ -47,12 +46,6 @@ class Streams:
         self._draws: list[Noise] = [Noise(0)]
         self._noise = np.zeros((1, DRAWN, len(CHANNELS)), np.float32)
         self._free = [0]
-
-    def stream(self, rate: int = SAMPLE_RATE, **options: Any) -> "Stream":
-        """Begin a stream; the options are those of ``Stream``."""
-        from diffusiontalker.runtime.stream import Stream
-
-        return Stream(self, rate, **options)
 
     def claim(self, stream: "Stream", identity: Choice, emotion: Choice, seed: int) -> int:
         """The row of a stream that begins, until it is forgotten. Raises UserError: bad values."""
@@ -111,10 +104,7 @@ class Streams:
                 for number, frame in zip(waiting, self._make(rows[waiting]), strict=True):
                     parts[number].append(frame[None])
         return [
-            stream.finish(
-                np.concatenate(some) if some else np.zeros((0, len(CHANNELS)), np.float32)
-            )
-            for stream, some in zip(streams, parts, strict=True)
+            stream.finish(np.concatenate(some)) for stream, some in zip(streams, parts, strict=True)
         ]
 
     def _make(self, rows: np.ndarray) -> np.ndarray:

@@ -29,7 +29,7 @@ from diffusiontalker.runtime.log_mel import (
     starts,
 )
 from diffusiontalker.runtime.post import Post
-from diffusiontalker.runtime.voice import AUTO, Choice, Library, Statistics, moments
+from diffusiontalker.runtime.voice import AUTO, KINDS, Choice, Library, Statistics, moments
 
 if TYPE_CHECKING:
     from diffusiontalker.runtime.stream import Stream
@@ -120,9 +120,10 @@ class Student:
         except Exception as error:
             said = " ".join(str(error).split())[:200]
             raise UserError(f"{self.folder}: these are not a student's graphs ({said})") from error
-        self._libraries = []
+        self.libraries: list[Library] = []
+        """Of identities and of emotions."""
         for kind, names, rows in zip(
-            ("identity", "emotion"),
+            KINDS,
             (self.config["identities"], self.config["emotions"]),
             entries,
             strict=True,
@@ -132,17 +133,17 @@ class Student:
                     f"{self.folder}: personalizer.onnx does not belong to config.yaml, which has "
                     f"{len(names)} names for {kind}; export it again"
                 )
-            self._libraries.append(Library(kind, names, rows))
+            self.libraries.append(Library(kind, names, rows))
 
     @property
     def identities(self) -> list[str]:
         """Names of the library."""
-        return self._libraries[0].names
+        return self.libraries[0].names
 
     @property
     def emotions(self) -> list[str]:
         """Names of the library."""
-        return self._libraries[1].names
+        return self.libraries[1].names
 
     def animate(
         self, samples: np.ndarray, rate: int, identity: Choice = AUTO, emotion: Choice = AUTO,
@@ -179,7 +180,7 @@ class Student:
         embeddings = []
         heard = self.embed(statistics) if any(c is None for c in choices) else (None, None)
         for library, given, embedding, asked in zip(
-            self._libraries, choices, heard, (identity, emotion), strict=True
+            self.libraries, choices, heard, (identity, emotion), strict=True
         ):
             if given is None:
                 assert embedding is not None
@@ -206,16 +207,17 @@ class Student:
             emotion,
             *(
                 dict(zip(library.names, (library.entries @ heard).tolist(), strict=True))
-                for library, heard in zip(self._libraries, (identity, emotion), strict=True)
+                for library, heard in zip(self.libraries, (identity, emotion), strict=True)
             ),
         )
 
     def stream(self, rate: int = audio.SAMPLE_RATE, **options: Any) -> "Stream":
-        """A face for speech as it comes; the options are those of ``Stream``. Many such streams are
-        quicker as ``Streams`` of this student, pushed together."""
+        """A face for speech as it comes; the options are those of ``Stream``. Many streams are
+        quicker if they share their ``Streams`` and are pushed together."""
+        from diffusiontalker.runtime.stream import Stream
         from diffusiontalker.runtime.streams import Streams
 
-        return Streams(self).stream(rate, **options)
+        return Stream(Streams(self), rate, **options)
 
     # The parts, for whole recordings and streams alike.
 
@@ -281,10 +283,6 @@ class Student:
         """What embeddings (B, E) do to the layers: (B, 1, M)."""
         return self._run(self._modulation, ["modulation"], identity=identity, emotion=emotion)[0]
 
-    def library(self, kind: str) -> Library:
-        """The library of ``identity`` or ``emotion``."""
-        return self._libraries[("identity", "emotion").index(kind)]
-
     def _hear(self, samples: np.ndarray) -> tuple[list[np.ndarray], Statistics]:
         """Audio features of a recording at 16 kHz, chunk by chunk, and the statistics of all."""
         statistics, state, features = Statistics(), self.new_state(), []
@@ -297,7 +295,7 @@ class Student:
     def _choices(self, identity: Choice, emotion: Choice) -> list[np.ndarray | None]:
         return [
             library.resolve(choice)
-            for library, choice in zip(self._libraries, (identity, emotion), strict=True)
+            for library, choice in zip(self.libraries, (identity, emotion), strict=True)
         ]
 
     @staticmethod

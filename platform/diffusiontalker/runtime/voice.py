@@ -7,6 +7,8 @@ import numpy as np
 
 from diffusiontalker.errors import UserError
 
+KINDS = ("identity", "emotion")
+"""What a student knows a library of."""
 AUTO = "auto"
 Choice = str | Mapping[str, float] | np.ndarray
 """``AUTO``, a name, weights over names, or an embedding (E,)."""
