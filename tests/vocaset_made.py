@@ -143,4 +143,4 @@ class _Python2(pickle._Pickler):
             self.write(b"T" + len(raw).to_bytes(4, "little") + raw)
         self.memoize(text)
 
-    dispatch = pickle._Pickler.dispatch | {str: save_string, bytes: save_string}  # type: ignore[dict-item]
+    dispatch = pickle._Pickler.dispatch | {str: save_string, bytes: save_string}

@@ -104,7 +104,7 @@ def with_features(tmp_path: Path) -> Path:
     )  # fmt: skip
     info = shards.write_shard(folder / "train-00000.parquet", [clip])
     found = {"feature_dim": 4, "feature_fingerprint": ENCODER}
-    write_manifest(folder, Manifest("hand", [info], ["ada"], [], **found))  # type: ignore[arg-type]
+    write_manifest(folder, Manifest("hand", [info], ["ada"], [], **found))
     return folder
 
 

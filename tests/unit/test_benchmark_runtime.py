@@ -103,7 +103,7 @@ def test_every_whole_push_of_a_stream_is_timed(clock: Clock) -> None:
         return SimpleNamespace(push=push)
 
     samples = np.arange(6 * 16_000 + 100, dtype=np.float32)
-    found = latency.pushes(SimpleNamespace(stream=stream), samples)  # type: ignore[arg-type]
+    found = latency.pushes(SimpleNamespace(stream=stream), samples)
     assert len(streams) == 2  # the first warms up, for five seconds
     assert len(streams[0]) == 125
     assert found == pytest.approx([1.0 + k for k in range(150)])

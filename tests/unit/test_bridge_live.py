@@ -85,7 +85,7 @@ def test_raw_pcm_is_cut_into_chunks_however_it_arrives() -> None:
     chunks = list(speech.raw(Pipe(), 16_000))
     assert [len(chunk) for chunk in chunks] == [320, 320, 320, 40]
     np.testing.assert_array_equal(np.concatenate(chunks), pcm)
-    assert list(speech.raw(io.BytesIO(b""), 16_000)) == []  # type: ignore[arg-type]
+    assert list(speech.raw(io.BytesIO(b""), 16_000)) == []
 
 
 def begun(clock: Clock, *arrivals: float) -> list[float]:

@@ -104,14 +104,14 @@ def test_run_resumes_exactly(tmp_path: Path) -> None:
         module(data).square().sum().backward()
         optimizer.step()
     for one, two in ((first[0], second[0]), (first[1], second[1])):
-        assert torch.equal(one.weight, two.weight)  # type: ignore[arg-type]
+        assert torch.equal(one.weight, two.weight)
 
 
 def test_finished_run_gives_its_average(tmp_path: Path) -> None:
     _, average, _ = saved(tmp_path)
     other = nn.Linear(3, 2)
     assert checkpoints.load_average(tmp_path, other).epoch == 2
-    assert torch.equal(other.weight, average.weight)  # type: ignore[arg-type]
+    assert torch.equal(other.weight, average.weight)
 
 
 class Malicious:

@@ -792,9 +792,9 @@ def test_a_message_outside_the_contract_is_one_line(follow: Any, message: str | 
 
 def test_mistakes_of_a_stream_are_told_at_once() -> None:
     with pytest.raises(UserError, match="unknown option 'fps'"):
-        Client().stream([], fps=60)  # type: ignore[call-arg]
+        Client().stream([], fps=60)
     with pytest.raises(UserError, match="unknown option 'emotoin'; did you mean 'emotion'"):
-        AsyncClient().stream(emotoin="anger")  # type: ignore[call-arg]
+        AsyncClient().stream(emotoin="anger")
     with pytest.raises(UserError, match="has not begun"):
         asyncio.run(AsyncClient().stream().push(SPEECH))
     with pytest.raises(UserError, match="NaN"):

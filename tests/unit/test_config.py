@@ -184,7 +184,7 @@ def test_yaml_round_trip(tmp_path: Path):
 
 def test_settings_are_frozen():
     with pytest.raises(ValueError, match="frozen"):
-        Settings().audio_dim = 3  # type: ignore[misc]
+        Settings().audio_dim = 3
 
 
 def test_rounds_halve_down_to_one():

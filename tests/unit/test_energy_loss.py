@@ -20,7 +20,7 @@ def score(
     samples: list[Tensor], truth: Tensor, mask: Tensor | None = None, chunk: int = 1, **more: object
 ) -> float:
     mask = torch.ones(truth.shape[:2]) if mask is None else mask
-    return energy(torch.stack(samples), truth, mask, chunk, **more).item()  # type: ignore[arg-type]
+    return energy(torch.stack(samples), truth, mask, chunk, **more).item()
 
 
 def test_by_hand() -> None:

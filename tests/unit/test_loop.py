@@ -113,7 +113,7 @@ class Split:
 
 
 def validated(*batches: list[float]) -> dict[str, float]:
-    return loop.validate(Recorder(), Split(*batches), torch.device("cpu"))  # type: ignore[arg-type]
+    return loop.validate(Recorder(), Split(*batches), torch.device("cpu"))
 
 
 def test_validation_is_a_mean_over_windows_with_the_same_noise_every_time() -> None:

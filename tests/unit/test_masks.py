@@ -133,7 +133,7 @@ def test_padding_reaches_no_validation_metric(
 
     def validate(batches: list[dict[str, Tensor]]) -> dict[str, float]:
         monkeypatch.setattr(loop.stream, "batches", lambda *_: iter(batches))
-        return loop.validate(task, None, torch.device("cpu"))  # type: ignore[arg-type]
+        return loop.validate(task, None, torch.device("cpu"))
 
     clean = validate(split)
     assert clean == validate(split)

@@ -32,7 +32,7 @@ def rig() -> SimpleNamespace:
 
 @pytest.fixture
 def vertices() -> Vertices:
-    return Vertices(rig())  # type: ignore[arg-type]
+    return Vertices(rig())
 
 
 def face(jaw: list[float], brow: list[float]) -> np.ndarray:
@@ -171,7 +171,7 @@ def test_a_perfect_sampler_lands_on_the_sampling_floor(vertices: Vertices) -> No
 
 def test_the_redraw_itself_is_the_sampling_floor(vertices: Vertices) -> None:
     clips = [models.clip(str(i), seed=i) for i in range(4)]
-    redraws = [np.stack([c.redraw, c.redraw]) for c in clips]  # type: ignore[list-item]
+    redraws = [np.stack([c.redraw, c.redraw]) for c in clips]
     found = measure.measure([Heard(r, "ada", "anger") for r in redraws], clips, vertices)
     floors = measure.floors(clips, vertices)
     assert floors is not None

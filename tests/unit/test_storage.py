@@ -51,11 +51,11 @@ KEYS = st.lists(
 @given(KEYS)
 def test_an_s3_key_is_taken_as_it_is_written(parts: list[str]) -> None:
     whole = storage.location("s3://bucket/" + "/".join(parts))
-    assert whole.path == "bucket/" + "/".join(parts)  # type: ignore[attr-defined]
+    assert whole.path == "bucket/" + "/".join(parts)
     joined = storage.location("s3://bucket")
     for part in parts:
         joined = joined / part
-    assert joined.path == whole.path  # type: ignore[attr-defined]
+    assert joined.path == whole.path
 
 
 @pytest.mark.parametrize(

@@ -40,7 +40,7 @@ def batch(frames: int = 3) -> dict[str, np.ndarray]:
 
 def test_a_row_is_a_batch_in_single_precision() -> None:
     rows = Rows(stream.pack(batch(3)), stream.pack(batch(5)))
-    first, second = stream.batches(rows, torch.device("cpu"))  # type: ignore[arg-type]
+    first, second = stream.batches(rows, torch.device("cpu"))
     assert {key: tuple(value.shape) for key, value in second.items()} == {
         "coefficients": (2, 5, 52),
         "features": (2, 5, 6),
@@ -78,7 +78,7 @@ def test_packing_keeps_every_value_type_and_shape() -> None:
 
 def test_tensors_do_not_share_rays_memory() -> None:
     row = stream.pack(batch())
-    (tensors,) = stream.batches(Rows(row), torch.device("cpu"))  # type: ignore[arg-type]
+    (tensors,) = stream.batches(Rows(row), torch.device("cpu"))
     for value in tensors.values():
         value.zero_()
     assert stream.unpack(row)["coefficients"].min() == 0.5

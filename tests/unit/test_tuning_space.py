@@ -151,7 +151,7 @@ def test_what_does_not_is_refused_by_name(name: str, spread: dict[str, Any], lin
 def test_a_setting_that_is_a_whole_number_is_not_drawn_in_between() -> None:
     # Both ends would do, but hardly any value between them.
     for kind in ("uniform", "log_uniform"):
-        said = refusal(lambda kind=kind: check(  # type: ignore[misc]
+        said = refusal(lambda kind=kind: check(
             sweep({"training.teacher.batch": {"kind": kind, "low": 4, "high": 16}})
         ))  # fmt: skip
         assert said.startswith(
@@ -221,7 +221,7 @@ def test_luck_is_searched_in_no_stage(stage: str, spread: dict[str, Any]) -> Non
 def test_a_round_has_its_own_schedule() -> None:
     for steps, name in ((2, "training.first_round"), (8, "training.round")):
         rate = {f"{name}.learning_rate": uniform(1e-4, 1e-2)}
-        said = refusal(lambda rate=rate, steps=steps: check(  # type: ignore[misc]
+        said = refusal(lambda rate=rate, steps=steps: check(
             sweep(rate, stage="round", steps=steps)
         ))  # fmt: skip
         assert said.endswith("changes nothing in the training of a round; take it out")
@@ -235,9 +235,7 @@ def test_what_neither_a_round_nor_a_chain_looks_at_is_refused(stage: str) -> Non
 
 def test_any_round_counts_in_the_length_of_a_chain() -> None:
     for name in ("training.teacher.epochs", "training.first_round.epochs", "training.round.epochs"):
-        said = refusal(
-            lambda name=name: check(sweep({name: whole(1, 9)}, stage="chain"))  # type: ignore[misc]
-        )
+        said = refusal(lambda name=name: check(sweep({name: whole(1, 9)}, stage="chain")))
         assert said == f"space.{name}: trials of unlike length cannot be compared; take it out"
 
 

@@ -256,7 +256,7 @@ METRICS = {
 def test_an_epoch_is_told_with_those_of_the_stages_before() -> None:
     hears = Told()
     said: list[Figures] = []
-    hears.epoch = said.append  # type: ignore[method-assign, assignment]
+    hears.epoch = said.append
     Telling(partial(tell, hears, 5)).after_report(None, [METRICS, {"of": "another worker"}], None)
     [figures] = said
     assert figures["epochs"] == 7
