@@ -24,7 +24,9 @@ demo: $(INSTALLED) ## Distil a small teacher into a two-step student; results in
 
 .PHONY: test
 test: lint ## Run the linters, the type checker, the import contracts and every test
-	$(BIN)/pytest -n auto --maxprocesses 4 --dist loadfile
+	# The files that take longest come first, so that none is left to run alone at the end.
+	$(BIN)/pytest -n auto --maxprocesses 4 --dist loadfile --no-loadscope-reorder \
+	  tests/e2e tests/integration tests/unit
 
 .PHONY: lint
 lint: $(INSTALLED) ## Run ruff, mypy and import-linter; stop at the first that fails

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from urllib.parse import urlsplit
 
 from limits import RateLimitItemPerMinute
-from limits.aio.strategies import MovingWindowRateLimiter
+from limits.aio.strategies import SlidingWindowCounterRateLimiter
 from limits.storage import storage_from_string
 from serve.problems import Problem
 from serve.settings import ServeSettings
@@ -58,7 +58,7 @@ class Access:
                 f"limits.storage {settings.limits.storage!r}: {error}; give memory:// or "
                 "redis://host:port"
             ) from error
-        self._limiter = MovingWindowRateLimiter(storage)
+        self._limiter = SlidingWindowCounterRateLimiter(storage)
 
     @property
     def open(self) -> bool:

@@ -83,13 +83,14 @@ async def animate(
         inside.enter_context(service.recordings.enter(caller.bucket))
         body = await recordings.body_of(request, service.limits)
         student = await service.students.load(served.name)
-        made, parts = await service.run(_begin, service, served, student, caller, body, options)
         request.state.model = served.name
+        asked = service, served, student, caller, body, options
         if options.format == "ndjson":
+            made, parts = await service.run(_begin, *asked)
             # Begun, so the gate is left when the last line has gone.
             held = _held(faces.lines(parts, made), inside.pop_all())
             return StreamingResponse(held, media_type=MEDIA_TYPES["ndjson"], headers=made.headers)
-        content, frames = await service.run(_finish, service, parts, made, options.format)
+        made, content, frames = await service.run(_whole, *asked)
     headers = {**made.headers, "X-Frames": str(frames)}
     if options.format != "json":
         headers["Content-Disposition"] = f'attachment; filename="face.{options.format}"'
@@ -114,14 +115,16 @@ def _begin(
     return Made(served.name, served.steps, begun.identity, begun.emotion, fps), parts
 
 
-def _finish(
-    service: Service, parts: Iterator[np.ndarray], made: Made, form: Format
-) -> tuple[bytes, int]:
+def _whole(
+    service: Service, served: Served, student: Student, caller: Caller, body: bytes, asked: Options
+) -> tuple[Made, bytes, int]:
+    """The answer, and how many frames it holds. Raises Problem."""
+    made, parts = _begin(service, served, student, caller, body, asked)
     with service.metrics.stage("move"):
         face = np.concatenate(list(parts))
     service.metrics.heard(made.model, "recording", len(face) * FPS // made.fps)
     with service.metrics.stage("encode"):
-        return faces.encode(form, face, made), len(face)
+        return made, faces.encode(asked.format, face, made), len(face)
 
 
 def _held(lines: Iterator[bytes], inside: ExitStack) -> Iterator[bytes]:

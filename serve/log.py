@@ -1,6 +1,7 @@
 """One line per request and stream, as JSON: what was asked and how it went, nothing of who speaks
 or what was said, no addresses, no keys."""
 
+import asyncio
 import json
 import logging
 from time import perf_counter
@@ -32,6 +33,9 @@ class AccessLog:
             elif message["type"] == "websocket.close":
                 status = message.get("code", 1000)
             await send(message)
+            if message["type"] == "http.response.body" and not message.get("more_body"):
+                # The loop writes to a socket when it has nothing else to do: answer, then log.
+                await asyncio.sleep(0)
 
         try:
             await self._app(scope, receive, watched)

@@ -97,15 +97,16 @@ def _together(pushed: list[tuple[Stream, np.ndarray]]) -> list[Pushed]:
     return made
 
 
-def service_of(connection: HTTPConnection) -> Service:
-    """The service that a request is for."""
+async def service_of(connection: HTTPConnection) -> Service:
+    """The service that a request is for. A coroutine, for FastAPI begins a thread for whatever else
+    a route depends on."""
     service: Service = connection.app.state.service
     return service
 
 
 async def caller_of(connection: HTTPConnection) -> Caller:
     """Who asks, if he may. Raises Problem."""
-    caller = await service_of(connection).access.admit(connection)
+    caller = await (await service_of(connection)).access.admit(connection)
     connection.state.caller = caller.name
     return caller
 

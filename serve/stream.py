@@ -76,7 +76,7 @@ CONTROL: TypeAdapter[Pin | Close] = TypeAdapter(Annotated[Pin | Close, Field(dis
 @router.websocket("/v1/stream")
 async def stream(socket: WebSocket) -> None:
     """Samples in binary messages, ``pin`` and ``close`` in text; frames come as they are ready."""
-    service = service_of(socket)
+    service = await service_of(socket)
     offered = [name.strip() for name in socket.headers.get("sec-websocket-protocol", "").split(",")]
     await socket.accept(PROTOCOL if PROTOCOL in offered else None)
     try:

@@ -191,13 +191,19 @@ def test_nothing_is_lost_when_replicas_come_go_and_die(url, folder) -> None:
         serve.run(build(settings(folder, **changed)), name=NAME)
 
     steps = {
-        "scaling up": lambda: (run(min_replicas=2, max_replicas=2), settle(2)),
+        "scaling up by the load": lambda: (
+            run(max_replicas=2, target_ongoing_requests=1, downscale_delay_s=600),
+            settle(2),
+        ),
         "a replica is killed": kill,
         "a rolling update": lambda: (
             run(min_replicas=2, max_replicas=2, drain_seconds=20),
             settle(2),
         ),
-        "scaling down": lambda: (run(min_replicas=1, max_replicas=1, drain_seconds=20), settle(1)),
+        "scaling down by the load": lambda: (
+            run(max_replicas=2, target_ongoing_requests=100, drain_seconds=20),
+            settle(1),
+        ),
     }
     for name, step in steps.items():
         answers = under_load(url, step)

@@ -1,5 +1,6 @@
 """POST /v1/animate and the lists, without Ray Serve: what comes back, and what is refused."""
 
+import asyncio
 import json
 import re
 import struct
@@ -7,6 +8,7 @@ from io import BytesIO
 
 import numpy as np
 import pytest
+from serve import log
 from tests import served
 from tests.served import serving, speech, wav
 from tests.students import random_student
@@ -367,6 +369,35 @@ def test_pages_of_other_origins_may_only_look(folder) -> None:
     with serving(served.settings(folder, **allowed)) as client:
         answer = client.post("/v1/animate", content=wav(1.0), headers=other)
         assert answer.headers["access-control-allow-origin"] == "https://elsewhere.example"
+
+
+def test_a_request_begins_no_thread_but_that_of_its_recording(client, monkeypatch) -> None:
+    """Under Ray Serve each would be a new one."""
+
+    async def begun(work, *_, **__) -> None:
+        raise AssertionError(f"a thread for {work}")
+
+    monkeypatch.setattr("fastapi.dependencies.utils.run_in_threadpool", begun)
+    monkeypatch.setattr("fastapi.routing.run_in_threadpool", begun)
+    assert client.post("/v1/animate", content=wav(1.0)).status_code == 200
+
+
+def test_an_answer_goes_out_before_it_is_logged(monkeypatch) -> None:
+    events = []
+
+    async def app(scope, receive, send) -> None:
+        await send({"type": "http.response.start", "status": 200})
+        await send({"type": "http.response.body", "body": b"", "more_body": True})
+        await send({"type": "http.response.body", "body": b""})
+
+    async def written_in_the_next_round(message) -> None:
+        if message["type"] == "http.response.body":
+            asyncio.get_running_loop().call_soon(events.append, "written")
+
+    monkeypatch.setattr(log.logger, "info", lambda line: events.append("logged"))
+    scope = {"type": "http", "path": "/v1/animate"}
+    asyncio.run(log.AccessLog(app)(scope, None, written_in_the_next_round))
+    assert events == ["written", "written", "logged"]
 
 
 def test_the_log_tells_what_was_asked_and_nothing_of_who(client, caplog) -> None:

@@ -44,7 +44,7 @@ def lines(report: Json) -> list[str]:
     alone = report["alone"]
     found = [
         f"one caller   {alone['served_ms']:.1f} ms at p50, {alone['runtime_ms']:.1f} ms without a "
-        f"server, in {alone['turns']} turns"
+        f"server, {alone['overhead_ms']:.1f} ms between them in {alone['turns']} turns"
     ]
     if (soak := report.get("soak")) is not None:
         found.append(
