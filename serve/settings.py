@@ -22,8 +22,9 @@ class LimitSettings(Section):
     """Requests and new streams of one key, or, without keys, of one address."""
     storage: str = "memory://"
     """Where those are counted: each replica for itself, or in a Redis for all (redis://host)."""
-    waiting: Count = 32
-    """Recordings that a replica takes in at once; more are answered with 429."""
+    waiting: Count = 64
+    """Recordings that a replica takes in at once; more are answered with 429. Of ten seconds each,
+    so many are about a second of work, after which the refused are told to come back."""
     streams: Count = 100
     """Streams that a replica bears."""
     streams_per_key: Count = 100

@@ -43,8 +43,9 @@ def lines(report: Json) -> list[str]:
     versions = ", ".join(f"{k} {v}" for k, v in machine.items() if k not in ("processor", "cores"))
     alone = report["alone"]
     found = [
-        f"one caller   {alone['served_ms']:.1f} ms at p50, {alone['runtime_ms']:.1f} ms without a "
-        f"server, {alone['overhead_ms']:.1f} ms between them in {alone['turns']} turns"
+        f"one caller   {alone['served_ms']:.1f} ms at p50, without a server "
+        f"{alone['runtime_ms']:.1f} ms, and {alone['in_a_row_ms']:.1f} ms without a rest in "
+        f"between; {alone['turns']} turns"
     ]
     if (soak := report.get("soak")) is not None:
         found.append(
