@@ -27,6 +27,8 @@ STREAMS, LATENCY_MS, OVERHEAD_MS = 100, 50.0, 5.0
 """Aims: streams per core, p99 of a push, and what serving adds to a request at p50."""
 GROWTH = 0.1
 """What counts as flat: a replica may hold a tenth more after the soak (our choice)."""
+FULL = 5.0
+"""Seconds of twice the soak's load, which fill a replica before its memory is counted."""
 WARM = 2.0
 """Seconds of load before any is measured."""
 TURNS, TURN = 30, 1.0
@@ -142,7 +144,7 @@ def _recordings(
         found.append(
             {"replicas": replicas, "loop": "closed", "callers": callers, **outcome.report()}
         )
-    most = max(case["per_second"] for case in found)
+    most = _most(found)
     for share in settings.shares:
         outcome = load.run(load.opened(url, recording, share * most, seconds))
         found.append({"replicas": replicas, "loop": "open", "share": share, **outcome.report()})
@@ -179,18 +181,23 @@ def _streams(
     return found
 
 
+def _most(recordings: list[Json]) -> float:
+    """Answers a second where the most callers ask: what the server bears."""
+    closed = (case for case in recordings if case["loop"] == "closed")
+    return max(closed, key=lambda case: case["callers"])["per_second"]
+
+
 def _soak(
     served: Server, recordings: list[Json], recording: bytes, settings: ServeBenchmarkSettings,
     display: Display,
 ) -> Json:  # fmt: skip
     """The largest share of the most, for long: what fails, and what the replica holds."""
-    most = max(case["per_second"] for case in recordings if case["loop"] == "closed")
     share = max(settings.shares)
+    rate = share * _most(recordings)
     url = f"{served.url}/v1/animate"
-    # Memory settles first: buffers and threads come with the first requests.
-    load.run(load.opened(url, recording, share * most, min(30.0, settings.soak)))
+    # What a replica holds when as many wait as may: more than that would be growth.
+    load.run(load.opened(url, recording, 2 * rate, FULL))
     before = served.replicas_bytes()
-    rate = share * most
     total = round(rate * settings.soak)
     outcome = load.run(
         load.opened(url, recording, rate, settings.soak, lambda done: display.count(done, total))
