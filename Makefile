@@ -22,9 +22,9 @@ help: ## Show this help
 demo: $(INSTALLED) ## Distil a small teacher into a two-step student; results in runs/quickstart
 	$(BIN)/python jobs/distill.py --config configs/quickstart.yaml
 
+# The files that take longest come first, so that none is left to run alone at the end.
 .PHONY: test
 test: lint ## Run the linters, the type checker, the import contracts and every test
-	# The files that take longest come first, so that none is left to run alone at the end.
 	$(BIN)/pytest -n auto --maxprocesses 4 --dist loadfile --no-loadscope-reorder \
 	  tests/e2e tests/integration tests/unit
 

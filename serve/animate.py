@@ -1,7 +1,8 @@
 """POST /v1/animate: a recording in, a face out."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import ExitStack
+from functools import partial
 from typing import Annotated, Literal
 
 import numpy as np
@@ -84,13 +85,13 @@ async def animate(
         body = await recordings.body_of(request, service.limits)
         student = await service.students.load(served.name)
         request.state.model = served.name
-        asked = service, served, student, caller, body, options
+        begin = partial(_begin, service, served, student, caller, body, options)
         if options.format == "ndjson":
-            made, parts = await service.run(_begin, *asked)
+            made, parts = await service.run(begin)
             # Begun, so the gate is left when the last line has gone.
             held = _held(faces.lines(parts, made), inside.pop_all())
             return StreamingResponse(held, media_type=MEDIA_TYPES["ndjson"], headers=made.headers)
-        made, content, frames = await service.run(_whole, *asked)
+        made, content, frames = await service.run(_whole, service, begin, options.format)
     headers = {**made.headers, "X-Frames": str(frames)}
     if options.format != "json":
         headers["Content-Disposition"] = f'attachment; filename="face.{options.format}"'
@@ -116,15 +117,15 @@ def _begin(
 
 
 def _whole(
-    service: Service, served: Served, student: Student, caller: Caller, body: bytes, asked: Options
+    service: Service, begin: Callable[[], tuple[Made, Iterator[np.ndarray]]], form: Format
 ) -> tuple[Made, bytes, int]:
     """The answer, and how many frames it holds. Raises Problem."""
-    made, parts = _begin(service, served, student, caller, body, asked)
+    made, parts = begin()
     with service.metrics.stage("move"):
         face = np.concatenate(list(parts))
     service.metrics.heard(made.model, "recording", len(face) * FPS // made.fps)
     with service.metrics.stage("encode"):
-        return made, faces.encode(asked.format, face, made), len(face)
+        return made, faces.encode(form, face, made), len(face)
 
 
 def _held(lines: Iterator[bytes], inside: ExitStack) -> Iterator[bytes]:

@@ -104,12 +104,14 @@ async def service_of(connection: HTTPConnection) -> Service:
     return service
 
 
-async def caller_of(connection: HTTPConnection) -> Caller:
+Serving = Annotated[Service, Depends(service_of)]
+
+
+async def caller_of(connection: HTTPConnection, service: Serving) -> Caller:
     """Who asks, if he may. Raises Problem."""
-    caller = await (await service_of(connection)).access.admit(connection)
+    caller = await service.access.admit(connection)
     connection.state.caller = caller.name
     return caller
 
 
-Serving = Annotated[Service, Depends(service_of)]
 Asking = Annotated[Caller, Depends(caller_of)]

@@ -11,7 +11,7 @@ from serve import choices, faces
 from serve.access import PROTOCOL, Caller
 from serve.animate import Performing
 from serve.problems import TITLES, Problem, blame, invalid
-from serve.service import Service, caller_of, service_of
+from serve.service import Service, Serving, caller_of
 from serve.students import Served
 from starlette.types import Message
 
@@ -74,9 +74,8 @@ CONTROL: TypeAdapter[Pin | Close] = TypeAdapter(Annotated[Pin | Close, Field(dis
 
 
 @router.websocket("/v1/stream")
-async def stream(socket: WebSocket) -> None:
+async def stream(socket: WebSocket, service: Serving) -> None:
     """Samples in binary messages, ``pin`` and ``close`` in text; frames come as they are ready."""
-    service = await service_of(socket)
     offered = [name.strip() for name in socket.headers.get("sec-websocket-protocol", "").split(",")]
     await socket.accept(PROTOCOL if PROTOCOL in offered else None)
     try:
@@ -93,7 +92,7 @@ async def stream(socket: WebSocket) -> None:
 
 
 async def _serve(socket: WebSocket, service: Service) -> None:
-    caller = await caller_of(socket)
+    caller = await caller_of(socket, service)
     options = _options(socket)
     served = service.students.find(options.model, options.steps)
     with service.streams.enter(caller.bucket):
