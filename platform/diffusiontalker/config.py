@@ -286,7 +286,10 @@ class ExportSettings(Section):
     CPU. fp16: half the size of fp32; the weights are widened when the artifact is loaded, so it
     computes as in fp32."""
     max_growth: Share = 0.02
-    """By what share LBE or energy score may grow on validation against fp32."""
+    """By what share LBE or energy score may grow on validation against fp32, of the voices that
+    fp32 hears."""
+    max_changed: Share = 0.1
+    """Share of these clips in which another identity or emotion may be heard than by fp32."""
     clips: Count = 32
     """Validation clips for that, and for calibration."""
 

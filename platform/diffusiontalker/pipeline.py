@@ -377,6 +377,8 @@ def export_again(settings: ExportJobSettings) -> list[str]:
             f"{key:<14}{found['validation'][key]:.4f} on {found['clips']} clips of validation, "
             f"{share:+.2%} against fp32"
         )
+    if "voices_changed" in found:
+        said.append(f"voices        {found['voices_changed']} of {found['clips']} heard otherwise")
     return said
 
 

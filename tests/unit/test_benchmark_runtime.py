@@ -300,6 +300,18 @@ def test_a_row_is_frames_per_second_of_the_median_turn() -> None:
     assert row["wall_seconds"] == [0.04, 0.01, 0.02]
 
 
+def judged(*shares: float, changed: int) -> dict[str, Any]:
+    """What an export found of 8 clips, where every error of fp32 is 0.2."""
+    errors = ("lbe", "energy_score", "streamed_lbe")
+    return {
+        "clips": 8,
+        "fp32": dict.fromkeys(errors, 0.2),
+        "validation": {key: 0.2 * (1 + share) for key, share in zip(errors, shares, strict=True)},
+        "growth": dict(zip(errors, shares, strict=True)),
+        "voices_changed": changed,
+    }
+
+
 def report(fps: float = 30_000.0, long: float = 27_000.0, **more: Any) -> dict[str, Any]:
     speeds = runtime.against_hubert(
         [
@@ -320,8 +332,8 @@ def report(fps: float = 30_000.0, long: float = 27_000.0, **more: Any) -> dict[s
         "sizes_mb": {SHIPPED: 2.5, HUBERT: 377.5},
         "exports": {
             "fp32": {"precision": "fp32"},
-            "fp16": {"clips": 8, "growth": {"lbe": 0.0001, "energy_score": -0.0001}},
-            "int8": {"clips": 8, "growth": {"lbe": 0.031, "energy_score": 0.01}},
+            "fp16": judged(0.0001, -0.0001, 0.0002, changed=1),
+            "int8": judged(0.031, 0.01, 0.012, changed=0),
         },
         "speeds": speeds,
         "streaming": {**latency.distribution(pushes), "look_ahead_ms": 70.0, "pushes_ms": pushes},
@@ -391,9 +403,12 @@ def test_lengths_and_numbers_in_words() -> None:
 
 def test_the_lines_say_what_was_missed_and_what_was_refused() -> None:
     said = lines(report(fps=24_000.0))
-    assert said[0] == "fp16         LBE +0.01%, energy score -0.01% on 8 clips of validation"
-    assert said[1].startswith("int8         LBE +3.10%, energy score +1.00% on 8 clips")
-    assert "jobs/export.py refuses it; only timed" in said[1]
+    assert said[0] == (
+        "fp16         LBE +0.01%, energy score -0.01%, LBE of streams +0.02% on 8 clips of "
+        "validation, of which 1 have their voice heard otherwise"
+    )
+    assert said[1].startswith("int8         LBE +3.10%, energy score +1.00%, LBE of streams +1.20%")
+    assert "jobs/export.py refuses it (lbe on validation grows by 3.1%" in said[1]
     assert "a push of 40 ms takes 0.75 ms" in said[2]
     assert "27 streams per core" in said[2]  # 40 / 1.5
     assert "100 MB at most with 1 min, 400 MB with 1 h" in said[3]

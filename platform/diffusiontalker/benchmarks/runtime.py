@@ -198,7 +198,9 @@ def _export(chosen: Chosen, root: Path) -> dict[Precision, Exported]:
     with Display("export") as display:
         for number, precision in enumerate(get_args(Precision)):
             display.update(number / len(get_args(Precision)), precision)
-            anyway = ExportSettings(precision=precision).model_copy(update={"max_growth": math.inf})
+            anyway = ExportSettings(precision=precision).model_copy(
+                update={"max_growth": math.inf, "max_changed": math.inf}
+            )
             folder = root / precision
             found[precision] = Exported(
                 folder,

@@ -8,11 +8,12 @@ from rich.table import Table
 
 from diffusiontalker.config import ExportSettings
 from diffusiontalker.evaluation import goals
+from diffusiontalker.export.artifact import too_much
 
 Json = dict[str, Any]
 HEADINGS = ("Threads", "Subject")
 NOT_RUN = "not run"
-ERRORS = {"lbe": "LBE", "energy_score": "energy score"}
+ERRORS = {"lbe": "LBE", "energy_score": "energy score", "streamed_lbe": "LBE of streams"}
 
 
 def title(seconds: float, threads: int) -> str:
@@ -113,8 +114,11 @@ def facts(report: Json) -> list[str]:
 
 def growth(found: Json) -> str:
     """What a precision costs, and whether an export would be refused for it."""
-    limit = ExportSettings().max_growth
     shares = ", ".join(f"{ERRORS[key]} {share:+.2%}" for key, share in found["growth"].items())
-    refused = not max(found["growth"].values()) <= limit
-    more = f": above {limit:.0%}, so jobs/export.py refuses it; only timed here" if refused else ""
-    return f"{shares} on {found['clips']} clips of validation{more}"
+    why = too_much(found, ExportSettings())
+    more = f": jobs/export.py refuses it ({why}); only timed here" if why else ""
+    clips, changed = found["clips"], found["voices_changed"]
+    return (
+        f"{shares} on {clips} clips of validation, of which {changed} have their voice heard "
+        f"otherwise{more}"
+    )

@@ -98,22 +98,43 @@ def _compress(folder: Path, settings: ExportSettings, clips: Sequence[Clip]) -> 
         raise UserError(f"{settings.precision}: no validation clips to judge it with; use fp32")
     some = clips[:: max(len(clips) // settings.clips, 1)][: settings.clips]
     student = Student(folder)
-    before = precision.judge(student, some)
+    voices = precision.voices(student, some)
+    before = precision.judge(student, some, voices)
     if settings.precision == "fp16":
         for name in graphs(student.config):
             precision.half(folder / name)
     else:
         precision.int8(folder, some)
-    after = precision.judge(Student(folder), some)
-    grown = precision.growth(before, after)
-    for key, share in grown.items():
+    small = Student(folder)
+    after = precision.judge(small, some, voices)
+    heard = zip(voices, precision.voices(small, some), strict=True)
+    found |= {
+        "clips": len(some), "fp32": before, "validation": after,
+        "growth": precision.growth(before, after),
+        "voices_changed": sum(one != other for one, other in heard),
+    }  # fmt: skip
+    if why := too_much(found, settings):
+        raise RefusedError(f"{settings.precision}: {why}: use a higher precision")
+    return found
+
+
+def too_much(found: Json, settings: ExportSettings) -> str | None:
+    """Why what a precision costs, as ``export`` returns it, is above the limits, if it is."""
+    for key, share in found["growth"].items():
         if not share <= settings.max_growth:
-            raise RefusedError(
-                f"{settings.precision}: {key} on validation grows by {share:.1%}, from "
-                f"{before[key]:.4f} to {after[key]:.4f}; at most {settings.max_growth:.1%} is "
-                "allowed (max_growth): use a higher precision"
+            return (
+                f"{key} on validation grows by {share:.1%}, from {found['fp32'][key]:.4f} to "
+                f"{found['validation'][key]:.4f}; at most {settings.max_growth:.1%} is allowed "
+                "(max_growth)"
             )
-    return {**found, "clips": len(some), "fp32": before, "validation": after, "growth": grown}
+    # Of a few clips one may always be as near to one emotion as to another.
+    changed, most = found["voices_changed"], max(settings.max_changed * found["clips"], 1)
+    if changed > most:
+        return (
+            f"another identity or emotion is heard in {changed} of {found['clips']} clips of "
+            f"validation; at most {most:.0f} may change (max_changed)"
+        )
+    return None
 
 
 @torch.inference_mode()

@@ -19,6 +19,7 @@ from diffusiontalker.runtime.artifact import graphs
 from diffusiontalker.runtime.stream import Stream
 from diffusiontalker.runtime.streams import Streams
 from diffusiontalker.runtime.student import Student, chunks
+from diffusiontalker.runtime.voice import AUTO
 
 SMALL = 64
 """Numbers in a tensor up to which it stays in single precision: constants of the schedule."""
@@ -27,6 +28,8 @@ THINNED, PIECE = 4, SAMPLE_RATE // 2
 and samples that are pushed at once."""
 SEEDS = 4
 """Faces of every clip on which the judge averages."""
+Voice = tuple[str, str]
+"""Names of an identity and an emotion."""
 
 
 def half(path: Path) -> None:
@@ -125,10 +128,17 @@ def _frames(student: Student, clips: Sequence[Clip]) -> Iterator[dict[str, np.nd
         seen.clear()
 
 
-def _streamed(student: Student, clips: Sequence[Clip]) -> Iterator[list[tuple[int, np.ndarray]]]:
-    """The clips as streams that are pushed together, push by push: each one's number and frames."""
+def _streamed(
+    student: Student, clips: Sequence[Clip], voices: Sequence[Voice] | None = None
+) -> Iterator[list[tuple[int, np.ndarray]]]:
+    """The clips as streams that are pushed together, push by push: each one's number and frames.
+    Without ``voices`` they are followed."""
     streams = Streams(student)
-    own = [Stream(streams, where=clip.id) for clip in clips]
+    pinned = voices or [(AUTO, AUTO)] * len(clips)
+    own = [
+        Stream(streams, identity=identity, emotion=emotion, where=clip.id)
+        for clip, (identity, emotion) in zip(clips, pinned, strict=True)
+    ]
     pieces = [np.array_split(clip.audio, max(len(clip.audio) // PIECE, 1)) for clip in clips]
     for at in range(max(map(len, pieces))):
         going = [number for number, some in enumerate(pieces) if at < len(some)]
@@ -149,17 +159,25 @@ class _Reader:
         return next(self.inputs, None)
 
 
-def judge(student: Student, clips: Sequence[Clip]) -> dict[str, float]:
-    """LBE and energy score of an artifact on clips, and LBE of streams of them; identity and
-    emotion from the voice.
+def voices(student: Student, clips: Sequence[Clip]) -> list[Voice]:
+    """The identity and the emotion that an artifact hears in each clip."""
+    heard = (student.perform(clip.audio, SAMPLE_RATE, where=clip.id) for clip in clips)
+    return [(one.identity or AUTO, one.emotion or AUTO) for one in heard]
 
-    The same seeds every time: differences between artifacts are those of their weights.
+
+def judge(student: Student, clips: Sequence[Clip], heard: Sequence[Voice]) -> dict[str, float]:
+    """LBE and energy score of an artifact on clips of these voices, and LBE of streams of them.
+
+    The same seeds every time: differences between artifacts are those of their weights. And the
+    same voices: two emotions may be as near, and then the last bit decides on another face.
     """
     rows: list[dict[str, Any]] = []
-    for clip in clips:
+    for clip, (identity, emotion) in zip(clips, heard, strict=True):
         faces = np.stack(
             [
-                student.animate(clip.audio, SAMPLE_RATE, seed=seed, where=clip.id).coefficients
+                student.animate(
+                    clip.audio, SAMPLE_RATE, identity, emotion, seed, clip.id
+                ).coefficients
                 for seed in range(SEEDS)
             ]
         )
@@ -174,7 +192,7 @@ def judge(student: Student, clips: Sequence[Clip]) -> dict[str, float]:
     found = {key: fmean(row[key] for row in rows) for key in rows[0]}
     if student.look_ahead is not None:
         parts: list[list[np.ndarray]] = [[] for _ in clips]
-        for pushed in _streamed(student, clips):
+        for pushed in _streamed(student, clips, heard):
             for number, face in pushed:
                 parts[number].append(face)
         streams = zip(map(np.concatenate, parts), clips, strict=True)
