@@ -276,7 +276,7 @@ def deliver(run: Run, data: Data, models: list[Model], summary: Json) -> None:
     """The artifact, the sample, the summary and the report."""
     name, steps, folder = models[-1]
     talker = load_talker(folder)
-    with Display("export", None):
+    with Display("export"):
         exported = ship(
             talker, steps, run.root / "student", artifact.model_card(summary, name),
             run.settings.export, evaluate.load_clips(data.folder, data.manifest, "val"),
@@ -286,13 +286,15 @@ def deliver(run: Run, data: Data, models: list[Model], summary: Json) -> None:
     clip = held_out_clip(clips)
     face = student.animate(clip.audio, SAMPLE_RATE).coefficients
     write_sample(run.root / "sample", clip, face)
+    with Display("streaming") as display:
+        streamed = streaming.measure(student, clips, run.settings.export.clips, display.count)
     summary["artifact"] = {
         "fps": artifact_fps(student, clip),
         "size_mb": artifact.size_mb(student.folder),
         "params_m": sum(tensor.numel() for tensor in talker.deployed().values()) / 1e6,
         "threads": 1,
         "export": exported,
-        "streaming": streaming.measure(student, clips, run.settings.export.clips),
+        "streaming": streamed,
     }
     summary["look_ahead"] = (
         storage.read_json(run.root / LOOK_AHEAD) if storage.is_file(run.root / LOOK_AHEAD) else []

@@ -191,7 +191,9 @@ def test_a_speakers_clips_are_joined_with_sound_and_face_together(
     assert np.array_equal(first.audio[at : at + 1000], clips[1].audio[:1000])
     assert len(ben.audio) == round(20 * 16_000 / 30)
     assert not ben.audio[8000:].any()
-    found = streaming.measure(Student(folder), [*clips, other], 2)
+    said: list[tuple[int, int]] = []
+    found = streaming.measure(Student(folder), [*clips, other], 2, lambda *of: said.append(of))
+    assert said == [(1, 4), (2, 4), (3, 4), (4, 4)]
     assert found is not None
     assert (found["clips"], found["joined"]["clips"]) == (2, 2)
     assert found["joined"]["seconds_per_clip"] == pytest.approx((120 + 20) / 2 / 30)

@@ -1,7 +1,8 @@
 """What it costs that a stream knows neither the level nor the voice of what is still to come."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
+from itertools import count
 from statistics import fmean
 from typing import Any
 
@@ -22,19 +23,31 @@ SETTLED = FPS
 Json = dict[str, Any]
 
 
-def measure(student: Student, clips: Sequence[Clip], most: int) -> Json | None:
+def measure(
+    student: Student, clips: Sequence[Clip], most: int,
+    say: Callable[[int, int], object] = lambda done, total: None,
+) -> Json | None:  # fmt: skip
     """``compare`` for the first ``most`` clips, and, as ``joined``, for each speaker's clips one
-    after another: a stream of clips of a few seconds is mostly its beginning."""
-    found = compare(student, clips[:most])
+    after another: a stream of clips of a few seconds is mostly its beginning. ``say`` is told how
+    many of them are done."""
+    some, long = clips[:most], joined(clips)
+    done = count(1)
+
+    def one_more() -> None:
+        say(next(done), len(some) + len(long))
+
+    found = compare(student, some, one_more)
     if found is not None:
-        found["joined"] = compare(student, joined(clips))
+        found["joined"] = compare(student, long, one_more)
     return found
 
 
-def compare(student: Student, clips: Sequence[Clip]) -> Json | None:
+def compare(
+    student: Student, clips: Sequence[Clip], one_more: Callable[[], object] = lambda: None
+) -> Json | None:
     """LBE of the same clips as whole recordings and as streams, the same seeds: identity and
     emotion pinned to what the whole recording gives, or followed from nothing. None for a student
-    that cannot be streamed."""
+    that cannot be streamed. ``one_more`` is called after each clip."""
     if student.look_ahead is None:
         return None
     ways: dict[str, list[float]] = {"whole": [], "pinned": [], "followed": []}
@@ -56,6 +69,7 @@ def compare(student: Student, clips: Sequence[Clip]) -> Json | None:
                     settled[way].append(
                         metrics.lbe(face[SETTLED:frames], clip.coefficients[SETTLED:frames])
                     )
+        one_more()
     means = {way: fmean(values) for way, values in ways.items()}
     return {
         "look_ahead_ms": student.stream().look_ahead_ms,
