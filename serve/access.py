@@ -1,12 +1,15 @@
 """Who may ask, and how often: API keys, web pages of other origins, counts per key."""
 
 import hashlib
+import logging
 import os
 from dataclasses import dataclass
+from typing import Any
 from urllib.parse import urlsplit
 
 from limits import RateLimitItemPerMinute
 from limits.aio.strategies import SlidingWindowCounterRateLimiter
+from limits.errors import StorageError
 from limits.storage import storage_from_string
 from serve.problems import Problem
 from serve.settings import ServeSettings
@@ -17,10 +20,16 @@ from diffusiontalker.errors import UserError
 
 VARIABLE = "DIFFUSIONTALKER_API_KEYS"
 """Environment variable of the keys: ``name=key`` pairs, with commas between them."""
+PASSWORD = "DIFFUSIONTALKER_REDIS_PASSWORD"
+"""Environment variable of the password of ``limits.storage``, if it wants one."""
+OWN = "memory://"
+PATIENCE = 1.0
+"""Seconds that the storage of the counts may take."""
 SHORTEST_KEY = 16
 PROTOCOL, KEY_PROTOCOL = "diffusiontalker.v1", "key."
 """WebSocket subprotocols: ours, and how a browser, which cannot set headers, sends a key."""
 SAFE_METHODS = ("GET", "HEAD", "OPTIONS")
+logger = logging.getLogger("ray.serve")
 
 
 @dataclass(frozen=True)
@@ -51,14 +60,8 @@ class Access:
         self._origins = {origin.rstrip("/") for origin in settings.cors_origins}
         per_minute = settings.limits.requests_per_minute
         self._rate = RateLimitItemPerMinute(per_minute)
-        try:
-            storage = storage_from_string(f"async+{settings.limits.storage}")
-        except Exception as error:
-            raise UserError(
-                f"limits.storage {settings.limits.storage!r}: {error}; give memory:// or "
-                "redis://host:port"
-            ) from error
-        self._limiter = SlidingWindowCounterRateLimiter(storage)
+        self._shared, self._own = _limiter(settings.limits.storage), _limiter(OWN)
+        self._told = False
 
     @property
     def open(self) -> bool:
@@ -73,12 +76,28 @@ class Access:
         """
         self.check_origin(connection)
         caller = self._caller(connection)
-        if not await self._limiter.hit(self._rate, caller.bucket):
+        if not await self._hit(caller.bucket):
             raise Problem(
                 429, f"more than {self._rate.amount} requests a minute; try again in a while",
                 retry_after=5,
             )  # fmt: skip
         return caller
+
+    async def _hit(self, bucket: str) -> bool:
+        """Count a request, and tell whether it is within the rate. Where the storage is out of
+        reach this replica counts for itself: the server is worth more than its counts."""
+        try:
+            within = await self._shared.hit(self._rate, bucket)
+        except StorageError as error:
+            if not self._told:
+                logger.warning(
+                    "limits.storage: %s; until it answers, each replica counts for itself",
+                    error.storage_error,
+                )
+            self._told = True
+            return await self._own.hit(self._rate, bucket)
+        self._told = False
+        return within
 
     def check_origin(self, connection: HTTPConnection) -> None:
         """A browser tells which page asks: only our own may do more than look, and those in
@@ -104,6 +123,23 @@ class Access:
         if digest not in self._names:
             raise Problem(401, "this API key is not known", "Authorization")
         return Caller(self._names[digest], digest)
+
+
+def _limiter(uri: str) -> SlidingWindowCounterRateLimiter:
+    options: dict[str, Any] = {}
+    if uri != OWN:
+        options = {"implementation": "redispy", "wrap_exceptions": True}
+        options |= {"socket_timeout": PATIENCE, "socket_connect_timeout": PATIENCE}
+        if password := os.environ.get(PASSWORD):
+            options["password"] = password
+    try:
+        return SlidingWindowCounterRateLimiter(storage_from_string(f"async+{uri}", **options))
+    except Exception as error:
+        # People put passwords into an address.
+        said = str(error).replace(uri, "its address")
+        raise UserError(
+            f"limits.storage: {said}; give {OWN}, or redis://host:port after pip install redis"
+        ) from error
 
 
 def keys_from(text: str) -> dict[str, str]:

@@ -1,0 +1,95 @@
+"""Requests a minute, counted for all replicas in a real Redis."""
+
+import shutil
+import subprocess
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
+import redis
+from tests.ports import free_port
+from tests.refusals import refusal
+from tests.served import serving, settings
+from tests.students import random_student
+
+PASSWORD = "correct horse"
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return random_student(tmp_path_factory.mktemp("counts") / "student")
+
+
+@contextmanager
+def counting(port: int, folder: Path) -> Iterator[None]:
+    """A Redis on this port, which wants the password."""
+    server = shutil.which("redis-server")
+    if server is None:
+        pytest.skip("no redis-server on the PATH")
+    own = ["--port", str(port), "--bind", "127.0.0.1", "--dir", str(folder), "--save", ""]
+    process = subprocess.Popen([server, *own, "--requirepass", PASSWORD], stdout=subprocess.DEVNULL)
+    try:
+        client = redis.Redis(port=port, password=PASSWORD)
+        for _ in range(100):
+            try:
+                client.ping()
+                break
+            except redis.ConnectionError:
+                time.sleep(0.05)
+        client.close()
+        yield
+    finally:
+        process.terminate()
+        process.wait()
+
+
+def statuses(*clients: object) -> list[int]:
+    return [client.get("/v1/models").status_code for client in clients]
+
+
+def test_replicas_share_a_count_and_outlive_it(
+    folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    port = free_port()
+    limits = {"requests_per_minute": 3, "storage": f"redis://127.0.0.1:{port}"}
+    monkeypatch.setenv("DIFFUSIONTALKER_REDIS_PASSWORD", PASSWORD)
+    asked = settings(folder, limits=limits)
+    if time.time() % 60 > 50:
+        time.sleep(10)  # counts are of a clock's minutes
+    with serving(asked) as first, serving(asked) as second:
+        with counting(port, tmp_path):
+            assert statuses(first, second, first, second, first) == [200, 200, 200, 429, 429]
+            assert "limits.storage" not in caplog.text
+        # It has gone: each counts for itself, and says so once.
+        assert statuses(first, first, first, first) == [200, 200, 200, 429]
+        said = [line for line in caplog.messages if "limits.storage" in line]
+        assert len(said) == 1
+        assert "until it answers, each replica counts for itself" in said[0]
+        with counting(port, tmp_path):  # and is back, empty
+            statuses(second, second)
+            assert redis.Redis(port=port, password=PASSWORD).keys()
+
+
+def test_a_wrong_password_is_said_and_not_shown(
+    folder: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    port = free_port()
+    storage = f"redis://:wrong-secret@127.0.0.1:{port}"
+    with counting(port, tmp_path), serving(settings(folder, limits={"storage": storage})) as client:
+        assert statuses(client) == [200]
+    said = next(line for line in caplog.messages if "limits.storage" in line)
+    assert "password" in said
+    assert "wrong-secret" not in caplog.text
+
+
+def test_an_address_of_counts_is_not_repeated(folder: Path) -> None:
+    def begin() -> None:
+        with serving(settings(folder, limits={"storage": "rediss-x://:secret@host"})):
+            pass
+
+    said = refusal(begin)
+    assert said.startswith("limits.storage: ")
+    assert "give memory://, or redis://host:port after pip install redis" in said
+    assert "secret" not in said
