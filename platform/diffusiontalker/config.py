@@ -552,6 +552,9 @@ class ServeBenchmarkSettings(Section):
     """Streams in real time, until their pushes take too long."""
     replicas: Annotated[tuple[Count, ...], Field(min_length=1)] = (1, 2)
     """Replicas, one number after the other."""
+    own_cores: bool = True
+    """Give each replica a core to itself, as Kubernetes' static CPU manager does, where one is left
+    for callers and proxy. Without, or elsewhere than on Linux, they share all cores."""
     soak: Annotated[float, Field(ge=0)] = 600
     """Seconds at the largest share with one replica, watching errors and memory; 0: not at all."""
 

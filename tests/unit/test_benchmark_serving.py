@@ -163,6 +163,7 @@ def report() -> dict:
         "load_average": {"before": [0.1], "after": [0.2]},
         "alone": {
             "turns": 30,
+            "own_core": True,
             "in_a_row_ms": 15.0,
             "runtime_ms": 16.0,
             "served_ms": 20.5,
@@ -200,6 +201,7 @@ def test_what_is_printed_names_every_load() -> None:
         assert word in text
     lines = "\n".join(serving_table.lines(told))
     assert "100 MB before and 120 MB after" in lines
+    assert "each replica has one to itself" in lines
     assert "MISSED streams in real time of one replica" in lines
 
 

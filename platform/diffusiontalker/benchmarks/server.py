@@ -10,13 +10,13 @@ import time
 import urllib.request
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import yaml
 
-from diffusiontalker.benchmarks import memory
+from diffusiontalker.benchmarks import cores, memory
 from diffusiontalker.errors import UserError
 
 PATIENCE = 180.0
@@ -45,19 +45,26 @@ class Server:
 
     url: str
     process: int
+    core: int | None = None
+    """That the first replica has to itself, if it has one."""
+
+    def replicas(self) -> list[int]:
+        """Its replicas' processes."""
+        return [child for child in memory.family(self.process) if "ServeReplica" in _name(child)]
+
+    def others(self) -> list[int]:
+        """Its other processes: Ray's, and the proxy's."""
+        return sorted(set(memory.family(self.process)) - set(self.replicas()))
 
     def replicas_bytes(self) -> int:
         """What its replicas hold in memory."""
-        return sum(
-            memory.proportional(child)
-            for child in memory.family(self.process)
-            if "ServeReplica" in _name(child)
-        )
+        return sum(map(memory.proportional, self.replicas()))
 
 
 @contextmanager
-def running(model: str, replicas: int, batch: int) -> Iterator[Server]:
-    """Serve an artifact, without a limit on how often may be asked.
+def running(model: str, replicas: int, batch: int, own_cores: bool) -> Iterator[Server]:
+    """Serve an artifact, without a limit on how often may be asked. With ``own_cores`` each replica
+    has a core to itself, where one is left for the rest.
 
     Raises:
         UserError: it does not start, or the application is not in this folder.
@@ -88,7 +95,10 @@ def running(model: str, replicas: int, batch: int) -> Iterator[Server]:
         try:
             url = f"http://127.0.0.1:{port}"
             _wait(url, process, log)
-            yield Server(url, process.pid)
+            server = Server(url, process.pid)
+            held = server.replicas() if own_cores else []
+            with cores.own(held, server.others()) as given:
+                yield replace(server, core=given[0]) if given else server
         finally:
             _end(process)
 

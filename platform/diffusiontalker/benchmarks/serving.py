@@ -14,7 +14,7 @@ from diffusiontalker import audio, storage
 from diffusiontalker.animation import beat
 from diffusiontalker.arkit import FPS
 from diffusiontalker.audio import SAMPLE_RATE
-from diffusiontalker.benchmarks import load, server
+from diffusiontalker.benchmarks import cores, load, server
 from diffusiontalker.benchmarks.load import PUSH_SECONDS
 from diffusiontalker.benchmarks.machine import machine
 from diffusiontalker.benchmarks.server import Server
@@ -62,10 +62,11 @@ def run(settings: ServeBenchmarkSettings) -> Json:
     }
     cases = [(replicas, BATCH) for replicas in settings.replicas]
     cases.insert(1, (settings.replicas[0], 1))
+    own = settings.own_cores
     for number, (replicas, batch) in enumerate(cases):
         with (
             Display(_title(replicas, batch)) as display,
-            server.running(settings.model, replicas, batch) as served,
+            server.running(settings.model, replicas, batch, own) as served,
         ):
             if number == 0:
                 report["alone"] = _alone(served, student, recording)
@@ -75,7 +76,7 @@ def run(settings: ServeBenchmarkSettings) -> Json:
         if number == 0 and settings.soak:
             with (
                 Display("soak") as display,
-                server.running(settings.model, replicas, batch) as served,
+                server.running(settings.model, replicas, batch, own) as served,
             ):
                 report["soak"] = _soak(served, report["recordings"], recording, settings, display)
     report["load_average"] = {"before": before, "after": os.getloadavg()}
@@ -100,19 +101,21 @@ def _title(replicas: int, batch: int) -> str:
 
 def _alone(served: Server, student: Student, recording: bytes) -> Json:
     """One caller, and the runtime in this process with and without a rest before each recording,
-    in turns: medians of the turns' medians, and of the differences within a turn."""
+    on the replica's core, in turns: medians of the turns' medians, and of the differences within a
+    turn."""
     url = f"{served.url}/v1/animate"
     load.run(load.closed(url, recording, 1, WARM))
-    turns = [
-        (
-            1000 * median(_bare(student, recording, 0)),
-            1000 * median(_bare(student, recording, REST)),
-            1000 * median(load.run(load.closed(url, recording, 1, TURN)).latencies),
-        )
-        for _ in range(TURNS)
-    ]
+
+    def turn() -> tuple[float, float, float]:
+        with cores.on(served.core):
+            busy, rested = (median(_bare(student, recording, rest)) for rest in (0, REST))
+        asked = median(load.run(load.closed(url, recording, 1, TURN)).latencies)
+        return 1000 * busy, 1000 * rested, 1000 * asked
+
+    turns = [turn() for _ in range(TURNS)]
     return {
         "turns": TURNS,
+        "own_core": served.core is not None,
         "in_a_row_ms": median(busy for busy, _, _ in turns),
         "runtime_ms": median(rested for _, rested, _ in turns),
         "served_ms": median(asked for _, _, asked in turns),

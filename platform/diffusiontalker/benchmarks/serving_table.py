@@ -42,6 +42,11 @@ def lines(report: Json) -> list[str]:
     before, after = (report["load_average"][key][0] for key in ("before", "after"))
     versions = ", ".join(f"{k} {v}" for k, v in machine.items() if k not in ("processor", "cores"))
     alone = report["alone"]
+    share = (
+        "of which each replica has one to itself where another is left for callers and proxy"
+        if alone["own_core"]
+        else "that callers, proxy and replicas share"
+    )
     found = [
         f"one caller   {alone['served_ms']:.1f} ms at p50, without a server "
         f"{alone['runtime_ms']:.1f} ms, and {alone['in_a_row_ms']:.1f} ms without a rest in "
@@ -56,8 +61,8 @@ def lines(report: Json) -> list[str]:
         )
     return [
         *found,
-        f"machine      {machine['processor']}, {machine['cores']} cores that callers, proxy and "
-        f"replicas share, load average {before:.1f} before and {after:.1f} after",
+        f"machine      {machine['processor']}, {machine['cores']} cores {share}, load average "
+        f"{before:.1f} before and {after:.1f} after",
         f"versions     {versions}",
         *map(goals.line, report["aims"]),
     ]
