@@ -13,8 +13,8 @@ from tests.pages import EVIL, Reader, figures_of
 
 from diffusiontalker.errors import UserError
 from diffusiontalker.report import sweep_plots
+from diffusiontalker.report.sweep_axes import ceiling, number_axis, parameter_axis
 from diffusiontalker.report.sweep_page import ROWS, confirmed_rows, render, write_sweep
-from diffusiontalker.report.sweep_plots import ceiling, number_axis, parameter_axis
 from diffusiontalker.report.sweep_trials import idle_share, verdict
 
 SPACE = {
