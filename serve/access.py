@@ -1,9 +1,11 @@
 """Who may ask, and how often: API keys, web pages of other origins, counts per key."""
 
+import asyncio
 import hashlib
 import logging
 import os
 from dataclasses import dataclass
+from time import monotonic
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -23,8 +25,8 @@ VARIABLE = "DIFFUSIONTALKER_API_KEYS"
 PASSWORD = "DIFFUSIONTALKER_REDIS_PASSWORD"
 """Environment variable of the password of ``limits.storage``, if it wants one."""
 OWN = "memory://"
-PATIENCE = 1.0
-"""Seconds that the storage of the counts may take."""
+PATIENCE, PAUSE = 1.0, 5.0
+"""Seconds that the storage of the counts may take, and how long it is left alone if it failed."""
 SHORTEST_KEY = 16
 PROTOCOL, KEY_PROTOCOL = "diffusiontalker.v1", "key."
 """WebSocket subprotocols: ours, and how a browser, which cannot set headers, sends a key."""
@@ -61,7 +63,7 @@ class Access:
         per_minute = settings.limits.requests_per_minute
         self._rate = RateLimitItemPerMinute(per_minute)
         self._shared, self._own = _limiter(settings.limits.storage), _limiter(OWN)
-        self._told = False
+        self._told, self._away_until = False, 0.0
 
     @property
     def open(self) -> bool:
@@ -86,18 +88,24 @@ class Access:
     async def _hit(self, bucket: str) -> bool:
         """Count a request, and tell whether it is within the rate. Where the storage is out of
         reach this replica counts for itself: the server is worth more than its counts."""
-        try:
-            within = await self._shared.hit(self._rate, bucket)
-        except StorageError as error:
-            if not self._told:
-                logger.warning(
-                    "limits.storage: %s; until it answers, each replica counts for itself",
-                    error.storage_error,
-                )
-            self._told = True
+        if monotonic() < self._away_until:
             return await self._own.hit(self._rate, bucket)
-        self._told = False
-        return within
+        try:
+            async with asyncio.timeout(PATIENCE):
+                within = await self._shared.hit(self._rate, bucket)
+        except StorageError as error:
+            why = str(error.storage_error)
+        except TimeoutError:
+            why = f"silent for {PATIENCE:g} s"
+        else:
+            self._told = False
+            return within
+        if not self._told:
+            logger.warning(
+                "limits.storage: %s; until it answers, each replica counts for itself", why
+            )
+        self._told, self._away_until = True, monotonic() + PAUSE
+        return await self._own.hit(self._rate, bucket)
 
     def check_origin(self, connection: HTTPConnection) -> None:
         """A browser tells which page asks: only our own may do more than look, and those in
@@ -129,17 +137,16 @@ def _limiter(uri: str) -> SlidingWindowCounterRateLimiter:
     options: dict[str, Any] = {}
     if uri != OWN:
         options = {"implementation": "redispy", "wrap_exceptions": True}
-        options |= {"socket_timeout": PATIENCE, "socket_connect_timeout": PATIENCE}
         if password := os.environ.get(PASSWORD):
             options["password"] = password
     try:
         return SlidingWindowCounterRateLimiter(storage_from_string(f"async+{uri}", **options))
     except Exception as error:
-        # People put passwords into an address.
-        said = str(error).replace(uri, "its address")
+        # People put passwords into an address, which the error repeats, in whole or in part.
+        said = "cannot be used" if "@" in uri else str(error)
         raise UserError(
             f"limits.storage: {said}; give {OWN}, or redis://host:port after pip install redis"
-        ) from error
+        ) from None
 
 
 def keys_from(text: str) -> dict[str, str]:

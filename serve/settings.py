@@ -21,7 +21,7 @@ class LimitSettings(Section):
     requests_per_minute: Count = 600
     """Requests and new streams of one key, or, without keys, of one address."""
     storage: str = "memory://"
-    """Where those are counted: each replica for itself, or in a Redis for all (redis://host)."""
+    """Where those are counted: each replica for itself, or in a Redis for all (redis://host:6379)."""
     waiting: Count = 64
     """Recordings that a replica takes in at once; more are answered with 429. Of ten seconds each,
     so many are about a second of work, after which the refused are told to come back."""

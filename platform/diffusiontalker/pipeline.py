@@ -25,6 +25,7 @@ from diffusiontalker.audio import SAMPLE_RATE
 from diffusiontalker.config import (
     ExportJobSettings,
     ExportSettings,
+    Precision,
     Settings,
     fingerprint,
     to_yaml,
@@ -334,14 +335,16 @@ def ship(
     talker: Talker, steps: int, folder: Path, card: str, settings: ExportSettings,
     clips: list[Clip],
 ) -> Json:  # fmt: skip
-    """Export in the wanted precision, or if that is refused in half: a long run ends with an
-    artifact. Arguments and result are those of ``artifact.export``."""
+    """Export in the wanted precision, or if that is refused in a higher one: a long run ends with
+    an artifact. Arguments and result are those of ``artifact.export``."""
+    higher: dict[Precision, Precision] = {"int8": "fp16", "fp16": "fp32"}
     try:
         return artifact.export(talker, steps, folder, card, settings, clips)
     except artifact.RefusedError as error:
-        print(f"{error}\nexported in fp16 instead", flush=True)
-        half = settings.model_copy(update={"precision": "fp16"})
-        return artifact.export(talker, steps, folder, card, half, clips)
+        instead = higher[settings.precision]
+        print(f"{error}\nexported in {instead} instead", flush=True)
+        settings = settings.model_copy(update={"precision": instead})
+        return ship(talker, steps, folder, card, settings, clips)
 
 
 def summary_of(root: Path) -> Json:

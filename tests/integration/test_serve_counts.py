@@ -1,18 +1,23 @@
 """Requests a minute, counted for all replicas in a real Redis."""
 
+import asyncio
 import shutil
 import subprocess
 import time
+import traceback
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
 import redis
+from serve import access
+from serve.access import OWN
 from tests.ports import free_port
-from tests.refusals import refusal
 from tests.served import serving, settings
 from tests.students import random_student
+
+from diffusiontalker.errors import UserError
 
 PASSWORD = "correct horse"
 
@@ -52,6 +57,7 @@ def statuses(*clients: object) -> list[int]:
 def test_replicas_share_a_count_and_outlive_it(
     folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
+    monkeypatch.setattr(access, "PAUSE", 0.0)
     port = free_port()
     limits = {"requests_per_minute": 3, "storage": f"redis://127.0.0.1:{port}"}
     monkeypatch.setenv("DIFFUSIONTALKER_REDIS_PASSWORD", PASSWORD)
@@ -68,8 +74,8 @@ def test_replicas_share_a_count_and_outlive_it(
         assert len(said) == 1
         assert "until it answers, each replica counts for itself" in said[0]
         with counting(port, tmp_path):  # and is back, empty
-            statuses(second, second)
-            assert redis.Redis(port=port, password=PASSWORD).keys()
+            statuses(second)  # which finds that its connection is gone
+            assert statuses(first, second, first, second) == [200, 200, 200, 429]
 
 
 def test_a_wrong_password_is_said_and_not_shown(
@@ -84,12 +90,35 @@ def test_a_wrong_password_is_said_and_not_shown(
     assert "wrong-secret" not in caplog.text
 
 
-def test_an_address_of_counts_is_not_repeated(folder: Path) -> None:
-    def begin() -> None:
-        with serving(settings(folder, limits={"storage": "rediss-x://:secret@host"})):
-            pass
-
-    said = refusal(begin)
+@pytest.mark.parametrize("address", ["rediss-x://:secret@host", "redis://:secret@host"])
+def test_an_address_of_counts_is_not_repeated(folder: Path, address: str) -> None:
+    with (
+        pytest.raises(UserError) as told,
+        serving(settings(folder, limits={"storage": address})),
+    ):
+        pass
+    said = str(told.value)
     assert said.startswith("limits.storage: ")
     assert "give memory://, or redis://host:port after pip install redis" in said
-    assert "secret" not in said
+    assert "secret" not in "".join(traceback.format_exception(told.value))
+
+
+def test_a_storage_that_is_silent_holds_up_one_request(
+    folder: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr(access, "PATIENCE", 0.2)
+    asked = settings(folder, limits={"requests_per_minute": 3, "storage": OWN})
+    with serving(asked) as client:
+        door, calls = client.app.state.service.access, 0
+
+        class Silent:
+            async def hit(self, rate: object, bucket: str) -> bool:
+                nonlocal calls
+                calls += 1
+                await asyncio.sleep(60)
+                return True
+
+        monkeypatch.setattr(door, "_shared", Silent())
+        assert statuses(client, client, client, client) == [200, 200, 200, 429]
+    assert calls == 1
+    assert "silent for 0.2 s; until it answers" in caplog.text

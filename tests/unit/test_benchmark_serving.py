@@ -163,15 +163,14 @@ def report() -> dict:
         "load_average": {"before": [0.1], "after": [0.2]},
         "alone": {
             "turns": 30,
-            "own_core": True,
             "in_a_row_ms": 15.0,
             "runtime_ms": 16.0,
             "served_ms": 20.5,
             "overhead_ms": 4.0,
         },
         "recordings": [
-            {"replicas": 1, "loop": "closed", "callers": 1, **told},
-            {"replicas": 1, "loop": "open", "share": 0.8, **told},
+            {"replicas": 1, "own_cores": True, "loop": "closed", "callers": 1, **told},
+            {"replicas": 2, "own_cores": False, "loop": "open", "share": 0.8, **told},
         ],
         "streams": [
             {"replicas": 1, "batch": 64, "streams": 50, "held": True, **told},
@@ -201,7 +200,12 @@ def test_what_is_printed_names_every_load() -> None:
         assert word in text
     lines = "\n".join(serving_table.lines(told))
     assert "100 MB before and 120 MB after" in lines
-    assert "each replica has one to itself" in lines
+    assert "share, but for one each that replicas have to themselves where there are 1," in lines
+    for case in told["recordings"]:
+        case["own_cores"] = False
+    assert "2 cores that callers, proxy and replicas share, load" in "\n".join(
+        serving_table.lines(told)
+    )
     assert "MISSED streams in real time of one replica" in lines
 
 

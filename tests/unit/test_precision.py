@@ -104,8 +104,14 @@ def test_growth_by_hand() -> None:
 def test_the_judge_measures_what_the_metrics_say(folder: Path, clips: list[Clip]) -> None:
     student = Student(folder)
     (voice,) = precision.voices(student, clips[:1])
-    made = [student.animate(clips[0].audio, RATE, seed=s) for s in range(4)]
-    assert voice == (made[0].identity, made[0].emotion)
+    heard = student.animate(clips[0].audio, RATE)
+    assert voice == (heard.identity, heard.emotion)
+    # The judge is told a voice, and it is not the one that is heard.
+    voice = tuple(
+        next(name for name in names if name != own)
+        for names, own in zip((models.IDENTITIES, models.EMOTIONS), voice, strict=True)
+    )
+    made = [student.animate(clips[0].audio, RATE, *voice, seed=s) for s in range(4)]
     found = precision.judge(student, clips[:1], [voice])
     faces = [one.coefficients for one in made]
     assert found["lbe"] == pytest.approx(
@@ -123,24 +129,61 @@ def test_the_judge_measures_what_the_metrics_say(folder: Path, clips: list[Clip]
 def test_a_voice_between_two_emotions_does_not_decide_over_a_precision(
     own: Path, clips: list[Clip], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    # Where two emotions are as near, the last bit of an artifact decides on another face. That is
-    # counted, and what it costs is not the precision's.
+    # Where two emotions are equally near, the last bit of an artifact decides on another face.
+    # That is counted, and what it costs is not the precision's.
     talker = models.talker(teacher=False)
     told = precision.voices(Student(own), clips)
     settings = ExportSettings(precision="fp16", clips=3)
 
-    def otherwise(changed: int) -> None:
+    def otherwise(way: str, changed: int) -> None:
         other = [("ada", "anger" if emotion == "neutral" else "neutral") for _, emotion in told]
         answers = iter([told, [*other[:changed], *told[changed:]]])
-        monkeypatch.setattr(precision, "voices", lambda student, clips: next(answers))
+        monkeypatch.setattr(precision, way, lambda student, clips: next(answers))
 
-    otherwise(1)
-    found = artifact.export(talker, 2, own, "", settings, clips)
-    assert found["voices_changed"] == 1
-    assert max(map(abs, found["growth"].values())) < 0.01
-    otherwise(2)
-    said = refusal(lambda: artifact.export(talker, 2, own, "", settings, clips))
-    assert "heard in 2 of 3 clips of validation; at most 1 may change (max_changed)" in said
+    for way in ("voices", "followed"):
+        otherwise(way, 1)
+        found = artifact.export(talker, 2, own, "", settings, clips)
+        assert found["voices_changed"] == 1
+        assert max(map(abs, found["growth"].values())) < 0.01
+        otherwise(way, 2)
+        said = refusal(lambda: artifact.export(talker, 2, own, "", settings, clips))
+        assert "in 2 of 3 clips of validation, as recordings or as streams; at most 1 may" in said
+        monkeypatch.undo()
+
+
+def test_what_a_stream_hears_is_judged_too(folder: Path, clips: list[Clip]) -> None:
+    student = Student(folder)
+    streams = [student.stream() for _ in clips]
+    for stream, clip in zip(streams, clips, strict=True):
+        stream.push(clip.audio)
+        stream.close()
+    assert precision.followed(student, clips) == [(one.identity, one.emotion) for one in streams]
+
+
+@pytest.mark.parametrize("most", [3, 16, 32])
+def test_the_limit_that_is_said_is_the_one_that_holds(most: int) -> None:
+    allowed = max(most // 10, 1)
+    for changed, refused in ((allowed, False), (allowed + 1, True)):
+        found = {"growth": {}, "clips": most, "voices_changed": changed}
+        why = artifact.too_much(found, ExportSettings())
+        assert (why is not None) is refused
+    assert why is not None
+    assert f"{allowed + 1} of {most} clips" in why
+    assert f"at most {allowed} may change" in why
+
+
+def test_a_long_run_ends_with_an_artifact(
+    own: Path, clips: list[Clip], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture
+) -> None:
+    monkeypatch.setattr(artifact, "too_much", lambda found, settings: "another face")
+    shipped = pipeline.ship(
+        models.talker(teacher=False), 2, own, "", ExportSettings(clips=3), clips
+    )
+    assert shipped == {"precision": "fp32"}
+    assert Student(own).config["precision"] == "fp32"
+    said = capsys.readouterr().out
+    assert "exported in fp16 instead" in said
+    assert "exported in fp32 instead" in said
 
 
 def test_an_export_that_costs_too_much_is_refused_and_nothing_is_replaced(

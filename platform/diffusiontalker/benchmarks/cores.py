@@ -18,12 +18,11 @@ def own(held: Sequence[int], others: Iterable[int]) -> Iterator[list[int]]:
     if not given or not rest:
         yield []
         return
-    for process, core in zip(held, given, strict=True):
-        _keep(process, {core})
-    for process in others:
-        _keep(process, rest)
-    _keep(os.getpid(), rest)
     try:
+        for process, core in zip(held, given, strict=True):
+            _keep(process, {core})
+        for process in (*others, os.getpid()):
+            _keep(process, rest)
         yield given
     finally:
         _keep(os.getpid(), ours)
@@ -45,6 +44,10 @@ def on(core: int | None) -> Iterator[None]:
 
 def _keep(process: int, cores: Iterable[int]) -> None:
     """All threads of a process, and those that they begin, to these cores; none if it has ended."""
-    for thread in (PROC / str(process) / "task").glob("*"):
-        with suppress(ProcessLookupError):
-            os.sched_setaffinity(int(thread.name), cores)
+    kept: set[int] = set()
+    # Looked up again until none is new, for one that is not kept yet may begin another.
+    while new := {int(path.name) for path in (PROC / str(process) / "task").glob("*")} - kept:
+        for thread in new:
+            with suppress(ProcessLookupError):
+                os.sched_setaffinity(thread, cores)
+        kept |= new

@@ -199,7 +199,7 @@ def _export(chosen: Chosen, root: Path) -> dict[Precision, Exported]:
         for number, precision in enumerate(get_args(Precision)):
             display.update(number / len(get_args(Precision)), precision)
             anyway = ExportSettings(precision=precision).model_copy(
-                update={"max_growth": math.inf, "max_changed": math.inf}
+                update={"max_growth": math.inf, "max_changed": 1.0}
             )
             folder = root / precision
             found[precision] = Exported(

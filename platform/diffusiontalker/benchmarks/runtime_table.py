@@ -119,6 +119,5 @@ def growth(found: Json) -> str:
     more = f": jobs/export.py refuses it ({why}); only timed here" if why else ""
     clips, changed = found["clips"], found["voices_changed"]
     return (
-        f"{shares} on {clips} clips of validation, of which {changed} have their voice heard "
-        f"otherwise{more}"
+        f"{shares} on {clips} clips of validation; the voice is heard otherwise in {changed}{more}"
     )

@@ -96,7 +96,7 @@ def running(model: str, replicas: int, batch: int, own_cores: bool) -> Iterator[
             url = f"http://127.0.0.1:{port}"
             _wait(url, process, log)
             server = Server(url, process.pid)
-            held = server.replicas() if own_cores else []
+            held = _replicas(server, replicas) if own_cores else []
             with cores.own(held, server.others()) as given:
                 yield replace(server, core=given[0]) if given else server
         finally:
@@ -129,6 +129,16 @@ def _wait(url: str, process: subprocess.Popen[bytes], log: Path) -> None:
             time.sleep(0.5)
     said = log.read_text(errors="replace").strip().splitlines()[-1:] or ["nothing"]
     raise UserError(f"the server did not start; it last said: {said[0][:300]}")
+
+
+def _replicas(server: Server, number: int) -> list[int]:
+    """All replicas' processes: one may answer before the last has begun."""
+    deadline = time.monotonic() + PATIENCE
+    while len(found := server.replicas()) < number:
+        if time.monotonic() > deadline:
+            raise UserError(f"{len(found)} of {number} replicas began; is there memory for all?")
+        time.sleep(0.2)
+    return found
 
 
 def _name(process: int) -> str:

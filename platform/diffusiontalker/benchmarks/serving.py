@@ -115,7 +115,6 @@ def _alone(served: Server, student: Student, recording: bytes) -> Json:
     turns = [turn() for _ in range(TURNS)]
     return {
         "turns": TURNS,
-        "own_core": served.core is not None,
         "in_a_row_ms": median(busy for busy, _, _ in turns),
         "runtime_ms": median(rested for _, rested, _ in turns),
         "served_ms": median(asked for _, _, asked in turns),
@@ -141,16 +140,15 @@ def _recordings(
 ) -> list[Json]:
     url, seconds = f"{served.url}/v1/animate", settings.seconds
     load.run(load.closed(url, recording, 2, WARM))
+    case = {"replicas": replicas, "own_cores": served.core is not None}
     found = []
     for callers in settings.callers:
         outcome = load.run(load.closed(url, recording, callers, seconds))
-        found.append(
-            {"replicas": replicas, "loop": "closed", "callers": callers, **outcome.report()}
-        )
+        found.append({**case, "loop": "closed", "callers": callers, **outcome.report()})
     most = _most(found)
     for share in settings.shares:
         outcome = load.run(load.opened(url, recording, share * most, seconds))
-        found.append({"replicas": replicas, "loop": "open", "share": share, **outcome.report()})
+        found.append({**case, "loop": "open", "share": share, **outcome.report()})
     return found
 
 

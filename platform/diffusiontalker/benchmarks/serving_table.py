@@ -42,11 +42,11 @@ def lines(report: Json) -> list[str]:
     before, after = (report["load_average"][key][0] for key in ("before", "after"))
     versions = ", ".join(f"{k} {v}" for k, v in machine.items() if k not in ("processor", "cores"))
     alone = report["alone"]
-    share = (
-        "of which each replica has one to itself where another is left for callers and proxy"
-        if alone["own_core"]
-        else "that callers, proxy and replicas share"
-    )
+    own = sorted({case["replicas"] for case in report["recordings"] if case["own_cores"]})
+    share = "that callers, proxy and replicas share"
+    if own:
+        many = " or ".join(map(str, own))
+        share += f", but for one each that replicas have to themselves where there are {many}"
     found = [
         f"one caller   {alone['served_ms']:.1f} ms at p50, without a server "
         f"{alone['runtime_ms']:.1f} ms, and {alone['in_a_row_ms']:.1f} ms without a rest in "

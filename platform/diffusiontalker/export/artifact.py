@@ -56,10 +56,11 @@ def export(
         clips: of validation, to calibrate and to judge a precision below fp32 with.
 
     Returns:
-        the precision, LBE and energy score with it and in fp32, and by what share they grew.
+        the precision; below fp32 also how many clips judged it, LBE and energy score with it and
+        in fp32, by what share they grew, and in how many clips another voice is heard.
 
     Raises:
-        RefusedError: errors grow by more than ``settings.max_growth``; ``folder`` is left alone.
+        RefusedError: the precision costs ``too_much``; ``folder`` is left alone.
         UserError: the folder cannot be written, or the graphs do not agree with the model.
     """
     if talker.config.feature_dim is not None:
@@ -98,7 +99,7 @@ def _compress(folder: Path, settings: ExportSettings, clips: Sequence[Clip]) -> 
         raise UserError(f"{settings.precision}: no validation clips to judge it with; use fp32")
     some = clips[:: max(len(clips) // settings.clips, 1)][: settings.clips]
     student = Student(folder)
-    voices = precision.voices(student, some)
+    voices, followed = precision.voices(student, some), precision.followed(student, some)
     before = precision.judge(student, some, voices)
     if settings.precision == "fp16":
         for name in graphs(student.config):
@@ -107,11 +108,19 @@ def _compress(folder: Path, settings: ExportSettings, clips: Sequence[Clip]) -> 
         precision.int8(folder, some)
     small = Student(folder)
     after = precision.judge(small, some, voices)
-    heard = zip(voices, precision.voices(small, some), strict=True)
+    other = {
+        number
+        for was, now in (
+            (voices, precision.voices(small, some)),
+            (followed, precision.followed(small, some)),
+        )
+        for number, pair in enumerate(zip(was, now, strict=True))
+        if pair[0] != pair[1]
+    }
     found |= {
         "clips": len(some), "fp32": before, "validation": after,
         "growth": precision.growth(before, after),
-        "voices_changed": sum(one != other for one, other in heard),
+        "voices_changed": len(other),
     }  # fmt: skip
     if why := too_much(found, settings):
         raise RefusedError(f"{settings.precision}: {why}: use a higher precision")
@@ -127,12 +136,12 @@ def too_much(found: Json, settings: ExportSettings) -> str | None:
                 f"{found['validation'][key]:.4f}; at most {settings.max_growth:.1%} is allowed "
                 "(max_growth)"
             )
-    # Of a few clips one may always be as near to one emotion as to another.
-    changed, most = found["voices_changed"], max(settings.max_changed * found["clips"], 1)
+    # Of a few clips, too, one may be equally near to two emotions.
+    changed, most = found["voices_changed"], max(int(settings.max_changed * found["clips"]), 1)
     if changed > most:
         return (
             f"another identity or emotion is heard in {changed} of {found['clips']} clips of "
-            f"validation; at most {most:.0f} may change (max_changed)"
+            f"validation, as recordings or as streams; at most {most} may change (max_changed)"
         )
     return None
 

@@ -123,29 +123,35 @@ def _frames(student: Student, clips: Sequence[Clip]) -> Iterator[dict[str, np.nd
             seen.append({"log_mel": log_mel, "noise": noise, "modulation": modulation, **past})
             return super().frame(log_mel, noise, modulation, past)
 
-    for _ in _streamed(Watched(student.folder), clips):
+    for _ in _pushed(_streams(Watched(student.folder), clips), clips):
         yield from seen[::THINNED]
         seen.clear()
 
 
-def _streamed(
+def _streams(
     student: Student, clips: Sequence[Clip], voices: Sequence[Voice] | None = None
-) -> Iterator[list[tuple[int, np.ndarray]]]:
-    """The clips as streams that are pushed together, push by push: each one's number and frames.
-    Without ``voices`` they are followed."""
-    streams = Streams(student)
+) -> list[Stream]:
+    """A stream for each clip, of one company. Without ``voices`` they are followed."""
+    company = Streams(student)
     pinned = voices or [(AUTO, AUTO)] * len(clips)
-    own = [
-        Stream(streams, identity=identity, emotion=emotion, where=clip.id)
+    return [
+        Stream(company, identity=identity, emotion=emotion, where=clip.id)
         for clip, (identity, emotion) in zip(clips, pinned, strict=True)
     ]
+
+
+def _pushed(
+    streams: Sequence[Stream], clips: Sequence[Clip]
+) -> Iterator[list[tuple[int, np.ndarray]]]:
+    """Clips through their streams, push by push of all: each one's number and frames."""
+    company = streams[0].company
     pieces = [np.array_split(clip.audio, max(len(clip.audio) // PIECE, 1)) for clip in clips]
     for at in range(max(map(len, pieces))):
         going = [number for number, some in enumerate(pieces) if at < len(some)]
         for number in going:
-            own[number].take(pieces[number][at])
-        yield list(zip(going, streams.advance([own[number] for number in going]), strict=True))
-    yield [(number, stream.close()) for number, stream in enumerate(own)]
+            streams[number].take(pieces[number][at])
+        yield list(zip(going, company.advance([streams[n] for n in going]), strict=True))
+    yield [(number, stream.close()) for number, stream in enumerate(streams)]
 
 
 class _Reader:
@@ -165,11 +171,22 @@ def voices(student: Student, clips: Sequence[Clip]) -> list[Voice]:
     return [(one.identity or AUTO, one.emotion or AUTO) for one in heard]
 
 
+def followed(student: Student, clips: Sequence[Clip]) -> list[Voice]:
+    """What it hears in each clip as a stream, at its end: another graph hears there. Empty of a
+    student that has no streams."""
+    if student.look_ahead is None:
+        return []
+    streams = _streams(student, clips)
+    for _ in _pushed(streams, clips):
+        pass
+    return [(stream.identity, stream.emotion) for stream in streams]
+
+
 def judge(student: Student, clips: Sequence[Clip], heard: Sequence[Voice]) -> dict[str, float]:
     """LBE and energy score of an artifact on clips of these voices, and LBE of streams of them.
 
     The same seeds every time: differences between artifacts are those of their weights. And the
-    same voices: two emotions may be as near, and then the last bit decides on another face.
+    same voices: two emotions may be equally near, and then the last bit decides on another face.
     """
     rows: list[dict[str, Any]] = []
     for clip, (identity, emotion) in zip(clips, heard, strict=True):
@@ -192,7 +209,7 @@ def judge(student: Student, clips: Sequence[Clip], heard: Sequence[Voice]) -> di
     found = {key: fmean(row[key] for row in rows) for key in rows[0]}
     if student.look_ahead is not None:
         parts: list[list[np.ndarray]] = [[] for _ in clips]
-        for pushed in _streamed(student, clips, heard):
+        for pushed in _pushed(_streams(student, clips, heard), clips):
             for number, face in pushed:
                 parts[number].append(face)
         streams = zip(map(np.concatenate, parts), clips, strict=True)
