@@ -63,7 +63,8 @@ class Access:
         per_minute = settings.limits.requests_per_minute
         self._rate = RateLimitItemPerMinute(per_minute)
         self._shared, self._own = _limiter(settings.limits.storage), _limiter(OWN)
-        self._told, self._away_until = False, 0.0
+        self._away_until = 0.0
+        """When the storage is asked again; 0: it answered the last time."""
 
     @property
     def open(self) -> bool:
@@ -98,13 +99,13 @@ class Access:
         except TimeoutError:
             why = f"silent for {PATIENCE:g} s"
         else:
-            self._told = False
+            self._away_until = 0.0
             return within
-        if not self._told:
+        if not self._away_until:
             logger.warning(
                 "limits.storage: %s; until it answers, each replica counts for itself", why
             )
-        self._told, self._away_until = True, monotonic() + PAUSE
+        self._away_until = monotonic() + PAUSE
         return await self._own.hit(self._rate, bucket)
 
     def check_origin(self, connection: HTTPConnection) -> None:

@@ -289,8 +289,8 @@ class ExportSettings(Section):
     """By what share LBE or energy score may grow on validation against fp32, of the voices that
     fp32 hears."""
     max_changed: Share = 0.1
-    """Share of ``clips`` in which another identity or emotion may be heard than by fp32; one clip
-    may be at least."""
+    """Share of ``clips`` in which another identity or emotion may be heard than by fp32; in
+    one clip it always may."""
     clips: Count = 32
     """Validation clips for that, and for calibration."""
 

@@ -11,12 +11,10 @@ import pytest
 
 from diffusiontalker.benchmarks import cores
 
-pytestmark = [
-    pytest.mark.skipif(sys.platform != "linux", reason="cores are chosen on Linux only"),
-    pytest.mark.skipif(
-        sys.platform == "linux" and len(os.sched_getaffinity(0)) < 2, reason="there is one core"
-    ),
-]
+pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="cores are chosen on Linux only")
+of_two_cores = pytest.mark.skipif(
+    sys.platform == "linux" and len(os.sched_getaffinity(0)) < 2, reason="there is one core"
+)
 
 
 @contextmanager
@@ -30,6 +28,7 @@ def sleeper() -> Iterator[int]:
         process.stdin.close()
 
 
+@of_two_cores
 def test_a_process_has_a_core_to_itself_and_the_rest_keeps_off() -> None:
     ours = os.sched_getaffinity(0)
     first = min(ours)
@@ -65,6 +64,7 @@ def test_all_share_where_nobody_is_to_have_one() -> None:
         assert os.sched_getaffinity(other) == os.sched_getaffinity(0) == ours
 
 
+@of_two_cores
 def test_a_process_that_has_ended_is_passed_over() -> None:
     with sleeper() as held:
         pass

@@ -1,6 +1,5 @@
 """The artifact: equal to PyTorch, sound in every door, and free of torch when it runs."""
 
-import os
 import shutil
 import subprocess
 import sys
@@ -250,10 +249,6 @@ def test_one_seed_one_face(student: Student) -> None:
     assert ((one >= 0) & (one <= 1)).all()
 
 
-@pytest.mark.skipif(
-    len(os.sched_getaffinity(0)) < 2 or os.environ.get("OPENBLAS_NUM_THREADS") == "1",
-    reason="there is one thread anyway",
-)
 def test_one_thread_does_all_the_work(student: Student) -> None:
     # A product that is a little too large has a BLAS wake threads for it, which wait for each other
     # by spinning: on a busy machine a recording then took 50 times as long.

@@ -1,7 +1,6 @@
 """Cores for processes to themselves, as Kubernetes' static CPU manager gives to a pod; on Linux."""
 
 import os
-import sys
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 
@@ -13,7 +12,7 @@ def own(held: Sequence[int], others: Iterable[int]) -> Iterator[list[int]]:
     """A core each for the processes ``held``; the rest for ``others`` and for this process, which
     has all again at the end. Gives the cores of ``held``: none, and changes nothing, where there is
     no core left for the rest."""
-    ours = sorted(os.sched_getaffinity(0)) if sys.platform == "linux" else []
+    ours = sorted(os.sched_getaffinity(0)) if held else []
     given, rest = ours[: len(held)], ours[len(held) :]
     if not given or not rest:
         yield []

@@ -8,9 +8,10 @@ import sys
 import tempfile
 import time
 import urllib.request
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -47,6 +48,11 @@ class Server:
     process: int
     core: int | None = None
     """That the first replica has to itself, if it has one."""
+
+    @property
+    def own_cores(self) -> bool:
+        """Whether its replicas have cores to themselves."""
+        return self.core is not None
 
     def replicas(self) -> list[int]:
         """Its replicas' processes."""
@@ -94,9 +100,12 @@ def running(model: str, replicas: int, batch: int, own_cores: bool) -> Iterator[
             )  # fmt: skip
         try:
             url = f"http://127.0.0.1:{port}"
-            _wait(url, process, log)
-            server = Server(url, process.pid)
-            held = _replicas(server, replicas) if own_cores else []
+            server, held = Server(url, process.pid), []
+            _wait(partial(_answers, url), process, log)
+            if own_cores and sys.platform == "linux":
+                # One may answer before the last has begun.
+                _wait(lambda: len(server.replicas()) >= replicas, process, log)
+                held = server.replicas()
             with cores.own(held, server.others()) as given:
                 yield replace(server, core=given[0]) if given else server
         finally:
@@ -119,26 +128,22 @@ def _end(process: subprocess.Popen[bytes]) -> None:
                 os.kill(child, signal.SIGKILL)
 
 
-def _wait(url: str, process: subprocess.Popen[bytes], log: Path) -> None:
+def _answers(url: str) -> bool:
+    try:
+        with urllib.request.urlopen(f"{url}/readyz", timeout=5):
+            return True
+    except OSError:
+        return False
+
+
+def _wait(ready: Callable[[], bool], process: subprocess.Popen[bytes], log: Path) -> None:
     deadline = time.monotonic() + PATIENCE
     while time.monotonic() < deadline and process.poll() is None:
-        try:
-            with urllib.request.urlopen(f"{url}/readyz", timeout=5):
-                return
-        except OSError:
-            time.sleep(0.5)
+        if ready():
+            return
+        time.sleep(0.5)
     said = log.read_text(errors="replace").strip().splitlines()[-1:] or ["nothing"]
     raise UserError(f"the server did not start; it last said: {said[0][:300]}")
-
-
-def _replicas(server: Server, number: int) -> list[int]:
-    """All replicas' processes: one may answer before the last has begun."""
-    deadline = time.monotonic() + PATIENCE
-    while len(found := server.replicas()) < number:
-        if time.monotonic() > deadline:
-            raise UserError(f"{len(found)} of {number} replicas began; is there memory for all?")
-        time.sleep(0.2)
-    return found
 
 
 def _name(process: int) -> str:

@@ -140,7 +140,7 @@ def _recordings(
 ) -> list[Json]:
     url, seconds = f"{served.url}/v1/animate", settings.seconds
     load.run(load.closed(url, recording, 2, WARM))
-    case = {"replicas": replicas, "own_cores": served.core is not None}
+    case = {"replicas": replicas, "own_cores": served.own_cores}
     found = []
     for callers in settings.callers:
         outcome = load.run(load.closed(url, recording, callers, seconds))
@@ -168,7 +168,10 @@ def _streams(
     for number, count in enumerate(settings.streams):
         display.update((number + 1) / (len(settings.streams) + 1), f"{count} streams")
         outcome = load.run(load.streams(url, samples, after, count, WARM))
-        told = {"replicas": replicas, "batch": batch, "streams": count, **outcome.report()}
+        told = {
+            "replicas": replicas, "own_cores": served.own_cores, "batch": batch, "streams": count,
+            **outcome.report(),
+        }  # fmt: skip
         expected = count * int(settings.seconds / PUSH_SECONDS)
         told["held"] = bool(
             not outcome.failed

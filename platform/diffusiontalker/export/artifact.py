@@ -99,7 +99,8 @@ def _compress(folder: Path, settings: ExportSettings, clips: Sequence[Clip]) -> 
         raise UserError(f"{settings.precision}: no validation clips to judge it with; use fp32")
     some = clips[:: max(len(clips) // settings.clips, 1)][: settings.clips]
     student = Student(folder)
-    voices, followed = precision.voices(student, some), precision.followed(student, some)
+    heard = precision.hears(student, some)
+    voices = [recording for recording, _ in heard]
     before = precision.judge(student, some, voices)
     if settings.precision == "fp16":
         for name in graphs(student.config):
@@ -108,19 +109,11 @@ def _compress(folder: Path, settings: ExportSettings, clips: Sequence[Clip]) -> 
         precision.int8(folder, some)
     small = Student(folder)
     after = precision.judge(small, some, voices)
-    other = {
-        number
-        for was, now in (
-            (voices, precision.voices(small, some)),
-            (followed, precision.followed(small, some)),
-        )
-        for number, pair in enumerate(zip(was, now, strict=True))
-        if pair[0] != pair[1]
-    }
+    pairs = zip(heard, precision.hears(small, some), strict=True)
     found |= {
         "clips": len(some), "fp32": before, "validation": after,
         "growth": precision.growth(before, after),
-        "voices_changed": len(other),
+        "voices_changed": sum(was != now for was, now in pairs),
     }  # fmt: skip
     if why := too_much(found, settings):
         raise RefusedError(f"{settings.precision}: {why}: use a higher precision")

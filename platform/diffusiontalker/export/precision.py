@@ -182,6 +182,12 @@ def followed(student: Student, clips: Sequence[Clip]) -> list[Voice]:
     return [(stream.identity, stream.emotion) for stream in streams]
 
 
+def hears(student: Student, clips: Sequence[Clip]) -> list[tuple[Voice, Voice]]:
+    """What it hears in each clip as a recording, and as a stream if it has any."""
+    whole = voices(student, clips)
+    return list(zip(whole, followed(student, clips) or whole, strict=True))
+
+
 def judge(student: Student, clips: Sequence[Clip], heard: Sequence[Voice]) -> dict[str, float]:
     """LBE and energy score of an artifact on clips of these voices, and LBE of streams of them.
 
