@@ -85,6 +85,28 @@ def test_callers_of_a_closed_loop_wait_for_their_answers() -> None:
     assert min(outcome.latencies) >= 0.02
 
 
+def test_a_lone_caller_keeps_his_connection_and_waits_for_every_answer() -> None:
+    answers, callers = iter([200, 429, 500]), set()
+
+    async def ask(request: web.Request) -> web.Response:
+        assert await request.read() == b"speech"
+        callers.add(request.transport.get_extra_info("peername"))
+        await asyncio.sleep(0.02)
+        return web.Response(status=next(answers, 200), text="said")
+
+    with hosted(ask=ask) as url:
+        outcome = load.alone(f"{url}/ask", b"speech", 0.2)
+    assert len(callers) == 1
+    assert min(outcome.latencies) >= 0.02
+    assert (outcome.refused, outcome.failed) == (1, ["500: said"])
+    assert 3 <= len(outcome.latencies) + 2 <= 10
+
+
+def test_a_lone_caller_of_a_server_that_is_away_says_so() -> None:
+    outcome = load.alone(f"http://127.0.0.1:{free_port()}/ask", b"", 0.1)
+    assert (outcome.latencies, outcome.failed) == ([], ["ConnectionRefusedError"])
+
+
 def test_an_open_loop_counts_from_when_a_request_was_due() -> None:
     """The first answers late and holds up nobody; a closed loop would hide that."""
     number = 0

@@ -19,6 +19,7 @@ from diffusiontalker.benchmarks.load import PUSH_SECONDS
 from diffusiontalker.benchmarks.machine import machine
 from diffusiontalker.benchmarks.server import Server
 from diffusiontalker.config import ServeBenchmarkSettings
+from diffusiontalker.errors import UserError
 from diffusiontalker.evaluation.goals import at_least, at_most
 from diffusiontalker.runtime.student import Student
 from diffusiontalker.training.progress import Display
@@ -34,7 +35,7 @@ WARM = 2.0
 TURNS, TURN = 30, 1.0
 """Of the runtime alone and of one caller, in seconds of the latter. A core that is shared with
 others is at two thirds of its speed for seconds at a time: many short turns meet both alike."""
-REST = 0.004
+REST = 0.003
 """Seconds that a replica waits for its only caller's next request. The runtime alone rests as long,
 for a core that never does is quicker than any that serves."""
 BATCH = 64
@@ -104,13 +105,15 @@ def _alone(served: Server, student: Student, recording: bytes) -> Json:
     on the replica's core, in turns: medians of the turns' medians, and of the differences within a
     turn."""
     url = f"{served.url}/v1/animate"
-    load.run(load.closed(url, recording, 1, WARM))
+    load.alone(url, recording, WARM)
 
     def turn() -> tuple[float, float, float]:
         with cores.on(served.core):
             busy, rested = (median(_bare(student, recording, rest)) for rest in (0, REST))
-        asked = median(load.run(load.closed(url, recording, 1, TURN)).latencies)
-        return 1000 * busy, 1000 * rested, 1000 * asked
+        outcome = load.alone(url, recording, TURN)
+        if not outcome.latencies:
+            raise UserError(f"{url}: answered nothing ({', '.join(outcome.failed) or 'refused'})")
+        return 1000 * busy, 1000 * rested, 1000 * median(outcome.latencies)
 
     turns = [turn() for _ in range(TURNS)]
     return {
