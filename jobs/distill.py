@@ -19,4 +19,4 @@ def distill(config_file: cli.Config = None, overrides: cli.Overrides = None) -> 
 
 
 if __name__ == "__main__":
-    cli.main(distill)
+    cli.main(distill, resumes=True)

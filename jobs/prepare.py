@@ -23,4 +23,4 @@ def prepare(config_file: cli.Config = None, overrides: cli.Overrides = None) -> 
 
 
 if __name__ == "__main__":
-    cli.main(prepare)
+    cli.main(prepare, resumes=True)

@@ -21,4 +21,4 @@ def sweep(config_file: cli.Config = None, overrides: cli.Overrides = None) -> No
 
 
 if __name__ == "__main__":
-    cli.main(sweep)
+    cli.main(sweep, resumes=True)

@@ -17,4 +17,4 @@ def train(config_file: cli.Config = None, overrides: cli.Overrides = None) -> No
 
 
 if __name__ == "__main__":
-    cli.main(train)
+    cli.main(train, resumes=True)

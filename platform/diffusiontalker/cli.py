@@ -24,18 +24,19 @@ Overrides = Annotated[
 P = ParamSpec("P")
 
 
-def main(job: Callable[P, None] | Sequence[Callable[..., None]]) -> None:
+def main(job: Callable[P, None] | Sequence[Callable[..., None]], resumes: bool = False) -> None:
     """Run a job as a command: exit status 0, 2 for the user's mistake, 130 when interrupted.
 
-    Several jobs, or a sequence of one, are sub-commands by their names.
+    Several jobs, or a sequence of one, are sub-commands by their names. Of one that ``resumes``
+    where it was, an interruption says so.
     """
     app = typer.Typer(add_completion=False, pretty_exceptions_enable=False, rich_markup_mode=None)
     if callable(job):
-        app.command()(_guarded(job))
+        app.command()(_guarded(job, resumes))
     else:
         app.callback()(_choose)  # without it a single one would be no sub-command
         for one in job:
-            app.command()(_guarded(one))
+            app.command()(_guarded(one, resumes))
     app()
 
 
@@ -49,7 +50,7 @@ def _choose() -> None:
     """Each command tells of itself by --help."""
 
 
-def _guarded(job: Callable[P, None]) -> Callable[P, None]:
+def _guarded(job: Callable[P, None], resumes: bool) -> Callable[P, None]:
     @wraps(job)
     def guarded(*args: P.args, **kwargs: P.kwargs) -> None:
         try:
@@ -58,7 +59,8 @@ def _guarded(job: Callable[P, None]) -> Callable[P, None]:
             print(f"error: {error}", file=sys.stderr)
             raise SystemExit(2) from None
         except KeyboardInterrupt:
-            print("interrupted; the same command goes on from here", file=sys.stderr)
+            after = "; the same command goes on from here" if resumes else ""
+            print(f"interrupted{after}", file=sys.stderr)
             raise SystemExit(130) from None
 
     return guarded

@@ -51,11 +51,18 @@ def test_users_mistake_is_one_line_and_status_2(
     assert said.out == ""
 
 
-def test_interrupt_is_130(
-    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+@pytest.mark.parametrize(
+    ("resumes", "said"),
+    [(True, "interrupted; the same command goes on from here\n"), (False, "interrupted\n")],
+)
+def test_interrupt_is_130_and_promises_no_more_than_is_true(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], resumes: bool, said: str
 ) -> None:
-    assert run(raising(KeyboardInterrupt()), monkeypatch) == 130
-    assert "Traceback" not in capsys.readouterr().err
+    monkeypatch.setattr(sys, "argv", ["job"])
+    with pytest.raises(SystemExit) as ended:
+        cli.main(raising(KeyboardInterrupt()), resumes=resumes)
+    assert ended.value.code == 130
+    assert capsys.readouterr().err == said
 
 
 def test_our_mistakes_keep_their_traceback(monkeypatch: pytest.MonkeyPatch) -> None:
