@@ -1,5 +1,6 @@
 """What all jobs share on the command line: overrides, exit codes, one clear line for a mistake."""
 
+import signal
 import sys
 from collections.abc import Callable, Sequence
 from functools import wraps
@@ -28,8 +29,10 @@ def main(job: Callable[P, None] | Sequence[Callable[..., None]], resumes: bool =
     """Run a job as a command: exit status 0, 2 for the user's mistake, 130 when interrupted.
 
     Several jobs, or a sequence of one, are sub-commands by their names. Of one that ``resumes``
-    where it was, an interruption says so.
+    where it was, an interruption says so. To be asked to end (SIGTERM) is to be interrupted: what a
+    job has started ends with it.
     """
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
     app = typer.Typer(add_completion=False, pretty_exceptions_enable=False, rich_markup_mode=None)
     if callable(job):
         app.command()(_guarded(job, resumes))

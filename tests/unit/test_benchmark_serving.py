@@ -175,6 +175,27 @@ def test_a_stream_that_is_refused_is_counted(student) -> None:
     assert (outcome.refused, outcome.failed) == (2, [])
 
 
+def take(p99: float | None, answered: int = 200, refused: int = 0) -> dict:
+    return {"p99_ms": p99, "answered": answered, "refused": refused, "failed": 0}
+
+
+@pytest.mark.parametrize(
+    ("takes", "p99", "held"),
+    [
+        ([take(40), take(90), take(45)], 45, True),  # the machine stood still once
+        ([take(40), take(90), take(60)], 60, False),
+        ([take(40), take(45), take(None, answered=0)], 45, False),
+        ([take(40), take(41), take(42, refused=1)], 41, False),
+        ([take(40), take(41), take(42, answered=180)], 41, False),
+        ([take(None, answered=0)] * 3, None, False),
+    ],
+)
+def test_streams_are_held_in_the_median_of_takes(takes, p99, held) -> None:
+    found = serving.middle(takes, expected=200)
+    assert (found["p99_ms"], found["held"]) == (p99, held)
+    assert found["p99_ms_of_takes"] == [take["p99_ms"] for take in takes]
+
+
 def report() -> dict:
     told = {"per_second": 40.0, "p50_ms": 20.0, "p95_ms": 30.0, "p99_ms": 40.0,
             "answered": 400, "refused": 0, "failed": 0, "failures": []}  # fmt: skip

@@ -1,5 +1,7 @@
 """How a job ends: exit status and one line for the user's mistake, a traceback for ours."""
 
+import os
+import signal
 import sys
 from collections.abc import Callable
 from typing import Annotated
@@ -63,6 +65,24 @@ def test_interrupt_is_130_and_promises_no_more_than_is_true(
         cli.main(raising(KeyboardInterrupt()), resumes=resumes)
     assert ended.value.code == 130
     assert capsys.readouterr().err == said
+
+
+def test_to_be_asked_to_end_is_to_be_interrupted(monkeypatch: pytest.MonkeyPatch) -> None:
+    ended = []
+
+    def job() -> None:
+        try:
+            os.kill(os.getpid(), signal.SIGTERM)
+            signal.pause()
+        finally:
+            ended.append("what it had started")
+
+    before = signal.getsignal(signal.SIGTERM)
+    try:
+        assert run(job, monkeypatch) == 130
+    finally:
+        signal.signal(signal.SIGTERM, before)
+    assert ended
 
 
 def test_our_mistakes_keep_their_traceback(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -1,8 +1,9 @@
 """How much load a served student bears on this machine, and what serving adds to the runtime."""
 
+import math
 import os
 from io import BytesIO
-from statistics import median
+from statistics import median, median_high
 from time import perf_counter, sleep
 from typing import Any
 
@@ -38,13 +39,18 @@ others is at two thirds of its speed for seconds at a time: many short turns mee
 REST = 0.003
 """Seconds that a replica waits for its only caller's next request. The runtime alone rests as long,
 for a core that never does is quicker than any that serves."""
+ENOUGH = 0.95
+"""Of the pushes whose moments were counted."""
+TAKES = 3
+"""Of each number of streams; the one with the median p99 counts. A machine that is shared may stand
+still for 0.1 s, and one such moment in eight seconds is more than one push in a hundred."""
 BATCH = 64
 PACKAGES = ("aiohttp", "fastapi", "numpy", "onnxruntime", "ray", "uvicorn")
 Json = dict[str, Any]
 
 
 def run(settings: ServeBenchmarkSettings) -> Json:
-    """Measure all, and write ``serve.json`` into ``out``.
+    """Measure all, and write ``serve.json`` into ``out``, after each case what there is.
 
     Raises:
         UserError: no such artifact, the server does not start, or ``out`` cannot be written.
@@ -80,6 +86,7 @@ def run(settings: ServeBenchmarkSettings) -> Json:
                 server.running(settings.model, replicas, batch, own) as served,
             ):
                 report["soak"] = _soak(served, report["recordings"], recording, settings, display)
+        storage.write_json(out / "serve.json", report)
     report["load_average"] = {"before": before, "after": os.getloadavg()}
     report["aims"] = aims(report)
     storage.write_json(out / "serve.json", report)
@@ -159,7 +166,7 @@ def _streams(
     served: Server, replicas: int, batch: int, student: Student,
     settings: ServeBenchmarkSettings, display: Display,
 ) -> list[Json]:  # fmt: skip
-    """More and more streams, until a push takes too long."""
+    """More and more streams, until a push takes too long in most of ``TAKES``."""
     if student.look_ahead is None:
         return []
     url = served.url.replace("http://", "ws://") + "/v1/stream?format=binary"
@@ -169,23 +176,37 @@ def _streams(
     after = load.frames_after(student, samples)
     found: list[Json] = []
     for number, count in enumerate(settings.streams):
-        display.update((number + 1) / (len(settings.streams) + 1), f"{count} streams")
-        outcome = load.run(load.streams(url, samples, after, count, WARM))
+        takes = []
+        for take in range(TAKES):
+            done = number + (take + 1) / (TAKES + 1)
+            display.update(done / len(settings.streams), f"{count} streams")
+            takes.append(load.run(load.streams(url, samples, after, count, WARM)).report())
+        expected = count * int(settings.seconds / PUSH_SECONDS)
         told = {
             "replicas": replicas, "own_cores": served.own_cores, "batch": batch, "streams": count,
-            **outcome.report(),
+            **middle(takes, expected),
         }  # fmt: skip
-        expected = count * int(settings.seconds / PUSH_SECONDS)
-        told["held"] = bool(
-            not outcome.failed
-            and not outcome.refused
-            and len(outcome.latencies) >= 0.95 * expected
-            and told["p99_ms"] < LATENCY_MS
-        )
         found.append(told)
         if not told["held"]:
             break
     return found
+
+
+def middle(takes: list[Json], expected: int) -> Json:
+    """Of takes with the same streams the one with the median p99, the p99 of all, and whether it is
+    held: below ``LATENCY_MS``, nothing refused or failed in any, and nearly all of the
+    ``expected`` pushes answered."""
+    times = [math.inf if take["p99_ms"] is None else take["p99_ms"] for take in takes]
+    found = takes[times.index(median_high(times))]
+    held = all(
+        not take["failed"] and not take["refused"] and take["answered"] >= ENOUGH * expected
+        for take in takes
+    )
+    return {
+        **found,
+        "p99_ms_of_takes": [take["p99_ms"] for take in takes],
+        "held": held and median_high(times) < LATENCY_MS,
+    }
 
 
 def _most(recordings: list[Json]) -> float:
