@@ -62,5 +62,5 @@ def installed(tmp_path_factory: pytest.TempPathFactory) -> Path:
     (folder / "head.glb").write_bytes(head_glb())
     artifact.export(models.talker(teacher=False), 2, folder / "student", "# A student\n")
     whole = models.talker(teacher=False, look_ahead=None)
-    artifact.export(whole, 2, folder / "whole", "# A student\n")
+    artifact.export(whole, 1, folder / "whole", "# A student\n")
     return folder

@@ -66,6 +66,7 @@ def with_torch(
     noise: np.ndarray,
     identity: int | None,
     emotion: int | None,
+    steps: int,
 ) -> tuple[np.ndarray, int, int]:
     """The face by the PyTorch model, chosen entries included, without the code of the graph."""
     mask = torch.ones(1, noise.shape[1], 1)
@@ -81,7 +82,7 @@ def with_torch(
         ]
         entries = [library[i][None] for library, i in zip(libraries, chosen, strict=True)]
         condition = talker.condition(audio, *entries, mask)
-        face = talker.generate(condition, torch.from_numpy(noise), STEPS)
+        face = talker.generate(condition, torch.from_numpy(noise), steps)
     return face.numpy(), *chosen
 
 
@@ -120,7 +121,9 @@ def run_both(
         student.move(features, noise[begin:end], modulation, state)
         for features, (begin, end) in zip(heard, chunks, strict=True)
     ]
-    theirs, *right = with_torch(talker, log_mel[None], noise[None], identity, emotion)
+    theirs, *right = with_torch(
+        talker, log_mel[None], noise[None], identity, emotion, student.steps
+    )
     assert chosen == right
     return np.concatenate(face), theirs[0]
 
@@ -154,9 +157,9 @@ def test_graphs_are_the_model(
     ids=str,
 )
 def test_every_causal_student_in_chunks(shape: dict[str, Any], tmp_path: Path) -> None:
-    talker = models.talker(teacher=False, **shape)
+    talker = models.talker(teacher=False, **({"depth": 1} | shape))
     before = dict(talker.named_modules())
-    artifact.export(talker, STEPS, tmp_path / "out", "")
+    artifact.export(talker, 1, tmp_path / "out", "")
     assert dict(talker.named_modules()) == before
     student = Student(tmp_path / "out")
     for cuts in ((), (1,), (1, 2, 3, 10, 89)):
@@ -167,7 +170,7 @@ def test_every_causal_student_in_chunks(shape: dict[str, Any], tmp_path: Path) -
 @pytest.mark.parametrize("kind", [{}, {"kind": "gru", "depth": 0}], ids=str)
 def test_a_student_that_hears_whole_recordings(kind: dict[str, Any], tmp_path: Path) -> None:
     talker = models.talker(teacher=False, look_ahead=None, **kind)
-    artifact.export(talker, STEPS, tmp_path / "out", "")
+    artifact.export(talker, 1, tmp_path / "out", "")
     student = Student(tmp_path / "out")
     for frames in (6, 7, 90, 400):
         ours, theirs = run_both(student, talker, frames, frames, None, 1)
@@ -200,7 +203,7 @@ def test_artifact_holds_what_it_should(folder: Path, talker: Talker) -> None:
 
 def test_export_replaces_whole_folders(own: Path) -> None:
     (own / "stale.txt").write_text("old")
-    artifact.export(models.talker(teacher=False, depth=0), 1, own, "new")
+    artifact.export(models.talker(teacher=False, look_ahead=None), 1, own, "new")
     assert not (own / "stale.txt").exists()
     assert Student(own).steps == 1
 

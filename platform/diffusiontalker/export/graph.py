@@ -347,7 +347,6 @@ def _write(
             dynamic_shapes=tuple(axes for _, axes in given),
         )
         assert program is not None
-        program.optimize()
         program.save(path, external_data=False)
     strip(path)
 
