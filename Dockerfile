@@ -1,4 +1,4 @@
-# The image of every node of a Ray cluster, and of the service: package, jobs and configurations.
+# The image of every node of a Ray cluster: package, jobs, the application without its page, settings.
 FROM python:3.11-slim
 
 # KubeRay's injected probes call wget.

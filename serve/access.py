@@ -7,7 +7,6 @@ import os
 from dataclasses import dataclass
 from time import monotonic
 from typing import Any
-from urllib.parse import urlsplit
 
 from limits import RateLimitItemPerMinute
 from limits.aio.strategies import SlidingWindowCounterRateLimiter
@@ -59,7 +58,7 @@ class Access:
             UserError: a key without a name, one that is too short, or a storage that is unknown.
         """
         self._names = keys_from(os.environ.get(VARIABLE, ""))
-        self._origins = {origin.rstrip("/") for origin in settings.cors_origins}
+        self._origins = settings.cors_origins
         per_minute = settings.limits.requests_per_minute
         self._rate = RateLimitItemPerMinute(per_minute)
         self._shared, self._own = _limiter(settings.limits.storage), _limiter(OWN)
@@ -114,8 +113,8 @@ class Access:
         origin = connection.headers.get("origin")
         if origin is None or connection.scope.get("method") in SAFE_METHODS:
             return
-        same = urlsplit(origin).netloc == connection.headers.get("host")
-        if not same and origin.rstrip("/") not in self._origins:
+        same = origin.partition("://")[2] == connection.headers.get("host")
+        if not same and origin not in self._origins:
             raise Problem(
                 403, f"pages of {origin[:200]} may not call this server; its operator can allow "
                 "them with cors_origins", "Origin",

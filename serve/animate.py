@@ -1,26 +1,27 @@
 """POST /v1/animate: a recording in, a face out."""
 
-from collections.abc import Callable, Iterator
-from contextlib import ExitStack
+import asyncio
+from collections.abc import AsyncIterator, Callable, Iterator
+from contextlib import ExitStack, suppress
 from functools import partial
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 import numpy as np
 from fastapi import APIRouter, Query, Request
 from fastapi.responses import Response, StreamingResponse
 from pydantic import BaseModel, ConfigDict, Field
 from serve import choices, faces, recordings
-from serve.access import Caller
 from serve.faces import MEDIA_TYPES, Format, Made
-from serve.problems import responses
+from serve.problems import Problem, blame, responses
 from serve.service import Asking, Service, Serving
 from serve.students import Served
+from starlette.types import Receive, Scope, Send
 
 from diffusiontalker.animation import timing
 from diffusiontalker.arkit import FPS
 from diffusiontalker.audio import SAMPLE_RATE
 from diffusiontalker.runtime.student import Student
-from diffusiontalker.runtime.voice import AUTO
+from diffusiontalker.runtime.voice import AUTO, Choice
 
 router = APIRouter()
 LARGEST_SEED = 2**53 - 1
@@ -85,12 +86,17 @@ async def animate(
         body = await recordings.body_of(request, service.limits)
         student = await service.students.load(served.name)
         request.state.model = served.name
-        begin = partial(_begin, service, served, student, caller, body, options)
+        identity = await choices.identity(options.identity, service, served, student, caller)
+        emotion = choices.emotion(options.emotion, student)
+        begin = partial(_begin, service, served, student, body, identity, emotion, options)
         if options.format == "ndjson":
             made, parts = await service.run(begin)
             # Begun, so the gate is left when the last line has gone.
-            held = _held(faces.lines(parts, made), inside.pop_all())
-            return StreamingResponse(held, media_type=MEDIA_TYPES["ndjson"], headers=made.headers)
+            lines = _lines(service, made, parts, inside.pop_all())
+            kind = MEDIA_TYPES["ndjson"]
+            return Timed(
+                service.limits.request_seconds, lines, media_type=kind, headers=made.headers
+            )
         made, content, frames = await service.run(_whole, service, begin, options.format)
     headers = {**made.headers, "X-Frames": str(frames)}
     if options.format != "json":
@@ -98,15 +104,28 @@ async def animate(
     return Response(content, media_type=MEDIA_TYPES[options.format], headers=headers)
 
 
+class Timed(StreamingResponse):
+    """An answer in parts that a caller may not take for ever to read."""
+
+    def __init__(self, seconds: float, parts: AsyncIterator[bytes], **more: Any) -> None:
+        super().__init__(parts, **more)
+        self._seconds = seconds
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """As ASGI has it. It ends without an end where the time is up."""
+        with suppress(TimeoutError):
+            async with asyncio.timeout(self._seconds):
+                await super().__call__(scope, receive, send)
+
+
 def _begin(
-    service: Service, served: Served, student: Student, caller: Caller, body: bytes, asked: Options
-) -> tuple[Made, Iterator[np.ndarray]]:
+    service: Service, served: Served, student: Student, body: bytes, identity: Choice,
+    emotion: Choice, asked: Options,
+) -> tuple[Made, Iterator[np.ndarray]]:  # fmt: skip
     """Decode and hear the recording. Raises Problem."""
     with service.metrics.stage("decode"):
         samples = recordings.decode(body, service.limits)
-    identity = choices.identity(asked.identity, service, served, student, caller)
-    emotion = choices.emotion(asked.emotion, student)
-    with service.metrics.stage("hear"):
+    with service.metrics.stage("hear"), blame("body"):
         begun = student.perform(
             samples, SAMPLE_RATE, identity, emotion, asked.seed, "body",
             asked.smooth_ms, asked.mirror,
@@ -128,6 +147,25 @@ def _whole(
         return made, faces.encode(form, face, made), len(face)
 
 
-def _held(lines: Iterator[bytes], inside: ExitStack) -> Iterator[bytes]:
+async def _lines(
+    service: Service, made: Made, parts: Iterator[np.ndarray], inside: ExitStack
+) -> AsyncIterator[bytes]:
+    """The answer line by line, each made where recordings are. Leaves ``inside`` at the end. One
+    that takes too long breaks off, without the line that ends it."""
+    count = 0
+
+    def counted() -> Iterator[np.ndarray]:
+        nonlocal count
+        for part in parts:
+            count += len(part)
+            yield part
+
+    lines = faces.lines(counted(), made)
     with inside:
-        yield from lines
+        try:
+            while (line := await service.run(next, lines, None)) is not None:
+                yield line
+        except Problem as problem:
+            service.metrics.refused(problem.status)
+        finally:
+            service.metrics.heard(made.model, "recording", count * FPS // made.fps)

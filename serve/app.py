@@ -1,11 +1,14 @@
 """The student behind Ray Serve: `serve run configs/serve/local.yaml`."""
 
+import asyncio
 import gc
 import logging
+import os
 
+import ray
 from fastapi import FastAPI
 from ray import serve
-from ray.serve.config import AutoscalingConfig, BackpressureConfig
+from ray.serve.config import AutoscalingConfig, BackpressureConfig, HTTPOptions
 from ray.serve.context import _get_global_client
 from ray.serve.schema import LoggingConfig
 from serve.access import VARIABLE, Access
@@ -14,6 +17,7 @@ from serve.service import Service
 from serve.settings import ServeSettings
 from serve.students import Students, warm
 
+from diffusiontalker.errors import UserError
 from diffusiontalker.runtime.student import Student
 
 logger = logging.getLogger("ray.serve")
@@ -27,16 +31,23 @@ UNSEEN = 16
 class StudentReplica:
     """One process with the students that it was asked for, and the whole API."""
 
-    def __init__(self, settings: dict) -> None:
+    def __init__(self, settings: dict, keyed: bool) -> None:
+        """Raises UserError: ``keyed``, and no keys where this replica runs."""
+        # Behind HAProxy anyone could claim any address by X-Forwarded-For, and be counted for it.
+        os.environ.setdefault("FORWARDED_ALLOW_IPS", "")
         asked = ServeSettings.model_validate(settings)
         served: dict[str, str] = asked.folders()
         replicas = asked.replicas
 
-        async def load(name: str) -> Student:
+        def loaded(name: str) -> Student:
             return warm(Student(served[name], replicas.threads, replicas.provider))
+
+        async def load(name: str) -> Student:
+            return await asyncio.to_thread(loaded, name)
 
         load_one = serve.multiplexed(max_num_models_per_replica=asked.models_per_replica)(load)
         self.service = Service(asked, Students(asked, load_one))
+        _check(keyed, self.service.access.open)
         self._settings = asked
         # What is loaded by now stays. To look through it for garbage takes a tenth of a second each
         # time, in which no stream moves.
@@ -59,7 +70,9 @@ def build(settings: ServeSettings) -> serve.Application:
         UserError: a student or the keys cannot be used.
     """
     Students(settings)  # a mistake is told here, in one line, and not by a dying replica
-    _warn(Access(settings).open)
+    anyone = Access(settings).open
+    if anyone:
+        _warn(_host())
     replicas, limits = settings.replicas, settings.limits
     deployment: serve.Deployment = StudentReplica  # type: ignore[assignment]
     return deployment.options(
@@ -77,13 +90,28 @@ def build(settings: ServeSettings) -> serve.Application:
         graceful_shutdown_timeout_s=replicas.drain_seconds,
         ray_actor_options={"num_cpus": replicas.num_cpus},
         logging_config=LoggingConfig(encoding="JSON", enable_access_log=False),
-    ).bind(settings.model_dump(mode="json"))
+    ).bind(settings.model_dump(mode="json"), not anyone)
 
 
-def _warn(anyone: bool) -> None:
-    client = _get_global_client(raise_if_no_controller_running=False)
-    host = client.http_config.host if client is not None else LOOPBACK[0]
-    if anyone and host not in LOOPBACK:
+def _check(keyed: bool, anyone: bool) -> None:
+    if keyed and anyone:
+        raise UserError(
+            f"{VARIABLE} is set where the application was built, and not where its replicas run; "
+            "set it where Ray is started"
+        )
+
+
+def _host() -> str:
+    """Where the server listens, or will: to ask for its controller would start a Ray."""
+    client = None
+    if ray.is_initialized():
+        client = _get_global_client(raise_if_no_controller_running=False)
+    options = HTTPOptions() if client is None else client.http_config
+    return str(options.host)
+
+
+def _warn(host: str) -> None:
+    if host not in LOOPBACK:
         logger.warning(
             "the server listens at %s, beyond this machine, and asks nobody for a key: set %s "
             "(name=key, with commas between) where Ray is started", host, VARIABLE,

@@ -7,7 +7,7 @@ from pydantic import BaseModel
 from serve import recordings
 from serve.animate import WhichStudent
 from serve.identities import LONGEST, NAME, SHORTEST
-from serve.problems import Problem, responses
+from serve.problems import Problem, blame, responses
 from serve.service import Asking, Serving
 from serve.students import fingerprint
 
@@ -99,7 +99,7 @@ async def identities(service: Serving, caller: Asking, which: Which) -> Identity
     """Those that a student knows, and those that were saved with this key."""
     served = service.students.find(which.model, which.steps)
     library = (await service.students.load(served.name)).identities
-    saved = await service.run(service.identities.names, caller.owner)
+    saved = await service.fetch(service.identities.names, caller.owner)
     return IdentityNames(library=library, saved=saved)
 
 
@@ -132,10 +132,11 @@ async def save_identity(
         heard: dict[str, Recognised] = {}
         for served in service.students.served:
             student = await service.students.load(served.name)
-            print_ = await service.run(fingerprint, served.folder)
-            heard[print_] = await service.run(student.recognise, samples, SAMPLE_RATE, "body")
+            print_ = await service.fetch(fingerprint, served.folder)
+            with blame("body"):
+                heard[print_] = await service.run(student.recognise, samples, SAMPLE_RATE, "body")
         embeddings = {print_: found.identity for print_, found in heard.items()}
-        await service.run(
+        await service.fetch(
             service.identities.save, caller.owner, name, embeddings, service.limits.identities
         )
     like = next(iter(heard.values())).identities
@@ -153,7 +154,7 @@ async def forget_identity(
     service: Serving, caller: Asking, name: Annotated[str, Path(max_length=64)]
 ) -> None:
     """Its embedding is removed."""
-    await service.run(service.identities.forget, caller.owner, name)
+    await service.fetch(service.identities.forget, caller.owner, name)
 
 
 @router.get("/blendshapes", summary="The channels", responses=REFUSED)

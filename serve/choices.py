@@ -12,12 +12,13 @@ PATTERN = r"^[^\x00-\x1f]{1,1000}$"
 HINT = "auto, a name, or weights over names such as ann:0.7,bob:0.3"
 
 
-def identity(
+async def identity(
     asked: str | dict[str, float], service: Service, served: Served, student: Student, who: Caller
 ) -> Choice:
     """An identity, of the library or saved by the caller. Raises Problem."""
     if isinstance(asked, str) and asked not in (AUTO, *student.identities):
-        saved = service.identities.load(who.owner, asked, fingerprint(served.folder))
+        print_ = await service.fetch(fingerprint, served.folder)
+        saved = await service.fetch(service.identities.load, who.owner, asked, print_)
         if saved is not None:
             return saved
     return _checked(student.libraries[0], asked)

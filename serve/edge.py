@@ -13,11 +13,12 @@ from starlette.middleware import Middleware
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 PATHS = ("/v1/animate",)
-TRIES = 4
 PAUSES = (0.1, 0.5, 2.0)
 """Seconds before the second try and those after it."""
-MAX_BYTES = 64 * 2**20
-"""Bodies above pass through once: they are not held."""
+MAX_BYTES, MAX_HELD = 64 * 2**20, 256 * 2**20
+"""Bodies above, each and all together, pass through once: they are not held."""
+PATIENCE = 10.0
+"""Seconds: so do those that take longer to arrive. A replica says how long they may."""
 UNWATCHED = (b"x-request-disconnect-disabled", b"?1")
 """The header by which Ray Serve lets a request read its own messages."""
 
@@ -54,30 +55,53 @@ class Again:
 
     def __init__(self, app: ASGIApp) -> None:
         self._app = app
+        self._held = 0
+        """Bytes of bodies."""
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """As ASGI has it."""
         if scope["type"] != "http" or not scope["path"].endswith(PATHS):
             return await self._app(scope, receive, send)
-        body, whole = await _read(receive)
-        tries = TRIES if whole else 1
-        for number in range(tries):
-            last = number == tries - 1
-            if await self._try(scope, body, receive, send, last):
-                return
-            await asyncio.sleep(PAUSES[number])
+        body: list[Message] = []
+        try:
+            pauses = PAUSES if await self._read(receive, body) else ()
+            for pause in pauses:
+                if await self._try(scope, body, receive, send, last=False):
+                    return
+                await asyncio.sleep(pause)
+            await self._try(scope, body, receive, send, last=True)
+        finally:
+            self._held -= _size(body)
+
+    async def _read(self, receive: Receive, body: list[Message]) -> bool:
+        """Keep the messages of a body, and tell whether they are all."""
+        try:
+            async with asyncio.timeout(PATIENCE):
+                while _size(body) <= MAX_BYTES and self._held <= MAX_HELD:
+                    message = await receive()
+                    body.append(message)
+                    self._held += _size([message])
+                    if not message.get("more_body"):
+                        return True
+        except TimeoutError:
+            pass
+        return False
 
     async def _try(
         self, scope: Scope, body: list[Message], receive: Receive, send: Send, last: bool
     ) -> bool:
-        """Whether an answer went out: on the last try, whatever it is."""
+        """Whether there is no more to do: an answer went out (on the last try, whatever it is), or
+        the caller has gone."""
         waiting = deque(body)
         # An answer's head waits for the first of its body, which for all but NDJSON is all of it.
         head: Message | None = None
-        sent = lost = False
+        sent = lost = gone = False
 
         async def replayed() -> Message:
-            return waiting.popleft() if waiting else await receive()
+            nonlocal gone
+            message = waiting.popleft() if waiting else await receive()
+            gone = gone or message["type"] == "http.disconnect"
+            return message
 
         async def watched(message: Message) -> None:
             nonlocal head, sent, lost
@@ -94,8 +118,7 @@ class Again:
         except Exception:
             if last or sent:
                 raise
-            return False
-        return sent
+        return sent or gone
 
 
 def _proxys_own(start: Message) -> bool:
@@ -104,13 +127,5 @@ def _proxys_own(start: Message) -> bool:
     return start["status"] in (500, 502, 503) and "json" not in kind
 
 
-async def _read(receive: Receive) -> tuple[list[Message], bool]:
-    """The messages of a request's body, and whether they are all."""
-    body, size = [], 0
-    while size <= MAX_BYTES:
-        message = await receive()
-        body.append(message)
-        size += len(message.get("body", b""))
-        if message["type"] != "http.request" or not message.get("more_body"):
-            return body, True
-    return body, False
+def _size(body: list[Message]) -> int:
+    return sum(len(message.get("body", b"")) for message in body)

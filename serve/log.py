@@ -39,6 +39,9 @@ class AccessLog:
 
         try:
             await self._app(scope, receive, watched)
+        except Exception:
+            status = status or 500  # what stands before us says so
+            raise
         finally:
             route = scope.get("route")
             line = {

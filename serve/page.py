@@ -1,5 +1,7 @@
 """The page at ``/``: the files of web/, and the head that it shows."""
 
+import logging
+import os
 from functools import cache
 from pathlib import Path
 
@@ -9,6 +11,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from diffusiontalker.animation.heads import head_glb
 
+logger = logging.getLogger("ray.serve")
 WEB = Path(__file__).parents[1] / "web"
 POLICY = "; ".join(
     (
@@ -27,13 +30,27 @@ POLICY = "; ".join(
 
 def install(api: FastAPI) -> None:
     """Show the page, after all other routes. Its packages come by ``npm ci`` in web/."""
+    if not (WEB / "index.html").is_file():
+        logger.warning("%s: the page is not here; nothing is shown at /", WEB)
+        return
     head = cache(head_glb)
 
     @api.get("/head.glb", include_in_schema=False)
     def face() -> Response:
         return Response(head(), media_type="model/gltf-binary")
 
-    api.mount("/", _Guarded(StaticFiles(directory=WEB, html=True)))
+    api.mount("/", _Guarded(_Files(directory=WEB, html=True)))
+
+
+class _Files(StaticFiles):
+    """All but ``student/``, where a page without a server has its artifact: to hand that out is not
+    what a key is for."""
+
+    def lookup_path(self, path: str) -> tuple[str, os.stat_result | None]:
+        """Raises nothing: what is not to be had is not there."""
+        if Path(path).parts[:1] == ("student",):
+            return "", None
+        return super().lookup_path(path)
 
 
 class _Guarded:

@@ -64,6 +64,13 @@ def blame(field: str) -> Iterator[None]:
         raise Problem(422, str(error), field) from error
 
 
+def unready(error: UserError) -> Problem:
+    """A ``UserError`` that is no caller's: a folder, a bucket or a student of the operator's. What
+    is wrong with it is for the log alone."""
+    logger.error("%s", error)
+    return Problem(503, "the server cannot do this now; its log says why", retry_after=10)
+
+
 def invalid(error: Mapping[str, Any]) -> Problem:
     """One of pydantic's errors as a 422 that names the field, if it is of one."""
     field = str(error["loc"][-1]) if error["loc"] else None
@@ -91,7 +98,7 @@ def install(api: FastAPI) -> None:
 
     @api.exception_handler(UserError)
     async def mistake(request: Request, error: UserError) -> JSONResponse:
-        return told(request, Problem(422, str(error)))
+        return told(request, unready(error))
 
     @api.exception_handler(RequestValidationError)
     async def unfit(request: Request, error: RequestValidationError) -> JSONResponse:

@@ -5,6 +5,7 @@ from collections.abc import AsyncIterator
 from io import BytesIO
 
 import numpy as np
+from python_multipart.multipart import parse_options_header
 from serve.problems import Problem, blame
 from serve.settings import LimitSettings
 from starlette.datastructures import UploadFile
@@ -57,7 +58,13 @@ async def body_of(request: Request, limits: LimitSettings) -> bytes:
         ) from error
     except ClientDisconnect as error:
         raise Problem(400, "body: the connection was closed before its end", "body") from error
-    if request.headers.get("content-type", "").startswith("multipart/form-data"):
+    kind, options = parse_options_header(request.headers.get("content-type", ""))
+    if kind == b"multipart/form-data":
+        # Of the encodings that a caller could choose, some take minutes for a megabyte.
+        if options.get(b"charset", b"utf-8").lower() != b"utf-8":
+            raise Problem(
+                400, "body: multipart form data is UTF-8 here, or names no charset", "body"
+            )
         return await _part(request, bytes(content))
     return bytes(content)
 

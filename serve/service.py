@@ -62,6 +62,18 @@ class Service:
                 504, f"not done after {self.limits.request_seconds:g} s; send a shorter recording"
             ) from error
 
+    async def fetch(self, read: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
+        """What waits for a disk or a bucket, in a thread that no recording needs.
+
+        Raises:
+            Problem: it takes longer than ``limits.request_seconds``.
+        """
+        try:
+            async with asyncio.timeout(self.limits.request_seconds):
+                return await asyncio.to_thread(read, *args, **kwargs)
+        except TimeoutError as error:
+            raise Problem(503, "the server's storage does not answer", retry_after=10) from error
+
     def company(self, student: Student) -> Streams:
         """The streams of a student, which are advanced together. Raises UserError: it has none."""
         found = self._companies.get(student)

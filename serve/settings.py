@@ -2,7 +2,7 @@
 
 from typing import Annotated
 
-from pydantic import Field, model_validator
+from pydantic import Field, field_validator, model_validator
 
 from diffusiontalker.config import Count, Section
 
@@ -17,7 +17,7 @@ class LimitSettings(Section):
     seconds: Annotated[float, Field(ge=1, le=3600)] = 600.0
     """Longest recording of a request."""
     request_seconds: Seconds = 60.0
-    """A request that takes longer, its body's way included, is answered with 408 or 504."""
+    """How long a body may take to arrive (408), work to be done (504), NDJSON to be read."""
     requests_per_minute: Count = 600
     """Requests and new streams of one key, or, without keys, of one address."""
     storage: str = "memory://"
@@ -78,6 +78,11 @@ class ServeSettings(Section):
     """Milliseconds from the beginning of one batch to that of the next, in which it fills."""
     limits: LimitSettings = LimitSettings()
     replicas: ReplicaSettings = ReplicaSettings()
+
+    @field_validator("cors_origins")
+    @classmethod
+    def _as_browsers_say(cls, origins: tuple[str, ...]) -> tuple[str, ...]:
+        return tuple(origin.rstrip("/") for origin in origins)
 
     @model_validator(mode="after")
     def _some_model(self) -> "ServeSettings":

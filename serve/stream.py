@@ -10,18 +10,23 @@ from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError,
 from serve import choices, faces
 from serve.access import PROTOCOL, Caller
 from serve.animate import Performing
-from serve.problems import TITLES, Problem, blame, invalid
+from serve.problems import TITLES, Problem, blame, invalid, unready
 from serve.service import Service, Serving, caller_of
 from serve.students import Served
 from starlette.types import Message
 
 from diffusiontalker.arkit import CHANNELS, FPS
+from diffusiontalker.errors import UserError
 from diffusiontalker.runtime.stream import Stream
 from diffusiontalker.runtime.student import Student
 
 router = APIRouter()
 LARGEST_MESSAGE = 256 * 1024
 """Bytes of samples in one message."""
+LARGEST_CONTROL = 16 * 1024
+"""Characters of a message that is no samples."""
+TURN_SECONDS = 0.2
+"""Of one stream's samples that are heard at once: between two turns the others have theirs."""
 CODES = {413: 1009, 429: 1013, 500: 1011, 503: 1012}
 """Close codes by a problem's status; all others are 1008."""
 RATES = (
@@ -83,10 +88,11 @@ async def stream(socket: WebSocket, service: Serving) -> None:
             await _serve(socket, service)
     except TimeoutError:
         most = service.limits.stream_seconds
-        await _refuse(socket, Problem(408, f"a stream may last {most:g} s; begin another"), True)
+        await _end(socket, service, Problem(408, f"a stream may last {most:g} s; begin another"))
     except Problem as problem:
-        service.metrics.refused(problem.status)
-        await _refuse(socket, problem, True)
+        await _end(socket, service, problem)
+    except UserError as error:
+        await _end(socket, service, unready(error))
     except WebSocketDisconnect:
         pass
 
@@ -98,10 +104,7 @@ async def _serve(socket: WebSocket, service: Service) -> None:
     with service.streams.enter(caller.bucket):
         socket.state.model = served.name
         student = await service.students.load(served.name)
-        # Read from a disk or a bucket, if it is a saved one: other streams must not wait for that.
-        identity = await asyncio.to_thread(
-            choices.identity, options.identity, service, served, student, caller
-        )
+        identity = await choices.identity(options.identity, service, served, student, caller)
         emotion = choices.emotion(options.emotion, student)
         with blame("model"):
             begun = Stream(
@@ -164,11 +167,16 @@ class Session:
 
     async def _push(self, content: bytes) -> None:
         samples = samples_of(content, self._options.encoding)
-        first = self._stream.frames
-        with blame("samples"):
-            await self._send(first, await self._service.push(self._stream, samples))
+        turn = round(TURN_SECONDS * self._options.rate)
+        for at in range(0, len(samples), turn):
+            first = self._stream.frames
+            with blame("samples"):
+                face = await self._service.push(self._stream, samples[at : at + turn])
+            await self._send(first, face)
 
     async def _control(self, text: str) -> None:
+        if len(text) > LARGEST_CONTROL:
+            raise Problem(413, f"message: more than {LARGEST_CONTROL} characters of text", "type")
         try:
             message = CONTROL.validate_json(text)
         except ValidationError as error:
@@ -186,13 +194,8 @@ class Session:
     async def _pin(self, pin: Pin) -> None:
         identity = emotion = None
         if pin.identity is not None:
-            identity = await asyncio.to_thread(
-                choices.identity,
-                pin.identity,
-                self._service,
-                self._served,
-                self._student,
-                self._caller,
+            identity = await choices.identity(
+                pin.identity, self._service, self._served, self._student, self._caller
             )
         if pin.emotion is not None:
             emotion = choices.emotion(pin.emotion, self._student)
@@ -222,6 +225,11 @@ def samples_of(content: bytes, encoding: str) -> np.ndarray:
             422, f"samples: {len(content)} bytes are no whole number of {encoding}", "samples"
         )
     return np.frombuffer(content, dtype)
+
+
+async def _end(socket: WebSocket, service: Service, problem: Problem) -> None:
+    service.metrics.refused(problem.status)
+    await _refuse(socket, problem, True)
 
 
 async def _refuse(socket: WebSocket, problem: Problem, closing: bool) -> None:

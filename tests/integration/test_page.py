@@ -573,6 +573,9 @@ def test_a_server_keeps_a_voice(served: Any, tmp_path: Path) -> None:
     served.get_by_role("button", name="Save", exact=True).click()
     says(served, "#status", "anna, ")
     assert served.get_by_label("Identity", exact=True).input_value() == "anna"
+    served.get_by_label("Identity", exact=True).select_option("blend …")  # of the library's alone
+    says(served, "#status", "long.wav: 100 % ada")
+    assert served.locator("#identity-weights input").count() == 3
     served.get_by_label("Name").fill("ada")
     served.get_by_role("button", name="Save", exact=True).click()
     assert "ada" in says(served, "#problem", "ada")

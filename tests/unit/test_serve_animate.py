@@ -4,17 +4,23 @@ import asyncio
 import json
 import re
 import struct
+import threading
+from collections.abc import AsyncIterator
 from io import BytesIO
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
-from serve import log
+import ray
+from serve import app, faces, log
+from serve.animate import Timed
 from tests import served
 from tests.served import serving, speech, wav
 from tests.students import random_student
 
 from diffusiontalker import arkit
 from diffusiontalker.animation import beat, livelink
+from diffusiontalker.errors import UserError
 
 KEYS = "studio=0123456789abcdef-studio,game=fedcba9876543210-game"
 STUDIO = {"Authorization": "Bearer 0123456789abcdef-studio"}
@@ -101,6 +107,45 @@ def test_every_format_holds_the_same_face(client) -> None:
     assert lines[0]["channels"] == list(arkit.CHANNELS)
     np.testing.assert_allclose(lines[1]["coefficients"], face, atol=1e-5)
     assert lines[2]["frames"] == 30
+
+
+def test_the_lines_of_ndjson_are_made_where_recordings_are(client, monkeypatch) -> None:
+    threads, heard = set(), []
+    frames = faces.frames
+
+    def watched(*given, **more) -> bytes:
+        threads.add(threading.current_thread().name)
+        return frames(*given, **more)
+
+    monkeypatch.setattr(faces, "frames", watched)
+    monkeypatch.setattr(client.app.state.service.metrics, "heard", lambda *told: heard.append(told))
+    client.post("/v1/animate?format=ndjson&fps=60", content=wav(12.0))
+    assert {name.rpartition("_")[0] for name in threads} == {"recordings"}
+    assert heard == [("student", "recording", 360)]
+
+
+def test_a_caller_may_not_take_for_ever_to_read() -> None:
+    async def parts() -> AsyncIterator[bytes]:
+        try:
+            while True:
+                yield b"line"
+        finally:
+            left.append(True)
+
+    async def send(message: dict) -> None:
+        if message["type"] == "http.response.body":
+            await asyncio.Event().wait()  # he reads nothing
+
+    async def receive() -> dict:
+        return await asyncio.Event().wait()
+
+    async def answer() -> None:
+        await Timed(0.05, parts())({"type": "http", "asgi": {"spec_version": "2.4"}}, receive, send)
+        await asyncio.sleep(0.05)
+
+    left: list[bool] = []
+    asyncio.run(asyncio.wait_for(answer(), 5))
+    assert left == [True]
 
 
 def test_a_long_recording_comes_in_parts_as_ndjson(client) -> None:
@@ -232,6 +277,39 @@ def test_broken_multipart(client, body, kind, status, field) -> None:
     problem(answer, status, field)
 
 
+def test_a_caller_chooses_no_charset(client) -> None:
+    """Decoding punycode takes time with the square of a text's length."""
+    kind = "multipart/form-data; boundary=x; charset=punycode"
+    body = b'--x\r\nContent-Disposition: form-data; name="a"\r\n\r\ntext\r\n--x--\r\n'
+    answer = client.post("/v1/animate", content=body, headers={"content-type": kind})
+    assert "UTF-8" in problem(answer, 400, "body")
+
+
+def test_multipart_may_be_written_in_capitals(client) -> None:
+    head = b'--x\r\nContent-Disposition: form-data; name="file"; filename="a.wav"\r\n\r\n'
+    kind = {"content-type": 'Multipart/Form-Data; charset="utf-8"; boundary=x'}
+    body = head + wav(1.0) + b"\r\n--x--\r\n"
+    assert client.post("/v1/animate", content=body, headers=kind).status_code == 200
+
+
+def test_what_is_wrong_with_the_servers_own_files_is_for_its_log(
+    folder, tmp_path, caplog, monkeypatch
+) -> None:
+    with serving(served.settings(folder, identities=str(tmp_path))) as client:
+        client.post("/v1/identities?name=carla", content=wav(4.0))
+        (kept,) = tmp_path.rglob("carla.json")
+        kept.write_text("no json")
+        answer = client.post("/v1/animate?identity=carla", content=wav(1.0))
+        assert "its log says why" in problem(answer, 503, None)
+        assert "carla.json" in caplog.text
+
+        async def away(name: str) -> None:
+            raise UserError(f"{folder}: no such artifact")
+
+        monkeypatch.setattr(client.app.state.service.students, "load", away)
+        problem(client.get("/readyz"), 503, None)
+
+
 def test_there_is_no_such_route_or_method(client) -> None:
     assert "GET /v1/animate" in problem(client.get("/v1/animate"), 405, None)
     problem(client.get("/v1/nothing"), 404, None)
@@ -325,8 +403,6 @@ def test_keys_and_whose_identities_are_seen(folder, monkeypatch, tmp_path) -> No
 
 
 def test_keys_that_cannot_be_used_are_refused_without_being_shown(folder, monkeypatch) -> None:
-    from diffusiontalker.errors import UserError
-
     monkeypatch.setenv("DIFFUSIONTALKER_API_KEYS", "studio=short-secret")
     with (
         pytest.raises(UserError, match="entry 1 is not name=key") as error,
@@ -334,6 +410,44 @@ def test_keys_that_cannot_be_used_are_refused_without_being_shown(folder, monkey
     ):
         pass
     assert "short-secret" not in str(error.value)
+
+
+def test_keys_are_not_forgotten_on_the_way_to_a_replica() -> None:
+    with pytest.raises(UserError, match="set it where Ray is started"):
+        app._check(keyed=True, anyone=True)
+    app._check(keyed=True, anyone=False)
+    app._check(keyed=False, anyone=True)
+
+
+@pytest.mark.parametrize(("host", "warned"), [("0.0.0.0", True), ("127.0.0.1", False)])
+def test_whoever_serves_all_the_world_without_a_key_is_warned(
+    folder, monkeypatch, caplog, host, warned
+) -> None:
+    monkeypatch.setattr(app.HTTPOptions, "__new__", lambda _: SimpleNamespace(host=host))
+    app.build(served.settings(folder))
+    assert ("beyond this machine" in caplog.text) is warned
+    monkeypatch.setenv("DIFFUSIONTALKER_API_KEYS", KEYS)
+    caplog.clear()
+    app.build(served.settings(folder))
+    assert not caplog.text
+    assert not ray.is_initialized()  # `serve run --address` says to which, and comes later
+
+
+def test_the_page_is_shown_without_what_lies_in_its_student_folder(
+    folder, tmp_path, monkeypatch
+) -> None:
+    (tmp_path / "student").mkdir()
+    (tmp_path / "student" / "config.yaml").write_text("steps: 2")
+    (tmp_path / "students.js").write_text("")
+    monkeypatch.setattr("serve.page.WEB", tmp_path)
+    with serving(served.settings(folder, page=True)) as client:
+        problem(client.get("/"), 404, None)  # there is none, and all else works
+        assert client.get("/healthz").status_code == 200
+    (tmp_path / "index.html").write_text("<html>")
+    with serving(served.settings(folder, page=True)) as client:
+        assert client.get("/").status_code == client.get("/students.js").status_code == 200
+        for path in ("student/config.yaml", "student//config.yaml", "./student/config.yaml"):
+            assert client.get(f"/{path}").status_code == 404
 
 
 def test_too_many_requests_are_told_when_to_come_back(folder) -> None:
@@ -412,3 +526,10 @@ def test_the_log_tells_what_was_asked_and_nothing_of_who(client, caplog) -> None
     ]
     assert lines[0]["model"] == "student"
     assert not re.search("bob|somebody|testclient", caplog.text)
+
+
+def test_the_log_tells_of_failures_too(folder, monkeypatch, caplog) -> None:
+    monkeypatch.setattr("serve.recordings.decode", lambda *_: 1 / 0)
+    with caplog.at_level("INFO", "ray.serve"), serving(served.settings(folder)) as client:
+        client.post("/v1/animate", content=wav(1.0))
+    assert '"status": 500' in caplog.text

@@ -1,11 +1,12 @@
 """What stands before Ray Serve's own code."""
 
 import asyncio
+from collections.abc import Awaitable, Callable
 from typing import Any
 
 import pytest
 from serve import edge
-from starlette.types import Scope
+from starlette.types import Message, Receive, Scope, Send
 
 
 def seen(scope: Scope) -> Scope:
@@ -48,3 +49,114 @@ def test_ray_serve_reads_the_header_as_we_write_it() -> None:
     from ray.serve._private.http_util import parse_disconnect_disabled_header
 
     assert parse_disconnect_disabled_header(dict([edge.UNWATCHED]))
+
+
+# asked again
+
+REQUEST: Scope = {"type": "http", "path": "/v1/animate", "headers": []}
+SPEECH = [
+    {"type": "http.request", "body": b"spee", "more_body": True},
+    {"type": "http.request", "body": b"ch", "more_body": False},
+]
+Answer = Callable[[Send], Awaitable[None]]
+
+
+def answer(status: int, kind: str, body: bytes) -> Answer:
+    async def sent(send: Send) -> None:
+        headers = [(b"content-type", kind.encode())]
+        await send({"type": "http.response.start", "status": status, "headers": headers})
+        await send({"type": "http.response.body", "body": body})
+
+    return sent
+
+
+async def died(send: Send) -> None:
+    raise ConnectionError("a replica died")
+
+
+async def nothing(send: Send) -> None:
+    """What Ray Serve says to a caller who has gone, or has for one it cannot serve."""
+
+
+OURS = answer(503, "application/problem+json", b"ours")
+PROXYS = answer(500, "text/plain", b"the proxy's")
+DONE = answer(200, "application/json", b"done")
+
+
+def asked(
+    *answers: Answer, body: list[Message] = SPEECH, pauses: tuple[float, ...] = (0.0, 0.0, 0.0),
+    patience: float = 10.0,
+) -> tuple[list[bytes], bytes]:  # fmt: skip
+    """The bodies that reached the application, one for each try, and what the caller got."""
+    left, bodies, got = list(answers), [], bytearray()
+    incoming = list(body)
+
+    async def app(scope: Scope, receive: Receive, send: Send) -> None:
+        whole = bytearray()
+        while True:
+            message = await receive()
+            whole += message.get("body", b"")
+            if not message.get("more_body"):
+                break
+        bodies.append(bytes(whole))
+        await left.pop(0)(send)
+
+    async def receive() -> Message:
+        if not incoming:
+            return {"type": "http.disconnect"}
+        message = incoming.pop(0)
+        await asyncio.sleep(message.get("after", 0.0))
+        return message
+
+    async def send(message: Message) -> None:
+        got.extend(message.get("body", b""))
+
+    again = edge.Again(app)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(edge, "PAUSES", pauses)
+        patch.setattr(edge, "PATIENCE", patience)
+        asyncio.run(again(REQUEST, receive, send))
+    assert again._held == 0
+    return bodies, bytes(got)
+
+
+@pytest.mark.parametrize("lost", [died, PROXYS, nothing])
+def test_what_a_replica_did_not_answer_is_asked_again(lost: Answer) -> None:
+    assert asked(lost, lost, DONE) == ([b"speech"] * 3, b"done")
+
+
+def test_our_own_refusals_are_answers() -> None:
+    assert asked(OURS) == ([b"speech"], b"ours")
+
+
+@pytest.mark.parametrize(("lost", "said"), [(PROXYS, b"the proxy's"), (nothing, b"")])
+def test_the_last_answer_goes_out_whatever_it_is(lost: Answer, said: bytes) -> None:
+    assert asked(lost, lost, lost, lost) == ([b"speech"] * 4, said)
+
+
+def test_nobody_is_asked_again_for_a_caller_who_has_gone() -> None:
+    async def noticed(scope: Scope, receive: Receive, send: Send) -> None:
+        tries.append(scope)
+        while (await receive())["type"] != "http.disconnect":
+            pass
+
+    tries: list[Scope] = []
+    incoming = [*SPEECH, {"type": "http.disconnect"}]
+
+    async def receive() -> Message:
+        return incoming.pop(0)
+
+    async def send(message: Message) -> None:
+        raise AssertionError("nobody is there")
+
+    asyncio.run(edge.Again(noticed)(REQUEST, receive, send))
+    assert len(tries) == 1
+
+
+def test_a_large_body_and_a_slow_one_pass_through_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    slow = [SPEECH[0], {**SPEECH[1], "after": 0.05}]
+    assert asked(PROXYS, body=slow, patience=0.01)[1] == b"the proxy's"
+    for limit in ("MAX_BYTES", "MAX_HELD"):
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(edge, limit, 3)
+            assert asked(PROXYS) == ([b"speech"], b"the proxy's")

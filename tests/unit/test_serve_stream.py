@@ -159,6 +159,37 @@ def test_wrong_samples_end_it(client) -> None:
     assert "NaN" in refused(client, "encoding=float32", send=nan)[0]["detail"]
 
 
+def test_a_long_message_is_heard_in_turns(client) -> None:
+    """Between two of them the other streams have theirs."""
+    with opened(client, "rate=8000") as socket:
+        socket.receive_json()
+        socket.send_bytes(pcm(speech(10.0, 8000)))
+        said = finish(socket)
+    counts = [len(message["coefficients"]) for message in said[:-1]]
+    assert sum(counts) == 300
+    assert max(counts) <= 7
+
+
+def test_a_long_text_ends_it(client) -> None:
+    with opened(client) as socket:
+        socket.receive_json()
+        socket.send_text(json.dumps({"type": "pin", "emotion": "a" * 20_000}))
+        told = socket.receive_json()
+        with pytest.raises(WebSocketDisconnect) as closed:
+            socket.receive_json()
+    assert (told["status"], closed.value.code) == (413, 1009)
+    assert len(told["detail"]) < 100
+
+
+def test_a_fault_of_the_servers_own_files_is_told_as_such(folder, tmp_path) -> None:
+    with serving(served.settings(folder, identities=str(tmp_path))) as client:
+        client.post("/v1/identities?name=carla", content=served.wav(4.0))
+        next(tmp_path.rglob("carla.json")).write_text("no json")
+        told, code = refused(client, "identity=carla")
+        assert (told["status"], code) == (503, 1012)
+        assert str(tmp_path) not in told["detail"]
+
+
 def test_a_stream_that_says_nothing_or_lasts_too_long_is_closed(folder) -> None:
     with serving(served.settings(folder, limits={"idle_seconds": 0.1})) as client:
         told, code = refused(client, send=b"")
@@ -193,8 +224,9 @@ def test_keys_come_as_a_header_or_as_a_subprotocol(folder, monkeypatch) -> None:
 
 
 def test_pages_of_other_origins_may_not_stream(client) -> None:
-    told, code = refused(client, headers={"Origin": "https://elsewhere.example"})
-    assert (told["status"], code) == (403, 1008)
+    for origin in ("https://elsewhere.example", "http://[x", "null"):
+        told, code = refused(client, headers={"Origin": origin})
+        assert (told["status"], code) == (403, 1008)
 
 
 def test_a_caller_who_just_goes_leaves_no_trace(client) -> None:

@@ -34,7 +34,7 @@ import { Remote } from "./remote.js";
  * @property {Model[]} models the first is the default
  * @property {string[]} formats beside json and csv
  * @property {boolean} savesIdentities
- * @property {(model: Model) => Promise<{identity: string[], emotion: string[]}>} names
+ * @property {(model: Model) => Promise<{identity: string[], saved?: string[], emotion: string[]}>} names
  * @property {(recording: Recording, settings: Settings, signal: AbortSignal) => Promise<Animation>} animate
  * @property {(rate: number, settings: Settings, listener: Listener) => Promise<Stream>} stream
  * @property {(recording: Recording, settings: Settings, format: string) => Promise<Blob>} [encoded]

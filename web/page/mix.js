@@ -22,18 +22,24 @@ export class Mix {
   /** @returns {import("../voice.js").Choice} */
   get value() {
     if (!this.#blends) return this.#select.value;
-    return Object.fromEntries(this.#inputs.map((input) => [input.name, input.valueAsNumber]));
+    const weights = this.#inputs.map((input) => [input.name, input.valueAsNumber]);
+    const some = weights.filter(([, weight]) => weight > 0);
+    return Object.fromEntries(some.length ? some : weights);
   }
 
-  /** @param {string[]} names to choose from; what was chosen stays where it can */
-  offer(names) {
+  /**
+   * @param {string[]} library names to choose from, or to blend; what was chosen stays where it can
+   * @param {string[]} saved names that are no part of a blend
+   */
+  offer(library, saved = []) {
     const before = this.#select.value;
+    const names = [...library, ...saved];
     const options = ["auto", ...names].map((name) => new Option(name, name));
-    if (names.length > 1) options.push(new Option(BLEND, BLEND));
+    if (library.length > 1) options.push(new Option(BLEND, BLEND));
     this.#select.replaceChildren(...options);
     this.#select.value = names.includes(before) ? before : "auto";
     this.#sliders.hidden = true;
-    this.#sliders.replaceChildren(...names.map((name) => this.#slider(name)));
+    this.#sliders.replaceChildren(...library.map((name) => this.#slider(name)));
   }
 
   /** @param {string} name */

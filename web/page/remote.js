@@ -58,7 +58,7 @@ export class Remote {
     const [{ library, saved }, { emotions }] = await Promise.all(
       ["v1/identities", "v1/emotions"].map((path) => json(path, { model: model.name, steps: model.steps })),
     );
-    return { identity: [...library, ...saved], emotion: emotions };
+    return { identity: library, saved, emotion: emotions };
   }
 
   async animate(recording, settings, signal) {

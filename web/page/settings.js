@@ -39,7 +39,8 @@ export class Settings {
   /** Ask for the names anew. */
   async refresh() {
     const names = await this.#backend.names(this.model);
-    for (const [kind, mix] of Object.entries(this.#mixes)) mix.offer(names[kind]);
+    this.#mixes.identity.offer(names.identity, names.saved);
+    this.#mixes.emotion.offer(names.emotion);
   }
 
   /** @param {string} name of the library, or one that was saved */
