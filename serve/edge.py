@@ -6,7 +6,6 @@ Switched on by the environment of whatever starts Serve:
 
 import asyncio
 import os
-from collections import deque
 
 from starlette.datastructures import Headers
 from starlette.middleware import Middleware
@@ -15,7 +14,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 PATHS = ("/v1/animate",)
 PAUSES = (0.1, 0.5, 2.0)
 """Seconds before the second try and those after it."""
-MAX_BYTES, MAX_HELD = 64 * 2**20, 256 * 2**20
+MAX_BYTES, MAX_HELD = 64 * 2**20, 128 * 2**20
 """Bodies above, each and all together, pass through once: they are not held."""
 PATIENCE = 10.0
 """Seconds: so do those that take longer to arrive. A replica says how long they may."""
@@ -62,44 +61,50 @@ class Again:
         """As ASGI has it."""
         if scope["type"] != "http" or not scope["path"].endswith(PATHS):
             return await self._app(scope, receive, send)
-        body: list[Message] = []
+        body = bytearray()
         try:
-            pauses = PAUSES if await self._read(receive, body) else ()
-            for pause in pauses:
-                if await self._try(scope, body, receive, send, last=False):
+            more = await self._read(receive, body)
+            if more is None:
+                return
+            first = {"type": "http.request", "body": bytes(body), "more_body": more}
+            for pause in () if more else PAUSES:
+                if await self._try(scope, first, receive, send, last=False):
                     return
                 await asyncio.sleep(pause)
-            await self._try(scope, body, receive, send, last=True)
+            await self._try(scope, first, receive, send, last=True)
         finally:
-            self._held -= _size(body)
+            self._held -= len(body)
 
-    async def _read(self, receive: Receive, body: list[Message]) -> bool:
-        """Keep the messages of a body, and tell whether they are all."""
+    async def _read(self, receive: Receive, body: bytearray) -> bool | None:
+        """Whether there is more of a body than is held now; None: its sender has gone."""
         try:
             async with asyncio.timeout(PATIENCE):
-                while _size(body) <= MAX_BYTES and self._held <= MAX_HELD:
+                while len(body) <= MAX_BYTES and self._held <= MAX_HELD:
                     message = await receive()
-                    body.append(message)
-                    self._held += _size([message])
+                    if message["type"] == "http.disconnect":
+                        return None
+                    part = message.get("body", b"")
+                    body += part
+                    self._held += len(part)
                     if not message.get("more_body"):
-                        return True
+                        return False
         except TimeoutError:
             pass
-        return False
+        return True
 
     async def _try(
-        self, scope: Scope, body: list[Message], receive: Receive, send: Send, last: bool
+        self, scope: Scope, first: Message, receive: Receive, send: Send, last: bool
     ) -> bool:
         """Whether there is no more to do: an answer went out (on the last try, whatever it is), or
         the caller has gone."""
-        waiting = deque(body)
+        waiting = [first]
         # An answer's head waits for the first of its body, which for all but NDJSON is all of it.
         head: Message | None = None
         sent = lost = gone = False
 
         async def replayed() -> Message:
             nonlocal gone
-            message = waiting.popleft() if waiting else await receive()
+            message = waiting.pop() if waiting else await receive()
             gone = gone or message["type"] == "http.disconnect"
             return message
 
@@ -125,7 +130,3 @@ def _proxys_own(start: Message) -> bool:
     """Whether an answer is of the proxy, for want of a replica: ours are problem details."""
     kind = Headers(raw=start["headers"]).get("content-type", "")
     return start["status"] in (500, 502, 503) and "json" not in kind
-
-
-def _size(body: list[Message]) -> int:
-    return sum(len(message.get("body", b"")) for message in body)

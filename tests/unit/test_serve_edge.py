@@ -153,6 +153,10 @@ def test_nobody_is_asked_again_for_a_caller_who_has_gone() -> None:
     assert len(tries) == 1
 
 
+def test_half_a_body_is_not_taken_for_a_whole_one() -> None:
+    assert asked(DONE, body=SPEECH[:1]) == ([], b"")
+
+
 def test_a_large_body_and_a_slow_one_pass_through_once(monkeypatch: pytest.MonkeyPatch) -> None:
     slow = [SPEECH[0], {**SPEECH[1], "after": 0.05}]
     assert asked(PROXYS, body=slow, patience=0.01)[1] == b"the proxy's"
