@@ -22,6 +22,8 @@ _RETRIES = re.compile(r"\s+Failed to [\w ]+ after \d+/\d+ attempts .*", re.DOTAL
 """What Ray Data appends to the message of an error that it passes on."""
 IDLE_MS = 300_000
 """How long a worker without work is kept."""
+STARTING = 16
+"""Workers that may start at the same time."""
 BUFFER = 1 << 30
 """Bytes of read-ahead that a stream of data may hold in Ray's object store: without a bound it
 grows with the set until the store is full."""
@@ -45,8 +47,14 @@ def session() -> Iterator[None]:
             "num_cpus": max(os.cpu_count() or 1, 2),
             # Ray ends a worker that had nothing to do for a second, and the next task waits for a
             # new one, which has to import everything again: a tenth of an epoch of short clips.
-            "_system_config": {"idle_worker_killing_time_threshold_ms": IDLE_MS},
+            # And it warns of "8 worker processes" where every stage of ours has a dozen.
+            "_system_config": {
+                "idle_worker_killing_time_threshold_ms": IDLE_MS,
+                "worker_maximum_startup_concurrency": STARTING,
+            },
         }
+        # A process for each run, to ask whether this machine is about to be taken away.
+        os.environ.setdefault("RAY_TRAIN_ENABLE_PREEMPTION_WATCHER", "0")
     logging.getLogger("ray").setLevel(logging.ERROR)
     _reachable(address)
     try:
