@@ -13,8 +13,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 from pyarrow.fs import FileSelector, FileType
+from serve.settings import ServeSettings
 from tests import s3
 from tests.refusals import refusal
+from tests.served import serving, wav
 from tests.students import random_student
 from tests.tiny import CONFIG
 
@@ -375,6 +377,19 @@ def test_an_artifact_in_s3_is_the_one_on_disk(folder: Path, tmp_path: Path) -> N
         storage.remove(there / name)
         assert refusal(lambda: Student(there)).startswith(f"{there}: the artifact lacks ")
     assert refusal(lambda: Student(folder / "no")) == f"{folder / 'no'}: no such artifact folder"
+
+
+def test_a_student_and_saved_voices_in_s3_are_served(folder: Path) -> None:
+    student = random_student(folder / "student")
+    settings = ServeSettings.model_validate(
+        {"model": str(student), "identities": str(folder / "saved"), "page": False}
+    )
+    with serving(settings) as client:
+        assert client.post("/v1/identities?name=anna", content=wav(4.0)).status_code == 201
+        assert client.get("/v1/identities").json()["saved"] == ["anna"]
+        assert client.post("/v1/animate?identity=anna", content=wav(1.0)).status_code == 200
+        assert client.delete("/v1/identities/anna").status_code == 204
+        assert client.get("/v1/identities").json()["saved"] == []
 
 
 # Jobs
