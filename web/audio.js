@@ -8,6 +8,8 @@ import { Resampler } from "./resampler.js";
 export const SAMPLE_RATE = 16_000;
 /** RMS of the louder parts, in dB relative to full scale. */
 export const LEVEL_DB = -23;
+/** Below that is no voice, but the room. */
+export const FLOOR_DB = -65;
 /** What counts as speech lies within so much of the loudest. */
 export const SPAN_DB = 25;
 const MIN_SECONDS = 0.2;
@@ -56,7 +58,7 @@ export function check(samples) {
   if (!samples.every(Number.isFinite)) throw new UserError("audio: NaN or infinite samples");
 }
 
-/** Remove DC and scale so that the louder parts have an RMS of `LEVEL_DB`; silence stays. */
+/** Remove DC and scale so that the louder parts have an RMS of `LEVEL_DB`; what is below `FLOOR_DB` stays quiet. */
 function normalize(samples) {
   const middle = mean(samples);
   const out = samples.map((sample) => sample - middle);
@@ -66,7 +68,6 @@ function normalize(samples) {
   );
   const least = powers.reduce((a, b) => Math.max(a, b)) * 10 ** (-SPAN_DB / 10);
   const level = mean(powers.filter((power) => power >= least));
-  if (level < 1e-10) return out;
-  const gain = Math.sqrt(10 ** (LEVEL_DB / 10) / level);
+  const gain = 10 ** ((LEVEL_DB - Math.max(10 * Math.log10(level + 1e-12), FLOOR_DB)) / 20);
   return out.map((sample) => Math.min(Math.max(sample * gain, -1), 1));
 }

@@ -1,8 +1,6 @@
 // diffusiontalker/runtime/level.py: the level of a voice while it speaks.
-import { LEVEL_DB, SPAN_DB } from "./audio.js";
+import { FLOOR_DB, LEVEL_DB, SPAN_DB } from "./audio.js";
 
-/** Below that is no voice, but the room. */
-const FLOOR_DB = -65;
 /** Mel frames (30 s) after which what was heard weighs 1/e. */
 const MEMORY = 1800;
 /** Mel frames of speech until half of the correction is trusted. */

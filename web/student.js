@@ -45,7 +45,7 @@ export class Student {
   #sessions;
 
   /**
-   * @param {string} folder address of the artifact: config.yaml and three graphs
+   * @param {string} folder address of the artifact: config.yaml and its graphs
    * @param {{ort: object}} runtime the onnxruntime-web that runs it
    * @returns {Promise<Student>}
    * @throws {UserError} a file is missing or damaged, or two of them do not belong together

@@ -8,7 +8,7 @@ from diffusiontalker.animation import writers
 from diffusiontalker.errors import UserError
 from diffusiontalker.runtime.artifact import PROVIDERS
 from diffusiontalker.runtime.student import Student
-from diffusiontalker.runtime.voice import AUTO
+from diffusiontalker.runtime.voice import AUTO, choice
 
 
 def main(command: str = "python -m diffusiontalker") -> None:
@@ -22,8 +22,12 @@ def main(command: str = "python -m diffusiontalker") -> None:
     say("recording", help="wav, flac, ogg or mp3; any rate, 0.2 s to 1 h")
     say("--model", required=True, help="an artifact, such as runs/quickstart/student")
     say("--out", required=True, help=".csv (Live Link Face), .json, .npz; .glb with the extra")
-    say("--identity", default=AUTO, help="a speaker of the model, or auto")
-    say("--emotion", default=AUTO, help="an emotion of the model, or auto")
+    say(
+        "--identity",
+        default=AUTO,
+        help="a speaker of the model, weights (ann:0.7,bob:0.3), or auto",
+    )
+    say("--emotion", default=AUTO, help="an emotion of the model, weights, or auto")
     say("--seed", type=int, default=0, help="another seed, another performance")
     say("--smooth-ms", type=float, default=0.0, help="average over time; lips still close")
     say("--mirror", action="store_true", help="swap left and right")
@@ -44,9 +48,9 @@ def animate(asked: argparse.Namespace) -> None:
     if asked.threads < 1:
         raise UserError(f"--threads {asked.threads}: give 1 or more")
     student = Student(asked.model, asked.threads, asked.provider)
-    samples, rate = audio.load(asked.recording)
+    samples, rate = audio.load(asked.recording, to=audio.SAMPLE_RATE)
     face = student.animate(
-        samples, rate, asked.identity, asked.emotion, asked.seed, asked.recording,
+        samples, rate, choice(asked.identity), choice(asked.emotion), asked.seed, asked.recording,
         asked.smooth_ms, asked.mirror,
     )  # fmt: skip
     writers.write(asked.out, face.coefficients, face.fps)

@@ -2,6 +2,7 @@
 
 import functools
 from io import BytesIO
+from math import log10
 from pathlib import Path
 from typing import BinaryIO
 
@@ -18,12 +19,15 @@ MIN_SECONDS = 0.2
 MAX_SECONDS = 3600.0
 MIN_RATE, MAX_RATE = 1_000, 384_000
 """Hz, of recordings."""
+PCM = (np.dtype(np.int16), np.dtype(np.int32))
 BLOCK = 1 << 16
 """Samples of all channels that are decoded at a time."""
 _UNKNOWN = (1 << 63) - 1
 """What libsndfile says of a file whose header does not tell how long it is."""
 LEVEL_DB = -23.0
 """RMS of the louder parts after ``normalize``, in dB relative to full scale: our choice."""
+FLOOR_DB = -65
+"""Below that is no voice, but the room."""
 
 
 class _Sequential(soundfile.SoundFile):
@@ -34,8 +38,10 @@ class _Sequential(soundfile.SoundFile):
         return self.frames != _UNKNOWN and super().seekable()
 
 
-def load(path: str | Path, max_seconds: float = MAX_SECONDS) -> tuple[np.ndarray, int]:
-    """Read a recording, local or in S3.
+def load(
+    path: str | Path, max_seconds: float = MAX_SECONDS, to: int | None = None
+) -> tuple[np.ndarray, int]:
+    """Read a recording, local or in S3; ``to`` as in ``decode``.
 
     Returns:
         Samples (n,) float32, mono (channels averaged), and their rate in Hz.
@@ -49,7 +55,7 @@ def load(path: str | Path, max_seconds: float = MAX_SECONDS) -> tuple[np.ndarray
         raise UserError(f"{path}: no such file")
     if (path.stat().st_size if content is None else len(content)) == 0:
         raise UserError(f"{path}: the file is empty")
-    return decode(path if content is None else BytesIO(content), str(path), max_seconds)
+    return decode(path if content is None else BytesIO(content), str(path), max_seconds, to)
 
 
 def decode(
@@ -80,8 +86,9 @@ def decode(
             to = to or rate
             resampler = None if rate == to else soxr.ResampleStream(rate, to, 1)
             block = max(BLOCK // sound.channels, 1)
-            # Memory that is never written to is never taken.
-            samples = np.empty(round(max_seconds * to) + 2 * BLOCK, np.float32)
+            # A header that lies costs nothing: memory that is never written to is never taken.
+            seconds = 60.0 if sound.frames == _UNKNOWN else sound.frames / rate
+            samples = np.empty(round(seconds * to) + 2 * BLOCK, np.float32)
             decoded = kept = 0
             while len(piece := sound.read(block, dtype="float32", always_2d=True)):
                 decoded += len(piece)
@@ -100,9 +107,12 @@ def _append(
     resampler: soxr.ResampleStream | None,
     last: bool = False,
 ) -> int:
-    """Put a piece, resampled, behind the ``kept`` samples of ``out``; how many there are now."""
+    """Put a piece, resampled, behind the ``kept`` samples of ``out``, which grows where the header
+    told of less; how many there are now."""
     if resampler is not None:
         piece = resampler.resample_chunk(piece, last=last)
+    if kept + len(piece) > len(out):
+        out.resize(2 * (kept + len(piece)), refcheck=False)
     out[kept : kept + len(piece)] = piece
     return kept + len(piece)
 
@@ -153,10 +163,16 @@ def mono(samples: np.ndarray, where: str) -> np.ndarray:
     """Samples (n,) or (n, channels), integer PCM or float, as (n,) float32, channels averaged.
 
     Raises:
-        UserError: another shape, or NaN or infinite samples.
+        UserError: another shape, integers of other widths than PCM has them, or NaN or infinite
+            samples.
     """
     samples = np.asarray(samples)
     whole = samples.dtype.kind in "iu"
+    if whole and samples.dtype not in PCM:
+        raise UserError(
+            f"{where}: integers of type {samples.dtype}, whose full scale nobody knows; give int16 "
+            "or int32 PCM, or float in [-1, 1]"
+        )
     if whole:
         samples = np.divide(samples, _full_scale(samples.dtype), dtype=np.float32)
     samples = samples.astype(np.float32, copy=False)
@@ -185,7 +201,7 @@ def level(samples: np.ndarray) -> tuple[float, float]:
     """Mean of samples (n,), and the gain that brings what is left to ``LEVEL_DB``.
 
     The level is taken over the 20 ms pieces within 25 dB of the loudest, so that pauses do not
-    count. Silence stays silence.
+    count. What is below ``FLOOR_DB`` stays as far below ``LEVEL_DB``: a room is no voice.
     """
     mean = samples.mean(dtype=np.float64)
     piece = min(SAMPLE_RATE // 50, len(samples))
@@ -194,8 +210,7 @@ def level(samples: np.ndarray) -> tuple[float, float]:
     blocks = np.array_split(whole, 1 + whole.size // BLOCK)
     power = np.concatenate([np.square(block - np.float32(mean)).mean(axis=1) for block in blocks])
     loud = float(power[power >= power.max() * 10**-2.5].mean())
-    gain = 1.0 if loud < 1e-10 else float(np.sqrt(10 ** (LEVEL_DB / 10) / loud))
-    return float(mean), gain
+    return float(mean), 10 ** ((LEVEL_DB - max(10 * log10(loud + 1e-12), FLOOR_DB)) / 20)
 
 
 def leveled(samples: np.ndarray, mean: float, gain: float) -> np.ndarray:

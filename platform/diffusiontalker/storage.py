@@ -51,7 +51,10 @@ def location(text: str | Path) -> Path:
         return text if is_remote(text) else text.absolute()
     scheme, separator, rest = text.partition("://")
     if not separator:
-        return Path(text).expanduser().absolute()
+        try:
+            return Path(text).expanduser().absolute()
+        except RuntimeError as error:
+            raise UserError(f"{text}: there is no such user's folder; write ./{text}") from error
     if scheme != "s3":
         raise UserError(f"{text}: {scheme}:// is not known; give a local path or s3://bucket/...")
     bucket, _, key = rest.partition("/")
@@ -70,6 +73,11 @@ def location(text: str | Path) -> Path:
 def is_remote(path: Path) -> bool:
     """Whether a location lies in S3."""
     return not isinstance(path, Path)
+
+
+def is_bucket(path: Path) -> bool:
+    """Whether a location is a bucket in S3 without a prefix in it."""
+    return is_remote(path) and "/" not in str(_s3(path).path).strip("/")
 
 
 def _s3(path: Path) -> Any:

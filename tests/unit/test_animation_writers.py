@@ -339,6 +339,22 @@ def test_live_link_rows_without_a_face_are_filled_in() -> None:
         livelink.decode("\n".join(lost), "x.csv")
 
 
+@pytest.mark.parametrize(("at", "byte"), [(6, 1), (8, 99)], ids=["encrypted", "method"])
+def test_an_npz_packed_as_nobody_reads_it(tmp_path: Path, at: int, byte: int) -> None:
+    np.savez(tmp_path / "a.npz", coefficients=np.zeros((2, 52)))
+    content = bytearray((tmp_path / "a.npz").read_bytes())
+    content[at] = byte
+    content[content.index(b"PK\1\2") + at + 2] = byte
+    (tmp_path / "a.npz").write_bytes(content)
+    with pytest.raises(UserError, match=r"not an \.npz of plain arrays"):
+        files.read_npz(tmp_path / "a.npz")
+
+
+def test_a_rate_beyond_all_numbers() -> None:
+    with pytest.raises(UserError, match="expected a number above 0"):
+        files.rate(10**400, "clip.json")
+
+
 def test_an_npz_that_unpacks_to_too_much(tmp_path: Path, monkeypatch) -> None:
     np.savez_compressed(tmp_path / "a.npz", coefficients=np.zeros((1000, 52)))
     monkeypatch.setattr(files, "MAX_UNPACKED", 1000)

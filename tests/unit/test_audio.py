@@ -8,7 +8,16 @@ import pytest
 import soundfile
 import soxr
 
-from diffusiontalker.audio import LEVEL_DB, SAMPLE_RATE, decode, load, normalize, prepare
+from diffusiontalker.audio import (
+    FLOOR_DB,
+    LEVEL_DB,
+    SAMPLE_RATE,
+    _append,
+    decode,
+    load,
+    normalize,
+    prepare,
+)
 from diffusiontalker.errors import UserError
 
 
@@ -196,6 +205,33 @@ def test_a_fifth_of_a_second_is_enough():
 def test_silence_stays_silence():
     assert (prepare(np.zeros(SAMPLE_RATE), SAMPLE_RATE) == 0).all()
     assert np.abs(prepare(np.full(SAMPLE_RATE, 0.5, np.float32), SAMPLE_RATE)).max() == 0
+
+
+def test_a_room_without_a_voice_is_no_shout() -> None:
+    rng = np.random.default_rng(0)
+    dither = np.round(rng.random(SAMPLE_RATE) - rng.random(SAMPLE_RATE)) / 2**15
+    found = level(prepare(dither, SAMPLE_RATE))
+    assert found == pytest.approx(level(dither) + LEVEL_DB - FLOOR_DB, abs=0.5)
+    assert found < LEVEL_DB - 20
+
+
+@pytest.mark.parametrize("kind", [np.int64, np.int8, np.uint8, np.uint16])
+def test_integers_whose_full_scale_nobody_knows_are_refused(kind: type) -> None:
+    with pytest.raises(UserError, match="give int16 or int32 PCM"):
+        prepare(np.ones(SAMPLE_RATE, kind), SAMPLE_RATE)
+
+
+def test_there_may_be_more_than_a_header_told() -> None:
+    samples = np.zeros(4, np.float32)
+    kept = _append(samples, 2, np.arange(5, dtype=np.float32), None)
+    assert kept == 7
+    assert samples[:kept].tolist() == [0, 0, 0, 1, 2, 3, 4]
+
+
+def test_a_recording_may_be_resampled_as_it_is_read(tmp_path: Path) -> None:
+    soundfile.write(tmp_path / "a.wav", tone(48_000), 48_000, subtype="FLOAT")
+    samples, rate = load(tmp_path / "a.wav", to=SAMPLE_RATE)
+    assert (rate, len(samples)) == (SAMPLE_RATE, SAMPLE_RATE)
 
 
 def test_a_constant_offset_and_the_gain_do_not_matter():

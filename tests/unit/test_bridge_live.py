@@ -3,6 +3,7 @@
 Time is made by hand where the clock itself is looked at.
 """
 
+import errno
 import io
 import socket
 import sys
@@ -22,6 +23,7 @@ from diffusiontalker.bridge import live, speech, targets
 from diffusiontalker.bridge.speech import Heard
 from diffusiontalker.bridge.targets import Outlet, Target, target
 from diffusiontalker.errors import UserError
+from diffusiontalker.runtime.voice import choice
 
 RATE = 1000
 CHUNK = np.zeros(20, np.int16)
@@ -211,6 +213,17 @@ def test_a_network_that_refuses_is_one_line(receiver: socket.socket) -> None:
         refusing.send(np.zeros(52), live.datetime.now())
 
 
+def test_a_receiver_that_sleeps_is_none_that_listens(receiver: socket.socket) -> None:
+    class Sleeping:
+        def send(self, packet: bytes) -> None:
+            raise OSError(errno.EHOSTUNREACH, "No route to host")
+
+    asleep = outlet(receiver)
+    asleep._socket = Sleeping()
+    asleep.send(np.zeros(52), live.datetime.now())
+    assert asleep.unheard == 1
+
+
 # frames at their time
 
 
@@ -278,6 +291,14 @@ def test_what_goes_wrong_is_raised_and_leaves_the_face_at_rest(
     assert received(receiver, 3)[0] == [1, 1, 0]
 
 
+def test_one_receiver_that_fails_leaves_the_others_at_rest(receiver: socket.socket) -> None:
+    broken = outlet(receiver)
+    broken._encode = lambda face, moment: [bytes(70_000)]
+    with pytest.raises(UserError, match="Message too long"):
+        live.run([CHUNK] * 5, RATE, talker, [outlet(receiver), broken, outlet(receiver)], delay=0)
+    assert received(receiver, 3)[0] == [0, 0, 0]  # a frame, and two faces at rest
+
+
 def test_when_interrupted_the_student_stops_and_the_face_is_at_rest(
     receiver: socket.socket,
 ) -> None:
@@ -293,10 +314,10 @@ def test_when_interrupted_the_student_stops_and_the_face_is_at_rest(
 
 
 def test_choices_are_names_or_weights() -> None:
-    assert live.choice("auto") == "auto"
-    assert live.choice("anger:0.7, neutral:0.3") == {"anger": 0.7, "neutral": 0.3}
+    assert choice("auto") == "auto"
+    assert choice("anger:0.7, neutral:0.3") == {"anger": 0.7, "neutral": 0.3}
     with pytest.raises(UserError, match="write weights as"):
-        live.choice("anger:much")
+        choice("anger:much")
 
 
 # the command

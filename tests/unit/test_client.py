@@ -314,6 +314,7 @@ def test_identities_are_saved_and_forgotten(ask: Any) -> None:
         pytest.param(npz(fps=0.0), NAMED, id="no-rate"),
         pytest.param(npz(fps="fast"), NAMED, id="rate-in-words"),
         pytest.param(npz(), {}, id="no-headers"),
+        pytest.param(b"[" * 100_000, NAMED, id="deep"),
     ],
 )
 def test_an_answer_outside_the_contract_is_one_line(ask: Any, content: Any, headers: Any) -> None:
@@ -323,7 +324,16 @@ def test_an_answer_outside_the_contract_is_one_line(ask: Any, content: Any, head
     assert "server" in str(told.value)
 
 
-@pytest.mark.parametrize("said", [None, [], {}, {"default": "a", "models": [{"name": "a"}]}, "a"])
+ENDLESS = {"name": "a", "steps": 2, "look_ahead_ms": 10**400, "precision": "int8"}
+
+
+@pytest.mark.parametrize(
+    "said",
+    [
+        None, [], {}, {"default": "a", "models": [{"name": "a"}]}, "a",
+        {"default": "a", "models": [ENDLESS]},
+    ],
+)  # fmt: skip
 def test_a_list_outside_the_contract_is_one_line(ask: Any, said: Any) -> None:
     with pytest.raises(UserError, match=r"its answer to /v1/models is not in the contract"):
         ask(InTurn(httpx2.Response(200, json=said)), "models")

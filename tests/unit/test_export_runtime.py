@@ -16,6 +16,7 @@ import torch
 import yaml
 from tests.unit import models
 
+from diffusiontalker import storage
 from diffusiontalker.arkit import CHANNELS
 from diffusiontalker.errors import UserError
 from diffusiontalker.evaluation.measure import listen_and_sample
@@ -23,7 +24,7 @@ from diffusiontalker.export import artifact
 from diffusiontalker.export.graph import _zrn
 from diffusiontalker.model.talker import Talker
 from diffusiontalker.runtime.artifact import files, graphs, read_config
-from diffusiontalker.runtime.student import Student
+from diffusiontalker.runtime.student import Student, chunks
 from diffusiontalker.runtime.voice import Statistics, moments
 
 STEPS = 2
@@ -208,6 +209,35 @@ def test_export_replaces_whole_folders(own: Path) -> None:
     assert Student(own).steps == 1
 
 
+def test_an_export_replaces_nothing_but_artifacts(
+    tmp_path: Path, talker: Talker, folder: Path
+) -> None:
+    (tmp_path / "notes").mkdir()
+    (tmp_path / "notes" / "mine.txt").write_text("mine")
+    with pytest.raises(UserError, match=r"holds other files, such as notes/mine.txt"):
+        artifact.export(talker, STEPS, tmp_path, "")
+    assert (tmp_path / "notes" / "mine.txt").read_text() == "mine"
+    with pytest.raises(UserError, match="is a whole bucket"):
+        artifact.export(talker, STEPS, storage.location("s3://bucket"), "")
+    # but what was left of an export that was killed
+    left = tmp_path / "left"
+    left.mkdir()
+    shutil.copy(folder / "encoder.onnx", left)
+    (left / ".0123.tmp").write_text("")
+    artifact.export(talker, STEPS, left, "")
+    assert Student(left).steps == STEPS
+
+
+@pytest.mark.parametrize("ahead", [-2, 3, 6, 30, 60])
+def test_a_recording_is_heard_to_its_end_however_far_a_student_looks(ahead: int) -> None:
+    for frames in (6, 20, 58, 299, 300, 301, 302, 330, 600, 601):
+        parts = list(chunks(speech(frames / 30), ahead))
+        (whole,) = chunks(speech(frames / 30), ahead, frames=1000)
+        assert frames <= (len(whole) - 3) // 2 <= frames + 1
+        stacked = np.concatenate([*(part[:-3] for part in parts), parts[-1][-3:]])
+        np.testing.assert_allclose(stacked, whole, atol=1e-5)
+
+
 def test_a_teacher_is_not_exported(tmp_path: Path) -> None:
     with pytest.raises(UserError, match="only a student"):
         artifact.export(models.talker(), STEPS, tmp_path / "out", "")
@@ -310,7 +340,7 @@ def test_evaluation_hears_what_the_artifact_hears(student: Student, talker: Talk
     assert heard.samples.shape == (3, 40, 52)
     log_mel = clip.log_mel.astype(np.float32)[None]
     zeros = np.zeros((1, 40, 52), np.float32)
-    _, identity, emotion = with_torch(talker, log_mel, zeros, None, None)
+    _, identity, emotion = with_torch(talker, log_mel, zeros, None, None, STEPS)
     assert (heard.identity, heard.emotion) == (
         models.IDENTITIES[identity],
         models.EMOTIONS[emotion],
@@ -359,6 +389,10 @@ DAMAGE = [
     pytest.param(edit("format_version", "3"), "artifact format 3, but this", id="version-text"),
     pytest.param(edit("steps", None), "not an artifact's configuration", id="no-steps"),
     pytest.param(edit("steps", "two"), "not an artifact's configuration", id="steps"),
+    pytest.param(edit("steps", float("inf")), "not an artifact's configuration", id="steps-inf"),
+    pytest.param(write("config.yaml", b"[" * 5000), "not an artifact's", id="yaml-deep"),
+    pytest.param(write("config.yaml", b"a: !!timestamp x"), "not an artifact's", id="yaml-time"),
+    pytest.param(write("config.yaml", b" " * (2**20 + 1)), "1048577 bytes", id="yaml-long"),
     pytest.param(edit("identities", 5), "not an artifact's configuration", id="identities"),
     pytest.param(edit("identities", [1, 2, 3]), "not an artifact's configuration", id="numbers"),
     pytest.param(edit("emotions", ["neutral"]), "does not belong to config.yaml", id="names"),

@@ -68,12 +68,20 @@ def test_an_s3_key_is_taken_as_it_is_written(parts: list[str]) -> None:
         ("s3:///a", "names no bucket"),
         ("s3://bucket/../other", "'..' has no meaning in S3"),
         ("s3://bucket/a/..", "'..' has no meaning in S3"),
+        ("~nobody-of-that-name/a", "there is no such user's folder"),
     ],
 )
 def test_an_address_that_leads_nowhere(text: str, said: str) -> None:
     message = refusal(lambda: storage.location(text))
     assert message.startswith(f"{text}: ")
     assert said in message
+
+
+@pytest.mark.parametrize(
+    ("text", "whole"), [("s3://b", True), ("s3://b/", True), ("s3://b/a", False), ("/", False)]
+)
+def test_a_bucket_is_known_by_its_missing_prefix(text: str, whole: bool) -> None:
+    assert storage.is_bucket(storage.location(text)) is whole
 
 
 def test_s3_without_its_packages(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -6,6 +6,7 @@ export class Mix {
   #select;
   #sliders;
   #changed;
+  #offered = "";
 
   /**
    * @param {HTMLSelectElement} select
@@ -34,6 +35,8 @@ export class Mix {
   offer(library, saved = []) {
     const before = this.#select.value;
     const names = [...library, ...saved];
+    if (names.join() === this.#offered) return; // a blend stays as it is
+    this.#offered = names.join();
     const options = ["auto", ...names].map((name) => new Option(name, name));
     if (library.length > 1) options.push(new Option(BLEND, BLEND));
     this.#select.replaceChildren(...options);

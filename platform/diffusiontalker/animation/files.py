@@ -12,9 +12,11 @@ from diffusiontalker.errors import UserError
 from diffusiontalker.storage import read_bytes
 
 _DAMAGED = (
-    ValueError, EOFError, OSError, MemoryError, OverflowError, zipfile.BadZipFile, zlib.error,
+    ValueError, EOFError, OSError, MemoryError, OverflowError, RuntimeError, zipfile.BadZipFile,
+    zlib.error,
 )  # fmt: skip
-"""What damaged archives and arrays raise; a header may claim any size."""
+"""What damaged archives and arrays raise, and those that are encrypted or packed in a way that
+zipfile does not know; a header may claim any size."""
 MAX_UNPACKED = 1 << 30
 """Bytes that an ``.npz`` may unpack to."""
 
@@ -64,7 +66,7 @@ def rate(fps: object, where: str) -> float:
     """``fps`` as a float. Raises UserError if it is not a finite number above 0."""
     try:
         value = float(fps)  # type: ignore[arg-type]
-    except (TypeError, ValueError):
+    except (TypeError, ValueError, OverflowError):
         value = float("nan")
     if not 0 < value < float("inf"):
         raise UserError(f"{where}: fps is {fps!r}, expected a number above 0")

@@ -17,7 +17,6 @@ from diffusiontalker.bridge.speech import Heard
 from diffusiontalker.bridge.targets import Outlet
 from diffusiontalker.errors import UserError
 from diffusiontalker.runtime.student import Student
-from diffusiontalker.runtime.voice import Choice
 
 AHEAD = 600
 """Frames that may wait for their time."""
@@ -63,17 +62,6 @@ def remote(server: str, rate: int, **options: Any) -> Talker:
             yield frames.coefficients
 
     return faces
-
-
-def choice(text: str) -> Choice:
-    """Weights, where written as ``anger:0.7,neutral:0.3``; else a name. Raises UserError."""
-    if ":" not in text:
-        return text
-    try:
-        pairs = (part.rpartition(":") for part in text.split(","))
-        return {name.strip(): float(weight) for name, _, weight in pairs}
-    except ValueError as error:
-        raise UserError(f"{text!r}: write weights as anger:0.7,neutral:0.3") from error
 
 
 @dataclass
@@ -127,7 +115,9 @@ def run(
     finally:
         # Not to leave the mouth open where the speech broke off.
         rest = np.zeros(len(CHANNELS), np.float32)
-        _send_at(time.monotonic() + 1 / fps, outlets, rest, clock)
+        for outlet in outlets:  # each for itself: one of them may be what broke off
+            with suppress(UserError):
+                _send_at(time.monotonic() + 1 / fps, [outlet], rest, clock)
     return progress
 
 

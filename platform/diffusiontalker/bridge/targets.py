@@ -1,5 +1,6 @@
 """Where frames go: which packets, to which host and port."""
 
+import errno
 import socket
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -14,6 +15,12 @@ from diffusiontalker.errors import UserError
 LOOPBACK = "127.0.0.1"
 PORTS = {"livelink": 11111, "vmc": 39539, "ifacialmocap": 49983}
 """The usual port of each kind. A VMC performer, unlike a marionette, listens at 39540."""
+PASSING = frozenset(
+    getattr(errno, name)
+    for name in ("EHOSTUNREACH", "ENETUNREACH", "EHOSTDOWN", "ENETDOWN", "ENOBUFS", "EAGAIN")
+    if hasattr(errno, name)
+)
+"""What a network says of a receiver that sleeps, or of itself, and may not say a moment later."""
 Encoder = Callable[[np.ndarray, datetime], list[bytes]]
 """A face (52,) and the moment it is shown, to the packets that say it."""
 
@@ -92,10 +99,10 @@ class Outlet:
         for packet in self._encode(face, moment):
             try:
                 self._socket.send(packet)
-            except ConnectionError:
-                self.unheard += 1
             except OSError as error:
-                raise UserError(f"cannot send to {self.target}: {_said(error)}") from error
+                if not isinstance(error, ConnectionError) and error.errno not in PASSING:
+                    raise UserError(f"cannot send to {self.target}: {_said(error)}") from error
+                self.unheard += 1
 
     def close(self) -> None:
         """Close the socket."""

@@ -38,6 +38,8 @@ UNHEARD = (429, 503)
 """Statuses by which a server says that it has done nothing, and may later."""
 PASSING = (500, 502, 504)
 """Those that may be others when one asks again, unless the server itself says what is wrong."""
+_ODD = (LookupError, TypeError, ValueError, OverflowError, RecursionError)
+"""What reading raises where a server says what is not in the contract."""
 CLOSE = json.dumps({"type": "close"})
 
 T = TypeVar("T")
@@ -348,7 +350,7 @@ def read(call: Call[T], answer: Answer, where: str) -> T:
         refuse(answer, where)
     try:
         return call.read(answer)
-    except (LookupError, TypeError, ValueError) as error:
+    except _ODD as error:
         said = f"{type(error).__name__} {error}"
         raise UserError(
             f"{where}: its answer to {call.path} is not in the contract ({said}); is it a server "
@@ -406,7 +408,7 @@ class Session:
                 return self._frames(message)
             self._hear(message)
             return None
-        except (LookupError, TypeError, ValueError, struct.error) as error:
+        except (*_ODD, struct.error) as error:
             raise UserError(
                 f"{self.where}: a message of the stream is not in the contract ({error})"
             ) from error
@@ -481,7 +483,9 @@ def _arrays(body: bytes) -> dict[str, np.ndarray]:
                 raise ValueError("it unpacks to too much")
         with np.load(BytesIO(body), allow_pickle=False) as archive:
             return {name: archive[name] for name in ("coefficients", "names", "fps")}
-    except (EOFError, OSError, MemoryError, zipfile.BadZipFile, zlib.error) as error:
+    except (
+        EOFError, OSError, MemoryError, RuntimeError, zipfile.BadZipFile, zlib.error,
+    ) as error:  # fmt: skip
         raise ValueError(f"no .npz: {error}") from error
 
 

@@ -18,7 +18,16 @@ from diffusiontalker.errors import UserError
 from diffusiontalker.export import precision
 from diffusiontalker.export.graph import export_onnx
 from diffusiontalker.model.talker import Talker
-from diffusiontalker.runtime.artifact import FORMAT_VERSION, files, graphs, read_config
+from diffusiontalker.runtime.artifact import (
+    CARD,
+    CONFIG,
+    FORMAT_VERSION,
+    GRAPHS,
+    PARTS,
+    files,
+    graphs,
+    read_config,
+)
 from diffusiontalker.runtime.log_mel import OVERLAP, PER_FRAME, STEM, log_mel
 from diffusiontalker.runtime.student import Student, chunks
 from diffusiontalker.runtime.voice import Statistics, moments
@@ -65,6 +74,7 @@ def export(
     """
     if talker.config.feature_dim is not None:
         raise UserError("only a student can be exported: a teacher needs its frozen encoder")
+    _check_place(folder)
     config = {
         "format_version": FORMAT_VERSION,
         "release": __version__,
@@ -80,14 +90,28 @@ def export(
     }
     with TemporaryDirectory(prefix="artifact-") as name:
         made = Path(name)
-        (made / "config.yaml").write_text(yaml.safe_dump(config, sort_keys=False))
-        (made / "README.md").write_text(card)
+        (made / CONFIG).write_text(yaml.safe_dump(config, sort_keys=False))
+        (made / CARD).write_text(card)
         export_onnx(talker, steps, made)
         check(made, talker, steps)
         found = _compress(made, settings, clips)
         storage.empty_folder(folder)
         storage.store(made, folder)
     return found
+
+
+def _check_place(folder: Path) -> None:
+    """An artifact replaces all that is in its folder: that must be another artifact, or what an
+    interrupted export left of one. Raises UserError."""
+    if storage.is_bucket(folder):
+        raise UserError(f"{folder}: is a whole bucket; give the artifact a prefix of its own")
+    there = storage.files(folder)
+    strange = [name for name in there if name not in PARTS and not name.endswith(".tmp")]
+    if strange and not there.keys() >= {CONFIG, *GRAPHS}:
+        raise UserError(
+            f"{folder}: holds other files, such as {strange[0]}, and an export would replace them; "
+            "give a folder of its own"
+        )
 
 
 def _compress(folder: Path, settings: ExportSettings, clips: Sequence[Clip]) -> Json:

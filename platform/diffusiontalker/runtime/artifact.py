@@ -14,7 +14,10 @@ FORMAT_VERSION = 3
 GRAPHS = ("encoder.onnx", "personalizer.onnx", "modulation.onnx", "decoder.onnx")
 FRAME = "frame.onnx"
 """Of a student that can stream."""
-MAX_CONFIG_BYTES = 2**24
+CONFIG, CARD = "config.yaml", "README.md"
+PARTS = (CONFIG, *GRAPHS, FRAME, CARD)
+"""All that an artifact may hold."""
+MAX_CONFIG_BYTES = 2**20
 MAX_BYTES = 2**31
 """Largest graph that is read: ONNX files cannot be larger."""
 PROVIDERS = {
@@ -35,7 +38,7 @@ def read_config(folder: Path) -> dict[str, Any]:
     Raises:
         UserError: not an artifact, a missing file, another version, other channels.
     """
-    path = folder / "config.yaml"
+    path = folder / CONFIG
     config = _parse(path) if storage.is_file(path) else {}
     names = files(config)
     missing = [name for name in names if not storage.is_file(folder / name)]
@@ -53,7 +56,7 @@ def graphs(config: dict[str, Any]) -> tuple[str, ...]:
 
 def files(config: dict[str, Any]) -> tuple[str, ...]:
     """Names of all its files."""
-    return "config.yaml", *graphs(config), "README.md"
+    return CONFIG, *graphs(config), CARD
 
 
 def _parse(path: Path) -> dict[str, Any]:
@@ -73,7 +76,10 @@ def _parse(path: Path) -> dict[str, Any]:
             and int(config["steps"]) > 0
             and (ahead is None or (isinstance(ahead, int) and -60 <= ahead <= 60))
         )
-    except (yaml.YAMLError, ValueError, KeyError, TypeError) as error:
+    except (
+        yaml.YAMLError, ValueError, KeyError, TypeError, AttributeError, OverflowError,
+        RecursionError,
+    ) as error:  # fmt: skip
         raise UserError(f"{path}: not an artifact's configuration") from error
     if not sound:
         raise UserError(f"{path}: not an artifact's configuration")

@@ -4,12 +4,10 @@ from math import exp, log10
 
 import numpy as np
 
-from diffusiontalker.audio import LEVEL_DB
+from diffusiontalker.audio import FLOOR_DB, LEVEL_DB
 
 SPAN_DB = 25
 """What counts as speech lies within so much of the loudest, as in ``audio.normalize``."""
-FLOOR_DB = -65
-"""Below that is no voice, but the room."""
 MEMORY = 1800
 """Mel frames (30 s) after which what was heard weighs 1/e."""
 DOUBT = 30.0

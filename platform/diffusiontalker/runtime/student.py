@@ -343,9 +343,10 @@ def chunks(samples: np.ndarray, ahead: int | None, frames: int = CHUNK) -> Itera
         low = PER_FRAME * begin + first
         inside = np.clip([low, low + rows], 0, PER_FRAME * total)
         out = np.zeros((rows, BANDS), np.float32)
-        at = starts(int(inside[0]), int(inside[1] - inside[0]))
-        heard, at = around(samples, at)
-        out[inside[0] - low : inside[1] - low] = standardise(
-            power(audio.leveled(heard, mean, gain), at)
-        )
+        if inside[0] < inside[1]:  # the last frames of one that looks far ahead see nothing at all
+            at = starts(int(inside[0]), int(inside[1] - inside[0]))
+            heard, at = around(samples, at)
+            out[inside[0] - low : inside[1] - low] = standardise(
+                power(audio.leveled(heard, mean, gain), at)
+            )
         yield out

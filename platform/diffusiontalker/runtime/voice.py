@@ -46,6 +46,17 @@ def moments(voice: np.ndarray) -> np.ndarray:
     return out
 
 
+def choice(text: str) -> Choice:
+    """Weights, where written as ``anger:0.7,neutral:0.3``; else a name. Raises UserError."""
+    if ":" not in text:
+        return text
+    try:
+        pairs = (part.rpartition(":") for part in text.split(","))
+        return {name.strip(): float(weight) for name, _, weight in pairs}
+    except ValueError as error:
+        raise UserError(f"{text!r}: write weights as anger:0.7,neutral:0.3") from error
+
+
 class Library:
     """The names that a student knows, of identities or of emotions, and their embeddings."""
 
