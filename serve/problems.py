@@ -21,7 +21,7 @@ TITLES = {
     404: "There is no such thing",
     405: "This method is not allowed here",
     408: "The request took too long to arrive",
-    409: "The name is taken",
+    409: "This conflicts with what is saved",
     413: "The request is too large",
     422: "The request cannot be answered",
     429: "Too much at once",

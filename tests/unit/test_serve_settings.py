@@ -1,12 +1,17 @@
 """What a server is told, in the files that are shipped."""
 
+import socket
 from pathlib import Path
 
 import pytest
 import yaml
 from pydantic import ValidationError
 from ray.serve.schema import ServeDeploySchema
+from serve.check import check
 from serve.settings import ServeSettings
+from tests.ports import free_port
+from tests.refusals import refusal
+from tests.students import random_student
 
 FILES = sorted((Path(__file__).parents[2] / "configs" / "serve").glob("*.yaml"))
 
@@ -30,3 +35,39 @@ def test_origins_are_as_browsers_write_them() -> None:
 def test_one_student_or_several_by_name(given: dict) -> None:
     with pytest.raises(ValidationError, match="and not both"):
         ServeSettings.model_validate(given)
+
+
+# before it is served
+
+
+def written(path: Path, port: int, **args: object) -> str:
+    application = {"name": "a", "import_path": "serve.app:build", "args": args}
+    told = {"http_options": {"host": "127.0.0.1", "port": port}, "applications": [application]}
+    (path / "serve.yaml").write_text(yaml.safe_dump(told))
+    return str(path / "serve.yaml")
+
+
+def test_what_can_be_served_is_announced(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    port = free_port()
+    check(written(tmp_path, port, model=str(random_student(tmp_path / "student"))))
+    assert f"http://127.0.0.1:{port}" in capsys.readouterr().out
+
+
+def test_what_cannot_be_served_is_told_in_one_line(tmp_path: Path) -> None:
+    port, student = free_port(), random_student(tmp_path / "student")
+    nothing = written(tmp_path, port, model=str(tmp_path / "none"))
+    assert "`make demo` trains one" in refusal(lambda: check(nothing))
+    misspelt = written(tmp_path, port, model=str(student), limit={"seconds": 9})
+    assert "did you mean 'limits'" in refusal(lambda: check(misspelt))
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        used = written(tmp_path, taken.getsockname()[1], model=str(student))
+        assert "end what listens there" in refusal(lambda: check(used))
+    graph = student / "decoder.onnx"
+    graph.write_bytes(graph.read_bytes()[:1000])
+    cut = written(tmp_path, port, model=str(student))
+    assert "decoder.onnx" in refusal(lambda: check(cut))
+    (tmp_path / "serve.yaml").write_text("- no")
+    assert "not a file of Ray Serve's" in refusal(lambda: check(str(tmp_path / "serve.yaml")))
+    assert "not a file of Ray Serve's" in refusal(lambda: check(str(tmp_path / "no.yaml")))
