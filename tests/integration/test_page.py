@@ -565,6 +565,26 @@ def test_a_server_follows_the_microphone(served: Any, tmp_path: Path) -> None:
     assert served.get_by_role("button", name="NPZ").is_disabled()
 
 
+def test_who_speaks_again_at_once_begins_anew(served: Any, hello: Path) -> None:
+    served.get_by_role("button", name="Speak").click()
+    says(served, "#status", "Listening: ")
+    served.wait_for_function("() => page.frames >= 30")
+    served.evaluate(
+        "() => { const speak = document.querySelector('#speak'); speak.click(); speak.click(); }"
+    )
+    says(served, "#status", "Listening: ")
+    served.wait_for_function("() => page.frames >= 10")
+    served.get_by_role("button", name="Stop").click()
+    says(served, "#status", "Stopped")
+    # and a file that comes while the microphone opens is what stays
+    served.evaluate("() => document.querySelector('#speak').click()")
+    served.locator("#recording").set_input_files(hello)
+    says(served, "#status", "60 frames in")
+    served.wait_for_timeout(1000)
+    assert served.locator("#status").inner_text().startswith(hello.name)
+    assert served.get_by_role("button", name="Speak").is_enabled()
+
+
 def test_a_server_keeps_a_voice(served: Any, tmp_path: Path) -> None:
     path = tmp_path / "long.wav"
     soundfile.write(path, speech(4.0), RATE)

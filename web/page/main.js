@@ -38,10 +38,12 @@ let recording = null;
 let take = null;
 /** @type {Take | null} A */
 let kept = null;
-/** @type {{source: object, stream: import("./backend.js").Stream, heard: Float32Array[], time: number} | null} */
+/** @type {{source: object, stream: import("./backend.js").Stream, take: Take, heard: Float32Array[], time: number} | null} */
 let live = null;
 /** Whether the microphone is being opened: once is enough. */
 let opening = false;
+/** How often all was forgotten: what waited meanwhile belongs to what is past. */
+let turn = 0;
 /** Of the animation under way. */
 let making = new AbortController();
 let willDraw = false;
@@ -159,6 +161,7 @@ async function follow() {
 }
 
 function forget() {
+  turn += 1;
   making.abort();
   [recording, take, kept] = [null, null, null];
   player.load(null);
@@ -169,11 +172,12 @@ function forget() {
 
 async function listen() {
   forget();
+  const mine = turn;
   tell("Opening the microphone …");
   opening = true;
   try {
     const source = await microphone.open();
-    await converse(source).catch(async (error) => {
+    await converse(source, () => mine !== turn).catch(async (error) => {
       await source.stop();
       throw error;
     });
@@ -182,17 +186,19 @@ async function listen() {
   }
 }
 
-async function converse(source) {
+/** `stale` tells whether something else has begun since. */
+async function converse(source, stale) {
   const set = settings.value;
+  let own = null;
   const stream = await backend.stream(source.rate, set, {
     heard: (coefficients, identity, emotion) => {
-      take.face.append(coefficients);
-      take.caption = captioned(set, { identity, emotion });
+      own.face.append(coefficients);
+      own.caption = captioned(set, { identity, emotion });
       draw();
       if (live?.stream !== stream) return; // the last frames, after the end
       const late = Math.round(stream.lookAheadMs);
-      tell(`Listening: ${identity}, ${emotion}; ${take.face.frames} frames, ${late} ms behind the sound`);
-      if (take.face.seconds >= MOST_SPOKEN) attempt(hush);
+      tell(`Listening: ${identity}, ${emotion}; ${own.face.frames} frames, ${late} ms behind the sound`);
+      if (own.face.seconds >= MOST_SPOKEN) attempt(hush);
     },
     refused: complain,
     broken: (error) => attempt(async () => {
@@ -200,8 +206,13 @@ async function converse(source) {
       throw error;
     }),
   });
-  take = { face: new Face(stream.channels, stream.fps), settings: set, caption: "", live: true };
-  live = { source, stream, heard: [], time: 0 };
+  if (stale()) {
+    await Promise.all([source.stop(), stream.close()]);
+    return draw();
+  }
+  own = { face: new Face(stream.channels, stream.fps), settings: set, caption: "", live: true };
+  take = own;
+  live = { source, stream, take, heard: [], time: 0 };
   source.port.onmessage = ({ data }) => {
     live.heard.push(data);
     stream.push(data);
@@ -212,11 +223,12 @@ async function converse(source) {
 /** Close the microphone, if it is open; what it heard is a recording from then on. */
 async function hush() {
   if (!live) return;
-  const { source, stream, heard } = live;
+  const { source, stream, take: own, heard } = live;
   live = null;
   source.port.onmessage = null;
   await source.stop();
   await stream.close();
+  if (take !== own) return; // something else has begun
   if (take.face.frames) {
     recording = new Recording(wav(heard, source.rate), "microphone.wav");
     player.load(recording.blob);
