@@ -11,7 +11,7 @@ from serve.problems import Problem, blame, responses
 from serve.service import Asking, Serving
 from serve.students import fingerprint
 
-from diffusiontalker import arkit
+from diffusiontalker import arkit, audio
 from diffusiontalker.audio import SAMPLE_RATE
 from diffusiontalker.runtime.student import Recognised
 
@@ -129,6 +129,8 @@ async def save_identity(
                 422, f"body: {seconds:.1f} s of audio; an identity takes {SHORTEST:g} to "
                 f"{LONGEST:g} s", "body",
             )  # fmt: skip
+        if await service.run(audio.is_quiet, samples):
+            raise Problem(422, "body: nobody speaks in it; send a voice", "body")
         heard: dict[str, Recognised] = {}
         for served in service.students.served:
             student = await service.students.load(served.name)

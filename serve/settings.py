@@ -1,6 +1,6 @@
 """What a server is told: which students, which limits, who may ask."""
 
-from typing import Annotated
+from typing import Annotated, Any
 
 from pydantic import Field, field_validator, model_validator
 
@@ -78,6 +78,23 @@ class ServeSettings(Section):
     """Milliseconds from the beginning of one batch to that of the next, in which it fills."""
     limits: LimitSettings = LimitSettings()
     replicas: ReplicaSettings = ReplicaSettings()
+
+    @model_validator(mode="before")
+    @classmethod
+    def _dotted(cls, told: Any) -> Any:
+        """``limits.seconds=20`` of a command line as ``limits: {seconds: 20}``."""
+        if not isinstance(told, dict):
+            return told
+        tree: dict[str, Any] = {}
+        for key, value in told.items():
+            part, _, rest = str(key).partition(".")
+            if rest and not isinstance(tree.setdefault(part, {}), dict):
+                raise ValueError(f"{key} and {part} are both given")
+            if rest:
+                tree[part] = {**tree[part], rest: value}
+            else:
+                tree[key] = value
+        return tree
 
     @field_validator("cors_origins")
     @classmethod

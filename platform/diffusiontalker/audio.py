@@ -213,6 +213,11 @@ def level(samples: np.ndarray) -> tuple[float, float]:
     return float(mean), 10 ** ((LEVEL_DB - max(10 * log10(loud + 1e-12), FLOOR_DB)) / 20)
 
 
+def is_quiet(samples: np.ndarray) -> bool:
+    """Whether nothing in samples (n,) is louder than ``FLOOR_DB``: nobody speaks."""
+    return 20 * log10(level(samples)[1]) >= LEVEL_DB - FLOOR_DB - 1e-6
+
+
 def leveled(samples: np.ndarray, mean: float, gain: float) -> np.ndarray:
     """A recording (n,), or a part of it, without DC and at its level, within ±1."""
     out = samples - np.float32(mean)

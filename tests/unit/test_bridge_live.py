@@ -291,6 +291,19 @@ def test_what_goes_wrong_is_raised_and_leaves_the_face_at_rest(
     assert received(receiver, 3)[0] == [1, 1, 0]
 
 
+def test_who_pauses_does_not_keep_the_mouth_open(
+    receiver: socket.socket, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def pausing(chunks: Iterable[np.ndarray]) -> Iterator[np.ndarray]:
+        for _ in range(2):
+            yield np.ones((1, 52), np.float32)
+            time.sleep(0.35)
+
+    monkeypatch.setattr(live, "REST_AFTER", 0.1)
+    live.run([CHUNK], RATE, pausing, [outlet(receiver)], delay=0)
+    assert received(receiver, 5)[0] == [1, 0, 1, 0, 0]
+
+
 def test_one_receiver_that_fails_leaves_the_others_at_rest(receiver: socket.socket) -> None:
     broken = outlet(receiver)
     broken._encode = lambda face, moment: [bytes(70_000)]

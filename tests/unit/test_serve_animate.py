@@ -12,6 +12,7 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 import ray
+import soundfile
 from serve import app, faces, log
 from serve.animate import Timed
 from tests import served
@@ -55,10 +56,6 @@ def test_the_face_is_that_of_the_runtime(client, folder) -> None:
     assert answer.status_code == 200
     values, fps = beat.decode(answer.text, "answer")
     assert fps == 30
-    from io import BytesIO
-
-    import soundfile
-
     samples, rate = soundfile.read(BytesIO(wav(1.0)))
     face = served.student(str(folder)).animate(samples, rate, "bob", "anger", 3)
     np.testing.assert_allclose(values, face.coefficients, atol=1e-6)
@@ -210,8 +207,6 @@ def flac_claiming(seconds: int) -> bytes:
 
 
 def wav_of(samples: np.ndarray, rate: int) -> bytes:
-    import soundfile
-
     file = BytesIO()
     soundfile.write(file, samples, rate, format="WAV", subtype="FLOAT")
     return file.getvalue()
@@ -375,6 +370,13 @@ def test_what_is_no_identity(client, name, seconds, status, field) -> None:
     answer = client.post("/v1/identities", params={"name": name}, content=wav(seconds))
     problem(answer, status, field)
     assert client.get("/v1/identities").json()["saved"] == []
+
+
+def test_silence_is_nobody(client) -> None:
+    file = BytesIO()
+    soundfile.write(file, np.zeros(64_000), 16_000, format="WAV")
+    answer = client.post("/v1/identities?name=nobody", content=file.getvalue())
+    assert "nobody speaks" in problem(answer, 422, "body")
 
 
 def test_identities_have_a_limit(folder, tmp_path) -> None:

@@ -26,6 +26,17 @@ def test_a_shipped_file_is_read_by_ray_and_by_us(path: Path) -> None:
     assert told.http_options.request_timeout_s >= settings.limits.stream_seconds
 
 
+def test_a_command_line_reaches_every_setting() -> None:
+    told = {"model": "m", "limits.seconds": "20", "limits.streams": "3", "replicas.num_cpus": "2"}
+    settings = ServeSettings.model_validate(told)
+    assert (settings.limits.seconds, settings.limits.streams) == (20, 3)
+    assert settings.replicas.num_cpus == 2
+    with pytest.raises(ValidationError, match="both given"):
+        ServeSettings.model_validate({"model": "m", "limits": 3, "limits.seconds": "20"})
+    with pytest.raises(ValidationError, match=r"limits\.second"):
+        ServeSettings.model_validate({"model": "m", "limits.second": "20"})
+
+
 def test_origins_are_as_browsers_write_them() -> None:
     settings = ServeSettings(model="m", cors_origins=("https://studio.example/",))
     assert settings.cors_origins == ("https://studio.example",)

@@ -20,6 +20,8 @@ from diffusiontalker.runtime.student import Student
 
 AHEAD = 600
 """Frames that may wait for their time."""
+REST_AFTER = 1.0
+"""Seconds without a frame after which the face rests: a pause must not leave a mouth open."""
 PATIENCE = 1.0
 """Seconds for the thread that listens to end, unless it waits for standard input."""
 
@@ -102,9 +104,16 @@ def run(
     faces = timing.doubled(talker(heard)) if fps == 2 * FPS else talker(heard)
     # Read once, so that frames follow each other evenly whatever sets the clock meanwhile.
     clock = datetime.now() - timedelta(seconds=time.monotonic())
+    rest, resting = np.zeros(len(CHANNELS), np.float32), True
     try:
         with closing(_ahead(faces)) as frames:
             for face in frames:
+                if face is None:
+                    if not resting:
+                        _send_at(time.monotonic(), outlets, rest, clock)
+                    resting = True
+                    continue
+                resting = False
                 due = heard.begun + progress.frames / fps + delay
                 now = time.monotonic()
                 _send_at(max(due, now), outlets, face, clock)
@@ -114,7 +123,6 @@ def run(
                 tell(progress)
     finally:
         # Not to leave the mouth open where the speech broke off.
-        rest = np.zeros(len(CHANNELS), np.float32)
         for outlet in outlets:  # each for itself: one of them may be what broke off
             with suppress(UserError):
                 _send_at(time.monotonic() + 1 / fps, [outlet], rest, clock)
@@ -128,8 +136,9 @@ def _send_at(when: float, outlets: list[Outlet], face: np.ndarray, clock: dateti
         outlet.send(face, clock + timedelta(seconds=when))
 
 
-def _ahead(faces: Iterator[np.ndarray]) -> Generator[np.ndarray, None, None]:
-    """Frames (52,) of faces (T, 52) that are made in another thread. Raises what that raises."""
+def _ahead(faces: Iterator[np.ndarray]) -> Generator[np.ndarray | None, None, None]:
+    """Frames (52,) of faces (T, 52) that are made in another thread; None for each ``REST_AFTER``
+    without one. Raises what that raises."""
     made: queue.Queue[np.ndarray | BaseException | None] = queue.Queue(AHEAD)
     over = Event()
 
@@ -148,7 +157,14 @@ def _ahead(faces: Iterator[np.ndarray]) -> Generator[np.ndarray, None, None]:
     thread = Thread(target=make, daemon=True)
     thread.start()
     try:
-        while (item := _next(made)) is not None:
+        while True:
+            try:  # not without end: on Windows such a wait does not hear ctrl-C
+                item = made.get(timeout=REST_AFTER)
+            except queue.Empty:
+                yield None
+                continue
+            if item is None:
+                return
             if isinstance(item, BaseException):
                 raise item
             yield item
@@ -159,10 +175,3 @@ def _ahead(faces: Iterator[np.ndarray]) -> Generator[np.ndarray, None, None]:
                 made.get_nowait()
         # A program must not end while the student is at work in a thread of its own.
         thread.join(PATIENCE)
-
-
-def _next(made: queue.Queue[Any]) -> Any:
-    while True:
-        # Not without end: on Windows such a wait does not hear ctrl-C.
-        with suppress(queue.Empty):
-            return made.get(timeout=0.5)
