@@ -394,7 +394,7 @@ def held_out_clip(clips: list[Clip]) -> Clip:
 
 def write_sample(folder: Path, clip: Clip, face: np.ndarray) -> None:
     """The held-out sentence as wav, csv, json and glb."""
-    storage.empty_folder(folder)
+    storage.make_folder(folder)
     sound = (clip.audio, SAMPLE_RATE)
     for suffix in (".csv", ".json", ".glb"):
         writers.write(folder / f"speech{suffix}", face, FPS, audio=sound)

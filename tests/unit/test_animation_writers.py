@@ -1,5 +1,6 @@
 """Animation files: every format there and back, their exact layout, and bad input."""
 
+import contextlib
 import json
 import resource
 from pathlib import Path
@@ -348,6 +349,18 @@ def test_an_npz_packed_as_nobody_reads_it(tmp_path: Path, at: int, byte: int) ->
     (tmp_path / "a.npz").write_bytes(content)
     with pytest.raises(UserError, match=r"not an \.npz of plain arrays"):
         files.read_npz(tmp_path / "a.npz")
+
+
+def test_an_npy_with_any_byte_of_its_header_damaged(tmp_path: Path) -> None:
+    np.save(tmp_path / "a.npy", np.zeros((2, 52)))
+    whole = (tmp_path / "a.npy").read_bytes()
+    for at in range(6, 80):
+        for byte in (0, 10, 34, 40, 123):
+            content = bytearray(whole)
+            content[at] = byte
+            (tmp_path / "a.npy").write_bytes(content)
+            with contextlib.suppress(UserError):
+                files.read_npy(tmp_path / "a.npy")
 
 
 def test_a_rate_beyond_all_numbers() -> None:

@@ -191,6 +191,15 @@ def test_the_last_checkpoint_is_kept_and_older_ones_go(tmp_path: Path) -> None:
         ]  # fmt: skip
 
 
+def test_what_ray_train_kept_beside_it_stays(tmp_path: Path) -> None:
+    (tmp_path / "run" / "checkpoint_7").mkdir(parents=True)
+    (tmp_path / "run" / "checkpoint_7" / "state.json").write_text("{}")
+    kept = Kept(tmp_path / "run")
+    for epoch in (1, 2):
+        kept.save(written(tmp_path / "local", "one"), epoch)
+    assert (tmp_path / "run" / "checkpoint_7" / "state.json").is_file()
+
+
 def test_a_fetched_checkpoint_is_gone_after_use(tmp_path: Path) -> None:
     kept = Kept(tmp_path / "run")
     kept.save(written(tmp_path / "local", "of 1"), 1)

@@ -10,6 +10,7 @@ from diffusiontalker import config
 from diffusiontalker.arkit import INDEX
 from diffusiontalker.config import DataSettings
 from diffusiontalker.corpus import recordings, shards
+from diffusiontalker.corpus.manifest import Manifest
 from diffusiontalker.corpus.recordings import Item
 from diffusiontalker.corpus.sources import Source, anywhere, open_source
 from diffusiontalker.errors import UserError
@@ -110,6 +111,41 @@ def test_clip_by_clip_a_batch_writes_a_shard_for_each_split(root: Path) -> None:
 
 def _ids(path: Path) -> list[str]:
     return shards.read_table(path, ["id"]).column(0).to_pylist()
+
+
+def test_a_finished_set_clears_away_nothing_but_its_own(tmp_path: Path) -> None:
+    for name in ("plan.json", "part-00003.json", "part-2.wav", "part-1/interview.wav"):
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        (tmp_path / name).write_text("{}")
+    outcome = recordings.Outcome(Manifest("hand", [], [], []), recordings.Known([], []))
+    recordings.publish(tmp_path, outcome)
+    left = {str(path.relative_to(tmp_path)) for path in tmp_path.rglob("*") if path.is_file()}
+    assert left == {"manifest.json", "part-2.wav", "part-1/interview.wav"}
+
+
+def test_a_set_is_another_when_any_of_its_files_is(root: Path) -> None:
+    def key() -> str:
+        source = source_of(root)
+        return recordings._key(settings(root), source.takes(), source.files())
+
+    before = key()
+    assert key() == before
+    for path in root.rglob("*"):
+        if path.is_file() and path.name != "notes.txt":
+            content = path.read_bytes()
+            path.write_bytes(content + b"\n")
+            assert key() != before, path.name
+            path.write_bytes(content)
+    (root / "notes.txt").write_text("of no take")
+    assert key() == before
+
+
+def test_an_output_that_holds_another_plan_is_left_alone(root: Path) -> None:
+    out = root.parent / "out"
+    out.mkdir()
+    (out / "plan.json").write_text("[1]")
+    with pytest.raises(UserError, match="an unfinished set of another source"):
+        recordings.survey(settings(root), out)
 
 
 def test_quarantine_is_a_table_that_survives_commas_and_line_ends(tmp_path: Path) -> None:

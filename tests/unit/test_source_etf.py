@@ -39,6 +39,15 @@ def test_takes_tell_what_their_names_say(tmp_path: Path) -> None:
     assert radio.bytes == (tmp_path / "wav/RD_Radio11_000.wav").stat().st_size
 
 
+def test_the_number_of_a_persons_video_is_no_other_person(tmp_path: Path) -> None:
+    names = "WDA_NancyPelosi0_000", "WDA_NancyPelosi1_000", "WDA_NancyPelosi1_001"
+    for name in names:
+        write_take(tmp_path, name, 0.5)
+    takes = by_id(source(tmp_path))
+    assert {take.identity for take in takes.values()} == {"WDA_NancyPelosi"}
+    assert [takes[name].group[-1] for name in names] == ["0", "1", "1"]
+
+
 def test_segments_and_repetitions_share_a_group(tmp_path: Path) -> None:
     takes = by_id(source(make_etf(tmp_path)))
     groups = {name: take.group for name, take in takes.items()}

@@ -292,6 +292,11 @@ def test_damaged_and_pickled_arrays(derived: Path, rig_path: Path) -> None:
         (b"", "not an .npy file"),
         (b"<html>not found</html>", "not an .npy file"),
         (whole[:6] + b"\x09\x00" + whole[8:], "not an .npy file"),
+        (whole.replace(b"{'descr'", b"{'desc\n'", 1), "not an .npy file"),
+        (
+            whole.replace(b"(60,", b"(9" + b"0" * 13 + b",", 1).replace(b" " * 12, b"", 1),
+            "frames in a",
+        ),
     ):
         path.write_bytes(content)
         with pytest.raises(UserError, match=said):

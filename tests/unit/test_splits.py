@@ -49,6 +49,16 @@ def test_the_data_sets_own_split_stands_except_for_unseen_speakers() -> None:
     assert set(splits.by_take(takes(split="val"), SplitSettings(), final=True).values()) == {"val"}
 
 
+def test_who_is_unseen_in_one_take_is_unseen_in_all() -> None:
+    marked = [Take("s3-asked", "s3", split="test_unseen"), *takes()]
+    chosen = splits.by_take(marked, SplitSettings(unseen_speakers=()), final=False)
+    assert {chosen[take.id] for take in marked if take.identity == "s3"} == {"test_unseen"}
+    assert {k.split("-")[0] for k, v in chosen.items() if v == "test_unseen"} == {"s3"}
+    marked.append(Take("s3-seen", "s3", split="train"))
+    with pytest.raises(UserError, match="s3-seen: its split is train, but another take of s3"):
+        splits.by_take(marked, SplitSettings(), final=False)
+
+
 def test_unseen_speakers_by_name() -> None:
     settings = SplitSettings(unseen_speakers=("s2", "s5"))
     chosen = splits.by_take(takes(split="train"), settings, final=True)

@@ -1,5 +1,6 @@
 """Arrays out of files, and checks of them: one line for the user where they are not as needed."""
 
+import tokenize
 import zipfile
 import zlib
 from io import BytesIO
@@ -11,8 +12,10 @@ from diffusiontalker import arkit
 from diffusiontalker.errors import UserError
 from diffusiontalker.storage import read_bytes
 
+DAMAGED_HEADER = (ValueError, TypeError, KeyError, EOFError, SyntaxError, tokenize.TokenError)
+"""What numpy raises on the header of an ``.npy`` with a wrong byte in it."""
 _DAMAGED = (
-    ValueError, EOFError, OSError, MemoryError, OverflowError, RuntimeError, zipfile.BadZipFile,
+    *DAMAGED_HEADER, OSError, MemoryError, OverflowError, RuntimeError, zipfile.BadZipFile,
     zlib.error,
 )  # fmt: skip
 """What damaged archives and arrays raise, and those that are encrypted or packed in a way that

@@ -7,7 +7,8 @@ manifest is published last, by ``publish``: until then nobody takes the set for 
 
 import csv
 import io
-from collections.abc import Callable, Iterator, Sequence
+import re
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -98,10 +99,11 @@ def survey(settings: DataSettings, folder: Path) -> Survey:
         UserError: the source or the output cannot be used, or the output holds another set.
     """
     settings = settings.model_copy(update={"source": anywhere(settings.source)})
-    listing = open_source(settings.source).takes()
+    source = open_source(settings.source)
+    listing = source.takes()
     if not listing.takes:
         raise UserError(_nothing(settings.source.root, listing))
-    key = _key(settings, listing)
+    key = _key(settings, listing, source.files())
     storage.make_folder(folder)
     if is_whole(folder):
         if open_corpus(folder).source_fingerprint != key:
@@ -157,7 +159,7 @@ def publish(folder: Path, outcome: Outcome) -> None:
     """Declare the set whole, and clear away what only an unfinished one needs. Raises UserError."""
     write_manifest(folder, outcome.manifest)
     for name in storage.sizes(folder):
-        if name == PLAN or name.startswith(PART):
+        if name == PLAN or re.fullmatch(rf"{PART}\d{{5,}}\.json", name):
             storage.remove(folder / name)
 
 
@@ -307,11 +309,14 @@ def _bytes_per_second(source: Source, takes: Sequence[Take]) -> float:
     return DEFAULT_BYTES_PER_SECOND
 
 
-def _key(settings: DataSettings, listing: Listing) -> str:
+def _key(settings: DataSettings, listing: Listing, sizes: Mapping[str, int]) -> str:
     """What identifies the set: the settings that shape it, and names and sizes of the source."""
     shaping = settings.model_dump(mode="json", exclude={"output", "max_quarantined"})
     shaping["source"].pop("root")  # the same set elsewhere is the same set
-    takes = [[t.id, t.identity, t.emotion, t.split, t.bytes, *t.files] for t in listing.takes]
+    takes = [
+        [t.id, t.identity, t.emotion, t.split, *((name, sizes.get(name)) for name in t.files)]
+        for t in listing.takes
+    ]
     return fingerprint(SCHEMA_VERSION, shaping, takes)
 
 
@@ -320,7 +325,7 @@ def _claim(folder: Path, key: str) -> None:
     path = folder / PLAN
     if not storage.is_file(path):
         storage.write_json(path, {"key": key})
-    elif storage.read_json(path).get("key") != key:
+    elif storage.read_json(path) != {"key": key}:
         raise UserError(
             f"{folder}: holds an unfinished set of another source or of other settings; choose "
             "another output=..., or remove it"

@@ -16,8 +16,8 @@ TRAIN, VAL, TEST_SEEN, TEST_UNSEEN = SPLITS
 def by_take(takes: Sequence[Take], settings: SplitSettings, final: bool) -> dict[str, str]:
     """The split of every take, by its id.
 
-    In this order: speakers set aside as unseen, the take's own split, and shares of what is left,
-    where takes of one group stay together.
+    In this order: speakers set aside as unseen, by the settings or by the split of one of their
+    takes; the take's own split; and shares of what is left, where takes of one group stay together.
 
     Args:
         takes: all takes of a source.
@@ -25,9 +25,9 @@ def by_take(takes: Sequence[Take], settings: SplitSettings, final: bool) -> dict
         final: the takes' own splits also say who is unseen; then a share sets nobody aside.
 
     Raises:
-        UserError: a speaker that is to be unseen is not there.
+        UserError: a speaker that is to be unseen is not there, or has a take that is to be seen.
     """
-    unseen = _unseen(takes, settings, final)
+    unseen = _unseen(takes, settings, final) | _held_out(takes)
     out: dict[str, str] = {}
     open_groups: dict[str, list[Take]] = {}
     for take in takes:
@@ -55,6 +55,18 @@ def by_clip(clip: str, settings: SplitSettings) -> str:
     if drawn < settings.test:
         return TEST_SEEN
     return VAL if drawn < settings.test + settings.val else TRAIN
+
+
+def _held_out(takes: Sequence[Take]) -> set[str]:
+    """Speakers of takes whose own split is ``test_unseen``."""
+    found = {take.identity for take in takes if take.split == TEST_UNSEEN} - {None}
+    for take in takes:
+        if take.identity in found and take.split not in (None, TEST_UNSEEN):
+            raise UserError(
+                f"{take.id}: its split is {take.split}, but another take of {take.identity} is "
+                f"{TEST_UNSEEN}: an unseen speaker is seen nowhere; give all of them that split"
+            )
+    return {name for name in found if name is not None}
 
 
 def _unseen(takes: Sequence[Take], settings: SplitSettings, final: bool) -> set[str]:

@@ -89,6 +89,9 @@ def load_average(folder: Path, module: nn.Module) -> RunState:
         return RunState(**json.loads((folder / "state.json").read_text()))
 
 
+EPOCH = "epoch-"
+
+
 class Kept:
     """The last checkpoint of a run that Ray Train does not keep, on disk or in S3.
 
@@ -104,7 +107,8 @@ class Kept:
         storage.store(local, self.folder / _epoch(epoch))
         storage.write_json(self.folder / "last.json", {"epoch": epoch})
         folders = {name.partition("/")[0] for name in storage.sizes(self.folder)}
-        for name in folders - {_epoch(epoch), "last.json"}:
+        # Ray Train's own lie beside them, if the run once had workers.
+        for name in {name for name in folders if name.startswith(EPOCH)} - {_epoch(epoch)}:
             storage.remove_folder(self.folder / name)
 
     @contextmanager
@@ -124,7 +128,7 @@ class Kept:
 
 
 def _epoch(number: int) -> str:
-    return f"epoch-{number:04d}"
+    return f"{EPOCH}{number:04d}"
 
 
 @contextmanager

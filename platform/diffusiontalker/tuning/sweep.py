@@ -33,6 +33,8 @@ from diffusiontalker.tuning.table import Progress
 from diffusiontalker.tuning.trial import Plan, TrialRun
 from diffusiontalker.tuning.watch import Local, Watch
 
+TRIALS = "trials"
+"""Where trials keep their weights, and nothing is left at the end."""
 PAGE_EVERY = 60.0
 """Seconds between two pages while the sweep goes on."""
 Json = dict[str, Any]
@@ -56,6 +58,10 @@ def begin(sweep: SweepSettings) -> Settings:
     folder = storage.location(sweep.output)
     storage.make_folder(folder)
     records.read(folder, key_of(sweep, base))
+    if not storage.is_file(folder / records.FILE) and storage.files(folder / TRIALS):
+        raise UserError(
+            f"{folder / TRIALS}: is not a sweep's, which would remove it; choose another output=..."
+        )
     return base
 
 
@@ -82,7 +88,8 @@ def run(sweep: SweepSettings) -> Records:
     folder = storage.location(sweep.output)
     storage.write_bytes(folder / "settings.yaml", to_yaml(sweep).encode())
     known = records.read(folder, key_of(sweep, base))
-    plan = prepare(sweep, base, folder / "trials")
+    known.write(folder)  # from here on the folder is a sweep's
+    plan = prepare(sweep, base, folder / TRIALS)
     search(sweep, plan, known, folder)
     if not known.in_state("done"):
         said = next((t.error for t in known.in_state("failed") if t.error), "none came to its end")
@@ -222,6 +229,13 @@ class Finals(Local):
         found = {name: float(result[name]) for name in FIGURES}
         if all(map(math.isfinite, found.values())):
             self.figures[trial.config[TRIAL]["id"]] = found
+        else:  # nor do its epochs before that count
+            self.figures.pop(trial.config[TRIAL]["id"], None)
+
+    def on_trial_error(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
+        """A trial has failed, and is not tried again."""
+        self.figures.pop(trial.config[TRIAL]["id"], None)
+        self.on_trial_complete(iteration, trials, trial)
 
     def on_trial_complete(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
         """A trial has ended."""

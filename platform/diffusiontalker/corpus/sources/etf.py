@@ -76,7 +76,9 @@ class EtfOptions(Section):
             pattern=r"(?P<group>\d\d-\d\d-(?P<emotion>\d\d)-\d\d-\d\d)-\d\d-(?P<identity>\d\d)",
             prefix="ravdess-",
         ),
-        # HDTF: a video and the number of a segment, which some have cut once more.
+        # HDTF: a video and the number of a segment, which some have cut once more. Where it names
+        # people, the number behind a name is that of their video.
+        StemOptions(pattern=r"(?P<group>(?P<identity>W[DR]A_\w+?)\d*)_\d{3}(?:_\d\d)?"),
         StemOptions(pattern=r"(?P<group>(?P<identity>[A-Z]+_\w+?))_\d{3}(?:_\d\d)?"),
     )
     """The first that matches tells what is known of a take."""

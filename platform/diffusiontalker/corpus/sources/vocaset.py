@@ -7,6 +7,7 @@ prepare it (``vertices_npy/{subject}_{sequence}.npy``, ``wav/{subject}_{sequence
 """
 
 import functools
+import math
 from collections.abc import Sequence
 from pathlib import Path, PurePosixPath
 from typing import Annotated, Any, ClassVar
@@ -261,16 +262,17 @@ def _vertices(path: Path, rows: Sequence[int] | None) -> np.ndarray:
     def read() -> np.ndarray:
         with storage.open_input(path) as file:
             shape, dtype = _header(file, str(path))
-            wanted = np.arange(shape[0]) if rows is None else np.array(rows)
-            if wanted.size == 0:
+            count = shape[0] if rows is None else len(rows)
+            if count == 0:
                 raise UserError(f"{path}: holds no frames")
+            size = dtype.itemsize * math.prod(shape[1:])
+            if count * size > MAX_TAKE_BYTES:
+                raise UserError(
+                    f"{path}: {count} frames in a take, more than {MAX_TAKE_BYTES >> 30} GiB"
+                )
+            wanted = np.arange(count) if rows is None else np.array(rows)
             if wanted.max() >= shape[0]:
                 raise UserError(f"{path}: {shape[0]} frames, but {FRAMES} names {wanted.max()}")
-            size = dtype.itemsize * int(np.prod(shape[1:]))
-            if len(wanted) * size > MAX_TAKE_BYTES:
-                raise UserError(
-                    f"{path}: {len(wanted)} frames in a take, more than {MAX_TAKE_BYTES >> 30} GiB"
-                )
             begin, found = file.tell(), []
             for run in np.split(wanted, np.flatnonzero(np.diff(wanted) != 1) + 1):
                 file.seek(begin + int(run[0]) * size)
@@ -290,7 +292,7 @@ def _header(file: Any, where: str) -> tuple[tuple[int, ...], np.dtype[Any]]:
     }
     try:
         shape, by_column, dtype = readers[np.lib.format.read_magic(file)](file)
-    except (ValueError, KeyError, EOFError) as error:
+    except files.DAMAGED_HEADER as error:
         raise UserError(f"{where}: not an .npy file ({error})") from error
     match shape:
         case (_, _, 3):

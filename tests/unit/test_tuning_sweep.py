@@ -1,0 +1,44 @@
+"""The frame of a sweep, without Ray: whose folder it is, and which figures are final."""
+
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+from tests.unit import sweeps
+
+from diffusiontalker.errors import UserError
+from diffusiontalker.tuning import sweep
+from diffusiontalker.tuning.records import FIGURES, TRIAL
+
+
+def test_trials_of_somebody_else_are_not_swept_away(tmp_path: Path) -> None:
+    mine = tmp_path / "trials" / "mine.txt"
+    mine.parent.mkdir()
+    mine.write_text("mine")
+    with pytest.raises(UserError, match="is not a sweep's"):
+        sweep.begin(sweeps.sweep(output=str(tmp_path)))
+    assert mine.read_text() == "mine"
+    mine.unlink()
+    sweep.begin(sweeps.sweep(output=str(tmp_path)))
+
+
+def test_the_figures_of_a_run_that_did_not_end_well_are_none() -> None:
+    final = sweep.Finals(SimpleNamespace(count=lambda done, total: None), 3)  # type: ignore[arg-type]
+
+    def trial(name: str) -> Any:
+        return SimpleNamespace(config={TRIAL: {"id": name}})
+
+    def told(name: str, value: float) -> None:
+        final.on_trial_result(1, [], trial(name), dict.fromkeys(FIGURES, value))
+
+    told("well", 1.0)
+    told("well", 2.0)
+    final.on_trial_complete(2, [], trial("well"))
+    told("diverged", 1.0)
+    told("diverged", float("nan"))
+    final.on_trial_complete(2, [], trial("diverged"))
+    told("broken", 1.0)
+    final.on_trial_error(2, [], trial("broken"))
+    assert final.figures == {"well": dict.fromkeys(FIGURES, 2.0)}
+    assert final.ended == 3
