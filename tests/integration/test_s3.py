@@ -364,7 +364,7 @@ def test_a_changed_object_is_found(server: s3.Server, folder: Path) -> None:
 
 
 def test_an_artifact_in_s3_is_the_one_on_disk(folder: Path, tmp_path: Path) -> None:
-    storage.write_bytes(folder / "student" / "stale.txt", b"old")
+    storage.write_bytes(folder / "student" / ".stale.tmp", b"old")
     there, local = random_student(folder / "student"), tmp_path / "student"
     local.mkdir()
     storage.fetch(there, local)
