@@ -3,6 +3,7 @@
 Ray Serve says it in a hundred, and goes on serving nothing.
 """
 
+import os
 import socket
 from pathlib import Path
 from typing import Annotated, Any
@@ -52,8 +53,8 @@ def _check_free(host: str, port: int) -> None:
             pass
     except OSError as error:
         raise UserError(
-            f"port {port} of {host}: {error.strerror}; end what listens there, or give another "
-            "http_options.port"
+            f"port {port} of {host}: {os.strerror(error.errno or 0)}; end what listens there, or "
+            "give another http_options.port"
         ) from error
 
 
