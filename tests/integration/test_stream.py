@@ -127,6 +127,10 @@ class Witness(nn.Module):
         self.weight = nn.Parameter(torch.ones(()))
         self.steps = 0
 
+    @property
+    def trained(self) -> nn.Module:
+        return self
+
     def forward(self, batch: dict[str, Tensor], generator: torch.Generator) -> dict[str, Tensor]:
         if self.training:
             rank = ray.train.get_context().get_world_rank()

@@ -75,7 +75,7 @@ def is_trial(process: int) -> bool:
         command = Path(f"/proc/{process}/cmdline").read_text()
     except OSError:
         return False
-    return command.startswith(("ray::ResourceTrainable", "ray::TrialRun"))
+    return command.startswith(("ray::ImplicitFunc", "ray::run_trial"))
 
 
 def test_a_killed_sweep_goes_on_and_never_reads_a_test_shard(base: Path, tmp_path: Path) -> None:

@@ -14,7 +14,7 @@ from torch import nn
 from diffusiontalker import storage
 from diffusiontalker.errors import UserError
 from diffusiontalker.training import checkpoints
-from diffusiontalker.training.checkpoints import Kept, RunState
+from diffusiontalker.training.checkpoints import Kept, RunState, Weights
 
 
 @pytest.mark.parametrize("kind", ["tcn", "gru"])
@@ -73,7 +73,7 @@ def test_missing_folder(tmp_path: Path) -> None:
         checkpoints.load_talker(tmp_path / "nowhere")
 
 
-def trained(seed: int) -> tuple[nn.Module, nn.Module, torch.optim.Optimizer]:
+def trained(seed: int) -> tuple[nn.Module, Weights, torch.optim.Optimizer]:
     """A module a few AdamW steps in, something like its average, and the optimizer."""
     torch.manual_seed(seed)
     module, average = nn.Linear(3, 2), nn.Linear(3, 2)
@@ -81,10 +81,10 @@ def trained(seed: int) -> tuple[nn.Module, nn.Module, torch.optim.Optimizer]:
     for _ in range(3):
         module(torch.randn(4, 3)).square().sum().backward()
         optimizer.step()
-    return module, average, optimizer
+    return module, average.state_dict(), optimizer
 
 
-def saved(folder: Path) -> tuple[nn.Module, nn.Module, torch.optim.Optimizer]:
+def saved(folder: Path) -> tuple[nn.Module, Weights, torch.optim.Optimizer]:
     run = trained(0)
     state = RunState(epoch=2, step=30, history=[{"step": 30, "loss": 0.5}])
     checkpoints.save_run(folder, state, *run)
@@ -103,15 +103,15 @@ def test_run_resumes_exactly(tmp_path: Path) -> None:
         optimizer.zero_grad()
         module(data).square().sum().backward()
         optimizer.step()
-    for one, two in ((first[0], second[0]), (first[1], second[1])):
-        assert torch.equal(one.weight, two.weight)
+    assert torch.equal(first[0].weight, second[0].weight)
+    assert torch.equal(first[1]["weight"], second[1]["weight"])
 
 
 def test_finished_run_gives_its_average(tmp_path: Path) -> None:
     _, average, _ = saved(tmp_path)
     other = nn.Linear(3, 2)
     assert checkpoints.load_average(tmp_path, other).epoch == 2
-    assert torch.equal(other.weight, average.weight)
+    assert torch.equal(other.weight, average["weight"])
 
 
 class Malicious:
@@ -129,8 +129,8 @@ def test_a_malicious_optimizer_runs_nothing(tmp_path: Path) -> None:
     saved(tmp_path)
     target = tmp_path / "owned"
     for write in (
-        lambda: torch.save(Malicious(target), tmp_path / "optimizer.pt"),
-        lambda: (tmp_path / "optimizer.pt").write_bytes(pickle.dumps(Malicious(target))),
+        lambda: torch.save(Malicious(target), tmp_path / "optimizer.safetensors"),
+        lambda: (tmp_path / "optimizer.safetensors").write_bytes(pickle.dumps(Malicious(target))),
     ):
         write()
         with pytest.raises(UserError, match="not a checkpoint of this release"):
@@ -139,7 +139,7 @@ def test_a_malicious_optimizer_runs_nothing(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    "name", ["trained.safetensors", "average.safetensors", "optimizer.pt", "state.json"]
+    "name", ["trained.safetensors", "average.safetensors", "optimizer.safetensors", "state.json"]
 )
 def test_damaged_run(tmp_path: Path, name: str) -> None:
     saved(tmp_path)

@@ -17,8 +17,9 @@ from torch import Tensor, nn
 from diffusiontalker.benchmarks.loader import loader
 from diffusiontalker.config import Settings
 from diffusiontalker.model.talker import Talker
-from diffusiontalker.training import loop, runs, stream, tasks
+from diffusiontalker.training import runs, stream, tasks
 from diffusiontalker.training.examples import MotionExamples
+from diffusiontalker.training.fit import Average
 from diffusiontalker.training.runs import Data, Place
 
 WARM_UP = 5
@@ -200,14 +201,14 @@ def feed(
 
 
 class Step:
-    """The teacher's training step, as ``loop.run`` takes it."""
+    """The teacher's training step, as ``fit`` takes it."""
 
     def __init__(self, data: Data, settings: Settings) -> None:
-        talker = Talker(runs.teacher_config(settings, data))
-        talker.set_statistics(*data.manifest.statistics())
-        self.task = tasks.TeacherTask(talker, settings.losses)
+        self.talker = Talker(runs.teacher_config(settings, data))
+        self.talker.set_statistics(*data.manifest.statistics())
+        self.task = tasks.TeacherTask(self.talker, settings.losses)
         self.settings = settings.training.teacher
-        self.average = loop.Average(self.task, self.settings.ema)
+        self.average = Average(self.talker, self.settings.ema)
         self.parameters = [p for p in self.task.parameters() if p.requires_grad]
         self.optimizer = torch.optim.AdamW(self.parameters, lr=self.settings.learning_rate)
         self.parallel = ray.train.torch.prepare_model(
@@ -222,5 +223,5 @@ class Step:
         losses["loss"].backward()
         nn.utils.clip_grad_norm_(self.parameters, self.settings.clip_norm)
         self.optimizer.step()
-        self.average.update(self.task)
+        self.average.update(self.talker)
         losses["loss"].item()

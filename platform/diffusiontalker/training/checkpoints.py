@@ -16,6 +16,11 @@ from diffusiontalker import storage
 from diffusiontalker.errors import UserError
 from diffusiontalker.model.talker import Talker, TalkerConfig
 
+TRAINED, AVERAGE = "trained.safetensors", "average.safetensors"
+OPTIMIZER, STATE = "optimizer.safetensors", "state.json"
+"""Files of a training run's checkpoint."""
+Weights = dict[str, torch.Tensor]
+
 
 def save_talker(folder: Path, talker: Talker) -> None:
     """Write ``talker.json`` and ``model.safetensors``, on disk or in S3. Raises UserError."""
@@ -50,32 +55,57 @@ class RunState:
 
 
 def save_run(
-    folder: Path,
-    state: RunState,
-    module: nn.Module,
-    average: nn.Module,
+    folder: Path, state: RunState, trained: nn.Module, average: Weights,
     optimizer: torch.optim.Optimizer,
-) -> None:
-    """Write a resumable checkpoint."""
-    save_file(_contiguous(module), folder / "trained.safetensors")
-    save_file(_contiguous(average), folder / "average.safetensors")
-    torch.save(optimizer.state_dict(), folder / "optimizer.pt")
-    (folder / "state.json").write_text(json.dumps(vars(state)))
+) -> None:  # fmt: skip
+    """Write a resumable checkpoint into a local folder."""
+    save_file(_contiguous(trained.state_dict()), folder / TRAINED)
+    save_file(_contiguous(average), folder / AVERAGE)
+    tensors, groups = _flat(optimizer.state_dict())
+    save_file(tensors, folder / OPTIMIZER)
+    content = {"state": vars(state), "optimizer_groups": groups}
+    (folder / STATE).write_text(json.dumps(content))
 
 
-def load_run(folder: Path, module: nn.Module, average: nn.Module, optimizer: Any) -> RunState:
-    """Restore what ``save_run`` wrote, in place; the optimizer's tensors run no pickled code.
+def load_run(
+    folder: Path, trained: nn.Module, average: Weights, optimizer: torch.optim.Optimizer
+) -> RunState:
+    """Restore what ``save_run`` wrote, in place.
 
     Raises:
         UserError: as for ``load_talker``.
     """
-    names = ("trained.safetensors", "average.safetensors", "optimizer.pt", "state.json")
-    with _reading(folder, *names):
-        module.load_state_dict(load_file(folder / "trained.safetensors"))
-        average.load_state_dict(load_file(folder / "average.safetensors"))
-        saved = torch.load(folder / "optimizer.pt", map_location="cpu", weights_only=True)
-        optimizer.load_state_dict(saved)
-        return RunState(**json.loads((folder / "state.json").read_text()))
+    with _reading(folder, TRAINED, AVERAGE, OPTIMIZER, STATE):
+        trained.load_state_dict(load_file(folder / TRAINED))
+        averaged = load_file(folder / AVERAGE)
+        if averaged.keys() != average.keys():
+            raise ValueError("other weights are averaged")
+        for name, value in average.items():
+            value.copy_(averaged[name])
+        content = json.loads((folder / STATE).read_text())
+        optimizer.load_state_dict(
+            _nested(load_file(folder / OPTIMIZER), content["optimizer_groups"])
+        )
+        return RunState(**content["state"])
+
+
+def _flat(state: dict[str, Any]) -> tuple[Weights, list[dict[str, Any]]]:
+    """An optimizer's state as tensors named ``PARAMETER.NAME``, and its groups of parameters."""
+    tensors = {
+        f"{parameter}.{name}": value.contiguous()
+        for parameter, values in state["state"].items()
+        for name, value in values.items()
+    }
+    return tensors, state["param_groups"]
+
+
+def _nested(tensors: Weights, groups: list[dict[str, Any]]) -> dict[str, Any]:
+    """The inverse of ``_flat``."""
+    state: dict[int, Weights] = {}
+    for key, value in tensors.items():
+        parameter, _, name = key.partition(".")
+        state.setdefault(int(parameter), {})[name] = value
+    return {"state": state, "param_groups": groups}
 
 
 def load_average(folder: Path, module: nn.Module) -> RunState:
@@ -84,9 +114,9 @@ def load_average(folder: Path, module: nn.Module) -> RunState:
     Raises:
         UserError: as for ``load_talker``.
     """
-    with _reading(folder, "average.safetensors", "state.json"):
-        module.load_state_dict(load_file(folder / "average.safetensors"))
-        return RunState(**json.loads((folder / "state.json").read_text()))
+    with _reading(folder, AVERAGE, STATE):
+        module.load_state_dict(load_file(folder / AVERAGE))
+        return RunState(**json.loads((folder / STATE).read_text())["state"])
 
 
 EPOCH = "epoch-"
@@ -145,5 +175,5 @@ def _reading(folder: Path, *names: str) -> Iterator[None]:
         raise UserError(f"{folder}: not a checkpoint of this release ({reason})") from error
 
 
-def _contiguous(module: nn.Module) -> dict[str, torch.Tensor]:
-    return {key: value.detach().contiguous() for key, value in module.state_dict().items()}
+def _contiguous(weights: Weights) -> Weights:
+    return {key: value.detach().contiguous() for key, value in weights.items()}

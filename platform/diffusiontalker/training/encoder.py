@@ -28,6 +28,11 @@ class EncoderTask(nn.Module):
         self.model = model
         self.head = nn.Linear(model.config.hidden_size, phonemes)
 
+    @property
+    def trained(self) -> "EncoderTask":
+        """Encoder and head."""
+        return self
+
     def forward(self, batch: dict[str, Tensor], generator: torch.Generator) -> dict[str, Tensor]:
         """``audio`` (B, n) at 16 kHz, ``labels`` (B, outputs)."""
         audio = batch["audio"]

@@ -17,6 +17,10 @@ LOG_EVERY = 20.0
 """Seconds between two lines of one stage where output is no terminal."""
 
 
+EVERY_STEPS = 5
+"""Steps of training between two messages to the board."""
+
+
 class Board:
     """The last word of each stage."""
 
@@ -30,6 +34,30 @@ class Board:
     def get(self, stage: str) -> tuple[float, str] | None:
         """The last ``put`` of the stage."""
         return self.entries.get(stage)
+
+
+class Steps:
+    """Puts the steps of a training run on a board: one for each worker group, on rank 0."""
+
+    def __init__(
+        self, board: ray.actor.ActorHandle, stage: str, epochs: int, steps_per_epoch: int,
+        workers: int,
+    ) -> None:  # fmt: skip
+        self.board, self.stage, self.workers = board, stage, workers
+        self.epochs, self.steps_per_epoch = epochs, steps_per_epoch
+        self.started, self.windows = time.monotonic(), 0
+
+    def __call__(self, epoch: int, step: int, windows: int, loss: float) -> None:
+        """``step`` of ``epoch`` is done, over ``windows`` windows on this worker."""
+        if step == 1:
+            self.started, self.windows = time.monotonic(), 0
+        self.windows += windows
+        if step % EVERY_STEPS:
+            return
+        rate = self.windows * self.workers / (time.monotonic() - self.started)
+        share = (epoch + min(step / self.steps_per_epoch, 1.0)) / self.epochs
+        text = f"epoch {epoch + 1}/{self.epochs}, loss {loss:.4f}, {rate:.0f} windows/s"
+        self.board.put.remote(self.stage, share, text)
 
 
 def new_board() -> ray.actor.ActorHandle:

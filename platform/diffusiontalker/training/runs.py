@@ -4,7 +4,9 @@ A run is named by the hash of what determines its result, so that running the sa
 exactly that run, and a changed configuration never finds an old checkpoint.
 """
 
+import tempfile
 from collections.abc import Callable
+from contextlib import AbstractContextManager
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
@@ -13,6 +15,7 @@ from typing import Any
 import numpy as np
 import ray
 import ray.train
+import torch
 from ray.train import UserCallback
 from ray.train.torch import TorchTrainer
 from torch import nn
@@ -25,14 +28,17 @@ from diffusiontalker.errors import UserError
 from diffusiontalker.features.timing import reach
 from diffusiontalker.model.talker import Talker, TalkerConfig, inherit
 from diffusiontalker.runtime.log_mel import look_ahead
-from diffusiontalker.training import checkpoints, loop, stream, tasks
-from diffusiontalker.training.checkpoints import load_talker, save_talker
+from diffusiontalker.training import checkpoints, ray_train, stream, tasks
+from diffusiontalker.training.checkpoints import RunState, load_talker, save_talker
 from diffusiontalker.training.examples import (
     Examples,
     MotionExamples,
     PhonemeExamples,
     base_phoneme,
 )
+from diffusiontalker.training.fit import Judge, Save, fit, trained_of
+from diffusiontalker.training.progress import Steps
+from diffusiontalker.training.ray_train import TaskMaker, Work
 
 NOBODY = "unknown"
 """The one entry of a library of which no clip names any."""
@@ -56,10 +62,12 @@ class Place:
     name: str
     stage: str
     board: ray.actor.ActorHandle | None = None
-    judge: loop.Judge | None = None
-    """Looks at the model after every epoch, beside its losses on validation."""
-    told: Callable[[dict[str, Any]], None] | None = None
-    """Called after every epoch with its figures: in this process, or in Ray Train's controller."""
+    judge: Judge | None = None
+    """Metrics of the model after every epoch, beside its losses on validation."""
+    on_epoch: Callable[[dict[str, Any]], None] | None = None
+    """Called after every epoch with its figures, where this process trains."""
+    callbacks: tuple[UserCallback, ...] = ()
+    """Of Ray Train's controller, where there are workers."""
 
 
 def train_encoder(
@@ -200,7 +208,7 @@ def _make_round_task(
 
 
 def _fit_motion(
-    settings: Settings, train: TrainSettings, data: Data, make: loop.TaskMaker, place: Place,
+    settings: Settings, train: TrainSettings, data: Data, make: TaskMaker, place: Place,
     out: Path,
 ) -> list[dict[str, float]]:  # fmt: skip
     examples = MotionExamples(
@@ -214,10 +222,11 @@ def _fit_motion(
 
 
 def _fit(
-    settings: Settings, train: TrainSettings, data: Data, examples: Examples, make: loop.TaskMaker,
+    settings: Settings, train: TrainSettings, data: Data, examples: Examples, make: TaskMaker,
     task: nn.Module, place: Place,
 ) -> list[dict[str, float]]:  # fmt: skip
-    """Run Ray Train and load the averaged weights of the last checkpoint into ``task``."""
+    """Train in this process or in Ray Train's workers, and load the averaged weights of the last
+    checkpoint into ``task``."""
     training = settings.training
     workers = max(training.workers, 1)
     batches = stream.batches_of(data.manifest, "train", examples, train.batch) * train.passes
@@ -226,32 +235,59 @@ def _fit(
             f"{place.stage}: {batches} training batches do not go round {workers} "
             "workers; lower training.workers or the batch, or add data"
         )
-    epoch = stream.Epoch()
+    # Ray Train deals out as many batches to every worker and drops the rest.
+    steps, epoch = batches // workers, stream.Epoch()
     train_set = stream.dataset(
         data.folder, data.manifest, "train", examples, train.batch, train.passes, training.seed,
         epoch,
     )  # fmt: skip
     val_set = stream.dataset(data.folder, data.manifest, "val", examples, train.batch)
-    own = None
-    if training.workers == 0:
-        kept = checkpoints.Kept(place.storage / place.name)
-        own = loop.Own(kept, place.told)
-    callbacks: list[Any] = [Telling(place.told)] if place.told else []
+    progress = None
+    if place.board is not None:
+        progress = Steps(place.board, place.stage, train.epochs, steps, workers)
+    work = Work(make, train, epoch, steps, training.threads, training.seed, progress, place.judge)
+    run = _fit_in_workers if training.workers else _fit_here
+    with run(settings, work, train_set, val_set, place) as folder:
+        if folder is None:
+            raise RuntimeError(f"{place.stage}: the run ended without a checkpoint")
+        return checkpoints.load_average(folder, trained_of(task)).history
+
+
+def _fit_here(
+    settings: Settings, work: Work, train_set: ray.data.Dataset, val_set: ray.data.Dataset,
+    place: Place,
+) -> AbstractContextManager[Path | None]:  # fmt: skip
+    """Train in this process; opens the last checkpoint."""
+    kept = checkpoints.Kept(place.storage / place.name)
+    device = torch.device("cuda" if settings.training.gpu else "cpu")
+    val = val_set.iterator()
+
+    def on_epoch(state: RunState, save: Save) -> None:
+        with tempfile.TemporaryDirectory(prefix="diffusiontalker-") as folder:
+            save(Path(folder))
+            kept.save(Path(folder), state.epoch)
+        if place.on_epoch is not None:
+            place.on_epoch({"epoch": state.epoch, **state.history[-1]})
+
+    fit(
+        work.task(), work.batches(train_set.iterator(), device),
+        lambda: stream.batches(val, device), work.settings, steps_per_epoch=work.steps_per_epoch,
+        seed=work.seed, device=device, resume=kept.last(), judge=work.judge, on_step=work.steps,
+        on_epoch=on_epoch,
+    )  # fmt: skip
+    return kept.last()
+
+
+def _fit_in_workers(
+    settings: Settings, work: Work, train_set: ray.data.Dataset, val_set: ray.data.Dataset,
+    place: Place,
+) -> AbstractContextManager[Path | None]:  # fmt: skip
+    """Train in the workers of Ray Train; opens the last checkpoint."""
+    training = settings.training
+    callbacks: list[Any] = list(place.callbacks)  # Ray's types name those of its older Train
     trainer = TorchTrainer(
-        loop.run,
-        train_loop_config={
-            "make_task": make,
-            "settings": train,
-            "epoch": epoch,
-            # Ray Train deals out as many batches to every worker and drops the rest.
-            "steps_per_epoch": batches // workers,
-            "threads": training.threads,
-            "seed": training.seed,
-            "stage": place.stage,
-            "board": place.board,
-            "judge": place.judge,
-            "own": own,
-        },
+        ray_train.work,
+        train_loop_config={"work": work},
         datasets={"train": train_set, "val": val_set},
         dataset_config=ray.train.DataConfig(datasets_to_split=["train"]),
         scaling_config=ray.train.ScalingConfig(
@@ -268,24 +304,7 @@ def _fit(
             callbacks=callbacks,
         ),
     )
-    result = trainer.fit()
-    with loop.opened(own, result.checkpoint) as folder:
-        if folder is None:
-            raise RuntimeError(f"{place.stage}: the run ended without a checkpoint")
-        return checkpoints.load_average(folder, task).history
-
-
-class Telling(UserCallback):
-    """Hands every epoch's figures on from Ray Train's controller."""
-
-    def __init__(self, told: Callable[[dict[str, Any]], None]) -> None:
-        self.told = told
-
-    def after_report(
-        self, run_context: Any, metrics: list[dict[str, Any]], checkpoint: Any
-    ) -> None:
-        """With the metrics of every worker: the first tells."""
-        self.told(metrics[0])
+    return ray_train.opened(trainer.fit().checkpoint)
 
 
 def storage_options(folder: Path) -> dict[str, Any]:

@@ -1,6 +1,7 @@
 """What each training run optimises: a module whose forward turns a batch into named losses.
 
 ``losses["loss"]`` is the weighted sum; the others are its parts, unweighted, for the curves.
+``trained`` is the module that is optimised, averaged and saved.
 """
 
 import torch
@@ -26,6 +27,11 @@ class TeacherTask(nn.Module):
         super().__init__()
         self.talker = talker
         self.settings = settings
+
+    @property
+    def trained(self) -> Talker:
+        """The teacher."""
+        return self.talker
 
     def forward(self, batch: Batch, generator: torch.Generator) -> dict[str, Tensor]:
         """One batch of motion windows."""
@@ -64,6 +70,11 @@ class RoundTask(nn.Module):
         self.teacher = teacher.eval().requires_grad_(False)
         self.steps = steps
         self.settings = settings
+
+    @property
+    def trained(self) -> Talker:
+        """The student alone: its teacher is frozen, and lies in a stage of its own."""
+        return self.talker
 
     def train(self, mode: bool = True) -> "RoundTask":
         """The teacher stays in evaluation mode."""

@@ -30,7 +30,7 @@ from diffusiontalker.tuning.records import (
     handed,
 )
 from diffusiontalker.tuning.table import Progress
-from diffusiontalker.tuning.trial import Plan, TrialRun
+from diffusiontalker.tuning.trial import Plan, run_trial
 from diffusiontalker.tuning.watch import Local, Watch
 
 TRIALS = "trials"
@@ -196,7 +196,7 @@ def tune_trials(
     grid = [handed(id, params)[TRIAL] for id, params in (points or {}).items()]
     tune.Tuner(
         tune.with_resources(
-            tune.with_parameters(TrialRun, plan=plan), schedulers.resources(plan.base)
+            tune.with_parameters(run_trial, plan=plan), schedulers.resources(plan.base)
         ),
         param_space={TRIAL: tune.grid_search(grid)} if grid else {},
         tune_config=how,

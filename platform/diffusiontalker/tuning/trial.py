@@ -1,14 +1,14 @@
-"""One trial, as Ray Tune runs it: stages of Ray Train, told to Tune epoch by epoch."""
+"""One trial, as Ray Tune runs it: stages of training that report to Tune epoch by epoch."""
 
 import math
-import threading
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import Any
 
 from ray import tune
+from ray.tune.integration.ray_train import TuneReportCallback
 
 from diffusiontalker import cluster, pipeline, storage
 from diffusiontalker.config import Settings
@@ -16,9 +16,10 @@ from diffusiontalker.errors import UserError
 from diffusiontalker.training import runs
 from diffusiontalker.training.judge import judge
 from diffusiontalker.training.runs import Data, Place
-from diffusiontalker.tuning.records import FIGURES, TRIAL, Params
+from diffusiontalker.tuning.records import FIGURES, TRIAL
 from diffusiontalker.tuning.space import TEACHER, Stage, apply, epochs_of
-from diffusiontalker.tuning.told import Figures, Told, ToldByWorkers
+
+Figures = dict[str, Any]
 
 
 @dataclass(frozen=True)
@@ -35,71 +36,39 @@ class Plan:
     """Every trial has a folder in it."""
 
 
-class TrialRun(tune.Trainable):
-    """Ray Tune's side of a trial: an epoch at a time, from a thread that trains.
+def run_trial(config: dict[str, Any], plan: Plan) -> None:
+    """Ray Tune's function: train a trial, or what is left of it.
 
-    Not Tune's function API: Ray Train refuses to run in the process of one, and its own workers
-    take as long to start as a small trial takes to train.
+    Its last figures are reported once more as its end, since an attempt that finds everything
+    trained would otherwise report nothing. A mistake of the user's, such as settings that do not go
+    together, is reported as infinite figures with an ``error``: to try again would not mend it.
     """
-
-    def setup(self, config: dict[str, Any], plan: Plan) -> None:  # type: ignore[override]
-        """Begin a trial. Tune calls it in a fresh process."""
-        cluster.configure()
-        self.plan = plan
-        self._begin(config)
-
-    def reset_config(self, config: dict[str, Any]) -> bool:
-        """Begin the next trial in the process of an ended one."""
-        self.cleanup()
-        self._begin(config)
-        return True
-
-    def step(self) -> dict[str, Any]:
-        """Train an epoch; of the last one the figures come twice, the second time as the end."""
-        return self.told.next()
-
-    def cleanup(self) -> None:
-        """End the training where it is. With workers Tune ends this process, and they with it."""
-        self.told.stop()
-        if not self.plan.base.training.workers:
-            self.thread.join(timeout=10)
-
-    def _begin(self, config: dict[str, Any]) -> None:
-        params, folder = config[TRIAL]["params"], self.plan.folder / config[TRIAL]["id"]
-        self.told: Told = ToldByWorkers() if self.plan.base.training.workers else Told()
-        self.thread = threading.Thread(
-            target=_guarded, args=(self.plan, params, folder, self.told), daemon=True
-        )
-        self.thread.start()
-
-
-def _guarded(plan: Plan, params: Params, folder: Path, told: Told) -> None:
-    """Train, and tell how it ended. A mistake of the user's, such as settings that do not go
-    together, is told as infinite figures with an ``error``: trying again would not mend it."""
+    cluster.configure()
+    params, folder = config[TRIAL]["params"], plan.folder / config[TRIAL]["id"]
     try:
-        told.end(train(plan, apply(plan.base, params), folder, told))
+        last = train(plan, apply(plan.base, params), folder)
     except Exception as error:
         cause = error if isinstance(error, UserError) else cluster.user_error(error)
         if cause is None:
-            told.fail(error)
-        else:
-            worst = dict.fromkeys(FIGURES, math.inf)
-            told.end({"error": str(cause), "epochs": 0, "seconds": 0.0, **worst})
+            raise
+        worst = dict.fromkeys(FIGURES, math.inf)
+        last = {"error": str(cause), "epochs": 0, "seconds": 0.0, **worst}
+    tune.report({**last, "done": True})
 
 
-def train(plan: Plan, settings: Settings, folder: Path, told: Told) -> Figures:
+def train(plan: Plan, settings: Settings, folder: Path) -> Figures:
     """Train every stage into ``folder``; one that was killed goes on from its last epoch.
 
     Returns the last figures.
 
     Raises:
-        UserError: as Ray Train's runs.
+        UserError: as the stages.
     """
     before, model = 0, plan.start
     for stage in plan.stages:
         out = folder / str(stage)
         if not storage.is_file(out / pipeline.HISTORY):
-            history = _train(plan, settings, stage, model, folder, partial(tell, told, before))
+            history = _train(plan, settings, stage, model, folder, before)
             pipeline.keep_history(out, history)  # the last file of a stage
         before, model = before + epochs_of(settings, stage), out
     last = [point for point in storage.read_json(out / pipeline.HISTORY) if "val_loss" in point][-1]
@@ -107,16 +76,17 @@ def train(plan: Plan, settings: Settings, folder: Path, told: Told) -> Figures:
 
 
 def _train(
-    plan: Plan, settings: Settings, stage: Stage, model: Path | None, folder: Path,
-    told: Callable[[dict[str, Any]], None],
-) -> list[dict[str, float]]:  # fmt: skip
+    plan: Plan, settings: Settings, stage: Stage, model: Path | None, folder: Path, before: int
+) -> list[dict[str, float]]:
+    """Train a stage; ``before`` counts the epochs of the stages before it."""
     steps = settings.diffusion.steps if stage == TEACHER else int(stage)
     place = Place(
         folder / "train",
         str(stage),
         str(stage),
         judge=partial(judge, steps=steps, sampler=settings.diffusion.sampler),
-        told=told,
+        on_epoch=partial(report, before),
+        callbacks=(Report(before),) if settings.training.workers else (),
     )
     out = folder / str(stage)
     if stage == TEACHER:
@@ -125,13 +95,28 @@ def _train(
     return runs.train_round(settings, plan.data, model, steps, place, out)
 
 
-def tell(told: Told, before: int, metrics: dict[str, Any]) -> None:
-    """Hand an epoch of a stage on, ``before`` it the epochs of the stages before."""
-    told.epoch(figures(metrics, before + int(metrics["epoch"])))
+def report(before: int, metrics: Mapping[str, Any]) -> None:
+    """Report an epoch to Tune, which may end the trial here."""
+    tune.report(figures(metrics, before + int(metrics["epoch"])))
+
+
+class Report(TuneReportCallback):
+    """The same from the controller of Ray Train's workers, which does not wait for Tune."""
+
+    def __init__(self, before: int) -> None:
+        super().__init__()
+        self.before = before
+
+    def after_report(
+        self, run_context: Any, metrics: list[dict[str, Any]], checkpoint: Any
+    ) -> None:
+        """With the metrics of every worker; those of the first count."""
+        own = figures(metrics[0], self.before + int(metrics[0]["epoch"]))
+        super().after_report(run_context, [own], None)
 
 
 def figures(metrics: Mapping[str, Any], epochs: int) -> Figures:
-    """What Tune is told of an epoch. A figure that is not finite is infinitely bad."""
+    """An epoch's figures for Tune. One that is not finite is infinitely bad."""
     own = {name: float(metrics[f"val_{name}"]) for name in FIGURES}
     return {
         **{key: value for key, value in metrics.items() if key.startswith("val_")},

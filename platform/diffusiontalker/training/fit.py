@@ -1,0 +1,217 @@
+"""The training loop of all stages, in plain torch: steps, averaged weights, validation, resume.
+
+It knows neither Ray nor diffusion: an objective (``tasks.py``) turns a batch into losses, and
+whoever calls ``fit`` brings the batches and keeps the checkpoints.
+"""
+
+import math
+import time
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import AbstractContextManager, contextmanager, nullcontext
+from pathlib import Path
+
+import torch
+from torch import Tensor, nn
+
+from diffusiontalker.config import TrainSettings
+from diffusiontalker.training import checkpoints
+from diffusiontalker.training.checkpoints import RunState
+
+CURVE_POINTS = 24
+"""Points of a loss curve per epoch."""
+Batch = dict[str, Tensor]
+Figures = dict[str, Tensor]
+Judge = Callable[[nn.Module, Batch], Figures]
+"""Metrics of an objective on a batch of validation, beside its losses: means over windows."""
+Save = Callable[[Path], None]
+"""Writes a checkpoint, from which ``fit`` resumes, into an empty local folder."""
+
+
+def trained_of(task: nn.Module) -> nn.Module:
+    """The part of an objective that is optimised, averaged and saved, which it names ``trained``: a
+    frozen teacher is none of it."""
+    trained = task.trained
+    assert isinstance(trained, nn.Module)
+    return trained
+
+
+def fit(
+    task: nn.Module,
+    train: Callable[[int], Iterable[Batch]],
+    val: Callable[[], Iterable[Batch]],
+    settings: TrainSettings,
+    *,
+    steps_per_epoch: int,
+    seed: int,
+    device: torch.device,
+    rank: int = 0,
+    parallel: Callable[[nn.Module], nn.Module] = lambda module: module,
+    resume: AbstractContextManager[Path | None] | None = None,
+    judge: Judge | None = None,
+    on_step: Callable[[int, int, int, float], None] | None = None,
+    on_epoch: Callable[[RunState, Save], None] | None = None,
+) -> RunState:
+    """Train an objective for ``settings.epochs``; its averaged weights are in the checkpoints.
+
+    Args:
+        task: its forward turns a batch into scalar losses, of which ``loss`` is minimised;
+            ``task.trained`` is the module that is optimised. It is moved to ``device``.
+        train: the batches of an epoch, by its number from 0.
+        val: the batches of validation, the same every time.
+        settings: epochs, learning rate, warm-up, clipping, average.
+        steps_per_epoch: of this worker, for the learning rate and the curve.
+        seed: of everything drawn here; epoch and rank are mixed in, so that a resumed run draws
+            what it would have drawn.
+        device: where batches are and the task shall be.
+        rank: of this worker.
+        parallel: wraps the task for several workers (DDP).
+        resume: opens a local folder with a checkpoint of the same run; None begins anew.
+        judge: metrics of validation beside the losses.
+        on_step: called with the epoch, the steps done in it, the windows of the last one and the
+            mean loss since the last point of the curve.
+        on_epoch: called after every epoch, on every worker.
+
+    Raises:
+        UserError: the checkpoint is damaged or of another release.
+    """
+    task = task.to(device)
+    trained = trained_of(task)
+    parameters = [p for p in trained.parameters() if p.requires_grad]
+    optimizer = torch.optim.AdamW(
+        parameters, lr=settings.learning_rate, weight_decay=settings.weight_decay
+    )
+    average, state = Average(trained, settings.ema), RunState()
+    with resume or nullcontext() as folder:
+        if folder is not None:
+            state = checkpoints.load_run(folder, trained, average.weights, optimizer)
+            average.updates = state.step
+    wrapped, total = parallel(task), settings.epochs * steps_per_epoch
+    for epoch in range(state.epoch, settings.epochs):
+        wrapped.train()
+        own = seed * 1_000_003 + epoch * 1009 + rank
+        generator = torch.Generator(device=device).manual_seed(own)
+        torch.manual_seed(own + 500)  # the global generator, from which dropout draws
+        curve = Curve(state, max(steps_per_epoch // CURVE_POINTS, 1))
+        started = time.monotonic()
+        for number, batch in enumerate(train(epoch), start=1):
+            for group in optimizer.param_groups:
+                group["lr"] = learning_rate(settings, state.step / total)
+            losses = wrapped(batch, generator)
+            optimizer.zero_grad(set_to_none=True)
+            losses["loss"].backward()
+            nn.utils.clip_grad_norm_(parameters, settings.clip_norm)
+            optimizer.step()
+            average.update(trained)
+            state.step += 1
+            curve.add(losses)
+            if on_step is not None:
+                on_step(epoch, number, size_of(batch), curve.last)
+        with average.applied(trained):
+            figures = validate(task, val(), device, judge)
+        state.epoch = epoch + 1
+        state.history.append(
+            {
+                "step": state.step,
+                "seconds": time.monotonic() - started,
+                **{f"val_{key}": value for key, value in figures.items()},
+            }
+        )
+        if on_epoch is not None:
+            on_epoch(
+                state,
+                lambda folder: checkpoints.save_run(
+                    folder, state, trained, average.weights, optimizer
+                ),
+            )
+    return state
+
+
+@torch.no_grad()
+def validate(
+    task: nn.Module, batches: Iterable[Batch], device: torch.device, judge: Judge | None = None
+) -> dict[str, float]:
+    """Losses and metrics of ``judge`` over ``batches``, in evaluation mode and with the same noise
+    every time: means over the windows, in batches of whatever size."""
+    task.eval()
+    generator = torch.Generator(device=device).manual_seed(12345)
+    sums: dict[str, float] = {}
+    windows = 0
+    for batch in batches:
+        size = size_of(batch)
+        found = task(batch, generator)
+        if judge is not None:
+            found = found | judge(task, batch)
+        for key, value in numbers(found).items():
+            sums[key] = sums.get(key, 0.0) + size * value
+        windows += size
+    return {key: value / windows for key, value in sums.items()}
+
+
+def size_of(batch: Batch) -> int:
+    """Windows in a batch."""
+    return len(next(iter(batch.values())))
+
+
+def numbers(losses: dict[str, Tensor]) -> dict[str, float]:
+    """Losses as numbers; a GPU is waited for once, not once for each."""
+    return dict(zip(losses, torch.stack(list(losses.values())).tolist(), strict=True))
+
+
+def learning_rate(settings: TrainSettings, share: float) -> float:
+    """Linear warm-up, then half a cosine down to a hundredth; ``share`` of all steps is done."""
+    if share < settings.warmup:
+        return settings.learning_rate * max(share / settings.warmup, 0.02)
+    fall = min((share - settings.warmup) / max(1 - settings.warmup, 1e-9), 1.0)
+    return settings.learning_rate * (0.01 + 0.99 * 0.5 * (1 + math.cos(math.pi * fall)))
+
+
+class Average:
+    """Exponential moving average of a module's weights; its window grows to full length."""
+
+    def __init__(self, module: nn.Module, decay: float) -> None:
+        self.weights = {key: value.detach().clone() for key, value in module.state_dict().items()}
+        """Parameters and buffers by name; integer buffers stay as they were at the start."""
+        self.decay = decay
+        self.updates = 0
+
+    @torch.no_grad()
+    def update(self, module: nn.Module) -> None:
+        """Move the average towards the weights of ``module``."""
+        self.updates += 1
+        decay = min(self.decay, self.updates / (self.updates + 9))
+        current = module.state_dict()
+        floating = [key for key, value in self.weights.items() if value.is_floating_point()]
+        torch._foreach_lerp_(
+            [self.weights[key] for key in floating], [current[key] for key in floating], 1 - decay
+        )
+
+    @contextmanager
+    def applied(self, module: nn.Module) -> Iterator[None]:
+        """``module`` with the averaged weights; afterwards it has its own again."""
+        own = {key: value.detach().clone() for key, value in module.state_dict().items()}
+        module.load_state_dict(self.weights)
+        try:
+            yield
+        finally:
+            module.load_state_dict(own)
+
+
+class Curve:
+    """Averages losses over a few steps and appends a point to the run's history."""
+
+    def __init__(self, state: RunState, every: int) -> None:
+        self.state, self.every = state, every
+        self.sums: dict[str, float] = {}
+        self.count = 0
+        self.last = math.nan
+
+    def add(self, losses: dict[str, Tensor]) -> None:
+        """Add one step's losses."""
+        for key, value in numbers(losses).items():
+            self.sums[key] = self.sums.get(key, 0.0) + value
+        self.count += 1
+        self.last = self.sums["loss"] / self.count
+        if self.count == self.every:
+            point = {key: value / self.count for key, value in self.sums.items()}
+            self.state.history.append({"step": self.state.step, **point})
+            self.sums, self.count = {}, 0

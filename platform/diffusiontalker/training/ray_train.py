@@ -1,0 +1,110 @@
+"""The thin part that knows Ray Train: shards, device and DDP for ``fit``, and its checkpoints."""
+
+import shutil
+import tempfile
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import ray.train
+import ray.train.torch
+import torch
+from torch import nn
+
+from diffusiontalker.config import TrainSettings
+from diffusiontalker.training import stream
+from diffusiontalker.training.checkpoints import RunState
+from diffusiontalker.training.fit import Batch, Judge, Save, fit
+from diffusiontalker.training.progress import Steps
+
+TaskMaker = Callable[[], nn.Module]
+"""Makes the objective of a stage, with weights drawn from torch's global generator."""
+
+
+@dataclass(frozen=True)
+class Work:
+    """What every worker of a stage does."""
+
+    make_task: TaskMaker
+    settings: TrainSettings
+    epoch: stream.Epoch
+    """Which the training data follow."""
+    steps_per_epoch: int
+    """Of one worker."""
+    threads: int
+    seed: int
+    steps: Steps | None
+    """Shows progress."""
+    judge: Judge | None
+
+    def task(self) -> nn.Module:
+        """The objective, the same on every worker and in every attempt."""
+        torch.set_num_threads(self.threads)
+        torch.manual_seed(self.seed)
+        return self.make_task()
+
+    def batches(
+        self, train: ray.data.DataIterator, device: torch.device
+    ) -> Callable[[int], Iterable[Batch]]:
+        """The batches of an epoch, by its number."""
+
+        def of(epoch: int) -> Iterable[Batch]:
+            self.epoch.set(epoch)
+            return stream.batches(train, device)
+
+        return of
+
+
+def work(config: dict[str, Any]) -> None:
+    """Ray Train's function: ``config["work"]`` on this worker."""
+    own: Work = config["work"]
+    rank, device = ray.train.get_context().get_world_rank(), ray.train.torch.get_device()
+    val = ray.train.get_dataset_shard("val")
+    fit(
+        own.task(),
+        own.batches(ray.train.get_dataset_shard("train"), device),
+        lambda: stream.batches(val, device),
+        own.settings,
+        steps_per_epoch=own.steps_per_epoch,
+        seed=own.seed,
+        device=device,
+        rank=rank,
+        parallel=distributed,
+        resume=opened(ray.train.get_checkpoint()),
+        judge=own.judge,
+        on_step=own.steps if rank == 0 else None,
+        on_epoch=report,
+    )
+
+
+def distributed(task: nn.Module) -> nn.Module:
+    """The task as DDP. HuBERT's embedding of masked audio gets no gradient: DDP must know."""
+    return ray.train.torch.prepare_model(
+        task, move_to_device=False, parallel_strategy_kwargs={"find_unused_parameters": True}
+    )
+
+
+def report(state: RunState, save: Save) -> None:
+    """Report an epoch's figures, and on rank 0 a checkpoint: a barrier for all workers."""
+    metrics = {"epoch": state.epoch, **state.history[-1]}
+    if ray.train.get_context().get_world_rank():
+        ray.train.report(metrics)
+        return
+    folder = Path(tempfile.mkdtemp(prefix="diffusiontalker-"))
+    try:
+        save(folder)
+        ray.train.report(metrics, checkpoint=ray.train.Checkpoint.from_directory(folder))
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+@contextmanager
+def opened(checkpoint: ray.train.Checkpoint | None) -> Iterator[Path | None]:
+    """A local folder with a checkpoint; None before the first."""
+    if checkpoint is None:
+        yield None
+    else:
+        with checkpoint.as_directory() as folder:
+            yield Path(folder)
