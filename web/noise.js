@@ -1,12 +1,17 @@
 import { UserError } from "./errors.js";
 
+// As runtime/noise.py: words 26 t to 26 t + 25 of Philox-4x64-10 are frame t's, and each word gives
+// two normal numbers by Box and Muller's transform. One seed is one face here and in Python.
+const ROUNDS = 10;
+// Multipliers, and what is added to the key after each round, as [high, low] halves of 64 bits.
+const MULTIPLIERS = [[0xd2e7470e, 0xe14c6c93], [0xca5a8263, 0x95121157]];
+const WEYL = [[0x9e3779b9, 0x7f4a7c15], [0xbb67ae85, 0x84caa73b]];
+
 /**
- * Standard normal noise, frame after frame: the same however it is cut. Numbers come from
- * Doty-Humphrey's sfc32, and by Box and Muller's polar form. They are others than Python's of the
- * same seed.
+ * Standard normal noise, frame after frame: the same however it is cut.
  *
  * @param {number} seed 0 or more, whole
- * @param {number} width numbers in a frame
+ * @param {number} width numbers in a frame, even
  * @returns {(frames: number) => Float32Array}
  * @throws {UserError} a bad seed
  */
@@ -14,38 +19,78 @@ export function gaussian(seed, width) {
   if (!Number.isSafeInteger(seed) || seed < 0) {
     throw new UserError(`seed ${seed}: must be a whole number, 0 or more`);
   }
-  const uniform = sfc32(seed);
-  let spare = null;
-  const next = () => {
-    if (spare !== null) {
-      const kept = spare;
-      spare = null;
-      return kept;
+  const words = philox(seed);
+  return (frames) => {
+    const out = new Float32Array(frames * width);
+    for (let at = 0; at < out.length; at += 2) {
+      const [high, low] = words();
+      const radius = Math.sqrt(-2 * Math.log((high + 1) * 2 ** -32));
+      const angle = low * (2 * Math.PI * 2 ** -32);
+      out[at] = radius * Math.cos(angle);
+      out[at + 1] = radius * Math.sin(angle);
     }
-    for (;;) {
-      const [x, y] = [2 * uniform() - 1, 2 * uniform() - 1];
-      const square = x * x + y * y;
-      if (square > 0 && square < 1) {
-        const scale = Math.sqrt((-2 * Math.log(square)) / square);
-        spare = scale * y;
-        return scale * x;
-      }
-    }
+    return out;
   };
-  return (frames) => Float32Array.from({ length: frames * width }, next);
 }
 
-/** Uniform numbers in [0, 1) in steps of 2^-32. */
-function sfc32(seed) {
-  let [a, b, c, counter] = [0, seed | 0, Math.floor(seed / 2 ** 32), 1];
-  const next = () => {
-    const sum = (a + b + counter) | 0;
-    counter = (counter + 1) | 0;
-    a = b ^ (b >>> 9);
-    b = (c + (c << 3)) | 0;
-    c = (((c << 21) | (c >>> 11)) + sum) | 0;
-    return (sum >>> 0) / 2 ** 32;
+/**
+ * The words of Philox-4x64-10 (Salmon et al. 2011) as [high, low] halves; like numpy's, the first
+ * block is that of counter 1.
+ *
+ * @param {number} seed the key
+ * @returns {() => [number, number]}
+ */
+export function philox(seed) {
+  let counter = 0;
+  let block = [];
+  return () => {
+    if (!block.length) {
+      counter += 1;
+      block = encrypted(split(counter), split(seed));
+    }
+    return block.shift();
   };
-  for (let i = 0; i < 12; i++) next(); // until every bit of the seed has reached every number
-  return next;
+}
+
+function encrypted(counter, key) {
+  let [a, b, c, d] = [counter, [0, 0], [0, 0], [0, 0]];
+  let keys = [key, [0, 0]];
+  for (let round = 0; round < ROUNDS; round++) {
+    const [high0, low0] = product(MULTIPLIERS[0], a);
+    const [high1, low1] = product(MULTIPLIERS[1], c);
+    [a, b, c, d] = [xor(high1, b, keys[0]), low1, xor(high0, d, keys[1]), low0];
+    keys = keys.map((half, k) => sum(half, WEYL[k]));
+  }
+  return [a, b, c, d];
+}
+
+/** A whole number below 2^53 as halves of 64 bits. */
+const split = (number) => [Math.floor(number / 2 ** 32), number >>> 0];
+
+const xor = (x, y, z) => [(x[0] ^ y[0] ^ z[0]) >>> 0, (x[1] ^ y[1] ^ z[1]) >>> 0];
+
+function sum(x, y) {
+  const low = x[1] + y[1];
+  return [(x[0] + y[0] + (low > 0xffffffff ? 1 : 0)) >>> 0, low >>> 0];
+}
+
+/** The 128 bits of a product of two numbers of 64 bits, as its high and its low 64. */
+function product(x, y) {
+  const [highest, high] = [wide(x[0], y[0]), wide(x[1], y[1])];
+  const [left, right] = [wide(x[0], y[1]), wide(x[1], y[0])];
+  const middle = high[0] + left[1] + right[1]; // below 2^34: exact
+  const carry = Math.floor(middle / 2 ** 32);
+  return [sum(highest, sum([0, left[0]], sum([0, right[0]], [0, carry]))), [middle >>> 0, high[1]]];
+}
+
+/** The 64 bits of a product of two numbers of 32, as halves. */
+function wide(x, y) {
+  const [xHigh, xLow, yHigh, yLow] = [x >>> 16, x & 0xffff, y >>> 16, y & 0xffff];
+  const low = xLow * yLow;
+  const middle = xHigh * yLow + Math.floor(low / 2 ** 16); // below 2^49: exact
+  const rest = xLow * yHigh + (middle % 2 ** 16);
+  return [
+    (xHigh * yHigh + Math.floor(middle / 2 ** 16) + Math.floor(rest / 2 ** 16)) >>> 0,
+    ((rest % 2 ** 16) * 2 ** 16 + (low % 2 ** 16)) >>> 0,
+  ];
 }

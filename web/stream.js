@@ -66,7 +66,7 @@ export class Stream {
    * @param {number} rate Hz
    * @param {import("./student.js").Options} options
    */
-  constructor(student, rate, { identity = AUTO, emotion = AUTO, seed = 0, noise }) {
+  constructor(student, rate, { identity = AUTO, emotion = AUTO, seed = 0 }) {
     if (student.lookAhead === null) {
       throw new UserError(
         `${student.folder}: this student hears whole recordings alone; distil one with student.look_ahead_ms`,
@@ -74,7 +74,7 @@ export class Stream {
     }
     checkRate(rate, MIN_RATE, MAX_RATE);
     this.#student = student;
-    this.#noise = noise ?? gaussian(seed, student.channels.length);
+    this.#noise = gaussian(seed, student.channels.length);
     this.#resampler = new Resampler(rate, SAMPLE_RATE);
     this.#statistics = new Statistics(kept(student.voiceWidth));
     this.#state = student.newState();

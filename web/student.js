@@ -26,8 +26,7 @@ const CHUNK = 10 * FPS;
  * @typedef {object} Options
  * @property {import("./voice.js").Choice} [identity] "auto", a name, or weights over names
  * @property {import("./voice.js").Choice} [emotion] likewise
- * @property {number} [seed] of the noise; the same seed gives the same face
- * @property {(frames: number) => Float32Array} [noise] the noise itself, (frames * 52,)
+ * @property {number} [seed] of the noise; the same seed gives the same face, here and in Python
  *
  * @typedef {object} Animation
  * @property {Float32Array} coefficients (frames * 52,) in 0-1, frame after frame
@@ -90,12 +89,12 @@ export class Student {
    * @returns {Promise<Animation>}
    * @throws {UserError} bad audio, an unknown name or a bad value
    */
-  async animate(samples, rate, { identity = AUTO, emotion = AUTO, seed = 0, noise } = {}) {
+  async animate(samples, rate, { identity = AUTO, emotion = AUTO, seed = 0 } = {}) {
     const given = {
       identity: this.libraries.identity.resolve(identity),
       emotion: this.libraries.emotion.resolve(emotion),
     };
-    const draw = noise ?? gaussian(seed, this.channels.length);
+    const draw = gaussian(seed, this.channels.length);
     const state = this.newState();
     const features = [];
     const statistics = new Statistics(new Float64Array(this.voiceWidth).fill(1));

@@ -15,15 +15,16 @@ import numpy as np
 from diffusiontalker.arkit import CHANNELS
 from diffusiontalker.errors import UserError
 from diffusiontalker.runtime.ears import Ears
+from diffusiontalker.runtime.noise import Noise
 from diffusiontalker.runtime.rows import doubled
 from diffusiontalker.runtime.speakers import Speakers
-from diffusiontalker.runtime.student import Noise, Student
+from diffusiontalker.runtime.student import Student
 from diffusiontalker.runtime.voice import Choice
 
 if TYPE_CHECKING:
     from diffusiontalker.runtime.stream import Stream
 
-DRAWN = 10
+DRAWN = 30
 """Frames whose noise is drawn at once."""
 
 

@@ -28,6 +28,7 @@ from diffusiontalker.runtime.log_mel import (
     standardise,
     starts,
 )
+from diffusiontalker.runtime.noise import Noise
 from diffusiontalker.runtime.post import Post
 from diffusiontalker.runtime.voice import AUTO, KINDS, Choice, Library, Statistics, moments
 
@@ -157,7 +158,7 @@ class Student:
             identity: "auto" for the library's entry most like the voice; a name of
                 ``identities``; weights over names; or an embedding from ``recognise``.
             emotion: likewise.
-            seed: of the noise; the same seed gives the same face.
+            seed: of the noise, 0 to 2^64 - 1; the same seed gives the same face everywhere.
             where: names the recording in errors.
             smooth_ms: time constant of an average over time; lip closures are kept.
             mirror: swap left and right.
@@ -314,19 +315,6 @@ def _released(features: list[np.ndarray]) -> Iterator[np.ndarray]:
 def _width(session: Any, name: str) -> int:
     """The last axis of an input of a graph."""
     return int(next(node.shape[-1] for node in session.get_inputs() if node.name == name))
-
-
-class Noise:
-    """Standard normal noise, frame after frame: the same however it is cut."""
-
-    def __init__(self, seed: int) -> None:
-        if seed < 0:
-            raise UserError(f"seed {seed}: must be 0 or more")
-        self._draw = np.random.default_rng(seed).standard_normal
-
-    def __call__(self, frames: int) -> np.ndarray:
-        """The next ``frames`` frames: (frames, 52) float32."""
-        return self._draw((frames, len(CHANNELS)), np.float32)
 
 
 def chunks(samples: np.ndarray, ahead: int | None, frames: int = CHUNK) -> Iterator[np.ndarray]:

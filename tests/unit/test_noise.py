@@ -1,0 +1,52 @@
+"""The noise: published words, normal numbers by hand, one stream however it is cut."""
+
+import math
+
+import numpy as np
+import pytest
+
+from diffusiontalker.errors import UserError
+from diffusiontalker.runtime.noise import Noise, normal
+
+
+def test_words_are_philoxs() -> None:
+    # Random123's known answers: of counter 0 and key 0, and of all bits set
+    expected = [0x16554D9ECA36314C, 0xDB20FE9D672D0FDC, 0xD7E772CEE186176B, 0x7E68B68AEC7BA23B]
+    words = np.random.Philox(key=0, counter=2**256 - 1).random_raw(4)  # numpy counts first
+    assert words.tolist() == expected
+    first = np.random.Philox(key=7, counter=0).random_raw(26)
+    np.testing.assert_array_equal(Noise(7)(1)[0], normal(first))
+
+
+def test_normal_numbers_by_hand() -> None:
+    half = 1 << 31
+    word = ((half - 1) << 32) | (half // 2)  # uniform numbers 1/2 and 1/4: the angle is 90 degrees
+    cosine, sine = normal(np.array([word], np.uint64))
+    assert cosine == pytest.approx(0, abs=1e-7)
+    assert sine == pytest.approx(math.sqrt(2 * math.log(2)))
+    ends = normal(np.array([0, 2**64 - 1], np.uint64))  # the smallest radius number is 2^-32, not 0
+    assert ends[:2].tolist() == [pytest.approx(math.sqrt(64 * math.log(2))), 0.0]
+    np.testing.assert_array_equal(ends[2:], 0)
+
+
+def test_it_is_normal_and_follows_its_seed() -> None:
+    values, other = Noise(3)(1000).ravel(), Noise(4)(1000).ravel()
+    assert values.dtype == np.float32
+    assert abs(values.mean()) < 0.02
+    assert values.std() == pytest.approx(1, abs=0.02)
+    assert (np.abs(values) < 1.96).mean() == pytest.approx(0.95, abs=0.005)
+    assert abs(np.corrcoef(values, other)[0, 1]) < 0.02
+    for lag in (1, 2, 52):
+        assert abs(np.corrcoef(values[lag:], values[:-lag])[0, 1]) < 0.02
+
+
+def test_it_is_the_same_however_it_is_cut() -> None:
+    whole, cut = Noise(5)(60), Noise(5)
+    parts = [cut(count) for count in (1, 0, 7, 52)]
+    np.testing.assert_array_equal(np.concatenate(parts), whole)
+
+
+@pytest.mark.parametrize("seed", [-1, 2**64, 1.5, "a", None])
+def test_bad_seeds(seed: object) -> None:
+    with pytest.raises(UserError, match="seed"):
+        Noise(seed)  # type: ignore[arg-type]
