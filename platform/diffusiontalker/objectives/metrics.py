@@ -138,13 +138,13 @@ def matching(truth: Sequence[Hashable], predicted: Sequence[Hashable]) -> Matchi
     pairs = [(t, q) for t, q in zip(truth, predicted, strict=True) if t not in UNKNOWN]
     if not pairs:
         return Matching(float("nan"), float("nan"), float("nan"))
-    scores = []
-    for label in {t for t, _ in pairs}:
-        hits = sum(t == label == q for t, q in pairs)
-        chosen = sum(q == label for _, q in pairs)
-        present = sum(t == label for t, _ in pairs)
-        scores.append((hits / max(chosen, 1), hits / present, 2 * hits / (chosen + present)))
-    return Matching(*(float(mean) for mean in np.mean(scores, axis=0)))
+    from sklearn.metrics import precision_recall_fscore_support  # takes a second to import
+
+    true, chosen = ([str(label) for label in side] for side in zip(*pairs, strict=True))
+    found = precision_recall_fscore_support(
+        true, chosen, labels=sorted(set(true)), average="macro", zero_division=0.0
+    )
+    return Matching(*map(float, found[:3]))
 
 
 def _pair(p: Array, g: Array, ndim: int) -> tuple[Array, Array]:
