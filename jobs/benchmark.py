@@ -10,8 +10,8 @@ def data(config_file: cli.Config = None, overrides: cli.Overrides = None) -> Non
     too. Takes some minutes and under a gigabyte in the temporary folder; writes data.json into out.
     """
     settings = config.load_as(config.DataBenchmarkSettings, config_file, overrides or [])
-    from diffusiontalker.benchmarks.data import run
-    from diffusiontalker.benchmarks.table import lines, table
+    from diffusiontalker.benchmarks.data.run import run
+    from diffusiontalker.benchmarks.data.table import lines, table
 
     report = run(settings)
     cli.show(table(report), *lines(report), f"all figures  {settings.out}/data.json")
@@ -24,8 +24,8 @@ def runtime(config_file: cli.Config = None, overrides: cli.Overrides = None) -> 
     Takes some ten minutes; writes runtime.json and runtime.html into out.
     """
     settings = config.load_as(config.RuntimeBenchmarkSettings, config_file, overrides or [])
-    from diffusiontalker.benchmarks.runtime import run
-    from diffusiontalker.benchmarks.runtime_table import lines, table
+    from diffusiontalker.benchmarks.runtime.run import run
+    from diffusiontalker.benchmarks.runtime.table import lines, table
 
     report = run(settings)
     cli.show(table(report), *lines(report), f"all figures  {settings.out}/runtime.{{json,html}}")
@@ -52,8 +52,8 @@ def serve(config_file: cli.Config = None, overrides: cli.Overrides = None) -> No
     With RAY_SERVE_ENABLE_HA_PROXY=1 through HAProxy. Takes some 20 minutes; writes serve.json.
     """
     settings = config.load_as(config.ServeBenchmarkSettings, config_file, overrides or [])
-    from diffusiontalker.benchmarks.serving import run
-    from diffusiontalker.benchmarks.serving_table import lines, table
+    from diffusiontalker.benchmarks.serving.run import run
+    from diffusiontalker.benchmarks.serving.table import lines, table
 
     report = run(settings)
     cli.show(table(report), *lines(report), f"all figures  {settings.out}/serve.json")
@@ -65,7 +65,7 @@ def sweep(config_file: cli.Config = None, overrides: cli.Overrides = None) -> No
     Writes sweep.json into out.
     """
     settings = config.load_as(config.SweepBenchmarkSettings, config_file, overrides or [])
-    from diffusiontalker.benchmarks.sweeping import run, table, variants
+    from diffusiontalker.benchmarks.sweep import run, table, variants
 
     variants(settings)
     with cluster.session():

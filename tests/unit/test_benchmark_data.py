@@ -18,9 +18,11 @@ import typer
 from rich.console import Console
 
 from diffusiontalker import cli
-from diffusiontalker.benchmarks import data, feeding, loader, machine, made, memory, preparing
-from diffusiontalker.benchmarks.feeding import RAY, TORCH, Case, Fed
-from diffusiontalker.benchmarks.table import lines, table
+from diffusiontalker.benchmarks import machine, memory
+from diffusiontalker.benchmarks.data import feeding, loader, preparing, synthetic
+from diffusiontalker.benchmarks.data import run as data
+from diffusiontalker.benchmarks.data.feeding import RAY, TORCH, Case, Fed
+from diffusiontalker.benchmarks.data.table import lines, table
 from diffusiontalker.config import DataBenchmarkSettings
 from diffusiontalker.corpus.manifest import Manifest, open_corpus
 from diffusiontalker.corpus.shards import clips_of, read_table
@@ -37,11 +39,11 @@ def nothing(done: int, total: int) -> None:
 @pytest.fixture(scope="module")
 def made_set(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Manifest]:
     folder = tmp_path_factory.mktemp("made")
-    return folder, made.shard_set(folder, 9, nothing)
+    return folder, synthetic.shard_set(folder, 9, nothing)
 
 
 def test_made_clips_are_as_the_feature_stage_leaves_them() -> None:
-    clip, rest = made.clip(4), made.clip(5)
+    clip, rest = synthetic.clip(4), synthetic.clip(5)
     assert clip.features is not None
     assert clip.log_mel is not None
     assert clip.features.shape == (300, 768)
@@ -50,8 +52,8 @@ def test_made_clips_are_as_the_feature_stage_leaves_them() -> None:
     assert clip.audio.shape == (160_000,)
     assert 90 <= len(rest.coefficients) < 300
     assert abs(len(rest.audio) / 16_000 - len(rest.coefficients) / 30) < 1e-4
-    assert np.array_equal(made.clip(4).coefficients, clip.coefficients)
-    assert not np.array_equal(made.clip(3).coefficients, clip.coefficients)
+    assert np.array_equal(synthetic.clip(4).coefficients, clip.coefficients)
+    assert not np.array_equal(synthetic.clip(3).coefficients, clip.coefficients)
 
 
 def test_made_shards_are_a_whole_set(made_set: tuple[Path, Manifest]) -> None:
@@ -70,7 +72,7 @@ def test_noise_does_not_compress(made_set: tuple[Path, Manifest]) -> None:
 
 def test_a_larger_set_takes_no_room(made_set: tuple[Path, Manifest], tmp_path: Path) -> None:
     folder, manifest = made_set
-    larger = made.multiply(folder, manifest, tmp_path, times=3)
+    larger = synthetic.multiply(folder, manifest, tmp_path, times=3)
     assert open_corpus(tmp_path) == larger
     assert len({shard.file for shard in larger.shards}) == 3 * len(manifest.shards)
     assert larger.seconds() == pytest.approx(3 * manifest.seconds())
@@ -79,8 +81,8 @@ def test_a_larger_set_takes_no_room(made_set: tuple[Path, Manifest], tmp_path: P
 
 
 def test_made_recordings_are_beats(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(made, "BEAT_MINUTES", 2)
-    made.beat_set(tmp_path / "beat", 3, nothing)
+    monkeypatch.setattr(synthetic, "BEAT_MINUTES", 2)
+    synthetic.beat_set(tmp_path / "beat", 3, nothing)
     info = soundfile.info(tmp_path / "beat" / "1" / "1_wayne_0_1_1.wav")
     assert (info.samplerate, info.channels, info.subtype) == (48_000, 1, "PCM_16")
     assert info.duration == 120
@@ -92,8 +94,8 @@ def test_made_recordings_are_beats(tmp_path: Path, monkeypatch: pytest.MonkeyPat
 
 
 def test_one_core_prepares_them(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(made, "BEAT_MINUTES", 1)
-    made.beat_set(tmp_path / "beat", 1, nothing)
+    monkeypatch.setattr(synthetic, "BEAT_MINUTES", 1)
+    synthetic.beat_set(tmp_path / "beat", 1, nothing)
     found = preparing.survey(tmp_path / "beat", tmp_path / "out")
     figures = preparing.on_one_core(found, nothing)
     assert figures["speech_seconds"] == pytest.approx(60, abs=0.1)
@@ -112,7 +114,7 @@ def windows(made_set: tuple[Path, Manifest], count: int, rank: int = 0, world: i
 
 
 def test_the_yardsticks_windows_are_cut_from_clips(made_set: tuple[Path, Manifest]) -> None:
-    clips = [made.clip(i) for i in range(9)]
+    clips = [synthetic.clip(i) for i in range(9)]
     for window in windows(made_set, 12):
         clip, start = next(
             (clip, int(at[0]))
@@ -125,8 +127,8 @@ def test_the_yardsticks_windows_are_cut_from_clips(made_set: tuple[Path, Manifes
         assert np.array_equal(window["coefficients"], clip.coefficients[start:stop])
         assert np.array_equal(window["features"], clip.features[start:stop])
         assert np.array_equal(window["log_mel"], clip.log_mel[2 * start : 2 * stop])
-        assert made.IDENTITIES[int(window["identity"])] == clip.identity
-        assert made.EMOTIONS[int(window["emotion"])] == clip.emotion
+        assert synthetic.IDENTITIES[int(window["identity"])] == clip.identity
+        assert synthetic.EMOTIONS[int(window["emotion"])] == clip.emotion
 
 
 def test_the_yardstick_goes_on_as_long_as_it_is_asked(made_set: tuple[Path, Manifest]) -> None:

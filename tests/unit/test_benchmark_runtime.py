@@ -17,9 +17,10 @@ from tests.unit import models
 from transformers import HubertConfig
 
 from diffusiontalker import config, storage
-from diffusiontalker.benchmarks import fresh, latency, peers, runtime, runtime_page
-from diffusiontalker.benchmarks.runtime import HUBERT, SHIPPED
-from diffusiontalker.benchmarks.runtime_table import length, lines, number, table, title
+from diffusiontalker.benchmarks.runtime import latency, page, process, references
+from diffusiontalker.benchmarks.runtime import run as runtime
+from diffusiontalker.benchmarks.runtime.run import HUBERT, SHIPPED
+from diffusiontalker.benchmarks.runtime.table import length, lines, number, table, title
 from diffusiontalker.config import RuntimeBenchmarkSettings
 from diffusiontalker.corpus import shards
 from diffusiontalker.corpus.manifest import Manifest, write_manifest
@@ -128,32 +129,32 @@ def test_a_fresh_process_finds_this_copy_and_only_the_runtime() -> None:
         "import sys\nimport diffusiontalker.runtime.student as ours\n"
         "print(ours.__file__, 'torch' in sys.modules)"
     )
-    path, torch_too = fresh._python(code).split()
+    path, torch_too = process._python(code).split()
     package = Path(storage.__file__).parent
     assert (path, torch_too) == (str(package / "runtime" / "student.py"), "False")
-    assert 0 < fresh.import_seconds(repeats=1) < 60
+    assert 0 < process.import_seconds(repeats=1) < 60
 
 
 @pytest.mark.skipif(not Path("/proc/self/status").is_file(), reason="needs Linux's /proc")
 def test_the_peak_is_the_childs_own(monkeypatch: pytest.MonkeyPatch) -> None:
-    tell = fresh.ANIMATE[fresh.ANIMATE.index("status =") :]
+    tell = process.ANIMATE[process.ANIMATE.index("status =") :]
     speech = np.zeros(10, np.float32)
-    monkeypatch.setattr(fresh, "ANIMATE", "import numpy as np\n" + tell)
-    peak = fresh.peak_bytes(Path("none"), speech, 1.0)
+    monkeypatch.setattr(process, "ANIMATE", "import numpy as np\n" + tell)
+    peak = process.peak_bytes(Path("none"), speech, 1.0)
     assert peak is not None
     assert 5e6 < peak < 150e6  # this process, with torch in it, holds far more
-    monkeypatch.setattr(fresh, "ANIMATE", "import numpy as np\nnp.ones(20_000_000)\n" + tell)
-    more = fresh.peak_bytes(Path("none"), speech, 1.0)
+    monkeypatch.setattr(process, "ANIMATE", "import numpy as np\nnp.ones(20_000_000)\n" + tell)
+    more = process.peak_bytes(Path("none"), speech, 1.0)
     assert more is not None
     assert more - peak == pytest.approx(160e6, rel=0.1)
 
 
 def test_memory_grows_in_units_of_the_audio(monkeypatch: pytest.MonkeyPatch) -> None:
     peaks = {60.0: 100_000_000, 3600.0: 330_400_000}
-    monkeypatch.setattr(fresh, "peak_bytes", lambda folder, samples, seconds: peaks[seconds])
+    monkeypatch.setattr(process, "peak_bytes", lambda folder, samples, seconds: peaks[seconds])
     found = runtime._memory(Path("artifact"), np.zeros(1, np.float32))
     assert found == {"minute_mb": 100.0, "hour_mb": 330.4, "audio_mb": 230.4, "growth": 1.0}
-    monkeypatch.setattr(fresh, "peak_bytes", lambda *_: None)
+    monkeypatch.setattr(process, "peak_bytes", lambda *_: None)
     assert runtime._memory(Path("artifact"), np.zeros(1, np.float32)) is None
 
 
@@ -161,8 +162,8 @@ def test_memory_grows_in_units_of_the_audio(monkeypatch: pytest.MonkeyPatch) -> 
 
 
 @pytest.fixture(scope="module")
-def small_hubert() -> peers.Hubert:
-    return peers.Hubert(
+def small_hubert() -> references.Hubert:
+    return references.Hubert(
         HubertConfig(
             hidden_size=16, num_hidden_layers=1, num_attention_heads=2, intermediate_size=16,
             conv_dim=(8, 8), conv_kernel=(10, 8), conv_stride=(5, 64), num_feat_extract_layers=2,
@@ -173,18 +174,18 @@ def small_hubert() -> peers.Hubert:
 
 def test_the_reference_is_hubert_base() -> None:
     with torch.device("meta"):
-        reference = peers.Hubert()
+        reference = references.Hubert()
     # As published: 95 million parameters, twelve layers of 768.
-    assert peers.megabytes(reference.model.parameters()) == pytest.approx(4 * 94.4, abs=0.5)
+    assert references.megabytes(reference.model.parameters()) == pytest.approx(4 * 94.4, abs=0.5)
     assert (reference.config.num_hidden_layers, reference.config.hidden_size) == (12, 768)
     assert not reference.model.training
 
 
 @pytest.mark.parametrize(("every_step", "runs"), [(False, 1), (True, 3)])
 def test_v1_hears_once_or_every_step(
-    small_hubert: peers.Hubert, monkeypatch: pytest.MonkeyPatch, every_step: bool, runs: int
+    small_hubert: references.Hubert, monkeypatch: pytest.MonkeyPatch, every_step: bool, runs: int
 ) -> None:
-    v1 = peers.V1(small_hubert, models.config(teacher=False))
+    v1 = references.V1(small_hubert, models.config(teacher=False))
     gru = v1.talker.decoder.gru
     assert (gru.num_layers, gru.hidden_size) == (2, 256)
     assert v1.talker.context is None
@@ -203,7 +204,7 @@ def test_v1_hears_once_or_every_step(
 
 def test_megabytes_count_what_tensors_hold() -> None:
     tensors = [torch.zeros(1000, 100), torch.zeros(50_000, dtype=torch.float16)]
-    assert peers.megabytes(tensors) == pytest.approx(0.5)
+    assert references.megabytes(tensors) == pytest.approx(0.5)
 
 
 # the run
@@ -421,7 +422,7 @@ def test_the_lines_say_what_was_missed_and_what_was_refused() -> None:
 
 def test_the_page_holds_both_plots_and_asks_the_network_for_nothing() -> None:
     evil = "</script><script>alert(1)</script>"
-    html = runtime_page.render(report(student={"name": evil, "steps": 2}))
+    html = page.render(report(student={"name": evil, "steps": 2}))
     assert evil not in html
     assert "7 of 7 aims met" in html
     ours = re.sub(r'<script id="plotly">.*?</script>', "", html, flags=re.DOTALL)
@@ -437,6 +438,6 @@ def test_the_page_holds_both_plots_and_asks_the_network_for_nothing() -> None:
 
 
 def test_a_page_without_a_stream_has_no_plot_of_it() -> None:
-    html = runtime_page.render(report(streaming=None, memory=None))
+    html = page.render(report(streaming=None, memory=None))
     assert 'data-figure="latency"' not in html
     assert 'data-figure="speeds"' in html

@@ -13,8 +13,10 @@ from rich.console import Console
 from tests.ports import free_port
 from tests.students import random_student
 
-from diffusiontalker.benchmarks import load, serving, serving_table
-from diffusiontalker.benchmarks.load import PUSH, Outcome
+from diffusiontalker.benchmarks.serving import load
+from diffusiontalker.benchmarks.serving import run as serving
+from diffusiontalker.benchmarks.serving import table as serving_table
+from diffusiontalker.benchmarks.serving.load import PUSH, Outcome
 from diffusiontalker.runtime.student import Student
 
 

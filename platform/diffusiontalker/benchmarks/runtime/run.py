@@ -21,10 +21,10 @@ import torch
 from diffusiontalker import audio, pipeline, storage
 from diffusiontalker.arkit import FPS
 from diffusiontalker.audio import SAMPLE_RATE
-from diffusiontalker.benchmarks import fresh, latency, runtime_page
 from diffusiontalker.benchmarks.machine import machine
-from diffusiontalker.benchmarks.peers import V1, Hubert, megabytes
-from diffusiontalker.benchmarks.runtime_table import title
+from diffusiontalker.benchmarks.runtime import latency, page, process
+from diffusiontalker.benchmarks.runtime.references import V1, Hubert, megabytes
+from diffusiontalker.benchmarks.runtime.table import title
 from diffusiontalker.config import ExportSettings, Precision, RuntimeBenchmarkSettings
 from diffusiontalker.corpus.manifest import open_corpus
 from diffusiontalker.corpus.shards import Clip
@@ -108,7 +108,7 @@ def run(settings: RuntimeBenchmarkSettings) -> Json:
         with Display("memory"):
             memory = _memory(shipped, samples[: round(SHORT_SPEECH * SAMPLE_RATE)])
     with Display("import"):
-        imported = fresh.import_seconds()
+        imported = process.import_seconds()
     report = {
         "machine": machine(PACKAGES),
         "load_average": {"before": before, "after": os.getloadavg()},
@@ -123,7 +123,7 @@ def run(settings: RuntimeBenchmarkSettings) -> Json:
     }
     report["aims"] = aims(report)
     storage.write_json(out / "runtime.json", report)
-    runtime_page.write_page(out / "runtime.html", report)
+    page.write_page(out / "runtime.html", report)
     return report
 
 
@@ -299,7 +299,7 @@ def _stream(student: Student, samples: np.ndarray) -> Json | None:
 
 def _memory(folder: Path, samples: np.ndarray) -> Json | None:
     """Peaks in MB of two lengths, and the growth as a multiple of the longer audio itself."""
-    short, long = (fresh.peak_bytes(folder, samples, s) for s in (SHORT_SPEECH, LONG_SPEECH))
+    short, long = (process.peak_bytes(folder, samples, s) for s in (SHORT_SPEECH, LONG_SPEECH))
     if short is None or long is None:
         return None
     size = LONG_SPEECH * SAMPLE_RATE * np.dtype(np.float32).itemsize

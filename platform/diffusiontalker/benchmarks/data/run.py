@@ -10,8 +10,8 @@ from pathlib import Path
 from typing import Any
 
 from diffusiontalker import cluster, config, storage
-from diffusiontalker.benchmarks import feeding, made, preparing
-from diffusiontalker.benchmarks.feeding import Case
+from diffusiontalker.benchmarks.data import feeding, preparing, synthetic
+from diffusiontalker.benchmarks.data.feeding import Case
 from diffusiontalker.benchmarks.machine import machine
 from diffusiontalker.benchmarks.memory import Peak
 from diffusiontalker.config import DataBenchmarkSettings, Settings
@@ -140,7 +140,7 @@ def _check_bucket(prefix: str) -> None:
 def _make(folder: Path, clips: int) -> Data:
     folder.mkdir()
     with Display("set") as display:
-        return Data(folder, made.shard_set(folder, clips, display.count))
+        return Data(folder, synthetic.shard_set(folder, clips, display.count))
 
 
 def _memory(folder: Path, data: Data, training: Settings, times: int) -> Json:
@@ -149,7 +149,7 @@ def _memory(folder: Path, data: Data, training: Settings, times: int) -> Json:
     larger.mkdir()
     sets = {
         "set": data,
-        "larger": Data(larger, made.multiply(data.folder, data.manifest, larger, times)),
+        "larger": Data(larger, synthetic.multiply(data.folder, data.manifest, larger, times)),
     }
     found = {}
     for name, one in sets.items():
@@ -165,7 +165,7 @@ def _prepare(folder: Path, minutes: int) -> Json:
     """Times real time, of this process alone and of the whole command."""
     root = folder / "beat"
     with Display("recordings") as display:
-        made.beat_set(root, minutes, display.count)
+        synthetic.beat_set(root, minutes, display.count)
     with Display("one core") as display:
         alone = preparing.on_one_core(preparing.survey(root, folder / "alone"), display.count)
     found = preparing.survey(root, folder / "prepared")

@@ -13,7 +13,7 @@ from plotly.offline import get_plotlyjs
 
 from diffusiontalker import storage
 from diffusiontalker.arkit import FPS
-from diffusiontalker.benchmarks.runtime_table import HEADINGS, facts, growth, rows, title
+from diffusiontalker.benchmarks.runtime.table import HEADINGS, facts, growth, rows, title
 from diffusiontalker.report.columns import plain
 from diffusiontalker.report.page import asset, tree
 from diffusiontalker.report.plots import COLOR, PALETTE, finished
@@ -40,7 +40,7 @@ def render(report: Json) -> str:
         autoescape=True, undefined=jinja2.StrictUndefined, trim_blocks=True, lstrip_blocks=True
     )
     environment.filters.update(plain=plain)
-    template = (resources.files(__package__) / "runtime.html.j2").read_text(encoding="utf-8")
+    template = (resources.files(__package__) / "page.html.j2").read_text(encoding="utf-8")
     headings, cells = rows(report)
     return environment.from_string(template).render(
         style=Markup(asset("style.css")),

@@ -14,7 +14,7 @@ import torch
 from ray.train.torch import TorchTrainer
 from torch import Tensor, nn
 
-from diffusiontalker.benchmarks.loader import loader
+from diffusiontalker.benchmarks.data.loader import loader
 from diffusiontalker.config import Settings
 from diffusiontalker.model.talker import Talker
 from diffusiontalker.training import runs, stream, tasks

@@ -15,10 +15,11 @@ from diffusiontalker import audio, storage
 from diffusiontalker.animation import beat
 from diffusiontalker.arkit import FPS
 from diffusiontalker.audio import SAMPLE_RATE
-from diffusiontalker.benchmarks import cores, load, server
-from diffusiontalker.benchmarks.load import PUSH_SECONDS
+from diffusiontalker.benchmarks import cores
 from diffusiontalker.benchmarks.machine import machine
-from diffusiontalker.benchmarks.server import Server
+from diffusiontalker.benchmarks.serving import load, server
+from diffusiontalker.benchmarks.serving.load import PUSH_SECONDS
+from diffusiontalker.benchmarks.serving.server import Server
 from diffusiontalker.config import ServeBenchmarkSettings
 from diffusiontalker.errors import UserError
 from diffusiontalker.evaluation.goals import at_least, at_most

@@ -1,0 +1,1 @@
+"""Data into shards, and shards into a training step: speed, waiting and memory."""

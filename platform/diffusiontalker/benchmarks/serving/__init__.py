@@ -1,0 +1,1 @@
+"""A served artifact under load: requests, streams, latencies, a soak."""
