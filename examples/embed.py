@@ -2,19 +2,21 @@
 
 import sys
 
-import soundfile
-
+from diffusiontalker import audio
 from diffusiontalker.animation import writers
 from diffusiontalker.arkit import INDEX
 from diffusiontalker.runtime.student import Student
 
 student = Student(sys.argv[1])
-samples, rate = soundfile.read(sys.argv[2])
+sound = audio.read(sys.argv[2])  # or samples of your own, and their rate
+samples, rate = sound.samples, sound.rate
 
 # A whole recording: (frames, 52) in 0-1, 30 a second.
 face = student.animate(samples, rate, emotion="auto", seed=1)
 writers.write("face.csv", face.coefficients, face.fps)
 print(f"face.csv: {len(face.coefficients)} frames, {face.identity}, {face.emotion}")
+for note in (*sound.notes, *face.notes):  # a download cut short, silence ...
+    print(f"warning: {note}", file=sys.stderr)
 
 # Speech as it comes: samples in, 10 ms at a time or any other number; the frames they complete out.
 stream = student.stream(rate, emotion="auto", seed=1)

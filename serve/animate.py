@@ -11,7 +11,7 @@ from fastapi import APIRouter, Query, Request
 from fastapi.responses import Response, StreamingResponse
 from pydantic import BaseModel, ConfigDict, Field
 from serve import choices, faces, recordings
-from serve.faces import MEDIA_TYPES, Format, Made
+from serve.faces import HEADERS, MEDIA_TYPES, Format, Made
 from serve.problems import Problem, blame, responses
 from serve.service import Asking, Service, Serving
 from serve.students import Served
@@ -69,6 +69,7 @@ class Options(Performing):
     responses={
         200: {
             "description": "The face: 52 ARKit blendshape coefficients per frame.",
+            "headers": HEADERS,
             "content": {kind.partition(";")[0]: {} for kind in MEDIA_TYPES.values()},
         },
         **responses(400, 401, 403, 408, 413, 422, 429, 500, 503, 504),
@@ -124,15 +125,16 @@ def _begin(
 ) -> tuple[Made, Iterator[np.ndarray]]:  # fmt: skip
     """Decode and hear the recording. Raises Problem."""
     with service.metrics.stage("decode"):
-        samples = recordings.decode(body, service.limits)
+        sound = recordings.decode(body, service.limits)
     with service.metrics.stage("hear"), blame("body"):
         begun = student.perform(
-            samples, SAMPLE_RATE, identity, emotion, asked.seed, "body",
+            sound.samples, SAMPLE_RATE, identity, emotion, asked.seed, "body",
             asked.smooth_ms, asked.mirror,
         )  # fmt: skip
     fps = int(asked.fps)
     parts = begun.parts if fps == FPS else timing.doubled(begun.parts)
-    return Made(served.name, served.steps, begun.identity, begun.emotion, fps), parts
+    notes = (*sound.notes, *begun.notes)
+    return Made(served.name, served.steps, begun.identity, begun.emotion, fps, notes), parts
 
 
 def _whole(

@@ -6,6 +6,7 @@ from typing import Any
 from fastapi import FastAPI
 from fastapi.openapi.utils import get_openapi
 from serve import animate, catalogue, health, page, problems, stream
+from serve.faces import HEADERS
 from serve.log import AccessLog
 from serve.problems import ProblemDetails
 from serve.service import Service
@@ -40,7 +41,7 @@ def create_api(settings: ServeSettings, service: Service) -> FastAPI:
             allow_origins=list(settings.cors_origins),
             allow_methods=["GET", "POST", "DELETE"],
             allow_headers=["Authorization", "Content-Type"],
-            expose_headers=["X-Model", "X-Identity", "X-Emotion", "X-Frames", "Retry-After"],
+            expose_headers=[*HEADERS, "Retry-After"],
         )
     api.add_middleware(AccessLog)
     api.openapi = cache(lambda: _openapi(api))  # type: ignore[method-assign]

@@ -55,6 +55,7 @@ class Saved(BaseModel):
     name: str
     seconds: float
     nearest: str
+    notes: list[str] = []
 
 
 class Blendshape(BaseModel):
@@ -122,7 +123,8 @@ async def save_identity(
             raise Problem(409, f"name {name!r} is of the library; choose another", "name")
     with service.recordings.enter(caller.bucket):
         body = await recordings.body_of(request, service.limits)
-        samples = await service.run(recordings.decode, body, service.limits)
+        sound = await service.run(recordings.decode, body, service.limits)
+        samples = sound.samples
         seconds = len(samples) / SAMPLE_RATE
         if not SHORTEST <= seconds <= LONGEST:
             raise Problem(
@@ -142,7 +144,8 @@ async def save_identity(
             service.identities.save, caller.owner, name, embeddings, service.limits.identities
         )
     like = next(iter(heard.values())).identities
-    return Saved(name=name, seconds=round(seconds, 3), nearest=max(like, key=like.__getitem__))
+    nearest = max(like, key=like.__getitem__)
+    return Saved(name=name, seconds=round(seconds, 3), nearest=nearest, notes=list(sound.notes))
 
 
 @router.delete(

@@ -19,6 +19,19 @@ MEDIA_TYPES: dict[Format, str] = {
     "ndjson": "application/x-ndjson",
 }
 DECIMALS = 5
+_TEXT = {"type": "string"}
+HEADERS = {
+    "X-Model": {"description": "The student.", "schema": _TEXT},
+    "X-Identity": {"description": "Whose face; absent: weights, or nobody.", "schema": _TEXT},
+    "X-Emotion": {"description": "Likewise.", "schema": _TEXT},
+    "X-Frames": {"description": "How many; absent in NDJSON.", "schema": {"type": "integer"}},
+    "X-Notes": {
+        "description": "What is odd about the recording (its end is missing, nobody speaks in it, "
+        "its channels cancel each other out), by ' | '; absent: nothing.",
+        "schema": _TEXT,
+    },
+}
+"""Of an answer, for OpenAPI."""
 
 
 @dataclass(frozen=True)
@@ -30,11 +43,16 @@ class Made:
     identity: str | None
     emotion: str | None
     fps: int
+    notes: tuple[str, ...] = ()
+    """What is odd about the recording, a line each."""
 
     @property
     def headers(self) -> dict[str, str]:
         """The same as headers, in ASCII."""
-        told = {"X-Model": self.model, "X-Identity": self.identity, "X-Emotion": self.emotion}
+        told = {
+            "X-Model": self.model, "X-Identity": self.identity, "X-Emotion": self.emotion,
+            "X-Notes": " | ".join(self.notes),
+        }  # fmt: skip
         return {
             key: value.encode("ascii", "replace").decode() for key, value in told.items() if value
         }
@@ -43,7 +61,10 @@ class Made:
 def encode(form: Format, coefficients: np.ndarray, made: Made) -> bytes:
     """Coefficients (T, 52) as the body of an answer."""
     if form == "json":
-        told = {"model": made.model, "identity": made.identity, "emotion": made.emotion}
+        told: dict[str, Any] = {
+            "model": made.model, "identity": made.identity, "emotion": made.emotion,
+            "notes": made.notes,
+        }  # fmt: skip
         return orjson.dumps({**told, **beat.layout(coefficients, made.fps)})
     return writers.encode(f".{form}", coefficients, made.fps)
 
@@ -51,7 +72,7 @@ def encode(form: Format, coefficients: np.ndarray, made: Made) -> bytes:
 def lines(parts: Iterator[np.ndarray], made: Made) -> Iterator[bytes]:
     """Parts (T, 52) as NDJSON: a line that begins, one per part, and one that ends."""
     told = {"model": made.model, "steps": made.steps, "fps": made.fps}
-    named = {"identity": made.identity, "emotion": made.emotion}
+    named = {"identity": made.identity, "emotion": made.emotion, "notes": made.notes}
     yield message("start", **told, **named, channels=CHANNELS) + b"\n"
     first = 0
     for part in parts:

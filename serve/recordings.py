@@ -4,7 +4,6 @@ import asyncio
 from collections.abc import AsyncIterator
 from io import BytesIO
 
-import numpy as np
 from python_multipart.multipart import parse_options_header
 from serve.problems import Problem, blame
 from serve.settings import LimitSettings
@@ -13,7 +12,7 @@ from starlette.formparsers import MultiPartException, MultiPartParser
 from starlette.requests import ClientDisconnect, Request
 
 from diffusiontalker import audio
-from diffusiontalker.audio import SAMPLE_RATE
+from diffusiontalker.audio import SAMPLE_RATE, Sound
 
 FIELD = "file"
 """The part of a multipart body that holds the recording."""
@@ -69,13 +68,14 @@ async def body_of(request: Request, limits: LimitSettings) -> bytes:
     return bytes(content)
 
 
-def decode(body: bytes, limits: LimitSettings) -> np.ndarray:
-    """Samples (n,) at 16 kHz. Raises Problem."""
+def decode(body: bytes, limits: LimitSettings) -> Sound:
+    """The recording at 16 kHz. Raises Problem."""
     with blame("body"):
         if not body:
             raise Problem(422, "body: is empty; send a recording", "body")
-        samples, rate = audio.decode(BytesIO(body), "body", limits.seconds, SAMPLE_RATE)
-        return audio.check(samples, rate, "body")
+        sound = audio.decode(BytesIO(body), "body", limits.seconds, SAMPLE_RATE)
+        samples = audio.check(sound.samples, sound.rate, "body")
+        return Sound(samples, SAMPLE_RATE, sound.notes)
 
 
 async def _part(request: Request, content: bytes) -> bytes:

@@ -16,6 +16,7 @@ from serve.students import Served
 from starlette.types import Message
 
 from diffusiontalker.arkit import CHANNELS, FPS
+from diffusiontalker.containers.kinds import Door
 from diffusiontalker.errors import UserError
 from diffusiontalker.runtime.stream import Stream
 from diffusiontalker.runtime.student import Student
@@ -136,6 +137,7 @@ class Session:
         self._socket, self._service, self._served = socket, service, served
         self._caller, self._student, self._stream = caller, student, begun
         self._options = options
+        self._door = Door("samples", options.rate)
 
     async def run(self) -> None:
         """Until the caller closes. Raises Problem and WebSocketDisconnect."""
@@ -167,6 +169,8 @@ class Session:
 
     async def _push(self, content: bytes) -> None:
         samples = samples_of(content, self._options.encoding)
+        with blame("samples"):
+            self._door(content)
         turn = round(TURN_SECONDS * self._options.rate)
         for at in range(0, len(samples), turn):
             first = self._stream.frames

@@ -22,9 +22,21 @@ const MAX_RATE = 384_000;
  * @param {Float32Array} samples mono, in [-1, 1]
  * @param {number} rate Hz
  * @returns {Float32Array}
- * @throws {UserError} no audio, NaN or infinite samples, too short, or an impossible rate
+ * @throws {UserError} as `resampled`
  */
 export function prepare(samples, rate) {
+  return normalize(resampled(samples, rate));
+}
+
+/**
+ * Check, and resample to 16 kHz.
+ *
+ * @param {Float32Array} samples mono, in [-1, 1]
+ * @param {number} rate Hz
+ * @returns {Float32Array}
+ * @throws {UserError} no audio, NaN or infinite samples, too short, or an impossible rate
+ */
+export function resampled(samples, rate) {
   checkRate(rate, MIN_RATE, MAX_RATE);
   check(samples);
   if (samples.length / rate < MIN_SECONDS) {
@@ -32,7 +44,7 @@ export function prepare(samples, rate) {
     throw new UserError(`audio: ${seconds} s; at least ${MIN_SECONDS} s are needed`);
   }
   const resampler = new Resampler(rate, SAMPLE_RATE);
-  return normalize(joined(resampler.push(samples), resampler.close(samples.length)));
+  return joined(resampler.push(samples), resampler.close(samples.length));
 }
 
 /**
@@ -58,16 +70,34 @@ export function check(samples) {
   if (!samples.every(Number.isFinite)) throw new UserError("audio: NaN or infinite samples");
 }
 
+/**
+ * Whether nothing in samples at 16 kHz is louder than `FLOOR_DB`: nobody speaks.
+ *
+ * @param {Float32Array} samples
+ */
+export function isQuiet(samples) {
+  const power = loudness(centred(samples));
+  return 10 * Math.log10(power + 1e-12) <= FLOOR_DB + 1e-6;
+}
+
 /** Remove DC and scale so that the louder parts have an RMS of `LEVEL_DB`; what is below `FLOOR_DB` stays quiet. */
-function normalize(samples) {
+export function normalize(samples) {
+  const out = centred(samples);
+  const gain = 10 ** ((LEVEL_DB - Math.max(10 * Math.log10(loudness(out) + 1e-12), FLOOR_DB)) / 20);
+  return out.map((sample) => Math.min(Math.max(sample * gain, -1), 1));
+}
+
+function centred(samples) {
   const middle = mean(samples);
-  const out = samples.map((sample) => sample - middle);
+  return samples.map((sample) => sample - middle);
+}
+
+/** Mean square of the louder parts. */
+function loudness(samples) {
   const piece = SAMPLE_RATE / 50;
-  const powers = Array.from({ length: Math.floor(out.length / piece) }, (_, i) =>
-    mean(out.subarray(i * piece, (i + 1) * piece).map((sample) => sample ** 2)),
+  const powers = Array.from({ length: Math.floor(samples.length / piece) }, (_, i) =>
+    mean(samples.subarray(i * piece, (i + 1) * piece).map((sample) => sample ** 2)),
   );
   const least = powers.reduce((a, b) => Math.max(a, b)) * 10 ** (-SPAN_DB / 10);
-  const level = mean(powers.filter((power) => power >= least));
-  const gain = 10 ** ((LEVEL_DB - Math.max(10 * Math.log10(level + 1e-12), FLOOR_DB)) / 20);
-  return out.map((sample) => Math.min(Math.max(sample * gain, -1), 1));
+  return mean(powers.filter((power) => power >= least));
 }

@@ -10,6 +10,8 @@ const MAX_DB = 30;
 
 /** Factors that bring a stream to the common level, by a histogram of loudness that forgets. */
 export class Level {
+  /** Whether there has been a voice. */
+  found = false;
   #count = new Float64Array(1 - FLOOR_DB);
   #power = new Float64Array(1 - FLOOR_DB);
   #keep = Math.exp(-1 / MEMORY);
@@ -36,6 +38,7 @@ export class Level {
     for (let heard = counts[loudest]; heard <= 2; heard += counts[loudest]) {
       if (--loudest < 0) return 1;
     }
+    this.found = true;
     const first = Math.max(loudest - SPAN_DB, 0);
     const sum = (values) => values.subarray(first).reduce((a, b) => a + b);
     const count = sum(counts);

@@ -33,6 +33,9 @@ const MIN_RATE = 8_000;
 const MAX_RATE = 192_000;
 const KINDS = ["identity", "emotion"];
 
+/** Frames in which a face at rest comes to life when somebody begins to speak. */
+const RISE = 4;
+
 /** One speaker's stream: the same frames however the audio is cut. Made by `Student.stream`. */
 export class Stream {
   /** Frames that came out so far. */
@@ -58,6 +61,10 @@ export class Stream {
   #skip;
   #given = {};
   #embeddings;
+  /** Which of them were ever taken from the voice. */
+  #followed = { identity: false, emotion: false };
+  /** Frame of the face with which the first voice is heard. */
+  #voice = Infinity;
   /** What they do to the layers; null: they have changed. */
   #modulation = null;
 
@@ -94,12 +101,12 @@ export class Stream {
     return lookAheadMs(this.#student.lookAhead) + 1000 * this.#resampler.delay;
   }
 
-  /** The library's entry nearest to what is used now. */
+  /** The library's entry nearest to what is used now; null: nobody has spoken yet. */
   get identity() {
     return this.#nearest("identity");
   }
 
-  /** The library's entry nearest to what is used now. */
+  /** As `identity`. */
   get emotion() {
     return this.#nearest("emotion");
   }
@@ -173,9 +180,14 @@ export class Stream {
       .filter((start) => start + WINDOW <= known)
       .map((start) => start - this.#audioFirst);
     if (!at.length) return;
-    const gains = Float32Array.from(at, (start) =>
-      this.#level.next(variance(this.#audio.subarray(start, start + WINDOW))),
-    );
+    const gains = Float32Array.from(at, (start, i) => {
+      const gain = this.#level.next(variance(this.#audio.subarray(start, start + WINDOW)));
+      if (this.#level.found && this.#voice === Infinity) {
+        const unseen = this.#mels + i - this.#student.lookAhead - 1; // the first frame that sees that window
+        this.#voice = Math.max(Math.floor(unseen / PER_FRAME) + 1, 0);
+      }
+      return gain;
+    });
     const mel = standardise(power(this.#audio, at), gains);
     this.#mels += at.length;
     const drop = Math.min(this.#skip, at.length);
@@ -213,10 +225,17 @@ export class Stream {
     this.#modulation ??= await this.#student.modulate(this.#embeddings);
     const made = await this.#student.move(audio, this.#noise(count), this.#modulation, this.#state);
     this.#statistics.add(voice);
+    const width = this.#student.channels.length;
+    const face = made.map((value, i) => value * this.#presence(this.frames + Math.floor(i / width)));
     const due = count === this.#untilUpdate();
     this.frames += count;
     if (due) await this.#update();
-    return made;
+    return face;
+  }
+
+  /** How much of the face is to be seen: nothing, as long as nobody has spoken. */
+  #presence(frame) {
+    return this.#voice === 0 ? 1 : Math.min(Math.max((frame - this.#voice + 1) / RISE, 0), 1);
   }
 
   #untilUpdate() {
@@ -227,9 +246,12 @@ export class Stream {
   async #update() {
     this.#modulation = null;
     const given = this.#given;
+    const spoken = this.frames > this.#voice;
     const heard = KINDS.every((kind) => given[kind]) ? {} : await this.#student.embed(this.#statistics);
     for (const kind of KINDS) {
       const library = this.#student.libraries[kind];
+      if (!given[kind] && !spoken) continue;
+      this.#followed[kind] ||= !given[kind];
       const goal = given[kind] ?? library.entries[library.nearest(heard[kind])];
       const between = this.#embeddings[kind].map((now, i) => now + GLIDES[Number(this.frames > EARLY)] * (goal[i] - now));
       // From one pole to the other, half way is nowhere.
@@ -238,6 +260,7 @@ export class Stream {
   }
 
   #nearest(kind) {
+    if (!this.#given[kind] && !this.#followed[kind]) return null;
     const library = this.#student.libraries[kind];
     return library.names[library.nearest(this.#embeddings[kind])];
   }

@@ -1,7 +1,7 @@
 // diffusiontalker/runtime/student.py: audio in, coefficients out, on onnxruntime-web.
 import { joined } from "./arrays.js";
 import { open } from "./artifact.js";
-import { prepare, SAMPLE_RATE } from "./audio.js";
+import { FLOOR_DB, isQuiet, normalize, resampled, SAMPLE_RATE } from "./audio.js";
 import { oneLine, UserError } from "./errors.js";
 import {
   BANDS,
@@ -21,6 +21,7 @@ import { AUTO, Library, Statistics } from "./voice.js";
 
 /** Frames of a recording that pass through the graphs together. */
 const CHUNK = 10 * FPS;
+const SILENT = `silent: nothing in it is louder than ${FLOOR_DB} dB, and the face is at rest`;
 
 /**
  * @typedef {object} Options
@@ -31,9 +32,10 @@ const CHUNK = 10 * FPS;
  * @typedef {object} Animation
  * @property {Float32Array} coefficients (frames * 52,) in 0-1, frame after frame
  * @property {number} frames 30 a second
- * @property {string | null} identity the library's entry used; null: weights were given
+ * @property {string | null} identity the library's entry used; null: weights were given, or nobody speaks
  * @property {string | null} emotion
  * @property {string[]} channels names of the 52
+ * @property {string[]} notes what is odd about the recording
  *
  * @typedef {{encoder: Float32Array, decoder: Float32Array}} State
  */
@@ -81,7 +83,7 @@ export class Student {
   }
 
   /**
-   * Animate a recording.
+   * Animate a recording. Of one in which nobody speaks the face is at rest: all zeros.
    *
    * @param {Float32Array} samples mono, in [-1, 1]
    * @param {number} rate Hz
@@ -94,11 +96,13 @@ export class Student {
       identity: this.libraries.identity.resolve(identity),
       emotion: this.libraries.emotion.resolve(emotion),
     };
+    const sound = resampled(samples, rate);
+    if (isQuiet(sound)) return this.#atRest(frameCount(sound.length), identity, emotion);
     const draw = gaussian(seed, this.channels.length);
     const state = this.newState();
     const features = [];
     const statistics = new Statistics(new Float64Array(this.voiceWidth).fill(1));
-    for (const logMel of chunks(prepare(samples, rate), this.lookAhead)) {
+    for (const logMel of chunks(normalize(sound), this.lookAhead)) {
       const { audio, voice } = await this.listen(logMel, state);
       features.push(audio);
       statistics.add(voice);
@@ -121,7 +125,7 @@ export class Student {
       coefficients = joined(coefficients, await this.move(audio, draw(frames), modulation, state));
     }
     const frames = coefficients.length / this.channels.length;
-    return { coefficients, frames, ...names, channels: this.channels };
+    return { coefficients, frames, ...names, channels: this.channels, notes: [] };
   }
 
   /**
@@ -133,6 +137,13 @@ export class Student {
    */
   stream(rate = SAMPLE_RATE, options = {}) {
     return new Stream(this, rate, options);
+  }
+
+  /** The face where nobody speaks. */
+  #atRest(frames, ...choices) {
+    const [identity, emotion] = choices.map((choice) => (typeof choice === "string" && choice !== AUTO ? choice : null));
+    const coefficients = new Float32Array(frames * this.channels.length);
+    return { coefficients, frames, identity, emotion, channels: this.channels, notes: [SILENT] };
   }
 
   // The parts, for whole recordings and streams alike.

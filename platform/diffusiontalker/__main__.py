@@ -19,7 +19,7 @@ def main(command: str = "python -m diffusiontalker") -> None:
         "Recording, model and out are local paths, or s3:// addresses with the extra 'platform'.",
     )
     say = parser.add_argument
-    say("recording", help="wav, flac, ogg or mp3; any rate, 0.2 s to 1 h")
+    say("recording", help="wav, flac, ogg or mp3; others where FFmpeg is; any rate, 0.2 s to 1 h")
     say("--model", required=True, help="an artifact, such as runs/quickstart/student")
     say("--out", required=True, help=".csv (Live Link Face), .json, .npz; .glb with the extra")
     say(
@@ -48,16 +48,17 @@ def animate(asked: argparse.Namespace) -> None:
     if asked.threads < 1:
         raise UserError(f"--threads {asked.threads}: give 1 or more")
     student = Student(asked.model, asked.threads, asked.provider)
-    samples, rate = audio.load(asked.recording, to=audio.SAMPLE_RATE)
+    sound = audio.read(asked.recording, to=audio.SAMPLE_RATE)
     face = student.animate(
-        samples, rate, choice(asked.identity), choice(asked.emotion), asked.seed, asked.recording,
-        asked.smooth_ms, asked.mirror,
+        sound.samples, sound.rate, choice(asked.identity), choice(asked.emotion), asked.seed,
+        asked.recording, asked.smooth_ms, asked.mirror,
     )  # fmt: skip
     writers.write(asked.out, face.coefficients, face.fps)
+    for note in (*sound.notes, *face.notes):
+        print(f"warning: {asked.recording}: {note}", file=sys.stderr)
     frames = len(face.coefficients)
-    print(
-        f"{asked.out}: {frames} frames, {frames / face.fps:.1f} s, {face.identity}, {face.emotion}"
-    )
+    names = [name for name in (face.identity, face.emotion) if name is not None]
+    print(", ".join([f"{asked.out}: {frames} frames", f"{frames / face.fps:.1f} s", *names]))
 
 
 if __name__ == "__main__":

@@ -13,10 +13,10 @@ from diffusiontalker.audio import (
     LEVEL_DB,
     SAMPLE_RATE,
     _append,
-    decode,
     load,
     normalize,
     prepare,
+    read,
 )
 from diffusiontalker.errors import UserError
 
@@ -77,7 +77,7 @@ def test_a_file_longer_than_a_block_is_whole(tmp_path: Path):
 
 def test_files_that_are_no_audio(tmp_path: Path):
     assert "no such file" in refusal(tmp_path / "no.wav")
-    assert "no such file" in refusal(tmp_path)
+    assert "is a folder" in refusal(tmp_path)
     for name, content, part in (
         ("empty.wav", b"", "the file is empty"),
         ("text.wav", b"hello, this is no sound\n" * 50, "not a readable audio file"),
@@ -111,7 +111,9 @@ def test_a_header_that_claims_hours(tmp_path: Path):
 
 def test_a_header_that_claims_more_than_there_is(tmp_path: Path):
     path = with_flac_length(wav(tmp_path / "a.flac", tone()), 3000 * SAMPLE_RATE)
-    assert "not a readable audio file" in refusal(path)
+    samples, _ = load(path)
+    assert len(samples) == SAMPLE_RATE
+    assert read(path).notes[0].startswith("cut short")
     # In WAV the sizes count for little: what is there is read.
     path = wav(tmp_path / "a.wav", tone())
     content = bytearray(path.read_bytes())
@@ -138,13 +140,6 @@ def test_a_truncated_wav_gives_what_is_there(tmp_path: Path):
     path.write_bytes(path.read_bytes()[:44])
     with pytest.raises(UserError, match=r"a\.wav: holds no samples"):
         prepare(*load(path), "a.wav")
-
-
-@pytest.mark.parametrize("suffix", ["flac", "ogg"])
-def test_a_truncated_compressed_file_is_refused(tmp_path: Path, suffix: str):
-    path = wav(tmp_path / f"a.{suffix}", tone(seconds=3.0))
-    path.write_bytes(path.read_bytes()[: path.stat().st_size // 2])
-    assert "not a readable audio file" in refusal(path)
 
 
 @pytest.mark.parametrize("rate", [8_000, 11_025, 16_000, 44_100, 48_000, 96_000])
@@ -256,7 +251,7 @@ def test_peaks_are_clipped_to_full_scale():
 def test_resampling_block_by_block_is_resampling_the_whole(tmp_path: Path, rate: int):
     long = np.random.default_rng(0).uniform(-0.5, 0.5, 3 * rate + 17).astype(np.float32)
     path = wav(tmp_path / "a.wav", long, rate, subtype="FLOAT")
-    samples, at = decode(path, "a.wav", to=SAMPLE_RATE)
+    samples, at = load(path, to=SAMPLE_RATE)
     assert at == SAMPLE_RATE
     whole = soxr.resample(long, rate, SAMPLE_RATE)
     assert len(samples) == len(whole)
@@ -269,7 +264,7 @@ def test_a_flac_that_does_not_tell_its_length_is_read(tmp_path: Path):
     assert "at most 1 s" in refusal(path, max_seconds=1.0)
 
 
-def test_many_channels_take_no_more_memory_at_a_time(tmp_path: Path):
-    many = np.tile(tone(seconds=0.5)[:, None], (1, 64))
-    samples, _ = load(wav(tmp_path / "a.wav", many, subtype="FLOAT"))
-    assert np.allclose(samples, tone(seconds=0.5), atol=1e-6)
+@pytest.mark.parametrize("odd", [["a.wav"], b"RIFF", [True, False], [None]])
+def test_what_is_no_array_of_numbers_is_refused(odd: object) -> None:
+    with pytest.raises(UserError, match="samples of type"):
+        prepare(odd, SAMPLE_RATE)  # type: ignore[arg-type]

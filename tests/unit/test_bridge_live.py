@@ -90,6 +90,23 @@ def test_raw_pcm_is_cut_into_chunks_however_it_arrives() -> None:
     assert list(speech.raw(io.BytesIO(b""), 16_000)) == []
 
 
+def test_a_file_on_standard_input_is_no_pcm() -> None:
+    file = io.BytesIO()
+    soundfile.write(file, np.zeros(16_000), 16_000, format="MP3")
+    chunks = speech.raw(io.BytesIO(file.getvalue()), 44_100)
+    with pytest.raises(UserError, match=r"MP3.*-ar 44100"):
+        list(chunks)
+
+
+def test_what_is_odd_about_a_recording_is_said(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    soundfile.write(tmp_path / "a.wav", np.full(16_000, 0.1), 16_000)
+    (tmp_path / "a.wav").write_bytes((tmp_path / "a.wav").read_bytes()[:16_000])
+    speech.recording(tmp_path / "a.wav")
+    assert "warning: " in capsys.readouterr().err
+
+
 def begun(clock: Clock, *arrivals: float) -> list[float]:
     """When the speech began, as known after chunks of 20 ms that arrive at seconds from 100."""
 

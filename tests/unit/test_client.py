@@ -246,6 +246,13 @@ def test_weights_have_no_name(ask: Any) -> None:
     answer = httpx2.Response(200, content=npz(), headers={"X-Model": "student"})
     made = ask(InTurn(answer), "animate", b"RIFF")
     assert (made.identity, made.emotion) == (None, None)
+    assert made.notes == ()
+
+
+def test_notes_of_the_server_are_kept(ask: Any) -> None:
+    headers = {"X-Model": "student", "X-Notes": "cut short: 1.0 s | silent: -65 dB"}
+    made = ask(InTurn(httpx2.Response(200, content=npz(), headers=headers)), "animate", b"RIFF")
+    assert made.notes == ("cut short: 1.0 s", "silent: -65 dB")
 
 
 def test_lists_are_typed(ask: Any) -> None:

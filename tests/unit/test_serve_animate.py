@@ -198,11 +198,11 @@ def test_a_wrong_option_is_named(client, query: str, field: str, word: str) -> N
     assert word in problem(client.post(f"/v1/animate?{query}", content=wav(1.0)), 422, field)
 
 
-def flac_claiming(seconds: int) -> bytes:
+def flac_claiming(seconds: int, rate: int = 16_000) -> bytes:
     """A small FLAC whose header claims a length."""
-    content = bytearray(wav(1.0, form="FLAC"))
+    content = bytearray(wav(1.0, rate, form="FLAC"))
     fields = int.from_bytes(content[18:26], "big")
-    content[18:26] = (fields >> 36 << 36 | seconds * 16_000).to_bytes(8, "big")
+    content[18:26] = (fields >> 36 << 36 | seconds * rate).to_bytes(8, "big")
     return bytes(content)
 
 
@@ -225,7 +225,14 @@ def wav_of(samples: np.ndarray, rate: int) -> bytes:
         (wav_of(np.full(16_000, np.inf, np.float32), 16_000), "NaN or infinite"),
         (wav_of(np.zeros(2000, np.float32), 500), "500 Hz"),
         (flac_claiming(36_000), "36000 s of audio, but at most 600 s"),
-        (wav(1.0, form="FLAC")[:2000], "not a readable audio file"),
+        (wav(1.0, form="FLAC")[:500], "not a readable audio file"),
+        (wav_of(np.zeros((16_000, 6), np.float32), 16_000), "6 channels"),
+        (flac_claiming(500, 384_000), "-ar 48000"),
+        (wav(1.0, form="AIFF"), "AIFF"),
+        (b"\0\0\0\x20ftypM4A \0\0\0\0M4A mp42", "ffmpeg -i IN"),
+        (b"\x1a\x45\xdf\xa3\x9fB\x86\x81\x01B\xf7\x81\x01", "WebM"),
+        (b'{"error": "quota"}', "JSON"),
+        (wav(1.0).translate(None, b"\0\r\n"), "--data-binary"),
         (b"OggS" + bytes(5000), "not a readable audio file"),
         (b"ID3" + bytes(5000), "not a readable audio file"),
         (b"\x89PNG\r\n\x1a\n" + bytes(500), "not a readable audio file"),
@@ -235,6 +242,38 @@ def wav_of(samples: np.ndarray, rate: int) -> bytes:
 )
 def test_hostile_recordings_are_refused(client, body: bytes, word: str) -> None:
     assert word in problem(client.post("/v1/animate", content=body), 422, "body")
+
+
+def test_silence_is_a_face_at_rest(client) -> None:
+    silence = wav_of(np.zeros(16_000, np.float32), 16_000)
+    told = client.post("/v1/animate", content=silence)
+    assert told.status_code == 200
+    assert (told.json()["identity"], told.json()["emotion"]) == (None, None)
+    assert not np.any([frame["weights"] for frame in told.json()["frames"]])
+    assert len(told.json()["frames"]) == 30
+    (note,) = told.json()["notes"]
+    assert note.startswith("silent")
+    assert told.headers["x-notes"] == note
+    assert "x-identity" not in told.headers
+    lines = client.post("/v1/animate?format=ndjson", content=silence)
+    assert json.loads(lines.text.splitlines()[0])["notes"] == [note]
+    assert lines.headers["x-notes"] == note
+
+
+def test_what_is_missing_or_was_chosen_is_noted(client) -> None:
+    left = speech(1.0)
+    cut = wav_of(np.stack([left, -left], axis=1), 16_000)[:-64_000]
+    told = client.post("/v1/animate?format=csv", content=cut)
+    chosen, missing = told.headers["x-notes"].split(" | ")
+    assert "cancel" in chosen
+    assert "cut short" in missing
+    assert told.headers["x-identity"] in ("ann", "bob")
+    assert "x-notes" not in client.post("/v1/animate", content=wav(1.0)).headers
+    saved = client.post("/v1/identities?name=half", content=wav(8.0)[:-100_000])
+    assert "cut short" in saved.json()["notes"][0]
+    client.delete("/v1/identities/half")
+    headers = client.get("/openapi.json").json()["paths"]["/v1/animate"]["post"]["responses"]
+    assert "X-Notes" in headers["200"]["headers"]
 
 
 def test_a_recording_that_unpacks_to_more_than_is_allowed(folder) -> None:
@@ -340,7 +379,7 @@ def test_a_voice_is_saved_used_and_forgotten(client, folder) -> None:
     saved = client.post("/v1/identities?name=carla", content=voice)
     assert saved.status_code == 201
     assert saved.json() == {
-        "name": "carla", "seconds": 4.0, "nearest": saved.json()["nearest"],
+        "name": "carla", "seconds": 4.0, "nearest": saved.json()["nearest"], "notes": [],
     }  # fmt: skip
     assert client.get("/v1/identities").json()["saved"] == ["carla"]
     answer = client.post("/v1/animate?identity=carla", content=wav(1.0))

@@ -66,7 +66,12 @@ def test_pinned_at_its_level_a_stream_is_the_recording(
     samples = audio.normalize(speech(4.0))
     pinned: dict[str, Any] = {"identity": "ben", "emotion": "anger", "seed": 1}
     stream = student.stream(**pinned)
-    monkeypatch.setattr(Level, "__call__", lambda self, powers: np.ones((len(powers), 1)))
+
+    def level(self: Level, powers: np.ndarray) -> np.ndarray:
+        self.found = 0
+        return np.ones((len(powers), 1))
+
+    monkeypatch.setattr(Level, "__call__", level)
     whole = student.animate(samples, RATE, **pinned).coefficients
     np.testing.assert_allclose(run(stream, samples), whole, atol=1e-4)
 
@@ -183,6 +188,48 @@ def test_whatever_sounds(student: Student, samples: np.ndarray) -> None:
     offline = student.animate(samples, RATE).coefficients
     assert offline.shape == (60, 52)
     assert np.isfinite(offline).all()
+
+
+def test_where_nobody_speaks_the_face_is_at_rest(student: Student) -> None:
+    rng = np.random.default_rng(0)
+    room = 2e-4 * rng.normal(size=RATE * 2).astype(np.float32)  # -74 dB
+    for quiet in (np.zeros(RATE * 2, np.float32), np.full(RATE * 2, 0.5), room):
+        made = student.animate(quiet, RATE, emotion="anger")
+        assert made.coefficients.shape == (60, 52)
+        assert not made.coefficients.any()
+        assert (made.identity, made.emotion, made.notes) == (None, "anger", (audio.SILENT,))
+    for quiet in (np.zeros(RATE * 2, np.float32), room):
+        stream = student.stream()
+        assert not run(stream, quiet).any()
+        assert (stream.identity, stream.emotion) == (None, None)
+    left = speech(1.0)
+    made = student.animate(np.stack([left, -left], axis=1), RATE)
+    assert made.notes == (audio.CANCELLED,)
+    np.testing.assert_array_equal(made.coefficients, student.animate(left, RATE).coefficients)
+    assert student.animate(left, RATE).notes == ()
+
+
+def test_a_face_at_rest_comes_to_life_with_the_voice(student: Student) -> None:
+    samples = np.concatenate([np.zeros(RATE, np.float32), speech(2.0)])
+    stream = student.stream()
+    before = stream.push(samples[: RATE + 160])
+    assert not before.any()
+    assert stream.identity is None
+    face = np.concatenate([before, stream.push(samples[RATE + 160 :]), stream.close()])
+    assert stream.identity is not None
+    # The voice is found with the third window of 25 ms that it is in, 17 ms apart, and a frame sees
+    # what is 70 ms ahead of it.
+    first = int(face.any(axis=1).argmax())
+    assert 27 <= first <= 29
+    for size in (97, 5000):
+        again = student.stream()
+        parts = [again.push(samples[at : at + size]) for at in range(0, len(samples), size)]
+        np.testing.assert_allclose(np.concatenate([*parts, again.close()]), face, atol=1e-4)
+    # From the fourth frame on it is what it would be had it been there all the time.
+    rising, awake = (student.stream(identity="ada", emotion="anger") for _ in range(2))
+    awake.company.ears._voice[awake.row] = 0
+    shares = np.clip((np.arange(len(face)) - first + 1) / 4, 0, 1)[:, None]
+    np.testing.assert_allclose(run(rising, samples), shares * run(awake, samples), atol=1e-6)
 
 
 def test_a_constant_is_no_sound(student: Student) -> None:

@@ -140,9 +140,11 @@ def test_the_voice_is_followed_at_its_frames(
     updated: dict[int, list[int]] = {0: [], 1: []}
     update = Speakers.update
 
-    def noted(speakers: Speakers, rows: np.ndarray, frames: np.ndarray) -> np.ndarray:
+    def noted(
+        speakers: Speakers, rows: np.ndarray, frames: np.ndarray, spoken: np.ndarray
+    ) -> np.ndarray:
         before = speakers._now.copy()
-        found = update(speakers, rows, frames)
+        found = update(speakers, rows, frames, spoken)
         for row, frame in zip(rows, frames, strict=True):
             if (speakers._now[row] != before[row]).any():
                 updated[row].append(frame)
@@ -181,12 +183,17 @@ def test_a_graph_runs_once_for_all(student: Student, monkeypatch: pytest.MonkeyP
     company = Streams(student)
     streams = [Stream(company, seed=seed) for seed in range(20)]
     runs.clear()
-    silence = np.zeros(RATE // 10, np.float32)  # less look-ahead, a frame
-    company.push(streams, [silence] * 20)
+    heard = speech(0.1)  # less look-ahead, a frame
+    company.push(streams, [heard] * 20)
     assert runs == {("frame", 20): 1}
-    company.push(streams, [silence] * 20)  # frames 2 to 4, that is
+    company.push(streams, [heard] * 20)  # frames 2 to 4, that is
     assert runs["frame", 20] == 4
     assert runs["personalise", 20] == 2
+    runs.clear()
+    silent = [Stream(company) for _ in range(20)]
+    company.push(silent, [np.zeros(RATE // 5, np.float32)] * 20)
+    assert runs["frame", 20] == 4
+    assert not runs["personalise", 20]  # of nobody
 
 
 def test_a_stream_that_pauses_keeps_nothing_of_the_others(student: Student) -> None:

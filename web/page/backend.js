@@ -12,8 +12,9 @@ import { Remote } from "./remote.js";
  * @property {number} frames
  * @property {number} fps
  * @property {string[]} channels
- * @property {string | null} identity that was used; null: weights were given
+ * @property {string | null} identity that was used; null: weights were given, or nobody speaks
  * @property {string | null} emotion likewise
+ * @property {string[]} notes what is odd about the recording
  *
  * @typedef {object} Listener
  * @property {(coefficients: Float32Array, identity: string, emotion: string) => void} heard the next

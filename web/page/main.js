@@ -144,7 +144,8 @@ async function animate() {
   player.duration = face.seconds;
   draw();
   const { identity, emotion } = named(set, made);
-  tell(`${recording.name}: ${identity}, ${emotion}; ${made.frames} frames in ${seconds.toFixed(2)} s`);
+  const done = `${identity}, ${emotion}; ${made.frames} frames in ${seconds.toFixed(2)} s`;
+  tell([`${recording.name}: ${done}`, ...made.notes].join("; "));
   checkSound();
 }
 

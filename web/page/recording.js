@@ -1,8 +1,11 @@
 // What is spoken: a file, or what the microphone heard.
+import { mean } from "../arrays.js";
 import { SAMPLE_RATE } from "../audio.js";
 import { UserError } from "../errors.js";
 
 const MAX_BYTES = 2 ** 28;
+/** Channels whose average is so far below the louder of them cancel each other out. */
+const CANCELLED_DB = 20;
 
 /** A sound to be animated, to be played and to be sent. */
 export class Recording {
@@ -43,12 +46,22 @@ export class Recording {
     } catch {
       throw new UserError(`${this.name}: not a recording that this browser reads (wav, flac, ogg or mp3)`);
     }
-    const mono = new Float32Array(sound.length);
-    for (let channel = 0; channel < sound.numberOfChannels; channel++) {
-      sound.getChannelData(channel).forEach((sample, i) => { mono[i] += sample / sound.numberOfChannels; });
-    }
-    return mono;
+    return mixed(Array.from({ length: sound.numberOfChannels }, (_, channel) => sound.getChannelData(channel)));
   }
+}
+
+/** Channels averaged; or the louder one, where they cancel each other out. */
+function mixed(channels) {
+  if (channels.length === 1) return channels[0];
+  const mono = new Float32Array(channels[0].length);
+  for (const channel of channels) channel.forEach((sample, i) => { mono[i] += sample / channels.length; });
+  const loudest = channels.reduce((a, b) => (variance(b) > variance(a) ? b : a));
+  return variance(mono) < variance(loudest) * 10 ** (-CANCELLED_DB / 10) ? loudest : mono;
+}
+
+function variance(samples) {
+  const middle = mean(samples);
+  return samples.reduce((sum, sample) => sum + (sample - middle) ** 2, 0) / Math.max(samples.length, 1);
 }
 
 /**

@@ -63,10 +63,10 @@ export class Remote {
 
   async animate(recording, settings, signal) {
     const answer = await this.#animated(recording, settings, "json", signal);
-    const { names: channels, fps, frames, identity, emotion } = await answer.json();
+    const { names: channels, fps, frames, identity, emotion, notes } = await answer.json();
     const coefficients = new Float32Array(frames.length * channels.length);
     frames.forEach(({ weights }, i) => coefficients.set(weights, i * channels.length));
-    return { channels, fps, coefficients, frames: frames.length, identity, emotion };
+    return { channels, fps, coefficients, frames: frames.length, identity, emotion, notes };
   }
 
   async encoded(recording, settings, format) {

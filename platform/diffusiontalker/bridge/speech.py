@@ -1,6 +1,7 @@
 """Speech as it comes: a recording at the pace of a microphone, or PCM from standard input."""
 
 import io
+import sys
 import time
 from collections.abc import Iterable, Iterator
 from pathlib import Path
@@ -8,6 +9,7 @@ from pathlib import Path
 import numpy as np
 
 from diffusiontalker import audio
+from diffusiontalker.containers.kinds import Door
 from diffusiontalker.errors import UserError
 
 CHUNK_MS = 20
@@ -20,9 +22,12 @@ def recording(path: str | Path) -> tuple[Iterator[np.ndarray], int]:
     """Chunks (n,) of a recording, each when a microphone would have it; and their rate in Hz.
 
     Raises:
-        UserError: as ``audio.load``, or it holds no samples.
+        UserError: as ``audio.read``, or it holds no samples.
     """
-    samples, rate = audio.load(path)
+    sound = audio.read(path)
+    for note in sound.notes:
+        print(f"warning: {path}: {note}", file=sys.stderr)
+    samples, rate = sound.samples, sound.rate
     if len(samples) == 0:
         raise UserError(f"{path}: holds no samples")
     size = chunk_size(rate)
@@ -43,9 +48,14 @@ def paced(chunks: Iterable[np.ndarray], rate: int) -> Iterator[np.ndarray]:
 
 
 def raw(stream: io.RawIOBase, rate: int) -> Iterator[np.ndarray]:
-    """Chunks (n,) int16 of raw PCM: signed, 16 bits, little-endian, mono. The last may be short."""
-    size = 2 * chunk_size(rate)
+    """Chunks (n,) int16 of raw PCM: signed, 16 bits, little-endian, mono. The last may be short.
+
+    Raises:
+        UserError: it is a file of sound, and no samples.
+    """
+    size, door = 2 * chunk_size(rate), Door("standard input", rate)
     while len(content := _exactly(stream, size)) > 1:
+        door(content)
         yield np.frombuffer(content, "<i2", len(content) // 2)
 
 

@@ -76,9 +76,11 @@ class Face:
     """(frames, 52) float32, channels in ``arkit.CHANNELS``."""
     fps: float
     identity: str | None
-    """The name used; None: weights were given."""
+    """The name used; None: weights were given, or nobody speaks."""
     emotion: str | None
     model: str
+    notes: tuple[str, ...] = ()
+    """What the server finds odd about the recording, a line each."""
 
 
 @dataclass(frozen=True)
@@ -473,6 +475,7 @@ def _face(answer: Answer) -> Face:
         answer.headers.get("X-Identity"),
         answer.headers.get("X-Emotion"),
         answer.headers["X-Model"],
+        tuple(note for note in answer.headers.get("X-Notes", "").split(" | ") if note),
     )
 
 

@@ -179,7 +179,7 @@ def followed(student: Student, clips: Sequence[Clip]) -> list[Voice]:
     streams = _streams(student, clips)
     for _ in _pushed(streams, clips):
         pass
-    return [(stream.identity, stream.emotion) for stream in streams]
+    return [(stream.identity or AUTO, stream.emotion or AUTO) for stream in streams]
 
 
 def hears(student: Student, clips: Sequence[Clip]) -> list[tuple[Voice, Voice]]:

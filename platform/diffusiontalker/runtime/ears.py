@@ -25,6 +25,8 @@ from diffusiontalker.runtime.rows import doubled
 
 RING = 32
 """Mel frames of a stream that may wait for its face."""
+RISE = 4
+"""Frames in which a face at rest comes to life, 0.13 s, when somebody begins to speak."""
 NEVER = np.iinfo(np.int64).max
 
 
@@ -40,6 +42,8 @@ class Ears:
         self._begin, self._end, self._mels, self._last = np.zeros((4, 1), np.int64)
         """The first sample that is kept and the one after the last, counted as in
         ``log_mel.start``; mel frames made; and how many a closed stream has."""
+        self._voice = np.full(1, NEVER)
+        """Frame of the face with which the first voice is heard."""
         self._ring = np.zeros((1, RING, BANDS), np.float32)
 
     def grow(self) -> None:
@@ -49,13 +53,13 @@ class Ears:
         self._levels += [Level() for _ in range(rows)]
         self._begin, self._end = doubled(self._begin), doubled(self._end)
         self._mels, self._last = doubled(self._mels), doubled(self._last)
-        self._ring = doubled(self._ring)
+        self._voice, self._ring = doubled(self._voice), doubled(self._ring)
 
     def begin(self, row: int) -> None:
         """A stream begins."""
         self._audio[row], self._levels[row] = [], Level()
         self._begin[row] = self._end[row] = self._mels[row] = 0
-        self._last[row] = NEVER
+        self._last[row] = self._voice[row] = NEVER
 
     def take(self, row: int, samples: np.ndarray) -> None:
         """Keep samples (n,) at 16 kHz."""
@@ -104,6 +108,13 @@ class Ears:
             out[outside] = 0
         return out
 
+    def presence(self, rows: np.ndarray, frames: np.ndarray) -> np.ndarray:
+        """How much of faces is to be seen in frames of these numbers (B,), in 0-1: nothing, as long
+        as nobody has spoken."""
+        begun = self._voice[rows]
+        risen = np.clip((frames - begun + 1) / RISE, 0, 1).astype(np.float32)
+        return np.where(begun == 0, np.float32(1), risen)
+
     def _within(self, rows: np.ndarray | int) -> np.ndarray:
         """Frames of the face whose time lies within what was heard."""
         heard = -(-(self._end[rows] - WINDOW // 2) * FPS // SAMPLE_RATE)  # rounded up
@@ -128,6 +139,10 @@ class Ears:
                 for row, own, end in zip(rows, count, totals, strict=True)
             ]
         )
+        for row in rows[self._voice[rows] == NEVER]:
+            if (found := self._levels[row].found) is not None:
+                # The first frame that sees that window.
+                self._voice[row] = max((found - self._first - STEM) // PER_FRAME + 1, 0)
         slots = (mels - self._first) % RING
         self._ring[np.repeat(rows, count), slots] = standardise(bands, gains)
         self._begin[rows] = kept = start(made + count)

@@ -25,6 +25,10 @@ class Level:
     """
 
     def __init__(self) -> None:
+        self.windows = 0
+        """How many were heard."""
+        self.found: int | None = None
+        """Number of the window with which there was a voice for the first time."""
         # Windows and their power, the loudest first; for so few, lists are quicker than arrays.
         self._counts = [0.0] * (1 - FLOOR_DB)
         self._powers = [0.0] * (1 - FLOOR_DB)
@@ -54,8 +58,11 @@ class Level:
             self._powers[place] += self._weight * power
             if place < self._loudest:
                 self._clicks += self._weight
+        self.windows += 1
         if not self._found():
             return 1.0
+        if self.found is None:
+            self.found = self.windows - 1
         voice = slice(self._loudest + SPAN_DB + 1)
         total = sum(self._counts[voice])
         change = LEVEL_DB - 10 * log10(sum(self._powers[voice]) / total)

@@ -35,16 +35,18 @@ class Speakers:
         self._now = self._middle[None].copy()
         """Embeddings (N, 2, E) that faces are made of."""
         self._given = self._now.copy()
-        self._pinned = np.zeros((1, len(KINDS)), bool)
+        self._pinned, self._followed = np.zeros((2, 1, len(KINDS)), bool)
+        """Which of them are given, and which of them were ever taken from the voice."""
 
     def grow(self) -> None:
         """Twice as many rows."""
         self._sums, self._now = doubled(self._sums), doubled(self._now)
         self._given, self._pinned = doubled(self._given), doubled(self._pinned)
+        self._followed = doubled(self._followed)
 
     def begin(self, row: int, identity: Choice, emotion: Choice) -> None:
         """A stream begins. Raises UserError: an unknown name, or a bad value."""
-        self._sums[row], self._pinned[row] = 0, False
+        self._sums[row], self._pinned[row], self._followed[row] = 0, False, False
         self.pin(row, identity, emotion)
         self._now[row] = np.where(self._pinned[row, :, None], self._given[row], self._middle)
 
@@ -65,8 +67,10 @@ class Speakers:
             if embedding is not None:
                 self._given[row, kind] = embedding
 
-    def name(self, row: int, kind: int) -> str:
-        """The library's entry nearest to what is used now."""
+    def name(self, row: int, kind: int) -> str | None:
+        """The library's entry nearest to what is used now; None: nobody has spoken yet."""
+        if not (self._pinned[row, kind] or self._followed[row, kind]):
+            return None
         library = self._libraries[kind]
         return library.names[library.nearest(self._now[row, kind])]
 
@@ -80,18 +84,21 @@ class Speakers:
         less."""
         self._sums[rows] = self._sums[rows] * self._keep + moments(voice)
 
-    def update(self, rows: np.ndarray, frames: np.ndarray) -> np.ndarray:
-        """Glide to the entries nearest to the voices, or to what is pinned, where it is due in
-        faces of so many ``frames`` (B,).
+    def update(self, rows: np.ndarray, frames: np.ndarray, spoken: np.ndarray) -> np.ndarray:
+        """Glide to the entries nearest to the voices, if any has ``spoken`` (B,), or to what is
+        pinned, where it is due in faces of so many ``frames`` (B,).
 
         Returns:
             the rows whose embeddings are others now.
         """
         due = frames % np.where(frames < EARLY, *UPDATES) == 0
-        rows, early = rows[due], frames[due] <= EARLY
+        rows, early, spoken = rows[due], frames[due] <= EARLY, spoken[due]
         if not len(rows):
             return rows
-        goal, follows = self._given[rows], ~self._pinned[rows]
+        now, pinned = self._now[rows], self._pinned[rows]
+        follows = ~pinned & spoken[:, None]
+        goal = np.where(pinned[..., None], self._given[rows], now)
+        self._followed[rows] |= follows
         some = follows.any(axis=1)
         if some.any():
             voices = mean_and_variance(self._sums[rows[some]])
@@ -100,7 +107,7 @@ class Speakers:
                 nearest = entries[(heard @ entries.T).argmax(axis=1)]
                 own = follows[some, kind, None]
                 goal[some, kind] = np.where(own, nearest, goal[some, kind])
-        now, share = self._now[rows], np.where(early, *GLIDES).astype(np.float32)
+        share = np.where(early, *GLIDES).astype(np.float32)
         between = now + share[:, None, None] * (goal - now)
         length = np.linalg.norm(between, axis=-1, keepdims=True)
         new = np.where(length < POLES, goal, between / np.maximum(length, POLES))

@@ -3,7 +3,7 @@
 The frames are the same however the audio is cut into chunks: everything that changes with time
 (level, voice, noise) follows the count of frames, never the count of pushes. From a whole recording
 ``Student.animate`` makes a slightly other face, because it knows the level and the voice of all of
-it from the first frame on.
+it from the first frame on. Until somebody speaks the face is at rest.
 """
 
 import numpy as np
@@ -68,13 +68,13 @@ class Stream:
         return look_ahead_ms(look_ahead) + 1000 * self._resampler.delay
 
     @property
-    def identity(self) -> str:
-        """The library's entry nearest to what is used now."""
+    def identity(self) -> str | None:
+        """The library's entry nearest to what is used now; None: nobody has spoken yet."""
         return self.company.speakers.name(self.row, 0)
 
     @property
-    def emotion(self) -> str:
-        """The library's entry nearest to what is used now."""
+    def emotion(self) -> str | None:
+        """As ``identity``."""
         return self.company.speakers.name(self.row, 1)
 
     def pin(self, identity: Choice | None = None, emotion: Choice | None = None) -> None:

@@ -116,12 +116,13 @@ class Streams:
             self._history.past(rows, frames),
         )  # fmt: skip
         self._history.keep(rows, frames, now)
+        presence = self.ears.presence(rows, frames)
         self.frames[rows] = frames = frames + 1
         self.speakers.hear(rows, voice)
-        moved = self.speakers.update(rows, frames)
+        moved = self.speakers.update(rows, frames, presence > 0)
         if len(moved):
             self._modulations[moved] = self.speakers.modulations(moved)
-        return face
+        return face * presence[:, None]
 
     def _drawn(self, rows: np.ndarray, frames: np.ndarray) -> np.ndarray:
         """Noise of the next frame of each face: (B, 1, 52)."""

@@ -48,9 +48,11 @@ class Animation:
     """(frames, 52) float32 in 0-1, channels in ``arkit.CHANNELS``."""
     identity: str | None
     """The library entry used: named, or the one most like the voice; None: weights or an
-    embedding were given."""
+    embedding were given, or nobody speaks."""
     emotion: str | None
     fps: int = FPS
+    notes: tuple[str, ...] = ()
+    """As in ``Performance``."""
 
 
 @dataclass(frozen=True)
@@ -63,6 +65,8 @@ class Performance:
     identity: str | None
     """As in ``Animation``."""
     emotion: str | None
+    notes: tuple[str, ...] = ()
+    """What is odd about the recording, a line each: ``audio.SILENT``, ``audio.CANCELLED``."""
 
     def all(self) -> np.ndarray:
         """All parts as one (frames, 52), of which memory holds no second copy."""
@@ -150,10 +154,11 @@ class Student:
         self, samples: np.ndarray, rate: int, identity: Choice = AUTO, emotion: Choice = AUTO,
         seed: int = 0, where: str = "audio", smooth_ms: float = 0.0, mirror: bool = False,
     ) -> Animation:  # fmt: skip
-        """Animate a recording.
+        """Animate a recording. Of one in which nobody speaks the face is at rest: all zeros.
 
         Args:
-            samples: (n,) or (n, channels), float in [-1, 1] or integer PCM.
+            samples: (n,) or (n, channels), float in [-1, 1] or integer PCM; channels are averaged,
+                or the louder one is used where they cancel each other out.
             rate: sample rate in Hz; anything is resampled.
             identity: "auto" for the library's entry most like the voice; a name of
                 ``identities``; weights over names; or an embedding from ``recognise``.
@@ -167,7 +172,7 @@ class Student:
             UserError: bad audio (see ``audio.check``), an unknown name or a bad value.
         """
         made = self.perform(samples, rate, identity, emotion, seed, where, smooth_ms, mirror)
-        return Animation(made.all(), made.identity, made.emotion)
+        return Animation(made.all(), made.identity, made.emotion, notes=made.notes)
 
     def perform(
         self, samples: np.ndarray, rate: int, identity: Choice = AUTO, emotion: Choice = AUTO,
@@ -176,12 +181,16 @@ class Student:
         """``animate``, whose face comes part by part. The whole recording is heard first."""
         choices = self._choices(identity, emotion)
         noise, post = Noise(seed), Post(smooth_ms, mirror)
-        features, statistics = self._hear(audio.check(samples, rate, where))
+        heard = audio.check(samples, rate, where)
+        notes = () if audio.cancelled(samples) is None else (audio.CANCELLED,)
+        if audio.is_quiet(heard):
+            return _at_rest(frame_count(len(heard)), identity, emotion, (*notes, audio.SILENT))
+        features, statistics = self._hear(heard)
         names: list[str | None] = []
         embeddings = []
-        heard = self.embed(statistics) if any(c is None for c in choices) else (None, None)
-        for library, given, embedding, asked in zip(
-            self.libraries, choices, heard, (identity, emotion), strict=True
+        voice = self.embed(statistics) if any(c is None for c in choices) else (None, None)
+        for library, given, embedding, choice in zip(
+            self.libraries, choices, voice, (identity, emotion), strict=True
         ):
             if given is None:
                 assert embedding is not None
@@ -189,7 +198,7 @@ class Student:
                 names.append(library.names[index])
                 embeddings.append(library.entries[index])
             else:
-                names.append(asked if isinstance(asked, str) else None)
+                names.append(choice if isinstance(choice, str) else None)
                 embeddings.append(given)
         state = self.new_state()
         modulation = self.modulate(embeddings[0][None], embeddings[1][None])
@@ -197,7 +206,7 @@ class Student:
             post(self.move(chunk, noise(len(chunk)), modulation, state))
             for chunk in _released(features)
         )
-        return Performance(sum(map(len, features)), parts, names[0], names[1])
+        return Performance(sum(map(len, features)), parts, names[0], names[1], notes)
 
     def recognise(self, samples: np.ndarray, rate: int, where: str = "audio") -> Recognised:
         """Who speaks in a recording, and how. Raises UserError as ``animate``."""
@@ -303,6 +312,16 @@ class Student:
     def _run(session: Any, outputs: list[str] | None, **inputs: np.ndarray) -> list[np.ndarray]:
         found: list[np.ndarray] = session.run(outputs, inputs)
         return found
+
+
+def _at_rest(frames: int, identity: Choice, emotion: Choice, notes: tuple[str, ...]) -> Performance:
+    """The face where nobody speaks."""
+    names = (c if isinstance(c, str) and c != AUTO else None for c in (identity, emotion))
+    parts = (
+        np.zeros((min(CHUNK, frames - begin), len(CHANNELS)), np.float32)
+        for begin in range(0, frames, CHUNK)
+    )
+    return Performance(frames, parts, *names, notes)
 
 
 def _released(features: list[np.ndarray]) -> Iterator[np.ndarray]:

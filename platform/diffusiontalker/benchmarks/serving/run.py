@@ -139,8 +139,8 @@ def _bare(student: Student, recording: bytes, rest: float, repeats: int = 20) ->
     def once() -> float:
         sleep(rest)
         begun = perf_counter()
-        samples, rate = audio.decode(BytesIO(recording), "speech", to=SAMPLE_RATE)
-        orjson.dumps(beat.layout(student.animate(samples, rate).coefficients, FPS))
+        sound = audio.decode(BytesIO(recording), "speech", to=SAMPLE_RATE)
+        orjson.dumps(beat.layout(student.animate(sound.samples, sound.rate).coefficients, FPS))
         return perf_counter() - begun
 
     return [once() for _ in range(repeats + 3)][3:]

@@ -1,0 +1,1 @@
+"""What a file of sound is: its kind by its first bytes, and the parts it was joined from."""

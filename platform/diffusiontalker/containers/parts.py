@@ -1,0 +1,98 @@
+"""A part of a file, such as one of several recordings joined, as a file of its own.
+
+Nothing is copied: a part is spans of the file, and bytes that stand in for damaged ones.
+"""
+
+import io
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass
+from itertools import accumulate
+from typing import TYPE_CHECKING, BinaryIO
+
+if TYPE_CHECKING:
+    from _typeshed import WriteableBuffer
+
+Span = tuple[int, int] | bytes
+"""Begin and end in the file, or what is read instead."""
+BLOCK = 1 << 20
+"""Bytes that are searched at a time."""
+MOST = 4096
+"""Parts of a file: more of them are no recording, but work."""
+
+
+@dataclass(frozen=True)
+class Part:
+    """A recording within a file."""
+
+    spans: tuple[Span, ...]
+    cut: bool = False
+    """Whether its end is missing."""
+
+
+class View(io.RawIOBase):
+    """A part of an open file, read as if it were a file: read-only, seekable."""
+
+    def __init__(self, file: BinaryIO, part: Part) -> None:
+        self._file, self._spans = file, part.spans
+        sizes = (len(s) if isinstance(s, bytes) else s[1] - s[0] for s in part.spans)
+        self._starts = list(accumulate(sizes, initial=0))
+        self._at = 0
+
+    def readable(self) -> bool:
+        """Always."""
+        return True
+
+    def seekable(self) -> bool:
+        """Always."""
+        return True
+
+    def tell(self) -> int:
+        """Where the next byte is read."""
+        return self._at
+
+    def seek(self, offset: int, whence: int = io.SEEK_SET) -> int:
+        """As of any file."""
+        origin = {io.SEEK_SET: 0, io.SEEK_CUR: self._at, io.SEEK_END: self._starts[-1]}[whence]
+        self._at = max(origin + offset, 0)
+        return self._at
+
+    def readinto(self, buffer: "WriteableBuffer") -> int:
+        """As of any file: fewer bytes at the end alone."""
+        into, done = memoryview(buffer).cast("B"), 0
+        for span, first, end in zip(self._spans, self._starts, self._starts[1:], strict=False):
+            if not first <= self._at < end:
+                continue
+            offset, count = self._at - first, min(end - self._at, len(into) - done)
+            if isinstance(span, bytes):
+                into[done : done + count] = span[offset : offset + count]
+            else:
+                content = read(self._file, span[0] + offset, count)
+                count = len(content)
+                into[done : done + count] = content
+            done += count
+            self._at += count
+            if done == len(into):
+                break
+        return done
+
+
+def size_of(file: BinaryIO) -> int:
+    """Bytes of an open file."""
+    return file.seek(0, io.SEEK_END)
+
+
+def read(file: BinaryIO, at: int, count: int) -> bytes:
+    """``count`` bytes of a file, fewer at its end."""
+    file.seek(at)
+    return file.read(count)
+
+
+def find(file: BinaryIO, wanted: re.Pattern[bytes], length: int, at: int = 0) -> Iterator[int]:
+    """Where what is ``wanted``, so many bytes long, stands in a file, from ``at`` on."""
+    tail = b""
+    while block := read(file, at, BLOCK):
+        content, first = tail + block, at - len(tail)
+        yield from (first + found.start() for found in wanted.finditer(content))
+        tail = content[-(length - 1) :]
+        at += len(block)
