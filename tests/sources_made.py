@@ -70,16 +70,16 @@ def make_beat(
     fps: float = 60.0,
     lag: float = 0.0,
     start: float = 0.0,
+    channels: Sequence[str] = arkit.CHANNELS[:-1],
 ) -> Path:
     """BEAT of these takes below ``root``; every one sounds different. Time stamps begin at
     ``start``, before which the face is not recorded."""
-    names = arkit.CHANNELS[:-1]
     for seed, take in enumerate(takes):
         folder = root / take.split("_")[0]
         folder.mkdir(parents=True, exist_ok=True)
         values = face(seconds, seed, fps, lag)[round(start * fps) :]
         times = start + np.arange(len(values)) / fps
-        (folder / f"{take}.json").write_text(beat_json(values, times, names))
+        (folder / f"{take}.json").write_text(beat_json(values, times, channels))
         soundfile.write(folder / f"{take}.wav", speech(seconds, seed), RATE, subtype="PCM_16")
         (folder / f"{take}.TextGrid").write_text('File type = "ooTextFile"\n')
         (folder / f"{take}.csv").write_text("1_neutral,0,3\n")

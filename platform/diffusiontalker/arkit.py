@@ -6,7 +6,8 @@ position, because a silent mismatch of channel order is the field's most frequen
 """
 
 import difflib
-from collections.abc import Sequence
+import re
+from collections.abc import Collection, Sequence
 
 import numpy as np
 
@@ -67,6 +68,32 @@ CHANNELS: tuple[str, ...] = (
     "tongueOut",
 )
 INDEX: dict[str, int] = {name: i for i, name in enumerate(CHANNELS)}
+ROTATIONS: tuple[str, ...] = tuple(
+    f"{part}{axis}" for part in ("Head", "LeftEye", "RightEye") for axis in ("Yaw", "Pitch", "Roll")
+)
+"""Angles of head and eyes that Live Link Face puts behind its curves."""
+NO_CHANNELS: tuple[str, ...] = ("_neutral", *ROTATIONS)
+"""Columns that go with the channels and are none: MediaPipe's first, and Live Link's angles."""
+LIVE_LINK: tuple[str, ...] = (
+    *(f"eye{what}{side}" for side in ("Left", "Right")
+      for what in ("Blink", "LookDown", "LookIn", "LookOut", "LookUp", "Squint", "Wide")),
+    "jawForward", "jawRight", "jawLeft", "jawOpen", "mouthClose", "mouthFunnel", "mouthPucker",
+    "mouthRight", "mouthLeft", "mouthSmileLeft", "mouthSmileRight", "mouthFrownLeft",
+    "mouthFrownRight", "mouthDimpleLeft", "mouthDimpleRight", "mouthStretchLeft",
+    "mouthStretchRight", "mouthRollLower", "mouthRollUpper", "mouthShrugLower", "mouthShrugUpper",
+    "mouthPressLeft", "mouthPressRight", "mouthLowerDownLeft", "mouthLowerDownRight",
+    "mouthUpperUpLeft", "mouthUpperUpRight", "browDownLeft", "browDownRight", "browInnerUp",
+    "browOuterUpLeft", "browOuterUpRight", "cheekPuff", "cheekSquintLeft", "cheekSquintRight",
+    "noseSneerLeft", "noseSneerRight", "tongueOut",
+)  # fmt: skip
+"""The order of the Live Link Face app's own files, which puts jawRight and mouthRight before their
+left twins (``openfacefx.LIVELINK_COLUMNS`` does not)."""
+ORDERS: dict[str, tuple[tuple[str, ...], ...]] = {
+    "arkit": (CHANNELS,),
+    "mediapipe": (("_neutral", *CHANNELS[:-1]),),
+    "livelink": (LIVE_LINK, (*LIVE_LINK, *ROTATIONS)),
+}
+"""Orders in which arrays are found, by the name that an option gives them."""
 FPS = 30
 """Frames per second of every coefficient sequence inside the project."""
 
@@ -105,27 +132,56 @@ def mirror_permutation() -> np.ndarray:
     return np.array(swapped)
 
 
-def map_by_name(values: np.ndarray, names: Sequence[str], where: str) -> np.ndarray:
+def canonical(name: str) -> str | None:
+    """The channel that ``name`` stands for; None: it is no channel.
+
+    Case does not matter, so that Live Link's ``JawOpen`` is ``jawOpen``; neither does how the sides
+    are marked: ``eyeBlink_L``, as Face Cap and many rigs have it, is ``eyeBlinkLeft``.
+    """
+    return _BY_LOWER.get(_SIDE.sub(lambda side: _SIDES[side[1]], name.strip().lower()))
+
+
+def missing(names: Sequence[str]) -> tuple[str, ...]:
+    """The channels for which none of ``names`` stands."""
+    named = {canonical(name) for name in names}
+    return tuple(name for name in CHANNELS if name not in named)
+
+
+def map_by_name(
+    values: np.ndarray, names: Sequence[str], where: str, ignore: Collection[str] = ()
+) -> np.ndarray:
     """Reorder ``values`` (..., len(names)) into (..., 52); channels not named become 0.
 
-    Names match without regard to case, so that Live Link's ``JawOpen`` is ``jawOpen``.
+    Names match as in ``canonical``. Columns called as one of ``NO_CHANNELS`` or of ``ignore`` are
+    left out, whatever their case.
 
     Raises:
         UserError: a name is unknown or stands twice, or the count does not match.
     """
     if values.shape[-1] != len(names):
         raise UserError(f"{where}: {values.shape[-1]} columns but {len(names)} channel names")
-    lower = {name.lower(): i for name, i in INDEX.items()}
     out = np.zeros((*values.shape[:-1], len(CHANNELS)), dtype=values.dtype)
-    seen: set[int] = set()
+    seen: set[str] = set()
     for column, name in enumerate(names):
-        index = lower.get(name.lower())
-        if index is None:
+        if is_left_out(name, ignore):
+            continue
+        channel = canonical(name)
+        if channel is None:
             near = difflib.get_close_matches(name, CHANNELS, n=1)
             hint = f"; did you mean {near[0]!r}?" if near else ""
             raise UserError(f"{where}: unknown channel {name!r}{hint}")
-        if index in seen:
+        if channel in seen:
             raise UserError(f"{where}: channel {name!r} stands twice")
-        seen.add(index)
-        out[..., index] = values[..., column]
+        seen.add(channel)
+        out[..., INDEX[channel]] = values[..., column]
     return out
+
+
+def is_left_out(name: str, ignore: Collection[str] = ()) -> bool:
+    """Whether a column of that name is no channel and known to be none."""
+    return name.strip().lower() in {other.strip().lower() for other in (*NO_CHANNELS, *ignore)}
+
+
+_SIDES = {"l": "left", "r": "right", "left": "left", "right": "right"}
+_SIDE = re.compile("_(l|r|left|right)$")
+_BY_LOWER = {name.lower(): name for name in CHANNELS}

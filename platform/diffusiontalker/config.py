@@ -382,6 +382,11 @@ class DataSettings(Section):
     """A shorter rest is left out."""
     max_mismatch_seconds: Annotated[float, Field(ge=0)] = 0.5
     """Audio and coefficients may differ in length by so much; the longer is cut."""
+    max_mismatch_share: Share = 0.15
+    """And by no more than this share of the longer: 25 fps that are taken for 30 are a sixth."""
+    out_of_range: Literal["refuse", "clip"] = "refuse"
+    """What becomes of a take with coefficients below -0.5 or above 1.5. Those within are clipped
+    to 0 to 1 either way, as all are with clip."""
     max_quarantined: Share = 0.1
     """Share of the takes that may be malformed before the whole job counts as failed."""
     shard_minutes: Annotated[float, Field(gt=0)] = 8.0

@@ -12,7 +12,7 @@ import soundfile
 from openfacefx.importers_csv import read_csv
 
 from diffusiontalker import arkit
-from diffusiontalker.animation import files, glb, livelink
+from diffusiontalker.animation import files, glb, livelink, timing
 from diffusiontalker.animation.rig import Rig, default_rig
 from diffusiontalker.animation.writers import read_coefficients, write
 from diffusiontalker.errors import UserError
@@ -71,18 +71,21 @@ def test_csv_layout(tmp_path: Path) -> None:
     assert len(header) == 2 + 52 + 9
     assert {name.lower() for name in livelink.CURVES} == {n.lower() for n in arkit.CHANNELS}
     row = dict(zip(header, lines[2].split(","), strict=True))
-    assert row["Timecode"] == "00:00:00:01.000"
+    assert row["Timecode"] == "00:00:00:02.000"
     assert row["BlendShapeCount"] == "61"
     assert row["MouthRight"] == "0.750000"
     assert sum(float(row[name]) for name in header[2:]) == 0.75
-    assert lines[32].startswith("00:00:01:01.000,")
+    assert lines[32].startswith("00:00:01:02.000,")
 
 
 @pytest.mark.parametrize(
     ("frame", "fps", "timecode"),
     [
         (59, 60.0, "00:00:00:59.000"),
-        (1, 25.0, "00:00:00:01.200"),  # 40 ms are 1.2 thirtieths
+        (29, 30.0, "00:00:00:58.000"),
+        (30, 30.0, "00:00:01:00.000"),
+        (1, 24.0, "00:00:00:02.500"),
+        (1, 25.0, "00:00:00:02.400"),  # 40 ms are 2.4 sixtieths
         (1, 50.0, "00:00:00:01.200"),  # 20 ms are 1.2 sixtieths
         (3661, 1.0, "01:01:01:00.000"),
     ],
@@ -95,7 +98,7 @@ def test_timecodes(frame: int, fps: float, timecode: str) -> None:
 def test_csv_reads_the_same_elsewhere(tmp_path: Path) -> None:
     """openfacefx's own importer finds our values at our times."""
     write(tmp_path / "clip.csv", clip(), 30)
-    track, warnings = read_csv(str(tmp_path / "clip.csv"), fps=30, epsilon=0)
+    track, warnings = read_csv(str(tmp_path / "clip.csv"), fps=60, epsilon=0)
     assert warnings == []
     keys = {channel.name.lower(): channel.keys for channel in track.channels}
     for name, index in arkit.INDEX.items():
@@ -261,12 +264,12 @@ def test_no_room_keeps_the_old_file(tmp_path: Path) -> None:
 
 CSV = livelink.encode(np.zeros((2, 52), np.float32), 30)
 BAD_TEXT = {
-    "empty.csv": ("", "first column must be Timecode"),
+    "empty.csv": ("", "no column Timecode|table is empty"),
     "header.csv": (CSV.splitlines()[0], "no frames"),
-    "other.csv": ("a,b\n1,2\n", "first column must be Timecode"),
-    "short.csv": (CSV + "00:00:00:02.000,61,0.5\n", "row 3 has 3 fields, the header 63"),
-    "clock.csv": (CSV.replace("00:00:00:01.000", "soon"), "row 2: 'soon' is no HH:MM:SS"),
-    "back.csv": (CSV.replace("00:00:00:01.000", "00:00:00:00.000"), "time of frame 1 is not"),
+    "other.csv": ("a,b\n1,2\n", "no column Timecode|table is empty"),
+    "short.csv": (CSV + "00:00:00:02.000,61,0.5\n", "row 3 has 3 cells, the header 63"),
+    "clock.csv": (CSV.replace("00:00:00:02.000", "soon"), "row 2: 'soon' is no HH:MM:SS"),
+    "back.csv": (CSV.replace("00:00:00:00.000", "00:00:00:03.000"), "time of frame 1 is not"),
     "word.csv": (CSV.replace("0.000000", "zero", 1), "row 1: could not convert"),
     "nan.csv": (CSV.replace("0.000000", "nan", 1), "NaN or infinity"),
     "name.csv": (CSV.replace("JawOpen", "JawOpenn"), "did you mean 'jawOpen'"),
@@ -338,6 +341,152 @@ def test_live_link_rows_without_a_face_are_filled_in() -> None:
     lost = [lines[0], *(line.split(",")[0] + ",0" for line in lines[1:])]
     with pytest.raises(UserError, match="tracking was lost"):
         livelink.decode("\n".join(lost), "x.csv")
+
+
+@pytest.mark.parametrize("frames", [2, 10, 30, 31, 45, 200])
+@pytest.mark.parametrize("fps", [24.0, 25.0, 30.0, 48.0, 50.0, 120.0])
+def test_csv_of_any_length_comes_back_at_its_rate(fps: float, frames: int) -> None:
+    values, rate = livelink.decode(livelink.encode(clip(frames), fps), "x.csv")
+    assert rate == fps
+    np.testing.assert_allclose(values, clip(frames), atol=1e-6)
+
+
+def test_csv_of_60_fps_needs_half_a_second() -> None:
+    assert livelink.decode(livelink.encode(clip(31), 60.0), "x.csv")[1] == 60
+    assert livelink.decode(livelink.encode(clip(30), 60.0), "x.csv")[1] == 30  # a file of the app
+    assert livelink.decode(livelink.encode(clip(30), 60.0), "x.csv", 60.0)[1] == 60
+
+
+def timecodes(count: int, base: int, start: int = 0, mark: str = ":", drop: int = 0) -> str:
+    """A table of jawOpen, which is the number of the frame, with timecodes in the app's way."""
+    rows, number = ["Timecode,BlendShapeCount,JawOpen"], start
+    for frame in range(count):
+        second, field = divmod(number, base)
+        code = f"{second // 3600 % 24:02d}:{second // 60 % 60:02d}:{second % 60:02d}"
+        rows.append(f"{code}{mark}{field:02d}.000,61,{frame}")
+        number += 1
+        if drop and number % (60 * base) == 0 and number // (60 * base) % 10:
+            number += drop
+    return "\n".join(rows)
+
+
+@pytest.mark.parametrize("base", [24, 25, 30, 48, 50, 60])
+@pytest.mark.parametrize("start", [0, 7, 91])
+def test_the_count_of_a_timecode_is_seen_where_a_second_ends(base: int, start: int) -> None:
+    for count in (2 * base, 5 * base):
+        track = livelink.read(timecodes(count, base, start), "x.csv")
+        assert (track.fps, len(track.values)) == (base, count)
+        assert track.values[:, 24].tolist() == list(range(count))
+
+
+def test_frames_that_are_missing_do_not_change_the_count() -> None:
+    lines = timecodes(300, 30).split("\n")
+    for gone in (slice(28, 31), slice(61, 66), slice(200, 205)):
+        del lines[gone]
+    assert livelink.decode("\n".join(lines), "x.csv")[1] == 30
+    few = timecodes(40, 30).split("\n")
+    del few[26:31]  # the only end of a second lacks five: 25 would fit
+    del few[10:12]
+    assert livelink.decode("\n".join(few), "x.csv")[1] == 30
+
+
+@pytest.mark.parametrize(("base", "drop"), [(30, 2), (60, 4)])
+def test_drop_frame_keeps_the_time_of_day(base: int, drop: int) -> None:
+    """Eleven minutes skip numbers ten times, not eleven."""
+    count = 11 * 60 * base
+    track = livelink.read(timecodes(count, base, 0, ";", drop), "x.csv")
+    assert track.fps == pytest.approx(base / 1.001)
+    assert not track.counted
+    assert track.seen.all()
+    assert track.values[:, 24].tolist() == list(range(count))
+
+
+def test_a_take_over_midnight() -> None:
+    start = (24 * 3600 - 2) * 60
+    track = livelink.read(timecodes(300, 60, start), "x.csv")
+    assert (track.fps, len(track.values), track.seen.all()) == (60, 300, True)
+    assert track.notes == (timing.MIDNIGHT,)
+    text = timecodes(3000, 30, 24 * 3600 * 30 - 1000, ";")  # and a minute that skips no number
+    plain = livelink.read(text, "x.csv")
+    assert (plain.fps, plain.counted, len(plain.values)) == (30, True, 3000)
+
+
+def test_the_rate_that_is_given_is_that_of_the_frames() -> None:
+    for text in (timecodes(100, 25), timecodes(100, 30), livelink.encode(clip(100), 30.0)):
+        track = livelink.read(text, "x.csv", fps=25.0)
+        assert (track.fps, len(track.values), track.counted) == (25, 100, False)
+    assert livelink.read(timecodes(100, 25), "x.csv").counted
+
+
+def test_a_stamp_that_stands_twice_is_said() -> None:
+    lines = timecodes(100, 60).split("\n")
+    lines[51] = lines[51].replace("00:00:00:50", "00:00:00:49")
+    track = livelink.read("\n".join(lines), "x.csv")
+    assert len(track.values) == 100
+    assert track.values[:, 24] == pytest.approx(range(100))
+    assert "left out" in track.notes[0]
+
+
+TABLES = {
+    "tabs": lambda text: text.replace(",", "\t"),
+    "semicolons": lambda text: text.replace(",", ";"),
+    "decimal commas": lambda text: text.replace(",", ";").replace(".", ","),
+    "row numbers": lambda text: "\n".join(
+        f"{number - 1 if number else ''},{line}" for number, line in enumerate(text.split("\n"))
+    ),
+    "a name for row numbers": lambda text: "\n".join(
+        f"{number - 1 if number else 'Unnamed: 0'},{line}"
+        for number, line in enumerate(text.split("\n"))
+    ),
+}
+
+
+@pytest.mark.parametrize("name", TABLES)
+def test_tables_as_people_have_them(name: str) -> None:
+    text = livelink.encode(clip(40), 30.0).rstrip()
+    track = livelink.read(TABLES[name](text), "x.csv")
+    assert track.fps == 30
+    np.testing.assert_allclose(track.values, clip(40), atol=1e-6)
+    assert ("row numbers" in " ".join(track.notes)) == ("row numbers" in name)
+
+
+def test_a_first_column_without_a_name_that_counts_nothing() -> None:
+    with pytest.raises(UserError, match="first column has no name"):
+        livelink.decode(",Timecode,JawOpen\n0.1,00:00:00:00,1\n0.2,00:00:00:01,1\n", "x.csv")
+
+
+def test_no_face_for_long_is_not_made_up() -> None:
+    lines = timecodes(300, 60).split("\n")
+    for number in range(101, 131):  # half a second
+        lines[number] = lines[number].split(",")[0] + ",0"
+    track = livelink.read("\n".join(lines), "x.csv")
+    assert np.flatnonzero(~track.seen).tolist() == list(range(100, 130))
+    assert livelink.decode("\n".join(lines), "x.csv")[0][:, 24] == pytest.approx(range(300))
+    lines[131] = lines[131].split(",")[0] + ",,"
+    with pytest.raises(UserError, match=r"no face for 0\.52 s from 1\.67 s on"):
+        livelink.decode("\n".join(lines), "x.csv")
+    lines[140] = lines[140].split(",")[0] + ",0,0.5"  # a count of nothing, whatever follows
+    assert not livelink.read("\n".join(lines), "x.csv").seen[139]
+
+
+def test_sides_as_face_cap_marks_them_and_columns_that_are_none() -> None:
+    text = "Timecode,eyeBlink_L,EyeBlink_R,jaw_left,_neutral,HeadYaw,frame\n"
+    text += "\n".join(f"00:00:00:{n:02d},0.1,0.2,0.3,9,9,x" for n in range(3))
+    track = livelink.read(text, "x.csv", ignore=("Frame",))
+    assert track.values[0, [8, 9, 23]] == pytest.approx([0.1, 0.2, 0.3])
+    assert len(track.missing) == 49
+    with pytest.raises(UserError, match="could not convert"):
+        livelink.read(text, "x.csv")
+
+
+def test_a_rate_for_what_holds_none(tmp_path: Path) -> None:
+    np.save(tmp_path / "a.npy", clip(3))
+    assert [read_coefficients(tmp_path / "a.npy", fps)[1] for fps in (None, 60)] == [30, 60]
+    frames = [{"weights": row} for row in clip(3).tolist()]
+    (tmp_path / "a.json").write_text(json.dumps({"names": arkit.CHANNELS, "frames": frames}))
+    assert read_coefficients(tmp_path / "a.json", 50)[1] == 50
+    with pytest.raises(UserError, match="fps is -1"):
+        read_coefficients(tmp_path / "a.npy", -1)
 
 
 @pytest.mark.parametrize(("at", "byte"), [(6, 1), (8, 99)], ids=["encrypted", "method"])

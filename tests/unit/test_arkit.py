@@ -8,10 +8,14 @@ from diffusiontalker.arkit import (
     INDEX,
     LIP,
     LIP_PUBLISHED,
+    LIVE_LINK,
+    ORDERS,
     UPPER,
     UPPER_PUBLISHED,
+    canonical,
     map_by_name,
     mirror_permutation,
+    missing,
     region,
 )
 from diffusiontalker.errors import UserError
@@ -66,6 +70,29 @@ def test_map_by_name_ignores_case_and_fills_with_zero():
     assert mapped[0, INDEX["jawOpen"]] == 0.25
     assert mapped[0, INDEX["tongueOut"]] == 0.5
     assert mapped.sum() == 0.75
+
+
+@pytest.mark.parametrize("mark", ["_L", "_l", "_Left", "Left"])
+def test_sides_are_known_however_they_are_marked(mark: str):
+    assert canonical(f"eyeBlink{mark}") == "eyeBlinkLeft"
+    assert canonical(f"jaw{mark}") == "jawLeft"
+    assert canonical("tongueOut") == "tongueOut"
+    assert canonical("_neutral") is canonical("jawOpen_L") is None
+    assert missing([f"eyeBlink{mark}", *CHANNELS[9:]]) == CHANNELS[:8]
+
+
+def test_columns_that_are_no_channels_are_left_out():
+    names = ["_neutral", "jawOpen", "HeadYaw", "Frame"]
+    mapped = map_by_name(np.ones((1, 4)), names, "x.csv", ["frame"])
+    assert np.flatnonzero(mapped).tolist() == [INDEX["jawOpen"]]
+    with pytest.raises(UserError, match="unknown channel 'Frame'"):
+        map_by_name(np.ones((1, 4)), names, "x.csv")
+
+
+def test_orders_hold_every_channel_that_there_is():
+    assert sorted(LIVE_LINK) == sorted(CHANNELS)
+    assert ORDERS["mediapipe"][0].index("jawOpen") == 25
+    assert [len(order) for order in ORDERS["livelink"]] == [52, 61]
 
 
 @pytest.mark.parametrize(

@@ -111,6 +111,31 @@ def test_each_trouble_is_found_and_has_a_mend():
     assert set(links) <= targets
 
 
+def test_what_was_filled_lost_and_mended_is_said():
+    takes = [
+        replace(GOOD[0], filled=0.25, lost_seconds=8.0, notes=("rows left out: 3",)),
+        replace(GOOD[1], filled=0.009, notes=("rows left out: 12", "a day was added")),
+        replace(GOOD[2], drift_seconds=-0.11, doubt="jawOpen hardly moves (by 0.001)"),
+        replace(GOOD[3], drift_seconds=0.05),
+    ]
+    found = {finding.title: finding.text for finding in attention(survey(takes, SHARDS))}
+    assert list(found) == [
+        "The face is lost for a while in 1 take: a.",
+        "The channels of 1 take may not be what they are called: c.",
+        "1 take drifts between beginning and end: c.",
+        "2 takes had to be mended in reading.",
+    ]
+    lost, doubts, drifts, mended = found.values()
+    assert "31 s in all; longer ones are in no clip, 8.0 s" in lost
+    assert "1 x jawOpen hardly moves" in doubts
+    assert "-110 ms" in drifts
+    assert mended.startswith("2 x rows left out: …; 1 x a day was added")
+    page = Reader(render(takes, [], FACTS))
+    assert any("8.0" in row and "25.0%" in row for row in page.rows)
+    assert ["Left out because the face was lost", "8.0 s"] in page.rows
+    assert any("8.0 s left out, 31 s filled in" in line for line in console_lines(takes, [], FACTS))
+
+
 def test_limits_are_not_crossed_by_what_lies_on_them():
     edge = take(
         "edge", "dan", seconds=60.0, clipped=0.001, pinned=channel(FLAT, "jawOpen", 0.01),
@@ -350,7 +375,7 @@ def test_large_sets_stay_readable():
     first = [row[0] for row in reader.rows if row]
     assert sum(name.startswith("file-") for name in first) == REFUSALS
     assert sum(name.startswith("bad-") for name in first) == REFUSALS
-    assert sum(len(row) == 13 and row[0].startswith("take-") for row in reader.rows) == ROWS
+    assert sum(len(row) == 16 and row[0].startswith("take-") for row in reader.rows) == ROWS
     assert "Shown: the first 200 of 3,000 files." in reader.text
     assert "Shown: the first 500 of 2,000 takes." in reader.text
     assert "200 takes – reason c" in reader.text

@@ -4,12 +4,14 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import soundfile
 from tests.sets import KIND, write_set, write_take
+from tests.sources_made import face, make_folder
 
 from diffusiontalker import config
-from diffusiontalker.arkit import INDEX
-from diffusiontalker.config import DataSettings
-from diffusiontalker.corpus import recordings, shards
+from diffusiontalker.arkit import INDEX, ORDERS
+from diffusiontalker.config import DataSettings, SourceSettings
+from diffusiontalker.corpus import clips, recordings, shards
 from diffusiontalker.corpus.manifest import Manifest
 from diffusiontalker.corpus.recordings import Item
 from diffusiontalker.corpus.sources import Source, anywhere, open_source
@@ -70,6 +72,135 @@ def test_a_take_that_is_malformed_or_too_short_has_a_reason_and_no_clips(root: P
     assert "not a readable audio file" in reasons["ann-anger-0"]
     assert "NaN or infinity" in reasons["ann-anger-1"]
     assert "0.60 s: shorter than a clip may be" in reasons["ann-anger-2"]
+
+
+def folder_item(root: Path, name: str = "one", **options: object) -> tuple[Source, Item]:
+    source = open_source(SourceSettings(kind="folder", root=str(root), options=options))
+    return source, next(Item(t, "train") for t in source.takes().takes if t.id == name)
+
+
+def reported(root: Path, tmp_path: Path, *overrides: str, **options: object):
+    return recordings.read_take(*folder_item(root, **options), settings(tmp_path, *overrides))
+
+
+def lose(path: Path, *spans: tuple[int, int]) -> None:
+    """Rows of a CSV as they are where the app lost the face."""
+    lines = path.read_text().splitlines()
+    for start, stop in spans:
+        for number in range(start + 1, stop + 1):
+            lines[number] = lines[number].split(",")[0] + ",0"
+    path.write_text("\n".join(lines))
+
+
+def test_what_is_filled_in_is_bounded_and_reported(tmp_path: Path) -> None:
+    root = make_folder(tmp_path / "mine", ["one.csv"], seconds=12.0)
+    lose(root / "one.csv", (60, 75), (120, 210))  # half a second, and three
+    found, report = reported(root, tmp_path)
+    assert [len(clip.coefficients) for clip in found] == [120, 150]
+    expected = face(12.0, 0, 30.0)[210:]
+    np.testing.assert_allclose(found[1].coefficients, expected, atol=1e-6)
+    assert (report.seconds, report.lost_seconds, report.dropped_seconds) == (9.0, 3.0, 3.0)
+    assert report.filled == pytest.approx(15 / 270)
+
+
+@pytest.mark.parametrize(
+    "spans", [[(30, 300)], [(n + 1, n + 20) for n in range(0, 360, 20)]], ids=["hole", "flicker"]
+)
+def test_a_take_without_a_face_for_most_of_it_is_put_aside(tmp_path: Path, spans: list) -> None:
+    root = make_folder(tmp_path / "mine", ["one.csv"], seconds=12.0)
+    lose(root / "one.csv", *spans)
+    found, report = reported(root, tmp_path)
+    assert found == []
+    assert "the face is lost in" in report.reason
+
+
+@pytest.mark.parametrize("order", ["mediapipe", "livelink"])
+def test_columns_in_another_order_are_seen_by_the_jaw(tmp_path: Path, order: str) -> None:
+    root = make_folder(tmp_path / "mine", ["one.npy"], seconds=6.0)
+    names = ORDERS[order][0]
+    there = [INDEX.get(name, INDEX["tongueOut"]) for name in names]
+    np.save(root / "one.npy", np.load(root / "one.npy")[:, there])
+    found, report = reported(root, tmp_path)
+    assert found == []
+    assert f"source.options.channels={order}" in report.reason
+    found, report = reported(root, tmp_path, channels=order)
+    assert len(found) == 1
+    assert report.doubt is None
+    found, report = reported(root, tmp_path, channels="arkit")  # the user knows better
+    assert len(found) == 1
+    assert "jawOpen does not follow the sound" in report.doubt
+
+
+def test_a_jaw_that_stands_still_while_there_is_sound(tmp_path: Path) -> None:
+    root = make_folder(tmp_path / "mine", ["one.npy"], seconds=6.0)
+    values = np.load(root / "one.npy")
+    values[:, INDEX["jawOpen"]] *= 0.01
+    np.save(root / "one.npy", values)
+    assert "jawOpen hardly moves (by 0.00" in reported(root, tmp_path)[1].doubt
+    values[:, INDEX["jawOpen"]] = 0.1
+    np.save(root / "one.npy", values)
+    assert "but mouthFunnel does" in reported(root, tmp_path)[1].doubt
+    values[:, INDEX["mouthFunnel"]] = values[:, INDEX["jawOpen"]] = 0.1
+    np.save(root / "one.npy", values)
+    assert "jawOpen hardly moves" in reported(root, tmp_path)[1].doubt
+    soundfile.write(root / "one.wav", np.zeros(96_000), 16_000)
+    assert reported(root, tmp_path)[1].doubt is None
+
+
+def stamped(count: int, base: int) -> list[str]:
+    """Timecodes that skip no number."""
+    codes = []
+    for frame in range(count):
+        second, field = divmod(frame, base)
+        codes.append(f"00:{second // 60:02d}:{second % 60:02d}:{field:02d}.000")
+    return codes
+
+
+@pytest.mark.parametrize(
+    ("base", "fps"), [(24, 24 / 1.001), (30, 30 / 1.001), (60, 60 / 1.001), (25, 25), (60, 60)]
+)
+def test_long_takes_stay_in_step(tmp_path: Path, base: int, fps: float) -> None:
+    """Two minutes, in which a rate a thousandth off would be 120 ms apart."""
+    root = make_folder(tmp_path / "mine", ["one.csv"], seconds=120.0, fps=fps)
+    header, *rows = (root / "one.csv").read_text().splitlines()
+    codes = stamped(len(rows), base)
+    rows = [f"{code},{row.split(',', 1)[1]}" for code, row in zip(codes, rows, strict=True)]
+    (root / "one.csv").write_text("\n".join([header, *rows]))
+    source, item = folder_item(root)
+    recording, (samples, values, _) = recordings._in_step(
+        source.read(item.take), settings(tmp_path)
+    )
+    assert recording.fps == pytest.approx(fps)
+    (early, _), (late, _) = (
+        clips.lip_audio_lag(samples[clips.sample_of(k) :], values[k : k + 600]) for k in (0, 3000)
+    )
+    assert abs(early) < 0.005
+    assert abs(late) < 0.005
+    assert abs(recordings.read_take(source, item, settings(tmp_path))[1].drift_seconds) < 0.005
+    if base != round(fps, 6):
+        source, item = folder_item(root, fps=base)
+        report = recordings.read_take(source, item, settings(tmp_path))[1]
+        assert report.drift_seconds == pytest.approx(-0.08, abs=0.01)
+
+
+def test_lips_outweigh_a_length_that_fits_by_chance(tmp_path: Path) -> None:
+    root = make_folder(tmp_path / "mine", ["one.csv"], seconds=120.0, fps=60.0)
+    samples, rate = soundfile.read(root / "one.wav")
+    soundfile.write(root / "one.wav", np.pad(samples, (0, round(0.12 * rate))), rate)
+    source, item = folder_item(root)
+    assert clips.paced(source.read(item.take)).fps < 60
+    _, report = recordings.read_take(source, item, settings(tmp_path))
+    assert (report.fps, report.notes) == (60, ())
+
+
+def test_notes_of_a_take_are_reported(tmp_path: Path) -> None:
+    root = make_folder(tmp_path / "mine", ["one.npy"], seconds=6.0)
+    np.save(root / "one.npy", np.load(root / "one.npy") - 0.6)
+    assert "out_of_range=clip" in reported(root, tmp_path)[1].reason
+    found, report = reported(root, tmp_path, "out_of_range=clip")
+    assert "clipped that lay outside" in report.notes[0]
+    assert report.minimum[0] == pytest.approx(-0.59)  # as published
+    assert found[0].coefficients.min() == 0
 
 
 def test_the_plan_fills_shards_and_never_mixes_splits(root: Path) -> None:

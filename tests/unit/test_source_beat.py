@@ -277,6 +277,30 @@ def test_a_clock_that_is_a_hair_slow_is_refused_where_it_adds_up(tmp_path: Path)
     assert len(recording.coefficients) == 4502  # 75.025 s
 
 
+def test_good_clocks_that_differ_by_40_ppm_are_read_at_their_own_times(tmp_path: Path):
+    """24 ms in ten minutes, which is more than half a frame."""
+    make_beat(tmp_path, ["1_wayne_0_1_1"], seconds=600.0, channels=("jawOpen",))
+    restamped(tmp_path, 60.0 * (1 - 40e-6))
+    recording = read(tmp_path)
+    assert (recording.fps, len(recording.coefficients)) == (60.0, 36_001)
+    sent = face(600.0)[:, arkit.INDEX["jawOpen"]]
+    late = recording.coefficients[35_001:35_900, arkit.INDEX["jawOpen"]]
+    at = np.arange(35_001, 35_900) * (1 - 40e-6)
+    np.testing.assert_allclose(late, np.interp(at, np.arange(36_000), sent), atol=1e-5)
+
+
+def test_a_hole_is_known(one: Path):
+    path = one / "1" / "1_wayne_0_1_1.json"
+    tree = json.loads(path.read_text())
+    del tree["frames"][10:45]
+    tree["frames"][3]["weights"] = []
+    for changes in ({}, {"fps": 60}):  # times come before a rate that they contradict
+        path.write_text(json.dumps(tree | changes))
+        recording = read(one)
+        assert np.flatnonzero(~recording.seen).tolist() == [3, *range(10, 45)]
+        assert len(recording.coefficients) == 60
+
+
 def test_dropped_frames_do_not_contradict_the_rate(one: Path):
     path = one / "1" / "1_wayne_0_1_1.json"
     tree = json.loads(path.read_text())
@@ -317,7 +341,7 @@ WEIGHTS = json.dumps([0.1] * 51)
         ),
         (
             f'{{"names": {NAMES}, "frames": [{{"weights": {WEIGHTS}, "time": 0.5}}, '
-            f'{{"weights": {WEIGHTS}, "time": 0.5}}]}}',
+            f'{{"weights": {WEIGHTS}, "time": 0.4}}]}}',
             "the time of frame 1 is not after",
         ),
         (

@@ -98,7 +98,7 @@ def test_percent_is_refused_and_scale_mends_it(tmp_path: Path) -> None:
     np.save(tmp_path / f"{ANGRY}.npy", 100 * face(ANGRY, 2.5))
     found = source(tmp_path)
     with pytest.raises(UserError, match=r"per cent, set source\.options\.scale=0\.01"):
-        clips.align(found.read(by_id(found)[ANGRY]), 0.1)
+        clips.ranged(found.read(by_id(found)[ANGRY]), "clip")
     mended = source(tmp_path, scale=0.01)
     _, coefficients, _ = clips.align(mended.read(by_id(mended)[ANGRY]), 0.1)
     np.testing.assert_allclose(coefficients, face(ANGRY, 2.5), atol=1e-6)

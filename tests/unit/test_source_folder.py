@@ -1,5 +1,6 @@
 """A user's own folder: what is found, what is said of the rest, the index, and malformed files."""
 
+import json
 import unicodedata
 from collections.abc import Mapping
 from pathlib import Path
@@ -194,7 +195,7 @@ def test_rows_without_files_and_files_without_rows_are_said(tmp_path: Path):
     [
         ("", "the table is empty"),
         ("identity\nx\n", "no column 'name', only identity"),
-        ("name;identity\none;x\n", "no column 'name', only name;identity"),
+        ("name/identity\none/x\n", "no column 'name', only name/identity"),
         ("name,name\none,one\n", "the column 'name' stands twice"),
         ("name,identity\none,Smith, Ada\n", "row 1 has 3 cells, the header 2"),
         ("name,identity\none\n", "row 1 has 1 cells, the header 2"),
@@ -246,6 +247,8 @@ def test_a_pattern_reads_labels_from_names(tmp_path: Path):
         ({"channels": ["jawOpne"]}, "did you mean 'jawOpen'"),
         ({"channels": ["jawOpen", "JawOpen"]}, "stands twice"),
         ({"channels": []}, "source.options"),
+        ({"channels": "alphabetical"}, "one of arkit, mediapipe, livelink"),
+        ({"channels": ["jawOpen", "frame"]}, "unknown channel 'frame'"),
         ({"fps": -1}, "fps"),
         ({"scale": 0}, "scale"),
         ({"rate": 30}, "unknown setting 'rate'"),
@@ -302,7 +305,11 @@ def test_rates_where_the_file_has_none(tmp_path: Path):
     make_folder(tmp_path, ["two.npy", "three.npz", "four.csv"], seconds=0.2)
     assert read(tmp_path, "two", fps=25).fps == 25.0
     assert read(tmp_path, "three", fps=25).fps == 30.0
-    assert read(tmp_path, "four", fps=25).fps == 30.0
+    assert read(tmp_path, "four").fps == 30.0
+    assert read(tmp_path, "four", fps=25).fps == 25.0  # a timecode only counts
+    frames = [{"weights": [0.5]}] * 5
+    with_sound(tmp_path, "five.json", json.dumps({"names": ["jawOpen"], "frames": frames}))
+    assert [read(tmp_path, "five", fps=fps).fps for fps in (None, 25, 60)] == [30, 25, 60]
 
 
 def test_columns_of_arrays_are_named(tmp_path: Path):
@@ -324,6 +331,56 @@ def test_an_archive_may_lack_names_and_rate(tmp_path: Path):
     assert (recording.fps, recording.coefficients.shape) == (24.0, (12, 52))
 
 
+@pytest.mark.parametrize("lines", ["1;0,5\n2;\n3;0,7\n", "1;0,5\n2\n3;0,7\n"])
+def test_tables_of_channels_as_people_have_them(tmp_path: Path, lines: str):
+    with_sound(tmp_path, "one.csv", "Unnamed: 0;jawOpen\n" + lines)
+    recording = read(tmp_path)
+    assert recording.coefficients[:, arkit.INDEX["jawOpen"]] == pytest.approx([0.5, 0.6, 0.7])
+    assert recording.seen.tolist() == [True, False, True]
+    assert "row numbers" in recording.notes[0]
+    with_sound(tmp_path, "two.csv", "time\tjawOpen\n0\t0.5\n0,1\t\n0,2\t0.7\n")
+    recording = read(tmp_path, "two")
+    assert recording.coefficients[:, arkit.INDEX["jawOpen"]] == pytest.approx([0.5, 0.6, 0.7])
+    assert (recording.fps, recording.seen.tolist()) == (10.0, [True, False, True])
+
+
+def test_columns_that_are_no_channels_are_left_out(tmp_path: Path):
+    table = "frame,_neutral,time,eyeBlink_L,HeadYaw\nx,9,0,0.1,7\ny,9,0.1,0.2,7\n"
+    with_sound(tmp_path, "one.csv", table)
+    assert "row 1: could not convert" in refusal(lambda: read(tmp_path))
+    recording = read(tmp_path, ignore=["frame"])
+    assert recording.coefficients[:, arkit.INDEX["eyeBlinkLeft"]] == pytest.approx([0.1, 0.2])
+    assert np.count_nonzero(recording.coefficients) == 2
+    tree = {"names": ["_neutral", "jawOpen", "frame"], "frames": [{"weights": [9, 0.5, 3]}]}
+    with_sound(tmp_path, "two.json", json.dumps(tree))
+    assert read(tmp_path, "two", ignore=["frame"]).coefficients.sum() == 0.5
+
+
+@pytest.mark.parametrize(
+    ("order", "width"), [("arkit", 52), ("mediapipe", 52), ("livelink", 52), ("livelink", 61)]
+)
+def test_known_orders_of_arrays(tmp_path: Path, order: str, width: int):
+    names = next(names for names in arkit.ORDERS[order] if len(names) == width)
+    values = np.random.default_rng(0).random((5, width))
+    np.save(with_sound(tmp_path, "one.npy"), values)
+    recording = read(tmp_path, channels=order)
+    for column, name in enumerate(names):
+        if name not in arkit.NO_CHANNELS:
+            np.testing.assert_allclose(
+                recording.coefficients[:, arkit.INDEX[name]], values[:, column], rtol=1e-6
+            )
+    assert recording.missing == (("tongueOut",) if order == "mediapipe" else ())
+    assert not recording.by_position
+    if width == 52:
+        assert read(tmp_path).by_position
+    else:
+        assert "expected (frames, 52)" in refusal(lambda: read(tmp_path))
+        own = [*arkit.LIVE_LINK, *(f"extra{n}" for n in range(9))]
+        assert "unknown channel 'extra0'" in refusal(lambda: read(tmp_path, channels=own))
+        left_out = read(tmp_path, channels=own, ignore=own[52:])
+        assert np.array_equal(left_out.coefficients, recording.coefficients)
+
+
 def test_a_live_link_file_without_all_curves(tmp_path: Path):
     lines = livelink.encode(face(0.5, 0, 30.0), 30.0).splitlines()
     cut = "\n".join(line.rsplit(",", 10)[0] for line in lines)  # TongueOut and the angles
@@ -340,11 +397,14 @@ CSV = {
     "word": ("jawOpen\n0.1\nwide\n", "row 2: could not convert"),
     "hole": ("jawOpen,mouthClose\n0.1,\n", "row 1: could not convert"),
     "nan": ("jawOpen\n0.1\nnan\n", "NaN or infinity at index (1, 0)"),
-    "unknown": ("jawOpne\n0.1\n", "unknown channel 'jawopne'; did you mean 'jawOpen'"),
-    "unnamed": (",jawOpen\n0,0.1\n", "unknown channel ''"),
-    "twice": ("jawOpen,JawOpen\n0.1,0.1\n", "'jawopen' stands twice"),
+    "unknown": ("jawOpne\n0.1\n", "unknown channel 'jawOpne'; did you mean 'jawOpen'"),
+    "unnamed": (",jawOpen\n0.1,0.1\n", "the first column has no name"),
+    "unnamed later": ("jawOpen,\n0,0.1\n", "unknown channel ''"),
+    "no time": ("time,jawOpen\n,0.1\n", "a time is no number"),
+    "no face": ("time,jawOpen\n0,\n0.1,\n0.2,\n", "tracking was lost all along"),
+    "twice": ("jawOpen,JawOpen\n0.1,0.1\n", "'JawOpen' stands twice"),
     "two times": ("time,timestamp,jawOpen\n0,0,0.1\n1,1,0.1\n", "one time at most"),
-    "back": ("time,jawOpen\n0,0.1\n0,0.1\n", "time of frame 1 is not after"),
+    "back": ("time,jawOpen\n0.1,0.1\n0,0.1\n", "time of frame 1 is not after"),
     "nan time": ("time,jawOpen\n0,0.1\nnan,0.1\n", "time of frame"),
     "milliseconds": ("time,jawOpen\n0,0.1\n33.3,0.1\n66.7,1\n", "give them in s"),
     "timecode": ("Timecode,JawOpen\nsoon,0.1\n", "'soon' is no HH:MM:SS"),

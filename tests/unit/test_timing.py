@@ -17,7 +17,7 @@ def clocked(fps: float, seconds: float = TEN_MINUTES, start: float = 0.0) -> np.
 
 def worst_drift(times: np.ndarray) -> float:
     """Frames by which an event is shifted, when the values are the times of the frames."""
-    values, fps = evenly(times, times[:, None], "take")
+    values, fps, *_ = evenly(times, times[:, None], "take")
     shift = np.arange(len(values)) / fps + times[0] - values[:, 0]
     # The last frame may lie beyond the last time, by half a frame.
     return float(np.abs(shift[:-1]).max() * fps)
@@ -48,7 +48,7 @@ def test_nothing_drifts_whatever_is_dropped(
 )
 def test_a_whole_number_is_meant_if_it_is_near(clock: float, expected: float):
     times = clocked(clock)
-    values, fps = evenly(times, times[:, None], "take")
+    values, fps, *_ = evenly(times, times[:, None], "take")
     assert fps == pytest.approx(expected, abs=1e-9)
     # Ten minutes stay ten minutes: a clock that runs slow gets frames added.
     assert len(values) / fps == pytest.approx(TEN_MINUTES, abs=1 / fps)
@@ -67,14 +67,14 @@ def test_a_slow_clock_by_hand():
     short = clocked(59.98, 0.1)
     assert evenly(short, short[:, None], "take")[1] == 60.0
     long = clocked(59.98, 200.0)
-    values, fps = evenly(long, long[:, None], "take")
+    values, fps, *_ = evenly(long, long[:, None], "take")
     assert fps == 60.0
     assert values[6000, 0] == pytest.approx(100.0, abs=1e-9)
 
 
 def test_dropped_frames_are_filled_at_the_rate_of_the_others():
     times = np.delete(clocked(60.0, 2.0), [10, 11, 50])
-    values, fps = evenly(times, times[:, None], "take")
+    values, fps, *_ = evenly(times, times[:, None], "take")
     assert fps == 60.0
     np.testing.assert_allclose(values[:, 0], np.arange(120) / 60, atol=1e-9)
 
@@ -89,7 +89,7 @@ def test_rounded_stamps_of_a_take_with_a_hole_still_say_60():
 def test_jitter_is_put_straight():
     rng = np.random.default_rng(0)
     times = clocked(30.0, 20.0) + rng.uniform(-0.3, 0.3, 600) / 30
-    values, fps = evenly(times, times[:, None], "take")
+    values, fps, *_ = evenly(times, times[:, None], "take")
     assert fps == pytest.approx(30.0, rel=2e-3)
     np.testing.assert_allclose(values[:-1, 0], times[0] + np.arange(len(values) - 1) / fps)
 
@@ -99,7 +99,8 @@ def test_jitter_is_put_straight():
     [
         ([0.0], "one frame has no frame rate"),
         ([], "one frame has no frame rate"),
-        ([0.0, 0.1, 0.1], "time of frame 2 is not after"),
+        ([0.0, 0.1, 0.05], "time of frame 2 is not after"),
+        ([0.0, 0.1, 0.1, 0.1, 0.1], "time of frame 2 is not after"),
         ([0.0, np.nan, 0.1], "the time of frame"),
         ([0.0, np.inf], "the time of frame"),
         ([-1.7e308, 1.7e308], "the time of frame|0 frames per second"),
@@ -112,3 +113,32 @@ def test_times_that_make_no_sense(times: list[float], message: str):
     with pytest.raises(UserError, match=message) as error:
         evenly(np.array(times), np.zeros((len(times), 2)), "take.json")
     assert str(error.value).startswith("take.json: ")
+
+
+def test_a_time_that_stands_twice_loses_the_second_frame():
+    times = clocked(60.0, 1.0)
+    times[20] = times[19]
+    even = evenly(times, times[:, None], "take")
+    assert (even.fps, len(even.values)) == (60.0, 60)
+    np.testing.assert_allclose(even.values[:, 0], np.arange(60) / 60, atol=1e-9)
+    assert np.flatnonzero(~even.seen).tolist() == [20]
+    assert even.notes == ("frames left out that have the time of the one before: 1",)
+
+
+def test_a_clock_that_passes_midnight_goes_on():
+    times = np.round((86_399 + clocked(30.0, 2.0)) % 86_400, 4)
+    even = evenly(times, np.arange(60.0)[:, None], "take")
+    assert (even.fps, len(even.values), even.seen.all()) == (30.0, 60, True)
+    assert "midnight" in even.notes[0]
+
+
+def test_what_is_filled_in_is_known():
+    """Dropped frames, frames that hold nothing, and a clock that jitters, which lacks none."""
+    times = np.delete(clocked(60.0, 2.0), [10, 11, 12, 50])
+    held = np.ones(116, bool)
+    held[[70, 71]] = False
+    even = evenly(times, times[:, None], "take", held)
+    assert np.flatnonzero(~even.seen).tolist() == [10, 11, 12, 50, 74, 75]
+    np.testing.assert_allclose(even.values[:, 0], np.arange(120) / 60, atol=1e-9)
+    jitter = clocked(30.0, 20.0) + np.random.default_rng(0).uniform(-0.3, 0.3, 600) / 30
+    assert evenly(jitter, jitter[:, None], "take").seen.all()

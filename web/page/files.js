@@ -33,12 +33,11 @@ export function json(face) {
  * @returns {Blob}
  */
 export function csv(face) {
-  const base = face.fps <= 30 ? 30 : 60; // a second has so many frames to those who read it
   const order = CURVES.map((name) => face.channels.indexOf(name[0].toLowerCase() + name.slice(1)));
   const zeros = ROTATIONS.map(() => "0.000000");
   const rows = Array.from({ length: face.frames }, (_, i) => {
     const values = order.map((channel) => face.value(i, channel).toFixed(6));
-    return [timecode(i / face.fps, base), CURVES.length + ROTATIONS.length, ...values, ...zeros];
+    return [timecode(i / face.fps), CURVES.length + ROTATIONS.length, ...values, ...zeros];
   });
   const header = ["Timecode", "BlendShapeCount", ...CURVES, ...ROTATIONS];
   return new Blob([header, ...rows].map((row) => `${row.join(",")}\n`), { type: "text/csv" });
@@ -56,10 +55,10 @@ export function save(blob, name) {
   setTimeout(() => URL.revokeObjectURL(link.href));
 }
 
-/** `HH:MM:SS:FF.mmm`, with FF counted in `base` a second. */
-function timecode(seconds, base) {
-  const ticks = Math.round(seconds * base * 1000);
-  const [second, rest] = [Math.floor(ticks / (base * 1000)), ticks % (base * 1000)];
+/** `HH:MM:SS:FF.mmm`, with FF in sixtieths of a second whatever the rate. */
+function timecode(seconds) {
+  const ticks = Math.round(seconds * 60_000);
+  const [second, rest] = [Math.floor(ticks / 60_000), ticks % 60_000];
   const padded = (value, digits = 2) => String(Math.floor(value)).padStart(digits, "0");
   const clock = [second / 3600, (second / 60) % 60, second % 60, rest / 1000].map((part) => padded(part));
   return `${clock.join(":")}.${padded(rest % 1000, 3)}`;

@@ -1,32 +1,14 @@
 """BEAT's JSON layout: names once, then per frame its weights and time."""
 
 import json
-from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
 from diffusiontalker import arkit
-from diffusiontalker.animation import files, timing
+from diffusiontalker.animation import files, timing, tracks
+from diffusiontalker.animation.tracks import Track
 from diffusiontalker.errors import UserError
-
-
-@dataclass(frozen=True)
-class Track:
-    """The content of a file of this layout."""
-
-    values: np.ndarray
-    """(T, 52) float32 in ``arkit.CHANNELS``, evenly spaced in time."""
-    fps: float
-    """Rate of ``values``."""
-    stated_fps: float
-    """Rate as the file tells it, by its ``fps`` or else its time stamps: not rounded, whatever
-    frames it lacks."""
-    start: float
-    """Time stamp of the first frame, in seconds; 0 if it has none."""
-    missing: tuple[str, ...]
-    """Channels that the file does not name; their values are 0."""
 
 
 def layout(coefficients: np.ndarray, fps: float) -> dict[str, Any]:
@@ -43,10 +25,18 @@ def encode(coefficients: np.ndarray, fps: float) -> str:
     return json.dumps(layout(coefficients, fps))
 
 
-def read(text: str, where: str) -> Track:
+def read(text: str, where: str, fps: float | None = None, ignore: tuple[str, ...] = ()) -> Track:
     """A BEAT take, or what ``encode`` wrote; channels match by name.
 
-    The rate is ``fps`` where the file has it, else that of the frames' times.
+    The rate is that of the frames' times, or ``fps`` where the file has it and its times do not
+    contradict. Frames with no weights at all, and those that are missing, are filled in between
+    their neighbours, and are not ``seen``.
+
+    Args:
+        text: of the file.
+        where: what messages begin with.
+        fps: the rate where the file has no times either; None: such a file is refused.
+        ignore: names to leave out.
 
     Raises:
         UserError: not JSON of that layout, frames of another length, an unknown channel, NaN.
@@ -60,33 +50,44 @@ def read(text: str, where: str) -> Track:
     names, frames = tree.get("names", []), tree.get("frames", [])
     if not _is_list(names, str) or not _is_list(frames, dict):
         raise UserError(f'{where}: expected {{"names": [...], "frames": [{{"weights": [...]}}]}}')
-    rows = []
+    rows, seen = [], np.ones(len(frames), bool)
     for number, frame in enumerate(frames):
         weights = frame.get("weights")
-        if not isinstance(weights, list) or len(weights) != len(names):
+        seen[number] = weights != []
+        if not isinstance(weights, list) or len(weights) not in (0, len(names)):
             raise UserError(f"{where}: frame {number}: expected {len(names)} weights, one per name")
-        rows.append(weights)
+        rows.append(weights or [0.0] * len(names))
     values = files.numbers(_floats(rows, 2, f"{where}: weights"), f"{where}: weights")
-    values, absent = arkit.map_by_name(values, names, where), missing(names)
-    if "fps" in tree:
-        fps = files.rate(tree["fps"], where)
-        first = _floats([frames[0].get("time", 0.0)], 1, f"{where}: times")
-        return Track(values, fps, fps, float(files.numbers(first, f"{where}: times")[0]), absent)
-    times = _floats([frame.get("time", np.nan) for frame in frames], 1, f"{where}: times")
-    values, fps = timing.evenly(times, values, where)
-    return Track(values, fps, timing.rate(times, where), float(times[0]), absent)
+    values, absent = arkit.map_by_name(values, names, where, ignore), arkit.missing(names)
+    stamped = [frame.get("time", np.nan) for frame in frames]
+    if "fps" in tree or (fps is not None and not any("time" in frame for frame in frames)):
+        rate = files.rate(tree.get("fps", fps), where)
+        times = files.numbers(_floats([frames[0].get("time", 0.0)], 1, where), f"{where}: times")
+        if not _contradict(stamped, rate, where):
+            held = timing.filled(values, seen, where)
+            return Track(held, rate, rate, float(times[0]), absent, seen)
+    times = _floats(stamped, 1, f"{where}: times")
+    even = timing.evenly(times, values, where, seen)
+    start = float(times[0])
+    return Track(even.values, even.fps, even.exact, start, absent, even.seen, even.notes)
 
 
-def decode(text: str, where: str) -> tuple[np.ndarray, float]:
-    """(coefficients (T, 52) float32, fps) of ``read``. Raises UserError."""
-    track = read(text, where)
-    return track.values, track.fps
+def _contradict(stamped: list[Any], fps: float, where: str) -> bool:
+    """Whether every frame has a time, and some lie where ``fps`` does not put them."""
+    if not all(isinstance(time, int | float) for time in stamped):
+        return False
+    times = _floats(stamped, 1, f"{where}: times")
+    since = (times - times[0]) * fps
+    return bool(np.abs(since - np.arange(len(times))).max() > 0.5)
 
 
-def missing(names: Sequence[str]) -> tuple[str, ...]:
-    """The channels that are not among ``names``, whatever their case."""
-    lower = {name.lower() for name in names}
-    return tuple(name for name in arkit.CHANNELS if name.lower() not in lower)
+def decode(text: str, where: str, fps: float | None = None) -> tuple[np.ndarray, float]:
+    """(coefficients (T, 52) float32, fps) of ``read``, where no long stretch lacks frames.
+
+    Raises:
+        UserError: as ``read``, or frames are missing for longer than ``tracks.MAX_GAP``.
+    """
+    return tracks.whole(read(text, where, fps), where)
 
 
 def _is_list(value: Any, of: type) -> bool:

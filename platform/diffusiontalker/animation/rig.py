@@ -6,7 +6,6 @@ brings a rig as ``.npz`` (``Rig.load``), and ``default_rig`` gives a head withou
 """
 
 import functools
-import re
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from io import BytesIO
@@ -244,8 +243,7 @@ def _bounded(gram: np.ndarray, target: np.ndarray) -> np.ndarray:
 
 def _by_channel(deltas: np.ndarray, names: Sequence[str], where: str) -> np.ndarray:
     """Deltas (n, V, 3) in the order of ``names`` to (52, V, 3) in ``arkit.CHANNELS``."""
-    full = [re.sub("_R$", "Right", re.sub("_L$", "Left", name)) for name in names]
-    mapped = arkit.map_by_name(np.moveaxis(deltas, 0, -1), full, where)
+    mapped = arkit.map_by_name(np.moveaxis(deltas, 0, -1), names, where)
     return np.ascontiguousarray(np.moveaxis(mapped, -1, 0))
 
 

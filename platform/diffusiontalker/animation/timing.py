@@ -1,6 +1,7 @@
 """Frame times to a frame rate, and uneven frames to even ones."""
 
 from collections.abc import Iterable, Iterator
+from typing import NamedTuple
 
 import numpy as np
 
@@ -10,29 +11,102 @@ LOWEST_FPS, HIGHEST_FPS = 1.0, 1000.0
 """Rates outside are taken for times that are not in seconds (our choice)."""
 FEWEST_FRAMES = 0.1
 """Least share of an even grid's frames that must be there to fill the rest (our choice)."""
+MOST_REPEATED = 0.5
+"""Greatest share of the frames that may bear the time of the one before (our choice): a camera at
+twice the rate of its clock."""
+DAY = 86_400.0
+MIDNIGHT = "the clock passed midnight: a day was added"
 
 
-def evenly(times: np.ndarray, values: np.ndarray, where: str) -> tuple[np.ndarray, float]:
-    """Values (T, C) at ``times`` (T,) seconds to (values (T', C), fps) on an even grid from
-    ``times[0]`` on.
+class Even(NamedTuple):
+    """Frames on an even grid."""
+
+    values: np.ndarray
+    """(T, C)."""
+    fps: float
+    exact: float
+    """The rate that the times tell, not rounded."""
+    seen: np.ndarray
+    """(T,) bool: whether there was a frame at that time; else it is interpolated."""
+    notes: tuple[str, ...] = ()
+    """What was mended."""
+
+
+def evenly(
+    times: np.ndarray, values: np.ndarray, where: str, seen: np.ndarray | None = None
+) -> Even:
+    """Values (T, C) at ``times`` (T,) seconds on an even grid from ``times[0]`` on.
 
     The rate is that of ``rate``, or the whole number within 0.05 % of it. Frames that lie within
     a tenth of a frame of its grid come back as they are. Recorders drop frames now and then, and
     their clocks run a little fast or slow; such frames are resampled linearly at their real times,
-    so that nothing drifts however long the take is (our choice).
+    so that nothing drifts however long the take is (our choice). Of frames with one time the first
+    is kept. A clock of the day that passes midnight goes on.
+
+    Args:
+        times: of the frames.
+        values: of the frames.
+        where: what messages begin with.
+        seen: (T,) bool: which frames hold anything; None: all.
 
     Raises:
-        UserError: as ``rate``, or nearly all frames are missing.
+        UserError: as ``rate``, nearly all frames are missing, or none holds anything.
     """
-    fps = _snap(rate(times, where))
+    passed, notes = days(times), []
+    if passed.any():
+        times = times + DAY * passed
+        notes.append(MIDNIGHT)
+    fresh = np.append(True, times[1:] != times[:-1])[: len(times)]
+    if not fresh.all() and (repeated := int((~fresh).sum())) <= MOST_REPEATED * len(times):
+        notes.append(f"frames left out that have the time of the one before: {repeated}")
+        times, values = times[fresh], values[fresh]
+        seen = None if seen is None else seen[fresh]
+    exact = rate(times, where)
+    fps = snapped(exact)
+    seen = np.ones(len(times), bool) if seen is None else seen
     since = (times - times[0]) * fps
     if np.abs(since - np.arange(len(times))).max() <= 0.1:
-        return values, fps
+        return Even(filled(values, seen, where), fps, exact, seen, tuple(notes))
     count = round(float(since[-1])) + 1
     if len(times) < FEWEST_FRAMES * count:
         raise UserError(f"{where}: {len(times)} frames where {fps:g} fps would have {count}")
-    resampled = [np.interp(np.arange(count), since, column) for column in values.T]
-    return np.stack(resampled, axis=1).astype(values.dtype), fps
+    grid = np.arange(count)
+    resampled = _interpolated(grid, since, values, seen, where)
+    return Even(resampled, fps, exact, _held(grid, since[seen]), tuple(notes))
+
+
+def filled(values: np.ndarray, seen: np.ndarray, where: str) -> np.ndarray:
+    """Values (T, C) with straight lines where frames are not ``seen`` (T,), and as they are if all
+    of them are. Raises UserError if none is."""
+    if seen.all():
+        return values
+    grid = np.arange(len(values))
+    return _interpolated(grid, grid, values, seen, where)
+
+
+def _interpolated(
+    grid: np.ndarray, at: np.ndarray, values: np.ndarray, seen: np.ndarray, where: str
+) -> np.ndarray:
+    if not seen.any():
+        raise UserError(f"{where}: no row holds a face: tracking was lost all along")
+    columns = [np.interp(grid, at[seen], column) for column in values[seen].T]
+    return np.stack(columns, axis=1).astype(values.dtype)
+
+
+def days(times: np.ndarray) -> np.ndarray:
+    """(T,) how often a clock of the day has passed midnight at each of ``times`` (T,) seconds."""
+    with np.errstate(over="ignore", invalid="ignore"):
+        return np.cumsum(np.diff(times, prepend=times[:1]) < -DAY / 2).astype(np.float64)
+
+
+def _held(grid: np.ndarray, times: np.ndarray) -> np.ndarray:
+    """Which whole numbers of ``grid`` (T,) have a frame near, or lie between two that follow each
+    other as closely as frames that jitter may."""
+    after = np.searchsorted(times, grid)
+    before, behind = times[np.maximum(after - 1, 0)], times[np.minimum(after, len(times) - 1)]
+    near = np.minimum(np.abs(grid - before), np.abs(behind - grid)) <= 0.6
+    between = (after > 0) & (after < len(times)) & (behind - before <= 1.75)
+    return np.asarray(near | between)
 
 
 def doubled(parts: Iterable[np.ndarray]) -> Iterator[np.ndarray]:
@@ -71,6 +145,6 @@ def rate(times: np.ndarray, where: str) -> float:
     return float(1 / steps[np.abs(steps - median) <= median / 2].mean())
 
 
-def _snap(fps: float) -> float:
+def snapped(fps: float) -> float:
     """The whole number within 0.05 % (rounded timestamps), else the rate itself (29.97 stays)."""
     return float(round(fps)) if abs(fps - round(fps)) <= 5e-4 * fps else float(fps)

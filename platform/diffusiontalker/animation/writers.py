@@ -51,25 +51,31 @@ def write(
     return [path, sound]
 
 
-def read_coefficients(path: str | Path) -> tuple[np.ndarray, float]:
+def read_coefficients(path: str | Path, fps: float | None = None) -> tuple[np.ndarray, float]:
     """(coefficients (T, 52) float32 in ``arkit.CHANNELS``, fps) of a .csv, .json, .npz or .npy.
 
     Channels match by name and missing ones are 0. An ``.npy`` holds no names and no rate: it is
-    taken as (T, 52) in alphabetical order at 30 fps, as 3D-ETF stores it.
+    taken as (T, 52) in alphabetical order, as 3D-ETF stores it, at ``fps`` or else 30, and one of
+    60 fps that is read without it lasts twice as long. ``fps`` also is the rate of a Live Link CSV,
+    whatever its timecodes look like, and of JSON without times.
 
     Raises:
-        UserError: unknown suffix, no such file, NaN, a wrong count or an unknown name.
+        UserError: unknown suffix, no such file, NaN, a wrong count, an unknown name, or no face for
+            longer than ``tracks.MAX_GAP``.
     """
+    if fps is not None:
+        fps = files.rate(fps, str(path))
     path = storage.location(path)
     match _suffix(path):
         case ".csv":
-            return livelink.decode(storage.read_text(path), str(path))
+            return livelink.decode(storage.read_text(path), str(path), fps)
         case ".json":
-            return beat.decode(storage.read_text(path), str(path))
+            return beat.decode(storage.read_text(path), str(path), fps)
         case ".npz":
             return _from_npz(path)
         case ".npy":
-            return files.coefficients(files.read_npy(path), str(path)), float(arkit.FPS)
+            values = files.coefficients(files.read_npy(path), str(path))
+            return values, fps or float(arkit.FPS)
     raise UserError(f"{path}: a .glb cannot be read back; keep the .npz, .json or .csv")
 
 

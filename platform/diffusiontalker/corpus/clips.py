@@ -5,10 +5,13 @@ after its beginning, whatever the rates of the recording were.
 """
 
 from collections.abc import Iterator
+from dataclasses import replace
+from typing import Literal
 
 import numpy as np
 
 from diffusiontalker import audio as sound
+from diffusiontalker.animation.tracks import MAX_GAP, gaps
 from diffusiontalker.arkit import FPS, INDEX
 from diffusiontalker.audio import SAMPLE_RATE
 from diffusiontalker.corpus.sources.base import Recording
@@ -16,6 +19,21 @@ from diffusiontalker.errors import UserError
 
 LEAST, MOST = -0.5, 1.5
 """Blendshape coefficients lie in 0 to 1; what lies beyond these is on another scale."""
+PER_CENT = 10.0
+"""A greatest value beyond it is no blendshape that reaches too far, but one in per cent."""
+BEYOND = 0.01
+"""Share of values outside of 0 to 1 that is worth a note when they are clipped (our choice)."""
+RATES = (24.0, 25.0, 30.0, 48.0, 50.0, 60.0)
+"""Rates that a mismatch of lengths is held against."""
+NTSC = 1.001
+"""By what a second is longer that counts 30 frames or 60 of a video at 29.97 or 59.94 fps."""
+MAX_FILLED = 0.25
+"""Share of the frames of a clip that may be filled in (our choice)."""
+LEAST_SEEN = 0.5
+"""Share of the frames of a take that must show the face (our choice): of one that was mostly lost
+the rest is not trusted either."""
+DRIFT_SECONDS = 60.0
+"""How much of a take's beginning and end is compared, at most; a third of it if it is shorter."""
 MAX_LAG = 15
 """Frames of lag between sound and mouth that are tried, either way: half a second."""
 MIN_CORRELATION = 0.2
@@ -26,20 +44,15 @@ _OPENING = {
 }  # fmt: skip
 
 
-def align(recording: Recording, max_mismatch: float) -> tuple[np.ndarray, np.ndarray, float]:
-    """Bring a recording to 16 kHz and 30 fps over the time that audio and face share.
+def ranged(recording: Recording, rule: Literal["refuse", "clip"]) -> Recording:
+    """The recording with coefficients in 0 to 1; a note says so where many lie outside.
 
     Args:
         recording: as published.
-        max_mismatch: seconds by which audio and coefficients may differ in length.
-
-    Returns:
-        Audio (n,) float32 at 16 kHz, coefficients (frames, 52) float32 in 0 to 1, and the seconds
-        that were left out because the other one lacks them.
+        rule: what is done with coefficients beyond ``LEAST`` and ``MOST``.
 
     Raises:
-        UserError: lengths that differ by more, coefficients on another scale or not finite, or
-            audio that ``audio.prepare`` refuses.
+        UserError: not finite, on another scale, or beyond these and not to be clipped.
     """
     values = recording.coefficients
     if len(values) == 0:
@@ -47,18 +60,68 @@ def align(recording: Recording, max_mismatch: float) -> tuple[np.ndarray, np.nda
     if not np.isfinite(values).all():
         frame, channel = np.argwhere(~np.isfinite(values))[0]
         raise UserError(f"NaN or infinity in frame {frame}, channel {channel}")
-    if values.min() < LEAST or values.max() > MOST:
-        raise UserError(
-            f"coefficients from {values.min():.3g} to {values.max():.3g}, but blendshapes lie in "
-            "0 to 1; if these are per cent, set source.options.scale=0.01"
+    low, high = values.min(), values.max()
+    if high > PER_CENT or (rule == "refuse" and (low < LEAST or high > MOST)):
+        hint = (
+            "if these are per cent, set source.options.scale=0.01"
+            if high > PER_CENT
+            else "out_of_range=clip clips what lies beyond"
         )
+        raise UserError(
+            f"coefficients from {low:.3g} to {high:.3g}, but blendshapes lie in 0 to 1; {hint}"
+        )
+    outside = float(((values < 0) | (values > 1)).mean())
+    notes = recording.notes
+    if outside > BEYOND or low < LEAST or high > MOST:
+        notes = (*notes, f"values clipped that lay outside of 0 to 1: {outside:.1%}")
+    return replace(recording, coefficients=np.clip(values, 0.0, 1.0), notes=notes)
+
+
+def paced(recording: Recording) -> Recording:
+    """The recording at the rate that its audio tells, where frames were merely counted.
+
+    Timecodes of 29.97 and 59.94 fps that skip no numbers count 30 and 60 for a second that lasts
+    1.001: unless the audio's length is looked at, the face is 1 ms earlier with every second. That
+    rate is taken where both then end within a frame and a half, and otherwise do not, by far.
+    """
+    if not recording.counted:
+        return recording
+    heard = len(recording.audio) / recording.rate
+    seen = len(recording.coefficients) / recording.fps
+    near, far = abs(heard - seen * NTSC), abs(heard - seen)
+    if near > 1.5 / recording.fps or far < max(1.5 / recording.fps, 2 * near):
+        return recording
+    fps = recording.fps / NTSC
+    note = f"timecodes without dropped numbers taken to run at {fps:.2f} fps, as the audio tells"
+    return replace(recording, fps=fps, notes=(*recording.notes, note))
+
+
+def align(
+    recording: Recording, max_mismatch: float, max_share: float = 1.0
+) -> tuple[np.ndarray, np.ndarray, float]:
+    """Bring a recording to 16 kHz and 30 fps over the time that audio and face share.
+
+    Args:
+        recording: as published, or ``ranged`` and ``paced``.
+        max_mismatch: seconds by which audio and coefficients may differ in length.
+        max_share: share of the longer one by which they may.
+
+    Returns:
+        Audio (n,) float32 at 16 kHz, coefficients (frames, 52) float32 in 0 to 1, and the seconds
+        that were left out because the other one lacks them.
+
+    Raises:
+        UserError: lengths that differ by more, or audio that ``audio.prepare`` refuses.
+    """
+    values = recording.coefficients
     heard = len(recording.audio) / recording.rate
     seen = recording.start + len(values) / recording.fps
-    if abs(heard - seen) > max_mismatch or recording.start < -max_mismatch:
+    most = min(max_mismatch, max_share * max(heard, seen))
+    if abs(heard - seen) > most or recording.start < -max_mismatch:
         raise UserError(
             f"{heard:.2f} s of audio, but coefficients from {recording.start:.2f} to {seen:.2f} s; "
-            "they do not belong together, or a rate is wrong (max_mismatch_seconds says how far "
-            "they may differ)"
+            f"they do not belong together, or a rate is wrong{_other_rate(recording)} "
+            "(max_mismatch_seconds and max_mismatch_share say how far they may differ)"
         )
     begin = max(recording.start, 0.0)
     frames = int((min(heard, seen) - begin) * FPS + 1e-6)
@@ -72,6 +135,25 @@ def align(recording: Recording, max_mismatch: float) -> tuple[np.ndarray, np.nda
     samples = np.pad(samples, (0, sample_of(frames) - len(samples)))  # a sample or two by rounding
     left_out = max(heard, seen) - frames / FPS - min(recording.start, 0.0)
     return samples, np.clip(coefficients, 0.0, 1.0), left_out
+
+
+def _other_rate(recording: Recording) -> str:
+    """The rate at which audio and coefficients would end together."""
+    heard = len(recording.audio) / recording.rate - recording.start
+    apart = {fps: abs(len(recording.coefficients) / fps - heard) for fps in RATES}
+    fps = min(RATES, key=apart.__getitem__)
+    if apart[fps] > 2 / fps:
+        return ""
+    return f": at {fps:g} fps both would end together; source.options.fps={fps:g} says so"
+
+
+def shown(recording: Recording, frames: int) -> np.ndarray:
+    """(frames,) bool: which of the 30 fps frames of ``align`` show the face."""
+    if recording.seen is None:
+        return np.ones(frames, bool)
+    times = max(recording.start, 0.0) + np.arange(frames) / FPS - recording.start
+    nearest = np.round(times * recording.fps).astype(int)
+    return np.asarray(recording.seen[np.minimum(nearest, len(recording.seen) - 1)])
 
 
 def resample(values: np.ndarray, fps: float, times: np.ndarray) -> np.ndarray:
@@ -114,6 +196,22 @@ def cut(frames: int, clip_seconds: float, min_seconds: float) -> Iterator[tuple[
             yield start, stop
 
 
+def spans(seen: np.ndarray, clip_seconds: float, min_seconds: float) -> list[tuple[int, int]]:
+    """First and last-plus-one frame of each clip of a take whose face is ``seen`` (T,).
+
+    No clip covers a gap longer than ``MAX_GAP``, nor has more than ``MAX_FILLED`` of its frames
+    filled in.
+    """
+    holes = [gap for gap in gaps(seen) if gap[1] - gap[0] > round(MAX_GAP * FPS)]
+    edges = [0, *(edge for hole in holes for edge in hole), len(seen)]
+    return [
+        (first + start, first + stop)
+        for first, last in zip(edges[::2], edges[1::2], strict=True)
+        for start, stop in cut(last - first, clip_seconds, min_seconds)
+        if seen[first + start : first + stop].mean() >= 1 - MAX_FILLED
+    ]
+
+
 def lip_audio_lag(samples: np.ndarray, coefficients: np.ndarray) -> tuple[float, float] | None:
     """How much later the mouth opens than the sound is loud: (seconds, correlation).
 
@@ -129,7 +227,43 @@ def lip_audio_lag(samples: np.ndarray, coefficients: np.ndarray) -> tuple[float,
         None where nothing can be told: under two seconds, silence, a still mouth, or a correlation
         below ``MIN_CORRELATION``.
     """
-    frames = len(coefficients)
+    opening = sum(w * coefficients[:, INDEX[name]] for name, w in _OPENING.items())
+    scores = scored(loudness(samples, len(coefficients)), np.asarray(opening))
+    if scores is None or scores[best := int(scores.argmax())] < MIN_CORRELATION:
+        return None
+    shift = 0.0
+    if 0 < best < len(scores) - 1:  # the top of the parabola through three points
+        left, top, right = scores[best - 1 : best + 2]
+        bend = left - 2 * top + right
+        shift = 0.5 * (left - right) / bend if bend < 0 else 0.0
+    return float((best - MAX_LAG + shift) / FPS), float(scores[best])
+
+
+def lag_drift(samples: np.ndarray, coefficients: np.ndarray) -> float | None:
+    """By how many seconds the lag is greater at the end of a take than at its beginning.
+
+    The arguments are those of ``lip_audio_lag``; None: not told at one of both, as in less than
+    half a minute.
+    """
+    frames = min(len(coefficients) // 3, round(DRIFT_SECONDS * FPS))
+    if frames < 10 * FPS:
+        return None
+    last = len(coefficients) - frames
+    lags = [
+        lip_audio_lag(
+            samples[sample_of(start) : sample_of(start + frames)],
+            coefficients[start : start + frames],
+        )
+        for start in (0, last)
+    ]
+    if lags[0] is None or lags[1] is None:
+        return None
+    return lags[1][0] - lags[0][0]
+
+
+def loudness(samples: np.ndarray, frames: int) -> np.ndarray | None:
+    """(frames,) dB, the lowest 40 dB below the peak, without what is slower than a second; None:
+    silence, a sound as even, or less than two seconds and the lags."""
     if frames < 2 * FPS + 2 * MAX_LAG:
         return None
     power = np.concatenate([[0.0], np.cumsum(samples.astype(np.float64) ** 2)])
@@ -139,25 +273,23 @@ def lip_audio_lag(samples: np.ndarray, coefficients: np.ndarray) -> tuple[float,
     energy = (power[high] - power[low]) / np.maximum(high - low, 1)
     if energy.max() <= 0:
         return None
-    loudness = np.maximum(10 * np.log10(energy / energy.max() + 1e-12), -40.0)
-    opening = sum(w * coefficients[:, INDEX[name]] for name, w in _OPENING.items())
-    a, b = _fast(loudness), _fast(np.asarray(opening, np.float64))
-    if a.std() < 1e-6 or b.std() < 1e-4:
+    fast = _fast(np.maximum(10 * np.log10(energy / energy.max() + 1e-12), -40.0))
+    return None if fast.std() < 1e-6 else fast
+
+
+def scored(loud: np.ndarray | None, movement: np.ndarray) -> np.ndarray | None:
+    """Correlation of ``loudness`` (frames,) and a movement (frames,) at each lag from -``MAX_LAG``
+    to ``MAX_LAG`` frames; None: no loudness, or stillness."""
+    if loud is None:
         return None
-    lags = np.arange(-MAX_LAG, MAX_LAG + 1)
-    inner = a[MAX_LAG : frames - MAX_LAG]
-    scores = np.array(
-        [_correlation(inner, b[MAX_LAG + lag : frames - MAX_LAG + lag]) for lag in lags]
+    frames, moving = len(movement), _fast(np.asarray(movement, np.float64))
+    if moving.std() < 1e-4:
+        return None
+    inner = loud[MAX_LAG : frames - MAX_LAG]
+    lags = range(-MAX_LAG, MAX_LAG + 1)
+    return np.array(
+        [_correlation(inner, moving[MAX_LAG + lag : frames - MAX_LAG + lag]) for lag in lags]
     )
-    best = int(scores.argmax())
-    if scores[best] < MIN_CORRELATION:
-        return None
-    shift = 0.0
-    if 0 < best < len(lags) - 1:  # the top of the parabola through three points
-        left, top, right = scores[best - 1 : best + 2]
-        bend = left - 2 * top + right
-        shift = 0.5 * (left - right) / bend if bend < 0 else 0.0
-    return float((lags[best] + shift) / FPS), float(scores[best])
 
 
 def _fast(values: np.ndarray) -> np.ndarray:

@@ -5,6 +5,7 @@ wrote. A batch whose part is there is not done again, so a killed job goes on wh
 manifest is published last, by ``publish``: until then nobody takes the set for a whole one.
 """
 
+import contextlib
 import csv
 import io
 import re
@@ -20,7 +21,7 @@ from pydantic import TypeAdapter
 from diffusiontalker import storage
 from diffusiontalker.arkit import FPS
 from diffusiontalker.config import DataSettings, fingerprint
-from diffusiontalker.corpus import clips, shards, splits
+from diffusiontalker.corpus import clips, order, shards, splits
 from diffusiontalker.corpus.manifest import (
     SCHEMA_VERSION,
     SPLITS,
@@ -31,7 +32,14 @@ from diffusiontalker.corpus.manifest import (
     write_manifest,
 )
 from diffusiontalker.corpus.shards import Clip
-from diffusiontalker.corpus.sources import Listing, Source, Take, anywhere, open_source
+from diffusiontalker.corpus.sources import (
+    Listing,
+    Recording,
+    Source,
+    Take,
+    anywhere,
+    open_source,
+)
 from diffusiontalker.corpus.takes import QUARANTINE, TakeReport
 from diffusiontalker.errors import UserError
 
@@ -197,12 +205,20 @@ def read_take(source: Source, item: Item, settings: DataSettings) -> tuple[list[
     """The clips of a take, and what was found in it; a malformed one has a reason and no clips."""
     take = item.take
     try:
-        recording = source.read(take)
-        samples, coefficients, left_out = clips.align(recording, settings.max_mismatch_seconds)
+        published = source.read(take)
+        recording, (samples, coefficients, left_out) = _in_step(
+            clips.ranged(published, settings.out_of_range), settings
+        )
+        doubt = order.doubt(samples, coefficients)
+        _check_order(recording, doubt)
     except UserError as error:
         # The part about the mend is for whoever reads the table: kept whole.
         return [], _report(take, item.split, reason=str(error))
-    spans = list(clips.cut(len(coefficients), settings.clip_seconds, settings.min_clip_seconds))
+    seen = clips.shown(recording, len(coefficients))
+    spans = clips.spans(seen, settings.clip_seconds, settings.min_clip_seconds)
+    if seen.mean() < clips.LEAST_SEEN or (not spans and not seen.all()):
+        lost = f"the face is lost in {1 - seen.mean():.0%} of {len(seen) / FPS:.1f} s"
+        return [], _report(take, item.split, reason=f"{lost}: too little is left")
     if not spans:
         return [], _report(
             take, item.split, reason=f"{len(coefficients) / FPS:.2f} s: shorter than a clip may be"
@@ -223,15 +239,20 @@ def read_take(source: Source, item: Item, settings: DataSettings) -> tuple[list[
                 coefficients=coefficients[start:stop],
             )
         )
-    kept = sum(stop - start for start, stop in spans) / FPS
+    inside = np.zeros(len(seen), bool)
+    for start, stop in spans:
+        inside[start:stop] = True
+    kept = float(inside.sum()) / FPS
     lag = clips.lip_audio_lag(samples, coefficients)
-    raw = recording.coefficients
+    raw = published.coefficients
     loud = np.abs(recording.audio)
     return out, _report(
         take,
         item.split,
         seconds=kept,
         dropped_seconds=left_out + len(coefficients) / FPS - kept,
+        filled=float((inside & ~seen).sum() / inside.sum()),
+        lost_seconds=float((~inside & ~seen).sum()) / FPS,
         clips=len(out),
         fps=recording.fps,
         rate=recording.rate,
@@ -242,9 +263,40 @@ def read_take(source: Source, item: Item, settings: DataSettings) -> tuple[list[
         missing=recording.missing,
         lag_seconds=lag[0] if lag else None,
         lag_correlation=lag[1] if lag else None,
+        drift_seconds=clips.lag_drift(samples, coefficients),
+        doubt=doubt.text if doubt else None,
+        notes=recording.notes,
         peak=float(loud.max()),
         clipped=float((loud >= 0.999).mean()),
     )
+
+
+def _in_step(
+    recording: Recording, settings: DataSettings
+) -> tuple[Recording, tuple[np.ndarray, np.ndarray, float]]:
+    """The recording at the rate of its audio, and what ``clips.align`` makes of it; as it is where
+    lips and sound stay closer together so, however well the lengths fit. Raises UserError."""
+    limits = settings.max_mismatch_seconds, settings.max_mismatch_share
+    paced = clips.paced(recording)
+    aligned = clips.align(paced, *limits)
+    if paced is recording or (drift := clips.lag_drift(*aligned[:2])) is None:
+        return paced, aligned
+    with contextlib.suppress(UserError):
+        plain = clips.align(recording, *limits)
+        other = clips.lag_drift(*plain[:2])
+        if other is not None and abs(other) < abs(drift):
+            return recording, plain
+    return paced, aligned
+
+
+def _check_order(recording: Recording, doubt: order.Doubt | None) -> None:
+    """Refuse columns that were taken by position and are in another order, as far as is seen."""
+    if recording.by_position and doubt is not None and doubt.order is not None:
+        raise UserError(
+            f"{doubt.text}: its columns are in another order than the project's; "
+            f"source.options.channels={doubt.order} names it, a list of names any other, and "
+            "source.options.channels=arkit says that they are as they should be"
+        )
 
 
 def _report(take: Take, split: str | None, **found: Any) -> TakeReport:

@@ -21,7 +21,12 @@ class TakeReport:
     seconds: float = 0.0
     """Kept in clips."""
     dropped_seconds: float = 0.0
-    """Left out: a rest too short for a clip, or what audio and coefficients do not share."""
+    """Left out: a rest too short for a clip, what audio and coefficients do not share, or what
+    lacks a face."""
+    filled: float = 0.0
+    """Share of the frames in clips that lack a face and are filled in between their neighbours."""
+    lost_seconds: float = 0.0
+    """Left out because the face was lost."""
     clips: int = 0
     fps: float = 0.0
     """As published."""
@@ -42,6 +47,12 @@ class TakeReport:
     as in silence."""
     lag_correlation: float | None = None
     """Correlation of loudness and mouth opening at that lag."""
+    drift_seconds: float | None = None
+    """By how much the lag is greater at the end than at the beginning; None: no telling."""
+    doubt: str | None = None
+    """Why its channels may not be what they are called."""
+    notes: tuple[str, ...] = ()
+    """What was mended in reading."""
     peak: float = 0.0
     """Greatest absolute sample as published; 1 is full scale."""
     clipped: float = 0.0

@@ -3,15 +3,20 @@
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
+from diffusiontalker.animation.tracks import MAX_GAP
 from diffusiontalker.report.columns import duration
 from diffusiontalker.report.survey import (
     DEAD,
+    DRIFT_MILLISECONDS,
+    FILLED,
     LAG_MILLISECONDS,
     PINNED,
     Channel,
     Lags,
+    Refusal,
     SplitSum,
     Survey,
+    kinds,
     seconds_of,
 )
 
@@ -68,10 +73,14 @@ def attention(found: Survey) -> list[Finding]:
         *(_splits(found.splits) if found.kept else ()),
         *_quarantine(found),
         *_left_out(found),
+        *_lost(found),
+        *_doubts(found),
         *_lags(found.lags),
+        *_drifts(found),
         *_channels(found.channels),
         *_labels(found),
         *_sound(found),
+        *_mended(found),
     ]
 
 
@@ -144,8 +153,8 @@ def _left_out(found: Survey) -> Iterator[Finding]:
         yield Finding(
             f"{duration(found.dropped)} of the speech ({share(found.dropped, every_second)}) "
             "was left out.",
-            "Rests were too short for a clip, or audio and coefficients do not cover the same "
-            "time.",
+            "Rests were too short for a clip, audio and coefficients do not cover the same time, "
+            "or the face was lost.",
             "Sort the table of takes by what was left out; lower min_clip_seconds if it is rests.",
             "takes",
         )
@@ -167,6 +176,67 @@ def _lags(lags: Lags) -> Iterator[Finding]:
             "recording or leave the take out.",
             "lag",
         )
+
+
+def _lost(found: Survey) -> Iterator[Finding]:
+    takes = [take for take in found.kept if take.lost_seconds or take.filled > FILLED]
+    if takes:
+        yield Finding(
+            f"The face is lost for a while in {count(len(takes), 'take')}: "
+            f"{some((take.take for take in takes), 3)}.",
+            f"Gaps of up to {MAX_GAP:g} s are filled with straight lines, {duration(found.filled)} "
+            f"in all; longer ones are in no clip, {duration(found.lost)} in all.",
+            "Sort the table of takes by what was filled or lost; record again where it is much.",
+            "takes",
+        )
+
+
+def _doubts(found: Survey) -> Iterator[Finding]:
+    doubted = [Refusal(take.take, take.files, take.doubt) for take in found.kept if take.doubt]
+    if doubted:
+        yield Finding(
+            f"The channels of {count(len(doubted), 'take')} may not be what they are called: "
+            f"{some((one.name for one in doubted), 3)}.",
+            _listed(doubted),
+            "Compare their order with that of the capture; source.options.channels names it.",
+            "takes",
+        )
+
+
+def _drifts(found: Survey) -> Iterator[Finding]:
+    drifts = {
+        take.take: take.drift_seconds * 1000
+        for take in found.kept
+        if take.drift_seconds is not None and abs(take.drift_seconds) * 1000 > DRIFT_MILLISECONDS
+    }
+    if drifts:
+        worst = max(drifts, key=lambda name: abs(drifts[name]))
+        yield Finding(
+            f"{count(len(drifts), 'take')} {'drifts' if len(drifts) == 1 else 'drift'} between "
+            f"beginning and end: {some(drifts, 3)}.",
+            f"The lag changes by more than {DRIFT_MILLISECONDS:.0f} ms within a take; most in "
+            f"{short(worst, 60)}: {drifts[worst]:+.0f} ms.",
+            "The frame rate is not quite what the files say, such as 29.97 for 30; "
+            "source.options.fps sets it where the source has that.",
+            "lag",
+        )
+
+
+def _mended(found: Survey) -> Iterator[Finding]:
+    notes = [Refusal(take.take, take.files, note) for take in found.kept for note in take.notes]
+    if notes:
+        yield Finding(
+            f"{count(len({note.name for note in notes}), 'take')} had to be mended in reading.",
+            _listed(notes),
+            "Nothing has to be done if that is right; takes.json has the notes of every take.",
+            "takes",
+        )
+
+
+def _listed(found: Sequence[Refusal]) -> str:
+    """Kinds of remarks and how many takes have each, the most frequent first."""
+    lines = [f"{len(kind.refusals):,} x {short(kind.title, 160)}" for kind in kinds(found)]
+    return "; ".join(lines[:6]) + (f"; and {len(lines) - 6} more" if len(lines) > 6 else "") + "."
 
 
 def _channels(channels: Sequence[Channel]) -> Iterator[Finding]:

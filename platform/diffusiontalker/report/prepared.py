@@ -136,6 +136,9 @@ def made(found: Survey, facts: Facts) -> dict[str, str]:
         "Split rule": facts.split_rule,
         "Clips": f"at most {facts.clip_seconds:g} s",
         "Left out of kept takes": f"{duration(found.dropped)} ({left_out})",
+        "Left out because the face was lost": duration(found.lost),
+        "Filled in between frames": f"{duration(found.filled)} "
+        f"({share(found.filled, found.seconds)} of what is in clips)",
         "Frames per second, as published": _counted(f"{t.fps:g}" for t in found.kept),
         "Sample rate in Hz, as published": _counted(f"{t.rate:,}" for t in found.kept),
         "Started": f"{datetime.fromtimestamp(facts.started, UTC):%Y-%m-%d %H:%M} UTC",
@@ -160,6 +163,10 @@ def console_lines(
         lines.append(
             f"  lip sync    median lag {found.lags.median:+.0f} ms, farthest {lag:+.0f} ms "
             f"({short(take.take, 60)})"
+        )
+    if found.lost or found.filled:
+        lines.append(
+            f"  face lost   {duration(found.lost)} left out, {duration(found.filled)} filled in"
         )
     if found.quarantined:
         lines.append(f"  quarantine  {count(len(found.quarantined), 'take')}:")

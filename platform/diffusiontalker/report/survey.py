@@ -18,6 +18,12 @@ PINNED = 0.01
 LAG_MILLISECONDS = 100.0
 """A take whose lag lies farther from the median is an outlier; our choice: three frames."""
 
+DRIFT_MILLISECONDS = 50.0
+"""A take whose lag changes by more from beginning to end has a wrong rate; our choice."""
+FILLED = 0.01
+"""A take with more than this share of its frames filled in is worth a line; our choice: dropped
+frames now and then are less."""
+
 Takes = list[TakeReport]
 Named = dict[str | None, Takes]
 """Takes under the name that they share; None: they name none."""
@@ -112,6 +118,16 @@ class Survey:
     def dropped(self) -> float:
         """Seconds of them that are in no clip."""
         return sum(take.dropped_seconds for take in self.kept)
+
+    @property
+    def lost(self) -> float:
+        """Seconds of them that were left out because the face was lost."""
+        return sum(take.lost_seconds for take in self.kept)
+
+    @property
+    def filled(self) -> float:
+        """Seconds in clips that lack a face and are filled in."""
+        return sum(take.filled * take.seconds for take in self.kept)
 
     @property
     def known_speakers(self) -> int:

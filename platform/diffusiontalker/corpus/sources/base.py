@@ -7,9 +7,11 @@ from pathlib import Path
 from typing import Annotated, Any, ClassVar
 
 import numpy as np
-from pydantic import AfterValidator
+from pydantic import AfterValidator, Field, model_validator
 
 from diffusiontalker import arkit, storage
+from diffusiontalker.animation import files
+from diffusiontalker.animation.tracks import Track
 from diffusiontalker.config import Section
 from diffusiontalker.errors import UserError
 
@@ -60,19 +62,87 @@ class Recording:
     """Seconds of audio before the first frame; negative if the frames begin earlier."""
     missing: tuple[str, ...] = ()
     """Channels that the take does not name; their coefficients are 0."""
+    seen: np.ndarray | None = None
+    """(frames,) bool: which frames show a face; the others are filled in between. None: all."""
+    notes: tuple[str, ...] = ()
+    """What was mended in reading, for the page."""
+    counted: bool = False
+    """As ``Track.counted``."""
+    by_position: bool = False
+    """Whether channels were taken in the project's order, because nothing names them."""
+
+    @classmethod
+    def of(cls, track: Track, samples: np.ndarray, rate: int) -> "Recording":
+        """A face out of a file, and its audio (n,) at ``rate`` Hz."""
+        return cls(
+            samples, rate, track.values, track.fps, track.start, track.missing, track.seen,
+            track.notes, track.counted,
+        )  # fmt: skip
 
 
 MAX_BYTES = 64 << 20
 """Of a file of coefficients or labels: a quarter of an hour of JSON at 60 fps (our choice)."""
 
 
-def _known(names: tuple[str, ...]) -> tuple[str, ...]:
-    arkit.map_by_name(np.zeros(len(names)), names, "source.options.channels")
+def _order(names: str | tuple[str, ...]) -> str | tuple[str, ...]:
+    if isinstance(names, str) and names not in arkit.ORDERS:
+        raise ValueError(f"expected a list of names, or one of {', '.join(arkit.ORDERS)}")
     return names
 
 
-ChannelNames = Annotated[tuple[str, ...], AfterValidator(_known)]
-"""An option that names the columns of arrays: channels that exist, each once."""
+Order = Annotated[str | tuple[str, ...], AfterValidator(_order)]
+"""An option that names the columns of arrays: all of them, or an order that is known."""
+Ignored = tuple[str, ...]
+"""An option that names columns which are no channels, to be left out."""
+
+
+class ColumnOptions(Section):
+    """How the columns of coefficients are called."""
+
+    channels: Annotated[Order, Field(min_length=1)] | None = None
+    """Names of the columns of arrays that hold none: a list, or an order by its name: arkit (the
+    project's own), mediapipe (``_neutral`` first) or livelink (52 curves, or 61 with the angles of
+    head and eyes). None: arkit."""
+    ignore: Ignored = ()
+    """Columns that are no channels and are left out, by their names: ``frame``, ``headPitch``."""
+
+    @model_validator(mode="after")
+    def _known(self) -> "ColumnOptions":
+        if isinstance(self.channels, tuple):
+            blank = np.zeros(len(self.channels))
+            arkit.map_by_name(blank, self.channels, "source.options.channels", self.ignore)
+        return self
+
+    def array(
+        self, values: np.ndarray, names: Sequence[str] | None, where: str
+    ) -> tuple[np.ndarray, tuple[str, ...]]:
+        """Values (T, n) as finite float32 (T, 52), and the channels that no column holds.
+
+        Args:
+            values: of an array.
+            names: of its columns, where the file holds them; else they are the option's.
+            where: what messages begin with.
+
+        Raises:
+            UserError: another number of columns, no frames, or not finite.
+        """
+        orders = [tuple(names)] if names is not None else self._orders()
+        for order in orders:
+            if values.ndim == 2 and len(values) and values.shape[1] == len(order):
+                found = files.numbers(values, where)
+                return (
+                    arkit.map_by_name(found, order, where, self.ignore), arkit.missing(order)
+                )  # fmt: skip
+        widths = " or ".join(str(len(order)) for order in orders)
+        raise UserError(
+            f"{where}: shape {values.shape}, expected (frames, {widths}); "
+            "source.options.channels names other columns, source.options.ignore those to leave out"
+        )
+
+    def _orders(self) -> Sequence[tuple[str, ...]]:
+        if isinstance(self.channels, tuple):
+            return [self.channels]
+        return arkit.ORDERS[self.channels or "arkit"]
 
 
 class Source(ABC):

@@ -10,6 +10,7 @@ from pydantic import Field
 
 from diffusiontalker import arkit, audio, storage
 from diffusiontalker.animation import beat
+from diffusiontalker.animation.tracks import Track
 from diffusiontalker.config import Section
 from diffusiontalker.corpus.sources.base import MAX_BYTES, Listing, Recording, Source, Take
 from diffusiontalker.errors import UserError
@@ -34,6 +35,8 @@ EMOTIONS = {
 TEST = ({*range(1, 9), 65, 73, 81, 87, 95, 103, 111}, {1})
 """Scripts of the data set's own test split, for monologues and conversations."""
 VALIDATION = ({*range(56, 65), 72, 80, 86, 94, 102, 110, 118}, {12})
+CLOCKS = 1e-4
+"""By how much the clocks of two devices differ at most: twice a quartz's 50 ppm (our choice)."""
 
 _PARTNERS = {".json": ".wav", ".wav": ".json"}
 _STEM = re.compile(r"([0-9]+_.+)_([0-7])_([0-9]{1,3})_([0-9]{1,3})")
@@ -95,8 +98,7 @@ class Beat(Source):
         face, sound = (self.path(name) for name in take.files)
         track = beat.read(storage.read_text(face), str(face))
         _check_rate(track, self.options.fps, str(face))
-        samples, rate = audio.load(sound)
-        return Recording(samples, rate, track.values, track.fps, track.start, track.missing)
+        return Recording.of(track, *audio.load(sound))
 
 
 def emotion(kind: int, start: int) -> str | None:
@@ -154,13 +156,14 @@ def _take(name: _Name, files: dict[str, str], size: int) -> Take:
     )
 
 
-def _check_rate(track: beat.Track, stated: float | None, where: str) -> None:
-    """Refuse a take that would drift by more than half a frame if its rate were the stated one."""
+def _check_rate(track: Track, stated: float | None, where: str) -> None:
+    """Refuse a take that would drift by more than half a frame if its rate were the stated one,
+    save by what two good clocks may differ: its frames lie where its own says."""
     if stated is None:
         return
     seconds = (len(track.values) - 1) / track.fps
-    drift = seconds * abs(track.stated_fps / stated - 1)
-    if drift > 0.5 / arkit.FPS:
+    apart = abs(track.stated_fps / stated - 1)
+    if (drift := seconds * apart) > 0.5 / arkit.FPS and apart > CLOCKS:
         raise UserError(
             f"{where}: its time stamps run at {track.stated_fps:.6g} fps, source.options.fps is "
             f"{stated:g}: {drift:.2f} s apart at its end; source.options.fps=null trusts the stamps"

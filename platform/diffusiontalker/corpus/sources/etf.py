@@ -9,12 +9,12 @@ from typing import Annotated, Any, ClassVar
 import numpy as np
 from pydantic import Field, field_validator
 
-from diffusiontalker import arkit, audio
-from diffusiontalker.animation import beat, files
+from diffusiontalker import audio
+from diffusiontalker.animation import files
 from diffusiontalker.config import Section
 from diffusiontalker.corpus.sources.base import (
     MAX_BYTES,
-    ChannelNames,
+    ColumnOptions,
     Listing,
     Recording,
     Source,
@@ -61,12 +61,10 @@ class StemOptions(Section):
         return pattern
 
 
-class EtfOptions(Section):
-    """How to read names and columns."""
+class EtfOptions(ColumnOptions):
+    """How to read names and columns; the columns are EmoTalk's, in the project's order."""
 
     fps: Annotated[float, Field(gt=0)] = 30.0
-    channels: ChannelNames | None = None
-    """Names of the columns. None: all 52 in the project's order, which is EmoTalk's."""
     scale: Annotated[float, Field(gt=0)] = 1.0
     """What coefficients are multiplied by; 0.01 for percent."""
     stems: Annotated[tuple[StemOptions, ...], Field(min_length=1)] = (
@@ -121,16 +119,16 @@ class Etf(Source):
     def read(self, take: Take) -> Recording:
         """Raises UserError."""
         face, sound = (self.path(name) for name in take.files)
-        where, names = str(face), self.options.channels or arkit.CHANNELS
-        values = files.numbers(files.read_npy(face), where)
-        if values.ndim != 2 or values.shape[1] != len(names) or len(values) == 0:
-            raise UserError(
-                f"{where}: shape {values.shape}, expected (frames, {len(names)}); name the columns "
-                "in source.options.channels if these are others"
-            )
-        values = arkit.map_by_name(values * np.float32(self.options.scale), names, where)
+        values, missing = self.options.array(files.read_npy(face), None, str(face))
         samples, rate = audio.load(sound)
-        return Recording(samples, rate, values, self.options.fps, missing=beat.missing(names))
+        return Recording(
+            samples,
+            rate,
+            values * np.float32(self.options.scale),
+            self.options.fps,
+            missing=missing,
+            by_position=self.options.channels is None,
+        )
 
     def _labels(self, stem: str) -> dict[str, Any]:
         """What a stem says, as arguments of ``Take``. Raises UserError if no pattern matches."""

@@ -1,11 +1,10 @@
 """A folder of the user's own: ``name.wav`` beside ``name.csv``, and an ``index.csv`` of labels."""
 
-import csv
-import io
 import re
 import unicodedata
 from collections import Counter, defaultdict
-from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping
+from dataclasses import replace
 from pathlib import Path, PurePosixPath
 from typing import Annotated, ClassVar
 
@@ -13,12 +12,12 @@ import numpy as np
 from pydantic import Field, field_validator
 
 from diffusiontalker import arkit, audio, storage
-from diffusiontalker.animation import beat, files, livelink, timing
-from diffusiontalker.config import Section
+from diffusiontalker.animation import beat, files, livelink, tables, timing
+from diffusiontalker.animation.tracks import Track
 from diffusiontalker.corpus.manifest import SPLITS
 from diffusiontalker.corpus.sources.base import (
     MAX_BYTES,
-    ChannelNames,
+    ColumnOptions,
     Listing,
     Recording,
     Source,
@@ -31,24 +30,23 @@ AUDIO = (".wav", ".flac", ".ogg", ".mp3")
 COEFFICIENTS = (".csv", ".npz", ".json", ".npy")
 """Of two files of one name the earlier kind is read: the app's own first, then what holds names
 and rate, and an ``.npy`` only if nothing else is there."""
+CLOCKS = ("time", "timestamp")
+"""Columns of seconds in a table of coefficients."""
 LABELS = ("identity", "emotion", "split")
 """Columns of the index beside ``name``."""
 
-_Content = tuple[np.ndarray, float, float, tuple[str, ...]]
-"""Values, fps, start and missing, as in ``Recording``."""
 _Labels = dict[str, str | None]
 
 
-class FolderOptions(Section):
+class FolderOptions(ColumnOptions):
     """How to read files that do not say everything themselves."""
 
     index: str = "index.csv"
     """Table of ``name,identity,emotion,split`` below the root; it may be absent, and so may all its
     columns but the first. An empty cell means unknown."""
     fps: Annotated[float, Field(gt=0)] | None = None
-    """Rate of arrays and tables that hold none. None: 30."""
-    channels: Annotated[ChannelNames, Field(min_length=1)] | None = None
-    """Names of the columns of arrays that hold none. None: all 52 in the project's own order."""
+    """Rate of arrays, tables and JSON that hold none, and of Live Link Face CSV whatever their
+    timecodes look like. None: 30, and what the timecodes say."""
     stem: str | None = None
     """Regular expression, searched for in the name relative to the root and without its suffix,
     whose groups ``identity`` and ``emotion`` are the labels of takes that the index does not label,
@@ -111,43 +109,58 @@ class Folder(Source):
     def read(self, take: Take) -> Recording:
         """Raises UserError."""
         face, sound = (self.path(name) for name in take.files)
-        values, fps, start, missing = self._coefficients(face)
-        samples, rate = audio.load(sound)
-        return Recording(
-            samples, rate, values * np.float32(self.options.scale), fps, start, missing
-        )
+        track, by_position = self._track(face)
+        recording = Recording.of(track, *audio.load(sound))
+        values = recording.coefficients * np.float32(self.options.scale)
+        return replace(recording, coefficients=values, by_position=by_position)
 
-    def _coefficients(self, path: Path) -> _Content:
-        where, default = str(path), self.options.fps or float(arkit.FPS)
+    def _track(self, path: Path) -> tuple[Track, bool]:
+        """What a file holds, and whether nothing names its columns."""
+        where, fps, ignore = str(path), self.options.fps, self.options.ignore
+        default = fps or float(arkit.FPS)
         match path.suffix.lower():
             case ".csv":
-                return _table(storage.read_text(path), default, where)
+                return self._table(storage.read_text(path), where), False
             case ".json":
-                track = beat.read(storage.read_text(path), where)
-                return track.values, track.fps, track.start, track.missing
+                return beat.read(storage.read_text(path), where, default, ignore), False
             case ".npz":
                 arrays = files.read_npz(path)
                 if "coefficients" not in arrays:
                     raise UserError(f"{where}: no array coefficients; it holds {', '.join(arrays)}")
-                fps = files.rate(arrays["fps"], where) if "fps" in arrays else default
-                names = (
-                    [str(name) for name in arrays["names"].ravel()] if "names" in arrays else None
-                )
-                return self._array(arrays["coefficients"], fps, names, where)
-        return self._array(files.read_npy(path), default, None, where)
+                values = arrays["coefficients"]
+                rate = files.rate(arrays["fps"], where) if "fps" in arrays else default
+                held = arrays.get("names")
+            case _:
+                values, rate, held = files.read_npy(path), default, None
+        names = None if held is None else [str(name) for name in held.ravel()]
+        values, missing = self.options.array(values, names, where)
+        by_position = names is None and self.options.channels is None
+        return Track(values, rate, rate, missing=missing), by_position
 
-    def _array(
-        self, values: np.ndarray, fps: float, names: Sequence[str] | None, where: str
-    ) -> _Content:
-        if names is None:
-            names = self.options.channels or arkit.CHANNELS
-        if values.ndim != 2 or values.shape[1] != len(names) or len(values) == 0:
-            raise UserError(
-                f"{where}: shape {values.shape}, expected (frames, {len(names)}); "
-                "source.options.channels names other columns"
-            )
-        values = arkit.map_by_name(files.numbers(values, where), names, where)
-        return values, fps, 0.0, beat.missing(names)
+    def _table(self, text: str, where: str) -> Track:
+        """A Live Link Face CSV, or a table whose header names channels and perhaps ``time`` in
+        seconds."""
+        table = tables.parse(text, where)
+        header = [name.lower() for name in table.header]
+        if "timecode" in header:
+            return livelink.read(text, where, self.options.fps, self.options.ignore)
+        clocks = [i for i, name in enumerate(header) if name in CLOCKS]
+        left_out = [arkit.is_left_out(name, self.options.ignore) for name in header]
+        kept = [i for i in range(len(header)) if i not in clocks and not left_out[i]]
+        if len(clocks) > 1 or not kept or not table.rows:
+            raise UserError(f"{where}: expected a header of channels, one time at most, and frames")
+        names = [table.header[i] for i in kept]
+        cells, seen = tables.numbers(table, kept, where)
+        values = arkit.map_by_name(files.numbers(cells, where), names, where)
+        missing = arkit.missing(names)
+        if not clocks:
+            rate = self.options.fps or float(arkit.FPS)
+            held = timing.filled(values, seen, where)
+            return Track(held, rate, rate, 0.0, missing, seen, table.notes)
+        times = tables.stamps(table, clocks[0], where)
+        even = timing.evenly(times, values, where, seen)
+        notes = (*table.notes, *even.notes)
+        return Track(even.values, even.fps, even.exact, float(times[0]), missing, even.seen, notes)
 
     def _told_by_name(self, stem: str) -> _Labels:
         found = re.search(self.options.stem, stem) if self.options.stem is not None else None
@@ -251,44 +264,14 @@ def _stem_of(name: str, stems: Collection[str]) -> str:
     return str(path)
 
 
-def _table(text: str, default: float, where: str) -> _Content:
-    """A Live Link Face CSV, or a table whose header names channels and perhaps ``time`` in s."""
-    header, rows = _cells(text, where)
-    if header[0] == "timecode":
-        values, fps = livelink.decode(text, where)
-        return values, fps, 0.0, beat.missing(header)
-    cells = np.empty((len(rows), len(header)))
-    for number, row in enumerate(rows, start=1):
-        try:
-            cells[number - 1] = [float(cell) for cell in row]
-        except ValueError as error:
-            raise UserError(f"{where}: row {number}: {error}") from error
-    clocks = [i for i, name in enumerate(header) if name in ("time", "timestamp")]
-    kept = [i for i in range(len(header)) if i not in clocks]
-    if len(clocks) > 1 or not kept or not rows:
-        raise UserError(f"{where}: expected a header of channels, one time at most, and frames")
-    names = [header[i] for i in kept]
-    values = arkit.map_by_name(files.numbers(cells[:, kept], where), names, where)
-    if not clocks:
-        return values, default, 0.0, beat.missing(names)
-    times = cells[:, clocks[0]]
-    values, fps = timing.evenly(times, values, where)
-    return values, fps, float(times[0]), beat.missing(names)
-
-
 def _cells(text: str, where: str) -> tuple[list[str], list[list[str]]]:
     """The header of a CSV in lower case, and its rows of as many cells. Raises UserError."""
-    try:
-        rows = [[cell.strip() for cell in row] for row in csv.reader(io.StringIO(text))]
-    except csv.Error as error:
-        raise UserError(f"{where}: not CSV ({error})") from error
-    rows = [row for row in rows if any(row)]
-    if not rows:
-        raise UserError(f"{where}: the table is empty")
-    header = [cell.lower() for cell in rows[0]]
+    table = tables.parse(text, where)
+    header = [cell.lower() for cell in table.header]
     if twice := [name for name in header if name and header.count(name) > 1]:
         raise UserError(f"{where}: the column {twice[0]!r} stands twice")
-    for number, row in enumerate(rows[1:], start=1):
+    rows = [row for row in table.rows if any(row)]
+    for number, row in enumerate(rows, start=1):
         if len(row) != len(header):
             raise UserError(f"{where}: row {number} has {len(row)} cells, the header {len(header)}")
-    return header, rows[1:]
+    return header, rows

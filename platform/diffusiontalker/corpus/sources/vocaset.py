@@ -105,8 +105,11 @@ class Vocaset(Source):
                 f"where it can bring them, and source.options.max_residual_mm is "
                 f"{self.options.max_residual_mm:g}; give a rig of this mesh, in metres"
             )
-        values, fps = timing.evenly(times, values, take.id)
-        return Recording(samples, rate, values, fps, float(times[0]), rig.still)
+        even = timing.evenly(times, values, take.id)
+        start = float(times[0])
+        return Recording(
+            samples, rate, even.values, even.fps, start, rig.still, even.seen, even.notes
+        )
 
     def _check_rig(self) -> None:
         """Compare the speakers' faces with the rig's: another mesh, unit or axis shows here, where
