@@ -5,7 +5,7 @@ decoder with all its sampling steps. ``Student.animate`` takes a whole recording
 ``Student.stream`` takes it as it is spoken.
 """
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -37,6 +37,10 @@ if TYPE_CHECKING:
 CHUNK = 10 * FPS
 """Frames of a recording that pass through the graphs together: memory does not follow its length,
 and what they need stays in the processor's cache."""
+
+
+def _nothing() -> None:
+    pass
 
 
 @dataclass(frozen=True)
@@ -171,11 +175,13 @@ class Student:
     def perform(
         self, samples: np.ndarray, rate: int, identity: Choice = AUTO, emotion: Choice = AUTO,
         seed: int = 0, where: str = "audio", smooth_ms: float = 0.0, mirror: bool = False,
+        check: Callable[[], None] = _nothing,
     ) -> Performance:  # fmt: skip
-        """``animate``, whose face comes part by part. The whole recording is heard first."""
+        """``animate``, whose face comes part by part. The whole recording is heard first, with
+        ``check`` called before every 10 s of it: to raise there ends the work."""
         choices = self._choices(identity, emotion)
         noise, post = Noise(seed), Post(smooth_ms, mirror)
-        features, statistics = self._hear(audio.check(samples, rate, where))
+        features, statistics = self._hear(audio.check(samples, rate, where), check)
         names: list[str | None] = []
         embeddings = []
         heard = self.embed(statistics) if any(c is None for c in choices) else (None, None)
@@ -198,9 +204,13 @@ class Student:
         )
         return Performance(sum(map(len, features)), parts, names[0], names[1])
 
-    def recognise(self, samples: np.ndarray, rate: int, where: str = "audio") -> Recognised:
-        """Who speaks in a recording, and how. Raises UserError as ``animate``."""
-        _, statistics = self._hear(audio.check(samples, rate, where))
+    def recognise(
+        self, samples: np.ndarray, rate: int, where: str = "audio",
+        check: Callable[[], None] = _nothing,
+    ) -> Recognised:  # fmt: skip
+        """Who speaks in a recording, and how; ``check`` as in ``perform``. Raises UserError as
+        ``animate``."""
+        _, statistics = self._hear(audio.check(samples, rate, where), check)
         identity, emotion = self.embed(statistics)
         return Recognised(
             identity,
@@ -283,10 +293,13 @@ class Student:
         """What embeddings (B, E) do to the layers: (B, 1, M)."""
         return self._run(self._modulation, ["modulation"], identity=identity, emotion=emotion)[0]
 
-    def _hear(self, samples: np.ndarray) -> tuple[list[np.ndarray], Statistics]:
+    def _hear(
+        self, samples: np.ndarray, check: Callable[[], None]
+    ) -> tuple[list[np.ndarray], Statistics]:
         """Audio features of a recording at 16 kHz, chunk by chunk, and the statistics of all."""
         statistics, state, features = Statistics(), self.new_state(), []
         for log_mel in chunks(samples, self.look_ahead):
+            check()
             heard, voice = self.listen(log_mel, state)
             features.append(heard)
             statistics.add(moments(voice))
