@@ -2,7 +2,7 @@
 
 import asyncio
 from collections.abc import AsyncIterator, Callable, Iterator
-from contextlib import ExitStack, suppress
+from contextlib import AsyncExitStack, suppress
 from functools import partial
 from typing import Annotated, Any, Literal
 
@@ -11,10 +11,12 @@ from fastapi import APIRouter, Query, Request
 from fastapi.responses import Response, StreamingResponse
 from pydantic import BaseModel, ConfigDict, Field
 from serve import choices, faces, recordings
+from serve.access import Caller
 from serve.faces import HEADERS, MEDIA_TYPES, Format, Made
 from serve.problems import Problem, blame, responses
 from serve.service import Asking, Service, Serving
 from serve.students import Served
+from serve.turns import Wanted
 from starlette.types import Receive, Scope, Send
 
 from diffusiontalker.animation import timing
@@ -82,23 +84,25 @@ async def animate(
 ) -> Response:
     """The body is the recording: wav, flac, ogg or mp3, any rate, mono or stereo."""
     served = service.students.find(options.model, options.steps)
-    with ExitStack() as inside:
-        inside.enter_context(service.recordings.enter(caller.bucket))
-        body = await recordings.body_of(request, service.limits)
+    async with AsyncExitStack() as inside:
+        body = await inside.enter_async_context(recordings.received(request, service, caller))
         student = await service.students.load(served.name)
         request.state.model = served.name
         identity = await choices.identity(options.identity, service, served, student, caller)
         emotion = choices.emotion(options.emotion, student)
-        begin = partial(_begin, service, served, student, body, identity, emotion, options)
+        wanted = service.wanted()
+        begin = partial(_begin, service, served, student, body, identity, emotion, options, wanted)
         if options.format == "ndjson":
-            made, parts = await service.run(begin)
+            made, parts = await recordings.while_there(request, service.run(caller, wanted, begin))
             # Begun, so the gate is left when the last line has gone.
-            lines = _lines(service, made, parts, inside.pop_all())
+            lines = _lines(service, caller, made, parts, inside.pop_all())
             kind = MEDIA_TYPES["ndjson"]
             return Timed(
                 service.limits.request_seconds, lines, media_type=kind, headers=made.headers
             )
-        made, content, frames = await service.run(_whole, service, begin, options.format)
+        made, content, frames = await recordings.while_there(
+            request, service.run(caller, wanted, _whole, service, begin, options.format, wanted)
+        )
     headers = {**made.headers, "X-Frames": str(frames)}
     if options.format != "json":
         headers["Content-Disposition"] = f'attachment; filename="face.{options.format}"'
@@ -121,15 +125,16 @@ class Timed(StreamingResponse):
 
 def _begin(
     service: Service, served: Served, student: Student, body: bytes, identity: Choice,
-    emotion: Choice, asked: Options,
+    emotion: Choice, asked: Options, wanted: Wanted,
 ) -> tuple[Made, Iterator[np.ndarray]]:  # fmt: skip
-    """Decode and hear the recording. Raises Problem."""
+    """Decode and hear the recording. Raises Problem and Late."""
+    wanted.check()
     with service.metrics.stage("decode"):
         sound = recordings.decode(body, service.limits)
     with service.metrics.stage("hear"), blame("body"):
         begun = student.perform(
             sound.samples, SAMPLE_RATE, identity, emotion, asked.seed, "body",
-            asked.smooth_ms, asked.mirror,
+            asked.smooth_ms, asked.mirror, wanted.check,
         )  # fmt: skip
     fps = int(asked.fps)
     parts = begun.parts if fps == FPS else timing.doubled(begun.parts)
@@ -138,23 +143,29 @@ def _begin(
 
 
 def _whole(
-    service: Service, begin: Callable[[], tuple[Made, Iterator[np.ndarray]]], form: Format
-) -> tuple[Made, bytes, int]:
-    """The answer, and how many frames it holds. Raises Problem."""
+    service: Service, begin: Callable[[], tuple[Made, Iterator[np.ndarray]]], form: Format,
+    wanted: Wanted,
+) -> tuple[Made, bytes, int]:  # fmt: skip
+    """The answer, and how many frames it holds. Raises Problem and Late."""
     made, parts = begin()
+    faces_made = []
     with service.metrics.stage("move"):
-        face = np.concatenate(list(parts))
+        for part in parts:
+            wanted.check()
+            faces_made.append(part)
+    face = np.concatenate(faces_made)
     service.metrics.heard(made.model, "recording", len(face) * FPS // made.fps)
     with service.metrics.stage("encode"):
         return made, faces.encode(form, face, made), len(face)
 
 
 async def _lines(
-    service: Service, made: Made, parts: Iterator[np.ndarray], inside: ExitStack
-) -> AsyncIterator[bytes]:
+    service: Service, caller: Caller, made: Made, parts: Iterator[np.ndarray],
+    inside: AsyncExitStack,
+) -> AsyncIterator[bytes]:  # fmt: skip
     """The answer line by line, each made where recordings are. Leaves ``inside`` at the end. One
     that takes too long breaks off, without the line that ends it."""
-    count = 0
+    count, wanted = 0, service.wanted()
 
     def counted() -> Iterator[np.ndarray]:
         nonlocal count
@@ -163,9 +174,9 @@ async def _lines(
             yield part
 
     lines = faces.lines(counted(), made)
-    with inside:
+    async with inside:
         try:
-            while (line := await service.run(next, lines, None)) is not None:
+            while (line := await service.run(caller, wanted, next, lines, None)) is not None:
                 yield line
         except Problem as problem:
             service.metrics.refused(problem.status)

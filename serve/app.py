@@ -84,7 +84,7 @@ def build(settings: ServeSettings) -> serve.Application:
             downscale_delay_s=replicas.downscale_delay_s,
         ),
         # Never below what may wait for a batch, so that batches fill.
-        max_ongoing_requests=limits.waiting + limits.streams + UNSEEN,
+        max_ongoing_requests=limits.uploads + limits.waiting + limits.streams + UNSEEN,
         max_queued_requests=limits.waiting,
         backpressure_config=BackpressureConfig(status_code=429, retry_after_s=1),
         graceful_shutdown_timeout_s=replicas.drain_seconds,

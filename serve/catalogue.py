@@ -1,6 +1,7 @@
 """What a caller may choose from: models, identities, emotions, blendshapes."""
 
-from typing import Annotated, Any
+from collections.abc import Callable
+from typing import Annotated, Any, TypeVar
 
 from fastapi import APIRouter, Path, Query, Request, Response
 from pydantic import BaseModel
@@ -16,6 +17,7 @@ from diffusiontalker.audio import SAMPLE_RATE
 from diffusiontalker.runtime.student import Recognised
 
 router = APIRouter(prefix="/v1")
+T = TypeVar("T")
 Which = Annotated[WhichStudent, Query()]
 REFUSED = responses(401, 403, 422, 429, 500, 503)
 
@@ -121,9 +123,13 @@ async def save_identity(
     for served in service.students.served:
         if name in ("auto", *(await service.students.load(served.name)).identities):
             raise Problem(409, f"name {name!r} is of the library; choose another", "name")
-    with service.recordings.enter(caller.bucket):
-        body = await recordings.body_of(request, service.limits)
-        sound = await service.run(recordings.decode, body, service.limits)
+    async with recordings.received(request, service, caller) as body:
+        wanted = service.wanted()
+
+        async def run(work: Callable[..., T], *args: Any) -> T:
+            return await recordings.while_there(request, service.run(caller, wanted, work, *args))
+
+        sound = await run(recordings.decode, body, service.limits)
         samples = sound.samples
         seconds = len(samples) / SAMPLE_RATE
         if not SHORTEST <= seconds <= LONGEST:
@@ -131,14 +137,16 @@ async def save_identity(
                 422, f"body: {seconds:.1f} s of audio; an identity takes {SHORTEST:g} to "
                 f"{LONGEST:g} s", "body",
             )  # fmt: skip
-        if await service.run(audio.is_quiet, samples):
+        if await run(audio.is_quiet, samples):
             raise Problem(422, "body: nobody speaks in it; send a voice", "body")
         heard: dict[str, Recognised] = {}
         for served in service.students.served:
             student = await service.students.load(served.name)
             print_ = await service.fetch(fingerprint, served.folder)
             with blame("body"):
-                heard[print_] = await service.run(student.recognise, samples, SAMPLE_RATE, "body")
+                heard[print_] = await run(
+                    student.recognise, samples, SAMPLE_RATE, "body", wanted.check
+                )
         embeddings = {print_: found.identity for print_, found in heard.items()}
         await service.fetch(
             service.identities.save, caller.owner, name, embeddings, service.limits.identities

@@ -7,6 +7,7 @@ Switched on by the environment of whatever starts Serve:
 import asyncio
 import os
 
+from serve.flow import Flow
 from starlette.datastructures import Headers
 from starlette.middleware import Middleware
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
@@ -25,7 +26,7 @@ UNWATCHED = (b"x-request-disconnect-disabled", b"?1")
 def middlewares() -> list[Middleware]:
     """What Ray Serve calls when its proxy or a replica begins to listen."""
     haproxy = os.environ.get("RAY_SERVE_ENABLE_HA_PROXY") == "1"
-    return [Middleware(Unwatched)] if haproxy else [Middleware(Again)]
+    return [Middleware(Unwatched if haproxy else Again), Middleware(Flow)]
 
 
 class Unwatched:

@@ -2,7 +2,6 @@
 
 import asyncio
 from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
 from typing import Annotated, Any, ParamSpec, TypeVar
 from weakref import WeakValueDictionary
 
@@ -16,6 +15,7 @@ from serve.metrics import Metrics
 from serve.problems import Problem
 from serve.settings import ServeSettings
 from serve.students import Students
+from serve.turns import Turns, Wanted
 from starlette.requests import HTTPConnection
 
 from diffusiontalker.errors import UserError
@@ -42,25 +42,30 @@ class Service:
         told = self.metrics
         self.recordings = Gate("recordings", limits.waiting, tell=told.working.set)
         self.streams = Gate("streams", limits.streams, limits.streams_per_key, told.streams.set)
-        workers = max(round(settings.replicas.num_cpus), 1)
-        self._pool = ThreadPoolExecutor(workers, "recordings")
+        self.uploads = Gate("uploads", limits.uploads)
+        self.held = Gate("bytes of recordings", limits.held_bytes)
+        self._turns = Turns(max(round(settings.replicas.num_cpus), 1))
         self._advance = Batcher(self._advance_all, settings.batch, settings.batch_pause_ms / 1000)
         self._companies: WeakValueDictionary[Student, Streams] = WeakValueDictionary()
 
-    async def run(self, work: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
-        """Do work on a recording, in a thread.
+    def wanted(self) -> Wanted:
+        """How long a caller waits for his recording, from now on."""
+        return Wanted(self.limits.request_seconds)
+
+    async def run(
+        self,
+        caller: Caller,
+        wanted: Wanted,
+        work: Callable[P, T],
+        *args: P.args,
+        **kwargs: P.kwargs,
+    ) -> T:
+        """Do work on a recording, in a thread, when it is the caller's turn.
 
         Raises:
-            Problem: it takes longer than ``limits.request_seconds``.
+            Problem: it takes longer than it is ``wanted``.
         """
-        loop = asyncio.get_running_loop()
-        try:
-            async with asyncio.timeout(self.limits.request_seconds):
-                return await loop.run_in_executor(self._pool, lambda: work(*args, **kwargs))
-        except TimeoutError as error:
-            raise Problem(
-                504, f"not done after {self.limits.request_seconds:g} s; send a shorter recording"
-            ) from error
+        return await self._turns.run(caller.bucket, wanted, lambda: work(*args, **kwargs))
 
     async def fetch(self, read: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
         """What waits for a disk or a bucket, in a thread that no recording needs.
@@ -81,13 +86,16 @@ class Service:
             found = self._companies[student] = Streams(student)
         return found
 
-    async def push(self, stream: Stream, samples: np.ndarray) -> np.ndarray:
-        """``stream.push``, together with the other streams that have just been pushed to.
+    async def push(
+        self, caller: Caller, stream: Stream, samples: np.ndarray, ahead: bool
+    ) -> np.ndarray:
+        """``stream.push``, together with the other streams that have just been pushed to; one that
+        is ``ahead`` of real time gives way to those that are not.
 
         Raises:
             UserError: as ``Stream.push``.
         """
-        made = await self._advance((stream, samples))
+        made = await self._advance((stream, samples), caller.bucket, patient=ahead)
         if isinstance(made, UserError):
             raise made
         return made

@@ -18,6 +18,16 @@ class LimitSettings(Section):
     """Longest recording of a request."""
     request_seconds: Seconds = 60.0
     """How long a body may take to arrive (408), work to be done (504), NDJSON to be read."""
+    bytes_per_second: Count = 4096
+    """Slowest upload: after ``patience_seconds`` a body that came more slowly is given up (408)."""
+    patience_seconds: Seconds = 5.0
+    """How long an upload may take to begin."""
+    held_bytes: Count = 256 * 2**20
+    """Bodies that a replica holds at once, from their first byte until they are animated. Of this,
+    of ``uploads``, ``waiting`` and ``streams`` a key, or, without keys, an address, may hold three
+    times what is left free: three quarters if it is alone."""
+    uploads: Count = 64
+    """Bodies that arrive at a replica at once."""
     requests_per_minute: Count = 600
     """Requests and new streams of one key, or, without keys, of one address."""
     storage: str = "memory://"
@@ -29,6 +39,9 @@ class LimitSettings(Section):
     """Streams that a replica bears."""
     streams_per_key: Count = 100
     """Streams of one key, or, without keys, of one address, on a replica."""
+    stream_speed: Annotated[float, Field(ge=1, le=1000)] = 8.0
+    """How many times faster than real time a stream is processed at most; what comes faster waits
+    where it is."""
     stream_seconds: Seconds = 7200.0
     """Longest stream."""
     idle_seconds: Seconds = 30.0

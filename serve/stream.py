@@ -10,10 +10,13 @@ from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError,
 from serve import choices, faces
 from serve.access import PROTOCOL, Caller
 from serve.animate import Performing
+from serve.first import first
+from serve.flow import LARGEST_MESSAGE
+from serve.inbox import Inbox
+from serve.pace import Pace
 from serve.problems import TITLES, Problem, blame, invalid, unready
 from serve.service import Service, Serving, caller_of
 from serve.students import Served
-from starlette.types import Message
 
 from diffusiontalker.arkit import CHANNELS, FPS
 from diffusiontalker.containers.kinds import Door
@@ -22,12 +25,14 @@ from diffusiontalker.runtime.stream import Stream
 from diffusiontalker.runtime.student import Student
 
 router = APIRouter()
-LARGEST_MESSAGE = 256 * 1024
-"""Bytes of samples in one message."""
 LARGEST_CONTROL = 16 * 1024
 """Characters of a message that is no samples."""
 TURN_SECONDS = 0.2
 """Of one stream's samples that are heard at once: between two turns the others have theirs."""
+AHEAD_SECONDS = 1.0
+"""A stream that is so far ahead of real time gives way to those that are not."""
+LEAST_SECONDS, CONTROL_SECONDS = 0.002, 0.05
+"""What a message counts for that holds less audio, and one that holds none."""
 CODES = {413: 1009, 429: 1013, 500: 1011, 503: 1012}
 """Close codes by a problem's status; all others are 1008."""
 RATES = (
@@ -138,9 +143,14 @@ class Session:
         self._caller, self._student, self._stream = caller, student, begun
         self._options = options
         self._door = Door("samples", options.rate)
+        self._inbox = Inbox(socket)
+        self._pace = Pace(service.limits.stream_speed, asyncio.get_running_loop().time)
 
     async def run(self) -> None:
-        """Until the caller closes. Raises Problem and WebSocketDisconnect."""
+        """Until the caller closes, or goes. Raises Problem and WebSocketDisconnect."""
+        await first(self._work(), self._inbox.fill())
+
+    async def _work(self) -> None:
         await self._say(
             "ready", model=self._served.name, steps=self._served.steps, fps=FPS,
             look_ahead_ms=round(self._stream.look_ahead_ms, 3), channels=CHANNELS,
@@ -149,36 +159,55 @@ class Session:
         try:
             async with asyncio.timeout(idle) as patience:
                 while not self._stream.closed:
-                    received = await self._socket.receive()
+                    received = await self._inbox.take()
                     # Put off now and then: a timer for every message costs as much as reading it.
                     if (until := patience.when()) is None or until < now() + idle:
                         patience.reschedule(now() + SLACK * idle)
-                    await self._take(received)
+                    if (samples := received.get("bytes")) is not None:
+                        await self._push(samples)
+                    else:
+                        await self._control(received.get("text") or "")
+                    await self._inbox.acknowledge()
         except TimeoutError as error:
             raise Problem(408, f"nothing came for {idle:g} s; begin another stream") from error
         await self._say("end", frames=self._stream.frames)
         await self._socket.close(1000)
 
-    async def _take(self, received: Message) -> None:
-        if received["type"] == "websocket.disconnect":
-            raise WebSocketDisconnect(received.get("code", 1005))
-        if (samples := received.get("bytes")) is not None:
-            await self._push(samples)
-        else:
-            await self._control(received.get("text") or "")
-
     async def _push(self, content: bytes) -> None:
-        samples = samples_of(content, self._options.encoding)
+        content = self._joined(content)
         with blame("samples"):
             self._door(content)
-        turn = round(TURN_SECONDS * self._options.rate)
+        samples = samples_of(content, self._options.encoding)
+        rate = self._options.rate
+        turn = round(TURN_SECONDS * rate)
+        if not len(samples):
+            await self._spend(LEAST_SECONDS)
         for at in range(0, len(samples), turn):
-            first = self._stream.frames
+            piece, first = samples[at : at + turn], self._stream.frames
+            await self._spend(max(len(piece) / rate, LEAST_SECONDS))
+            ahead = self._pace.ahead > AHEAD_SECONDS
             with blame("samples"):
-                face = await self._service.push(self._stream, samples[at : at + turn])
+                face = await self._service.push(self._caller, self._stream, piece, ahead)
             await self._send(first, face)
 
+    def _joined(self, content: bytes) -> bytes:
+        """A message, and what waits behind it while it is short: whoever is behind catches up."""
+        size = np.dtype(DTYPES[self._options.encoding]).itemsize
+        left = round(TURN_SECONDS * self._options.rate) * size - len(content)
+        parts = [content]
+        while len(parts[-1]) % size == 0 and (part := self._inbox.follow(left)) is not None:
+            parts.append(part)
+            left -= len(part)
+        return b"".join(parts)
+
+    async def _spend(self, seconds: float) -> None:
+        """Wait until so much may be processed."""
+        if (wait := self._pace.wait) > 0:
+            await asyncio.sleep(wait)
+        self._pace.spend(seconds)
+
     async def _control(self, text: str) -> None:
+        await self._spend(CONTROL_SECONDS)
         if len(text) > LARGEST_CONTROL:
             raise Problem(413, f"message: more than {LARGEST_CONTROL} characters of text", "type")
         try:

@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 import soundfile
 from tests.browsing import speech
+from tests.tools import tool
 from tests.unit import models
 
 from diffusiontalker.animation.heads import head_glb
@@ -32,9 +33,7 @@ FLAGS = (
 def browser(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Any]:
     """Chromium, whose microphone hears ``speech`` again and again."""
     sync_api = pytest.importorskip("playwright.sync_api", reason="playwright is not installed")
-    path = next(filter(None, map(shutil.which, CHROMIUM)), None)
-    if path is None:
-        pytest.skip("no Chromium on the PATH")
+    path = tool(*CHROMIUM)
     heard = tmp_path_factory.mktemp("microphone") / "speech.wav"
     soundfile.write(heard, speech(4.0, 48_000), 48_000, subtype="PCM_16")
     flags = (*FLAGS, f"--use-file-for-fake-audio-capture={heard}")
@@ -48,9 +47,7 @@ def browser(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Any]:
 def installed(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A copy of web/ with its packages, the head, and two students of random weights: ``student``,
     and ``whole``, which hears whole recordings alone."""
-    npm = shutil.which("npm")
-    if npm is None:
-        pytest.skip("no npm on the PATH")
+    npm = tool("npm")
     folder = tmp_path_factory.mktemp("web") / "web"
     left = shutil.ignore_patterns("node_modules", "student")
     shutil.copytree(WEB, folder, ignore=left)

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from tests.tools import tool
 
 from diffusiontalker.animation.rig import Rig, default_rig
 from diffusiontalker.animation.writers import write
@@ -17,8 +18,8 @@ TOOL = Path(__file__).parent / "gltf"
 @pytest.fixture(scope="module")
 def validator(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A folder with the validator installed in it."""
-    if not (shutil.which("node") and shutil.which("npm")):
-        pytest.skip("node and npm are needed for the Khronos validator")
+    tool("node")
+    tool("npm")
     folder = tmp_path_factory.mktemp("validator")
     shutil.copytree(TOOL, folder, dirs_exist_ok=True, ignore=shutil.ignore_patterns("node_modules"))
     command = ["npm", "install", "--no-package-lock", "--no-audit", "--no-fund"]

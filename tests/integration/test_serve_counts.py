@@ -1,7 +1,6 @@
 """Requests a minute, counted for all replicas in a real Redis."""
 
 import asyncio
-import shutil
 import subprocess
 import time
 import traceback
@@ -16,6 +15,7 @@ from serve.access import OWN
 from tests.ports import free_port
 from tests.served import serving, settings
 from tests.students import random_student
+from tests.tools import tool
 
 from diffusiontalker.errors import UserError
 
@@ -30,9 +30,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @contextmanager
 def counting(port: int, folder: Path) -> Iterator[None]:
     """A Redis on this port, which wants the password."""
-    server = shutil.which("redis-server")
-    if server is None:
-        pytest.skip("no redis-server on the PATH")
+    server = tool("redis-server")
     own = ["--port", str(port), "--bind", "127.0.0.1", "--dir", str(folder), "--save", ""]
     process = subprocess.Popen([server, *own, "--requirepass", PASSWORD], stdout=subprocess.DEVNULL)
     try:

@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 from serve import edge
+from serve.flow import Flow
 from starlette.types import Message, Receive, Scope, Send
 
 
@@ -40,9 +41,9 @@ def test_all_else_is_watched(kind: str) -> None:
 
 def test_which_stands_where(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("RAY_SERVE_ENABLE_HA_PROXY", raising=False)
-    assert [each.cls for each in edge.middlewares()] == [edge.Again]
+    assert {edge.Again, Flow} <= {each.cls for each in edge.middlewares()}
     monkeypatch.setenv("RAY_SERVE_ENABLE_HA_PROXY", "1")
-    assert [each.cls for each in edge.middlewares()] == [edge.Unwatched]
+    assert {edge.Unwatched, Flow} <= {each.cls for each in edge.middlewares()}
 
 
 def test_ray_serve_reads_the_header_as_we_write_it() -> None:

@@ -5,7 +5,7 @@ decoder with all its sampling steps. ``Student.animate`` takes a whole recording
 ``Student.stream`` takes it as it is spoken.
 """
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -38,6 +38,10 @@ if TYPE_CHECKING:
 CHUNK = 10 * FPS
 """Frames of a recording that pass through the graphs together: memory does not follow its length,
 and what they need stays in the processor's cache."""
+
+
+def _nothing() -> None:
+    pass
 
 
 @dataclass(frozen=True)
@@ -177,15 +181,17 @@ class Student:
     def perform(
         self, samples: np.ndarray, rate: int, identity: Choice = AUTO, emotion: Choice = AUTO,
         seed: int = 0, where: str = "audio", smooth_ms: float = 0.0, mirror: bool = False,
+        check: Callable[[], None] = _nothing,
     ) -> Performance:  # fmt: skip
-        """``animate``, whose face comes part by part. The whole recording is heard first."""
+        """``animate``, whose face comes part by part. The whole recording is heard first, with
+        ``check`` called before every 10 s of it: to raise there ends the work."""
         choices = self._choices(identity, emotion)
         noise, post = Noise(seed), Post(smooth_ms, mirror)
         heard = audio.check(samples, rate, where)
         notes = () if audio.cancelled(samples) is None else (audio.CANCELLED,)
         if audio.is_quiet(heard):
             return _at_rest(frame_count(len(heard)), identity, emotion, (*notes, audio.SILENT))
-        features, statistics = self._hear(heard)
+        features, statistics = self._hear(heard, check)
         names: list[str | None] = []
         embeddings = []
         voice = self.embed(statistics) if any(c is None for c in choices) else (None, None)
@@ -208,9 +214,13 @@ class Student:
         )
         return Performance(sum(map(len, features)), parts, names[0], names[1], notes)
 
-    def recognise(self, samples: np.ndarray, rate: int, where: str = "audio") -> Recognised:
-        """Who speaks in a recording, and how. Raises UserError as ``animate``."""
-        _, statistics = self._hear(audio.check(samples, rate, where))
+    def recognise(
+        self, samples: np.ndarray, rate: int, where: str = "audio",
+        check: Callable[[], None] = _nothing,
+    ) -> Recognised:  # fmt: skip
+        """Who speaks in a recording, and how; ``check`` as in ``perform``. Raises UserError as
+        ``animate``."""
+        _, statistics = self._hear(audio.check(samples, rate, where), check)
         identity, emotion = self.embed(statistics)
         return Recognised(
             identity,
@@ -293,10 +303,13 @@ class Student:
         """What embeddings (B, E) do to the layers: (B, 1, M)."""
         return self._run(self._modulation, ["modulation"], identity=identity, emotion=emotion)[0]
 
-    def _hear(self, samples: np.ndarray) -> tuple[list[np.ndarray], Statistics]:
+    def _hear(
+        self, samples: np.ndarray, check: Callable[[], None]
+    ) -> tuple[list[np.ndarray], Statistics]:
         """Audio features of a recording at 16 kHz, chunk by chunk, and the statistics of all."""
         statistics, state, features = Statistics(), self.new_state(), []
         for log_mel in chunks(samples, self.look_ahead):
+            check()
             heard, voice = self.listen(log_mel, state)
             features.append(heard)
             statistics.add(moments(voice))
