@@ -1,7 +1,8 @@
-"""Who may ask, and how often: API keys, web pages of other origins, counts per key."""
+"""Who may ask, and how often: API keys, web pages of other origins and names, counts per key."""
 
 import asyncio
 import hashlib
+import ipaddress
 import logging
 import os
 from dataclasses import dataclass
@@ -59,6 +60,7 @@ class Access:
         """
         self._names = keys_from(os.environ.get(VARIABLE, ""))
         self._origins = settings.cors_origins
+        self._hosts = settings.allowed_hosts
         per_minute = settings.limits.requests_per_minute
         self._rate = RateLimitItemPerMinute(per_minute)
         self._shared, self._own = _limiter(settings.limits.storage), _limiter(OWN)
@@ -74,8 +76,10 @@ class Access:
         """The caller of a request or a stream.
 
         Raises:
-            Problem: 401 without a right key, 403 for a page of another origin, 429 too often.
+            Problem: 401 without a right key, 403 for a page of another origin, 421 for another
+                server's name, 429 too often.
         """
+        self.check_host(connection)
         self.check_origin(connection)
         caller = self._caller(connection)
         if not await self._hit(caller.bucket):
@@ -107,6 +111,20 @@ class Access:
         self._away_until = monotonic() + PAUSE
         return await self._own.hit(self._rate, bucket)
 
+    def check_host(self, connection: HTTPConnection) -> None:
+        """Without keys the server is for its own machine and network. A page from elsewhere gets
+        there, with an ``Origin`` that looks like the server's own, by a name that leads to its own
+        server first and then to this one (DNS rebinding); an address leads nowhere else. A key,
+        which no such page has, is worth more than a name. Raises Problem."""
+        if not self.open or "*" in self._hosts:
+            return
+        name = _name_of(connection.headers.get("host", ""))
+        if not (_is_local(name) or name in self._hosts):
+            raise Problem(
+                421, f"this server is not known as {name[:200]}; its operator can add that to "
+                "allowed_hosts, or set keys", "Host",
+            )  # fmt: skip
+
     def check_origin(self, connection: HTTPConnection) -> None:
         """A browser tells which page asks: only our own may do more than look, and those in
         ``cors_origins``. Raises Problem."""
@@ -123,14 +141,31 @@ class Access:
     def _caller(self, connection: HTTPConnection) -> Caller:
         if self.open:
             address = connection.client.host if connection.client else "unknown"
-            return Caller("anyone", _digest(address))
+            return Caller("anyone", digest(address))
         given = key_of(connection.headers)
         if given is None:
             raise Problem(401, "give an API key: Authorization: Bearer KEY", "Authorization")
-        digest = _digest(given)
-        if digest not in self._names:
+        bucket = digest(given)
+        if bucket not in self._names:
             raise Problem(401, "this API key is not known", "Authorization")
-        return Caller(self._names[digest], digest)
+        return Caller(self._names[bucket], bucket)
+
+
+def _name_of(host: str) -> str:
+    """``host:port`` without its port, as names are compared."""
+    name = host if host.endswith("]") else host.rpartition(":")[0] or host
+    return name.strip("[]").rstrip(".").lower()
+
+
+def _is_local(name: str) -> bool:
+    """Whether it is an address, a name of this machine's own, or none (no browser sends none)."""
+    if name in ("", "localhost") or name.endswith(".localhost"):
+        return True
+    try:
+        ipaddress.ip_address(name)
+    except ValueError:
+        return False
+    return True
 
 
 def _limiter(uri: str) -> SlidingWindowCounterRateLimiter:
@@ -159,7 +194,7 @@ def keys_from(text: str) -> dict[str, str]:
                 f"{VARIABLE}: entry {number} is not name=key with a key of {SHORTEST_KEY} "
                 "characters or more"
             )
-        found[_digest(key.strip())] = name.strip()
+        found[digest(key.strip())] = name.strip()
     return found
 
 
@@ -174,6 +209,7 @@ def key_of(headers: Headers) -> str | None:
     return None
 
 
-def _digest(text: str) -> str:
+def digest(text: str) -> str:
+    """What a key or an address is known by."""
     # Looked up by digest, so that no comparison's time tells how much of a key was right.
     return hashlib.sha256(text.encode()).hexdigest()[:32]

@@ -9,11 +9,12 @@ from typing import Annotated, Any, Literal
 import numpy as np
 from fastapi import APIRouter, Query, Request
 from fastapi.responses import Response, StreamingResponse
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import Field
 from serve import choices, faces, recordings
 from serve.access import Caller
 from serve.faces import HEADERS, MEDIA_TYPES, Format, Made
 from serve.problems import Problem, blame, responses
+from serve.query import Asked
 from serve.service import Asking, Service, Serving
 from serve.students import Served
 from serve.turns import Wanted
@@ -30,10 +31,8 @@ LARGEST_SEED = 2**53 - 1
 """What JSON's readers keep exactly."""
 
 
-class WhichStudent(BaseModel):
+class WhichStudent(Asked):
     """The student that is asked."""
-
-    model_config = ConfigDict(extra="forbid", use_attribute_docstrings=True)
 
     model: Annotated[str, Field(max_length=64)] | None = None
     """Name of a student; without it, the first."""
@@ -59,8 +58,8 @@ class Performing(WhichStudent):
 class Options(Performing):
     """The query of ``animate``."""
 
-    fps: Literal["30", "60"] = "30"
-    """Frames per second; at 60 every second frame lies between two that the student made."""
+    fps: Literal["24", "25", "30", "48", "50", "60"] = "30"
+    """Frames per second; but at 30, frames lie on the lines between those that the student made."""
     format: Format = "json"
     """json (BEAT's layout), csv (Live Link Face), npz, glb; ndjson: messages as they are made."""
 
@@ -74,7 +73,7 @@ class Options(Performing):
             "headers": HEADERS,
             "content": {kind.partition(";")[0]: {} for kind in MEDIA_TYPES.values()},
         },
-        **responses(400, 401, 403, 408, 413, 422, 429, 500, 503, 504),
+        **responses(400, 401, 403, 408, 413, 421, 422, 429, 500, 503, 504),
     },
     openapi_extra=recordings.OPENAPI,
     response_class=Response,
@@ -137,7 +136,7 @@ def _begin(
             asked.smooth_ms, asked.mirror, wanted.check,
         )  # fmt: skip
     fps = int(asked.fps)
-    parts = begun.parts if fps == FPS else timing.doubled(begun.parts)
+    parts = timing.resampled(begun.parts, FPS, fps)
     notes = (*sound.notes, *begun.notes)
     return Made(served.name, served.steps, begun.identity, begun.emotion, fps, notes), parts
 

@@ -19,7 +19,7 @@ from diffusiontalker.runtime.student import Recognised
 router = APIRouter(prefix="/v1")
 T = TypeVar("T")
 Which = Annotated[WhichStudent, Query()]
-REFUSED = responses(401, 403, 422, 429, 500, 503)
+REFUSED = responses(401, 403, 421, 422, 429, 500, 503)
 
 
 class Model(BaseModel):

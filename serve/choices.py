@@ -1,49 +1,62 @@
 """Identities and emotions as requests name them: auto, a name, weights, a saved embedding."""
 
+import numpy as np
 from serve.access import Caller
 from serve.problems import Problem, blame
 from serve.service import Service
 from serve.students import Served, fingerprint
 
+from diffusiontalker.runtime import voice
 from diffusiontalker.runtime.student import Student
 from diffusiontalker.runtime.voice import AUTO, Choice, Library
 
 PATTERN = r"^[^\x00-\x1f]{1,1000}$"
-HINT = "auto, a name, or weights over names such as ann:0.7,bob:0.3"
+MOST_SAVED = 8
+"""Saved identities of one blend: each is read from where they are kept."""
 
 
 async def identity(
     asked: str | dict[str, float], service: Service, served: Served, student: Student, who: Caller
 ) -> Choice:
-    """An identity, of the library or saved by the caller. Raises Problem."""
-    if isinstance(asked, str) and asked not in (AUTO, *student.identities):
+    """An identity: of the library, saved by the caller, or weights over both. Raises Problem."""
+    library = student.libraries[0]
+    choice = _parsed(library, asked)
+    names = choice if isinstance(choice, dict) else (choice,)
+    others = [name for name in names if name not in (AUTO, *library.names)]
+    if len(others) > MOST_SAVED:
+        raise Problem(
+            422, f"identity: {len(others)} names beside the model's; blend at most {MOST_SAVED} "
+            "saved identities", "identity",
+        )  # fmt: skip
+    saved = {}
+    for name in others:
         print_ = await service.fetch(fingerprint, served.folder)
-        saved = await service.fetch(service.identities.load, who.owner, asked, print_)
-        if saved is not None:
-            return saved
-    return _checked(student.libraries[0], asked)
+        found = await service.fetch(service.identities.load, who.owner, name, print_)
+        if found is not None:
+            saved[name] = found
+    if not saved:
+        return _checked(library, choice)
+    wider = Library(
+        library.kind, [*library.names, *saved], np.stack([*library.entries, *saved.values()])
+    )
+    with blame(library.kind):
+        embedding = wider.resolve(choice)
+    return choice if embedding is None else embedding
 
 
 def emotion(asked: str | dict[str, float], student: Student) -> Choice:
     """An emotion of the library. Raises Problem."""
-    return _checked(student.libraries[1], asked)
+    return _checked(student.libraries[1], _parsed(student.libraries[1], asked))
 
 
-def _checked(library: Library, asked: str | dict[str, float]) -> Choice:
-    choice: Choice = asked
-    if isinstance(asked, str) and ":" in asked and asked not in library.names:
-        choice = _weights(library.kind, asked)
+def _parsed(library: Library, asked: str | dict[str, float]) -> str | dict[str, float]:
+    if not isinstance(asked, str) or asked in library.names:
+        return asked
+    with blame(library.kind):
+        return voice.choice(asked)
+
+
+def _checked(library: Library, choice: Choice) -> Choice:
     with blame(library.kind):
         library.resolve(choice)
     return choice
-
-
-def _weights(kind: str, text: str) -> dict[str, float]:
-    found = {}
-    for part in text.split(","):
-        name, _, weight = part.rpartition(":")
-        try:
-            found[name.strip()] = float(weight)
-        except ValueError as error:
-            raise Problem(422, f"{kind} {text[:80]!r}: give {HINT}", kind) from error
-    return found

@@ -7,16 +7,21 @@ Switched on by the environment of whatever starts Serve:
 import asyncio
 import os
 
+from serve.endings import Explained
 from serve.flow import Flow
+from serve.orders import Disobeyed
+from serve.unread import MAX_BYTES, Unread, closing, late
 from starlette.datastructures import Headers
 from starlette.middleware import Middleware
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 PATHS = ("/v1/animate",)
+UPLOADS = (*PATHS, "/v1/identities")
+"""Where recordings are sent."""
 PAUSES = (0.1, 0.5, 2.0)
 """Seconds before the second try and those after it."""
-MAX_BYTES, MAX_HELD = 64 * 2**20, 128 * 2**20
-"""Bodies above, each and all together, pass through once: they are not held."""
+MAX_HELD = 128 * 2**20
+"""Bodies above ``MAX_BYTES``, and above this all together, pass through once: they are not held."""
 PATIENCE = 10.0
 """Seconds: so do those that take longer to arrive. A replica says how long they may."""
 UNWATCHED = (b"x-request-disconnect-disabled", b"?1")
@@ -26,7 +31,13 @@ UNWATCHED = (b"x-request-disconnect-disabled", b"?1")
 def middlewares() -> list[Middleware]:
     """What Ray Serve calls when its proxy or a replica begins to listen."""
     haproxy = os.environ.get("RAY_SERVE_ENABLE_HA_PROXY") == "1"
-    return [Middleware(Unwatched if haproxy else Again), Middleware(Flow)]
+    # The last is asked first: what it drops, those before it may write.
+    return [
+        Middleware(Unwatched if haproxy else Again),
+        Middleware(Flow),
+        Middleware(Explained),
+        Middleware(Disobeyed),
+    ]
 
 
 class Unwatched:
@@ -55,12 +66,17 @@ class Again:
 
     def __init__(self, app: ASGIApp) -> None:
         self._app = app
+        self._unread = Unread()
         self._held = 0
         """Bytes of bodies."""
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """As ASGI has it."""
-        if scope["type"] != "http" or not scope["path"].endswith(PATHS):
+        if scope.get("method") != "POST" or not scope["path"].endswith(UPLOADS):
+            return await self._app(scope, receive, send)
+        if self._unread(Headers(raw=scope["headers"])):
+            return await self._app(scope, late(receive), closing(send))
+        if not scope["path"].endswith(PATHS):
             return await self._app(scope, receive, send)
         body = bytearray()
         try:

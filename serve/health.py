@@ -44,7 +44,10 @@ async def readyz(service: Serving) -> Status:
 @router.get(
     "/metrics",
     summary="What all replicas counted",
-    responses={200: {"content": {"text/plain": {}}}, **responses(401, 403, 429, 500, 503)},
+    responses={
+        200: {"content": {"text/plain": {}}},
+        **responses(401, 403, 421, 422, 429, 500, 503),
+    },
     response_class=Response,
 )
 async def metrics(caller: Asking) -> Response:

@@ -6,6 +6,7 @@ from functools import cache
 from pathlib import Path
 
 from fastapi import FastAPI, Response
+from starlette.routing import Match, Mount
 from starlette.staticfiles import StaticFiles
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
@@ -39,7 +40,19 @@ def install(api: FastAPI) -> None:
     def face() -> Response:
         return Response(head(), media_type="model/gltf-binary")
 
-    api.mount("/", _Guarded(_Files(directory=WEB, html=True)))
+    api.router.routes.append(_Last("/", _Guarded(_Files(directory=WEB, html=True))))
+
+
+class _Last(Mount):
+    """Asked only where no other route has the path: not for other methods of theirs, which are
+    refused with the right ones, and not for streams."""
+
+    def matches(self, scope: Scope) -> tuple[Match, Scope]:
+        """As of a route that would rather not."""
+        match, child = super().matches(scope)
+        if scope["type"] != "http":
+            return Match.NONE, {}
+        return (Match.PARTIAL if match is Match.FULL else match), child
 
 
 class _Files(StaticFiles):

@@ -1,5 +1,6 @@
 """Every refusal in one shape: problem details (RFC 9457), one line that names the field."""
 
+import json
 import logging
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -23,12 +24,18 @@ TITLES = {
     408: "The request took too long to arrive",
     409: "This conflicts with what is saved",
     413: "The request is too large",
+    421: "This server does not go by that name",
     422: "The request cannot be answered",
+    426: "This is a WebSocket",
     429: "Too much at once",
     500: "The server failed",
     503: "The server is not ready",
     504: "The answer took too long",
 }
+CODES = {413: 1009, 429: 1013, 500: 1011, 503: 1012}
+"""Close codes of streams by a problem's status; all others are 1008."""
+LONGEST_REASON = 123
+"""Bytes that RFC 6455 leaves for the reason of a close."""
 logger = logging.getLogger("ray.serve")
 
 
@@ -53,6 +60,16 @@ class Problem(Exception):  # noqa: N818
         self.details = ProblemDetails(
             title=TITLES[status], status=status, detail=detail, field=field
         )
+
+    def message(self, closing: bool) -> str:
+        """The message of a stream; ``closing``: it is the last."""
+        return json.dumps({**self.details.model_dump(), "type": "problem", "closing": closing})
+
+    @property
+    def close(self) -> tuple[int, str]:
+        """Code and reason with which a stream closes over it."""
+        reason = self.details.detail.encode(errors="replace")[:LONGEST_REASON]
+        return CODES.get(self.status, 1008), reason.decode(errors="ignore")
 
 
 @contextmanager
@@ -109,7 +126,9 @@ def install(api: FastAPI) -> None:
     @api.exception_handler(HTTPException)
     async def http(request: Request, error: HTTPException) -> JSONResponse:
         status = error.status_code if error.status_code in TITLES else 400
-        detail = f"{request.method} {request.url.path}: {error.detail}"
+        allowed = (error.headers or {}).get("Allow")
+        hint = f"; use {allowed}" if allowed else ""
+        detail = f"{request.method} {request.url.path}: {error.detail}{hint}"
         response = told(request, Problem(status, detail))
         response.headers.update(error.headers or {})
         return response

@@ -13,6 +13,7 @@ from serve.gate import Gate
 from serve.identities import Identities
 from serve.metrics import Metrics
 from serve.problems import Problem
+from serve.query import check_once
 from serve.settings import ServeSettings
 from serve.students import Students
 from serve.turns import Turns, Wanted
@@ -131,6 +132,7 @@ async def caller_of(connection: HTTPConnection, service: Serving) -> Caller:
     """Who asks, if he may. Raises Problem."""
     caller = await service.access.admit(connection)
     connection.state.caller = caller.name
+    check_once(connection.query_params)
     return caller
 
 

@@ -1,5 +1,6 @@
 """What a server is told: which students, which limits, who may ask."""
 
+import re
 from typing import Annotated, Any
 
 from pydantic import Field, field_validator, model_validator
@@ -83,6 +84,9 @@ class ServeSettings(Section):
     """Where saved identities are kept: a folder that all replicas see, or ``s3://``."""
     cors_origins: tuple[str, ...] = ()
     """Web pages of other origins that may call, such as https://studio.example."""
+    allowed_hosts: tuple[str, ...] = ()
+    """Names under which a server without keys answers, beside its addresses and localhost; "*" for
+    any. With keys it answers under every name."""
     page: bool = True
     """Whether the page is shown at ``/``."""
     batch: Count = 64
@@ -109,10 +113,24 @@ class ServeSettings(Section):
                 tree[key] = value
         return tree
 
+    @field_validator("cors_origins", "allowed_hosts", mode="before")
+    @classmethod
+    def _of_a_command_line(cls, given: Any) -> Any:
+        """``a,b`` as two."""
+        return tuple(filter(None, given.split(","))) if isinstance(given, str) else given
+
     @field_validator("cors_origins")
     @classmethod
     def _as_browsers_say(cls, origins: tuple[str, ...]) -> tuple[str, ...]:
         return tuple(origin.rstrip("/") for origin in origins)
+
+    @field_validator("allowed_hosts")
+    @classmethod
+    def _without_ports(cls, hosts: tuple[str, ...]) -> tuple[str, ...]:
+        names = tuple(host.lower().rstrip(".") for host in hosts)
+        if odd := [name for name in names if not re.fullmatch(r"\*|[^\s:/*]+", name)]:
+            raise ValueError(f"{odd[0]!r} is no name; write studio.example, without scheme or port")
+        return names
 
     @model_validator(mode="after")
     def _some_model(self) -> "ServeSettings":

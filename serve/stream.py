@@ -4,8 +4,7 @@ import asyncio
 from typing import Annotated, Any, Literal
 
 import numpy as np
-import orjson
-from fastapi import APIRouter, WebSocket, WebSocketDisconnect
+from fastapi import APIRouter, HTTPException, WebSocket, WebSocketDisconnect
 from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError, field_validator
 from serve import choices, faces
 from serve.access import PROTOCOL, Caller
@@ -14,7 +13,7 @@ from serve.first import first
 from serve.flow import LARGEST_MESSAGE
 from serve.inbox import Inbox
 from serve.pace import Pace
-from serve.problems import TITLES, Problem, blame, invalid, unready
+from serve.problems import Problem, blame, invalid, unready
 from serve.service import Service, Serving, caller_of
 from serve.students import Served
 
@@ -33,8 +32,6 @@ AHEAD_SECONDS = 1.0
 """A stream that is so far ahead of real time gives way to those that are not."""
 LEAST_SECONDS, CONTROL_SECONDS = 0.002, 0.05
 """What a message counts for that holds less audio, and one that holds none."""
-CODES = {413: 1009, 429: 1013, 500: 1011, 503: 1012}
-"""Close codes by a problem's status; all others are 1008."""
 RATES = (
     8_000, 11_025, 12_000, 16_000, 22_050, 24_000, 32_000, 44_100, 48_000, 88_200, 96_000, 176_400,
     192_000,
@@ -101,6 +98,15 @@ async def stream(socket: WebSocket, service: Serving) -> None:
         await _end(socket, service, unready(error))
     except WebSocketDisconnect:
         pass
+
+
+@router.get("/v1/stream", include_in_schema=False)
+async def no_stream() -> None:
+    """A request that is none for a WebSocket, or no longer. Raises HTTPException."""
+    raise HTTPException(
+        426, "is a WebSocket; open it with ws:// or wss://, and let a proxy in between pass the "
+        "headers Upgrade and Connection on", {"Upgrade": "websocket", "Connection": "Upgrade"},
+    )  # fmt: skip
 
 
 async def _serve(socket: WebSocket, service: Service) -> None:
@@ -267,11 +273,9 @@ async def _end(socket: WebSocket, service: Service, problem: Problem) -> None:
 
 async def _refuse(socket: WebSocket, problem: Problem, closing: bool) -> None:
     """Say what is wrong; and close, if it is the end."""
-    said = {**problem.details.model_dump(), "type": "problem", "closing": closing}
     try:
-        await socket.send_text(orjson.dumps(said).decode())
+        await socket.send_text(problem.message(closing))
         if closing:
-            code = CODES.get(problem.status, 1008)
-            await socket.close(code, TITLES[problem.status])
+            await socket.close(*problem.close)
     except (RuntimeError, WebSocketDisconnect):
         pass  # it has gone

@@ -29,7 +29,8 @@ def serving(settings: ServeSettings):
         return student(settings.folders()[name])
 
     service = Service(settings, Students(settings, load))
-    with TestClient(create_api(settings, service), raise_server_exceptions=False) as client:
+    api, host = create_api(settings, service), {"Host": "localhost"}
+    with TestClient(api, raise_server_exceptions=False, headers=host) as client:
         yield client
 
 

@@ -3,8 +3,11 @@
 import argparse
 import sys
 
+import numpy as np
+
 from diffusiontalker import audio
-from diffusiontalker.animation import writers
+from diffusiontalker.animation import timing, writers
+from diffusiontalker.arkit import FPS
 from diffusiontalker.errors import UserError
 from diffusiontalker.runtime.artifact import PROVIDERS
 from diffusiontalker.runtime.student import Student
@@ -15,7 +18,7 @@ def main(command: str = "python -m diffusiontalker") -> None:
     """Run the command: exit status 0, 2 for the user's mistake, 130 when interrupted."""
     parser = argparse.ArgumentParser(
         command,
-        description="Animate a recording: 52 ARKit blendshape coefficients, 30 frames per second. "
+        description="Animate a recording: 52 ARKit blendshape coefficients per frame. "
         "Recording, model and out are local paths, or s3:// addresses with the extra 'platform'.",
     )
     say = parser.add_argument
@@ -31,6 +34,10 @@ def main(command: str = "python -m diffusiontalker") -> None:
     say("--seed", type=int, default=0, help="another seed, another performance")
     say("--smooth-ms", type=float, default=0.0, help="average over time; lips still close")
     say("--mirror", action="store_true", help="swap left and right")
+    say(
+        "--fps", type=int, choices=timing.RATES, default=FPS,
+        help="frames per second; but at 30, they lie between those that the model makes",
+    )  # fmt: skip
     say("--threads", type=int, default=1, help="CPU threads")
     say("--provider", choices=PROVIDERS, default="cpu", help="what runs the model")
     try:
@@ -53,12 +60,13 @@ def animate(asked: argparse.Namespace) -> None:
         sound.samples, sound.rate, choice(asked.identity), choice(asked.emotion), asked.seed,
         asked.recording, asked.smooth_ms, asked.mirror,
     )  # fmt: skip
-    writers.write(asked.out, face.coefficients, face.fps)
+    values = np.concatenate(list(timing.resampled([face.coefficients], face.fps, asked.fps)))
+    writers.write(asked.out, values, asked.fps)
     for note in (*sound.notes, *face.notes):
         print(f"warning: {asked.recording}: {note}", file=sys.stderr)
-    frames = len(face.coefficients)
+    seconds = f"{len(values) / asked.fps:.1f} s"
     names = [name for name in (face.identity, face.emotion) if name is not None]
-    print(", ".join([f"{asked.out}: {frames} frames", f"{frames / face.fps:.1f} s", *names]))
+    print(", ".join([f"{asked.out}: {len(values)} frames", seconds, *names]))
 
 
 if __name__ == "__main__":

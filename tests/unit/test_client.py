@@ -367,11 +367,32 @@ def test_a_refusal_is_the_servers_own_line_and_final(
 
 
 def test_another_server_is_told_from_ours(ask: Any) -> None:
-    with pytest.raises(UserError, match="answers 404; is it a DiffusionTalker server"):
+    with pytest.raises(UserError, match="answers 404: is it a DiffusionTalker server"):
         ask(InTurn(httpx2.Response(404, text="<h1>Not Found</h1>")), "models")
     moved = httpx2.Response(308, headers={"Location": "https://elsewhere/v1/models"})
     with pytest.raises(UserError, match="has moved; give the address https://elsewhere"):
         ask(InTurn(moved), "models")
+
+
+@pytest.mark.parametrize(
+    ("status", "word", "passing"),
+    [
+        (401, "credentials", False),
+        (407, "credentials", False),
+        (413, "takes no body of this size", False),
+        (426, "Upgrade", False),
+        (429, "try again later", True),
+        (502, "is it running", True),
+        (503, "try again later", True),
+        (504, "no longer", True),
+    ],
+)
+@pytest.mark.usefixtures("waits")
+def test_what_a_proxy_on_the_way_means(ask: Any, status: int, word: str, passing: bool) -> None:
+    page = httpx2.Response(status, text=f"<center><h1>{status}</h1></center><hr>nginx")
+    with pytest.raises(UserError, match=f"answers {status}: .*{word}") as raised:
+        ask(InTurn(page), "models")
+    assert isinstance(raised.value, UnavailableError) is passing
 
 
 @pytest.mark.parametrize(

@@ -8,19 +8,21 @@ import threading
 from collections.abc import AsyncIterator
 from io import BytesIO
 from types import SimpleNamespace
+from typing import get_args
 
 import numpy as np
 import pytest
 import ray
 import soundfile
 from serve import app, faces, log
-from serve.animate import Timed
+from serve.animate import Options, Timed
+from starlette.websockets import WebSocketDisconnect
 from tests import served
 from tests.served import serving, speech, wav
 from tests.students import random_student
 
 from diffusiontalker import arkit
-from diffusiontalker.animation import beat, livelink
+from diffusiontalker.animation import beat, livelink, timing
 from diffusiontalker.errors import UserError
 
 KEYS = "studio=0123456789abcdef-studio,game=fedcba9876543210-game"
@@ -164,6 +166,18 @@ def test_sixty_frames_per_second_lie_between(client) -> None:
     np.testing.assert_allclose(quick[-1], slow[-1], atol=2e-6)
 
 
+def test_frames_at_the_rate_of_an_engine(client) -> None:
+    slow = beat.decode(client.post("/v1/animate", content=wav(2.0)).text, "30")[0]
+    assert tuple(map(int, get_args(Options.model_fields["fps"].annotation))) == timing.RATES
+    for fps in timing.RATES:
+        answer = client.post(f"/v1/animate?fps={fps}", content=wav(2.0))
+        face, told = beat.decode(answer.text, "")
+        assert (told, len(face)) == (fps, 2 * fps)
+        now = np.minimum(np.arange(2 * fps) * 30 / fps, 59)
+        for channel, expected in zip(face.T, slow.T, strict=True):
+            np.testing.assert_allclose(channel, np.interp(now, range(60), expected), atol=3e-6)
+
+
 def test_weights_blend_names(client) -> None:
     def face(query: str) -> np.ndarray:
         answer = client.post(f"/v1/animate?{query}", content=wav(1.0))
@@ -180,7 +194,9 @@ def test_weights_blend_names(client) -> None:
     ("query", "field", "word"),
     [
         ("identity=anne", "identity", "did you mean 'ann'"),
-        ("identity=ann:x", "identity", "ann:0.7"),
+        ("identity=ann:x", "identity", "0.7"),
+        ("emotion=anger:1,anger:2", "emotion", "twice"),
+        ("emotion=anger&emotion=neutral", "emotion", "twice"),
         ("identity=ann:-1", "identity", "0 or more"),
         ("emotion=glee", "emotion", "known: neutral, anger"),
         ("emotion=", "emotion", "pattern"),
@@ -188,10 +204,11 @@ def test_weights_blend_names(client) -> None:
         ("steps=7", "steps", "student (2 steps)"),
         ("seed=-1", "seed", "greater than or equal to 0"),
         ("seed=x", "seed", "integer"),
-        ("fps=25", "fps", "'30' or '60'"),
+        ("fps=23", "fps", "'24'"),
         ("format=fbx", "format", "'csv'"),
         ("smooth_ms=nan", "smooth_ms", "finite"),
-        ("emotoin=anger", "emotoin", "not permitted"),
+        ("emotoin=anger", "emotoin", "did you mean emotion?"),
+        ("colour=red", "colour", "known: model, steps"),
     ],
 )
 def test_a_wrong_option_is_named(client, query: str, field: str, word: str) -> None:
@@ -344,9 +361,27 @@ def test_what_is_wrong_with_the_servers_own_files_is_for_its_log(
         problem(client.get("/readyz"), 503, None)
 
 
-def test_there_is_no_such_route_or_method(client) -> None:
-    assert "GET /v1/animate" in problem(client.get("/v1/animate"), 405, None)
-    problem(client.get("/v1/nothing"), 404, None)
+@pytest.mark.parametrize("page", [False, True])
+def test_there_is_no_such_route_or_method(folder, page: bool) -> None:
+    with serving(served.settings(folder, page=page)) as client:
+        wrong = client.get("/v1/animate")
+        assert "use POST" in problem(wrong, 405, None)
+        assert wrong.headers["allow"] == "POST"
+        problem(client.options("/v1/animate"), 405, None)
+        problem(client.post("/v1/models"), 405, None)
+        problem(client.put("/v1/models"), 405, None)
+        head = client.head("/v1/animate")
+        assert (head.status_code, head.headers["allow"]) == (405, "POST")
+        problem(client.get("/v1/nothing"), 404, None)
+        with pytest.raises(WebSocketDisconnect), client.websocket_connect("/v1/nothing"):
+            pass
+
+
+def test_a_stream_without_its_upgrade_is_told_of_the_proxy(client) -> None:
+    answer = client.get("/v1/stream")
+    assert "proxy" in problem(answer, 426, None)
+    assert answer.headers["upgrade"] == "websocket"
+    assert "/v1/stream" not in client.get("/openapi.json").json()["paths"]
 
 
 def test_a_failure_of_ours_says_nothing_of_the_inside(folder, monkeypatch) -> None:
@@ -387,6 +422,15 @@ def test_a_voice_is_saved_used_and_forgotten(client, folder) -> None:
     heard = served.student(str(folder)).recognise(speech(4.0, seed=5), 16_000)
     face = served.student(str(folder)).animate(speech(1.0), 16_000, heard.identity)
     np.testing.assert_allclose(beat.decode(answer.text, "")[0], face.coefficients, atol=2e-3)
+    blend = client.post("/v1/animate?identity=carla:3,ann:1", content=wav(1.0))
+    library = served.student(str(folder)).libraries[0]
+    mixed = 3 * heard.identity + library.entries[library.names.index("ann")]
+    face = served.student(str(folder)).animate(speech(1.0), 16_000, mixed)
+    np.testing.assert_allclose(beat.decode(blend.text, "")[0], face.coefficients, atol=2e-3)
+    wrong = client.post("/v1/animate?identity=carla:1,carlo:1", content=wav(1.0))
+    assert "did you mean 'carla'" in problem(wrong, 422, "identity")
+    many = ",".join(f"nobody{number}:1" for number in range(9))
+    problem(client.post(f"/v1/animate?identity={many}", content=wav(1.0)), 422, "identity")
     told = problem(client.post("/v1/identities?name=carla", content=voice), 409, "name")
     assert "taken" in told
     assert client.delete("/v1/identities/carla").status_code == 204
@@ -518,12 +562,39 @@ def test_pages_of_other_origins_may_only_look(folder) -> None:
         answer = client.get("/v1/models", headers=other)
         assert "access-control-allow-origin" not in answer.headers
         problem(client.post("/v1/animate", content=wav(1.0), headers=other), 403, "Origin")
-        own = {"Origin": "http://testserver"}
+        own = {"Origin": "http://localhost"}
         assert client.post("/v1/animate", content=wav(1.0), headers=own).status_code == 200
     allowed = {"cors_origins": ["https://elsewhere.example"]}
     with serving(served.settings(folder, **allowed)) as client:
         answer = client.post("/v1/animate", content=wav(1.0), headers=other)
         assert answer.headers["access-control-allow-origin"] == "https://elsewhere.example"
+
+
+REBOUND = {"Host": "evil.example:8000", "Origin": "http://evil.example:8000"}
+"""What a browser sends for a page that made its own name lead here."""
+
+
+def test_a_page_that_makes_its_name_lead_here_gets_nothing(folder, monkeypatch) -> None:
+    with serving(served.settings(folder)) as client:
+        told = problem(client.post("/v1/animate", content=wav(1.0), headers=REBOUND), 421, "Host")
+        assert "allowed_hosts" in told
+        problem(client.get("/v1/identities", headers=REBOUND), 421, "Host")
+        for path in ("/healthz", "/readyz"):
+            assert client.get(path, headers=REBOUND).status_code == 200
+        for host in (
+            "localhost", "LocalHost:8000", "studio.localhost", "127.0.0.1:8000", "[::1]:8000",
+            "[::1]", "10.0.0.7:8000", "localhost.",
+        ):  # fmt: skip
+            assert client.get("/v1/models", headers={"Host": host}).status_code == 200, host
+        for host in ("localhost.evil.example", "127.0.0.1.evil.example", "1.2.3", "evil[::1]"):
+            problem(client.get("/v1/models", headers={"Host": host}), 421, "Host")
+    for hosts in (["Evil.example"], ["*"]):
+        with serving(served.settings(folder, allowed_hosts=hosts)) as client:
+            assert client.get("/v1/models", headers=REBOUND).status_code == 200
+    monkeypatch.setenv("DIFFUSIONTALKER_API_KEYS", KEYS)
+    with serving(served.settings(folder)) as client:  # the page has no key
+        problem(client.get("/v1/models", headers=REBOUND), 401, "Authorization")
+        assert client.get("/v1/models", headers={**REBOUND, **STUDIO}).status_code == 200
 
 
 def test_a_request_begins_no_thread_but_that_of_its_recording(client, monkeypatch) -> None:

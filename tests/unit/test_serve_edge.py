@@ -5,8 +5,10 @@ from collections.abc import Awaitable, Callable
 from typing import Any
 
 import pytest
-from serve import edge
+from serve import edge, unread
+from serve.endings import Explained
 from serve.flow import Flow
+from serve.orders import Disobeyed
 from starlette.types import Message, Receive, Scope, Send
 
 
@@ -41,9 +43,10 @@ def test_all_else_is_watched(kind: str) -> None:
 
 def test_which_stands_where(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("RAY_SERVE_ENABLE_HA_PROXY", raising=False)
-    assert {edge.Again, Flow} <= {each.cls for each in edge.middlewares()}
+    behind = [Flow, Explained, Disobeyed]
+    assert [each.cls for each in edge.middlewares()] == [edge.Again, *behind]
     monkeypatch.setenv("RAY_SERVE_ENABLE_HA_PROXY", "1")
-    assert {edge.Unwatched, Flow} <= {each.cls for each in edge.middlewares()}
+    assert [each.cls for each in edge.middlewares()] == [edge.Unwatched, *behind]
 
 
 def test_ray_serve_reads_the_header_as_we_write_it() -> None:
@@ -54,7 +57,7 @@ def test_ray_serve_reads_the_header_as_we_write_it() -> None:
 
 # asked again
 
-REQUEST: Scope = {"type": "http", "path": "/v1/animate", "headers": []}
+REQUEST: Scope = {"type": "http", "method": "POST", "path": "/v1/animate", "headers": []}
 SPEECH = [
     {"type": "http.request", "body": b"spee", "more_body": True},
     {"type": "http.request", "body": b"ch", "more_body": False},
@@ -165,3 +168,63 @@ def test_a_large_body_and_a_slow_one_pass_through_once(monkeypatch: pytest.Monke
         with pytest.MonkeyPatch.context() as patch:
             patch.setattr(edge, limit, 3)
             assert asked(PROXYS) == ([b"speech"], b"the proxy's")
+
+
+# not read
+
+KEYS = "studio=0123456789abcdef-studio"
+
+
+@pytest.mark.parametrize("path", ["/v1/animate", "/prefix/v1/identities"])
+@pytest.mark.parametrize(
+    "headers",
+    [
+        [
+            (b"content-length", b"99999999999"),
+            (b"authorization", b"Bearer 0123456789abcdef-studio"),
+        ],
+        [(b"authorization", b"Bearer 0123456789abcdef-wrong!")],
+        [],
+    ],
+    ids=["too long", "a wrong key", "no key"],
+)
+def test_a_body_that_will_be_refused_is_not_read(
+    path: str, headers: list[tuple[bytes, bytes]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As with Ray Serve's proxy, which reads on and on beside what answers."""
+    monkeypatch.setenv("DIFFUSIONTALKER_API_KEYS", KEYS)
+    sent: list[Message] = []
+
+    async def receive() -> Message:
+        raise AssertionError("it is read")
+
+    async def send(message: Message) -> None:
+        sent.append(message)
+
+    async def proxy(scope: Scope, receive: Receive, send: Send) -> None:
+        reading = asyncio.create_task(receive())  # type: ignore[arg-type]
+        await asyncio.sleep(0.01)
+        await answer(401, "application/problem+json", b"ours")(send)
+        reading.cancel()
+
+    scope = {**REQUEST, "path": path, "headers": headers}
+    asyncio.run(edge.Again(proxy)(scope, receive, send))
+    assert (sent[0]["status"], sent[1]["body"]) == (401, b"ours")
+    # So that what is still on its way is not taken for the next request.
+    assert (b"connection", b"close") in sent[0]["headers"]
+
+
+def test_a_right_key_and_keys_that_the_proxy_does_not_know(monkeypatch: pytest.MonkeyPatch) -> None:
+    right = (b"authorization", b"Bearer 0123456789abcdef-studio")
+    for keys, headers in ((KEYS, [right]), ("", []), ("broken", [])):
+        monkeypatch.setenv("DIFFUSIONTALKER_API_KEYS", keys)
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setitem(REQUEST, "headers", headers)
+            assert asked(died, DONE) == ([b"speech"] * 2, b"done")
+
+
+def test_a_body_that_nobody_refuses_is_read_after_all(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A replica may allow more than a proxy knows of."""
+    monkeypatch.setattr(unread, "GRACE", 0.01)
+    monkeypatch.setitem(REQUEST, "headers", [(b"content-length", b"99999999999")])
+    assert asked(DONE) == ([b"speech"], b"done")

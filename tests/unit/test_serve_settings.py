@@ -42,6 +42,20 @@ def test_origins_are_as_browsers_write_them() -> None:
     assert settings.cors_origins == ("https://studio.example",)
 
 
+def test_hosts_are_names() -> None:
+    told = {
+        "model": "m",
+        "allowed_hosts": "Studio.example,talk",
+        "cors_origins": "http://a,http://b",
+    }
+    settings = ServeSettings.model_validate(told)  # as a command line gives them
+    assert settings.allowed_hosts == ("studio.example", "talk")
+    assert settings.cors_origins == ("http://a", "http://b")
+    for odd in ("http://studio.example", "studio.example:8000", "*.example", "a b", "a/b"):
+        with pytest.raises(ValidationError, match="without scheme or port"):
+            ServeSettings(model="m", allowed_hosts=(odd,))
+
+
 @pytest.mark.parametrize("given", [{}, {"model": "a", "models": {"b": "c"}}])
 def test_one_student_or_several_by_name(given: dict) -> None:
     with pytest.raises(ValidationError, match="and not both"):

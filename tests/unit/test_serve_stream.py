@@ -248,6 +248,35 @@ def test_pages_of_other_origins_may_not_stream(client) -> None:
         assert (told["status"], code) == (403, 1008)
 
 
+def test_a_page_that_makes_its_name_lead_here_may_not_stream(client) -> None:
+    rebound = {"Host": "evil.example", "Origin": "http://evil.example"}
+    told, code = refused(client, headers=rebound)
+    assert (told["status"], told["field"], code) == (421, "Host", 1008)
+
+
+@pytest.mark.parametrize(
+    ("query", "send", "word"),
+    [
+        ("rate=44101", None, "44101 Hz"),
+        ("", b"odd", "3 bytes"),
+        ("encoding=float32", np.full(640, np.nan, "<f4").tobytes(), "NaN"),
+        ("emotion=anger&emotion=neutral", None, "twice"),
+        ("emotoin=anger", None, "did you mean emotion?"),
+    ],
+)
+def test_the_close_itself_has_the_reason(client, query: str, send: bytes | None, word: str) -> None:
+    """Whoever has sent and not yet read finds the connection closed, and may see only that."""
+    with opened(client, query) as socket:
+        if send is not None:
+            socket.receive_json()
+            socket.send_bytes(send)
+        assert word in socket.receive_json()["detail"]
+        with pytest.raises(WebSocketDisconnect) as closed:
+            socket.receive_json()
+    assert word in closed.value.reason
+    assert len(closed.value.reason.encode()) <= 123
+
+
 def test_a_caller_who_just_goes_leaves_no_trace(client) -> None:
     with opened(client) as socket:
         socket.receive_json()

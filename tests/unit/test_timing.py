@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from diffusiontalker.animation.timing import evenly, rate
+from diffusiontalker.animation.timing import RATES, evenly, rate, resampled
 from diffusiontalker.errors import UserError
 
 TEN_MINUTES = 600.0
@@ -142,3 +142,33 @@ def test_what_is_filled_in_is_known():
     np.testing.assert_allclose(even.values[:, 0], np.arange(120) / 60, atol=1e-9)
     jitter = clocked(30.0, 20.0) + np.random.default_rng(0).uniform(-0.3, 0.3, 600) / 30
     assert evenly(jitter, jitter[:, None], "take").seen.all()
+
+
+# to another rate
+
+
+def ramp(frames: int) -> np.ndarray:
+    """Frame n has the value n."""
+    return np.arange(frames, dtype=np.float32)[:, None]
+
+
+@pytest.mark.parametrize("fps", RATES)
+@pytest.mark.parametrize("sizes", [[60], [1] * 60, [7, 0, 50, 3]])
+def test_parts_at_another_rate_are_the_whole_at_that_rate(fps: int, sizes: list[int]) -> None:
+    parts = np.split(ramp(60), np.cumsum(sizes)[:-1])
+    made = np.concatenate(list(resampled(parts, 30, fps)))
+    assert made.dtype == np.float32
+    expected = np.minimum(np.arange(2 * fps) * 30 / fps, 59)
+    np.testing.assert_allclose(made[:, 0], expected, rtol=1e-6)
+
+
+def test_a_clip_never_ends_before_its_speech() -> None:
+    assert len(np.concatenate(list(resampled([ramp(1)], 30, 24)))) == 1
+    assert len(np.concatenate(list(resampled([ramp(11)], 30, 24)))) == 9  # 8.8
+    assert list(resampled([], 30, 24)) == []
+
+
+def test_a_live_frame_comes_with_its_later_neighbour() -> None:
+    parts = resampled(iter(np.split(ramp(4), 4)), 30, 60)
+    assert next(parts)[:, 0].tolist() == [0, 0.5]
+    assert next(parts)[:, 0].tolist() == [1, 1.5]

@@ -7,6 +7,16 @@ const KEY = "diffusiontalker.key";
 /** What the server decodes by itself. */
 const DECODED = /\.(wav|flac|ogg|mp3)$/i;
 const AWAY = "The server does not answer; is it still running?";
+/** Of a stream that no server closed. */
+const CUT = `${AWAY} A proxy in front of it must pass WebSockets on.`;
+/** What proxies in front of the server mean, which answer without its words. */
+const PROXYS = {
+  413: "Something in front of the server takes no recording of this size",
+  429: "The server is asked too often",
+  502: "Something in front of the server cannot reach it",
+  503: "The server is not ready",
+  504: "Something in front of the server waits for it no longer",
+};
 const CLOSED = {
   1008: "the server refused the stream",
   1009: "the server takes no messages of that size",
@@ -96,7 +106,7 @@ export class Remote {
     socket.onclose = ({ code }) => {
       ended.resolve();
       if (code === 1000 && !reason) return;
-      const error = new UserError(reason ?? CLOSED[code] ?? AWAY);
+      const error = new UserError(reason ?? CLOSED[code] ?? CUT);
       opened.reject(error);
       broken(error); // nobody minds after `opened` has failed
     };
@@ -154,7 +164,7 @@ async function asked(path, parameters, options) {
   const { detail } = await answer.json().catch(() => ({}));
   const wait = answer.headers.get("Retry-After");
   const again = wait ? ` (try again in ${wait} s)` : "";
-  throw new Refusal(`${detail ?? `The server answered HTTP ${answer.status}`}${again}`, answer.status);
+  throw new Refusal(`${detail ?? PROXYS[answer.status] ?? `The server answered HTTP ${answer.status}`}${again}`, answer.status);
 }
 
 function headers() {

@@ -9,6 +9,8 @@ from diffusiontalker.errors import UserError
 
 LOWEST_FPS, HIGHEST_FPS = 1.0, 1000.0
 """Rates outside are taken for times that are not in seconds (our choice)."""
+RATES = (24, 25, 30, 48, 50, 60)
+"""Frames per second that engines and films run at, and that a face can be made in."""
 FEWEST_FRAMES = 0.1
 """Least share of an even grid's frames that must be there to fill the rest (our choice)."""
 MOST_REPEATED = 0.5
@@ -109,18 +111,37 @@ def _held(grid: np.ndarray, times: np.ndarray) -> np.ndarray:
     return np.asarray(near | between)
 
 
-def doubled(parts: Iterable[np.ndarray]) -> Iterator[np.ndarray]:
-    """The parts (T, C) of a clip at twice its rate: every second frame lies half way between its
-    neighbours, and the very last stands still."""
-    last: np.ndarray | None = None
+def resampled(parts: Iterable[np.ndarray], fps: int, wanted: int) -> Iterator[np.ndarray]:
+    """The parts (T, C) of a clip at ``fps`` as parts of one at ``wanted`` frames per second: frames
+    lie on the lines between their neighbours, and after the last everything stands still.
+
+    A frame comes with the part that holds its later neighbour, so that a live face waits for
+    nothing else.
+    """
+    if wanted == fps:
+        yield from parts
+        return
+    given = first = 0  # frames given so far; the number of the first of `known`
+    known: np.ndarray | None = None
     for part in parts:
-        known = part if last is None else np.concatenate([last, part])
+        known = part if known is None else np.concatenate([known, part])
         if len(known) > 1:
-            between = (known[:-1] + known[1:]) / 2
-            yield np.stack([known[:-1], between], axis=1).reshape(-1, known.shape[1])
-        last = known[-1:]
-    if last is not None:
-        yield np.concatenate([last, last])
+            last = first + len(known) - 1
+            # Those before the last known frame: there may be one more to go on to.
+            due = np.arange(given, -(-last * wanted // fps))
+            yield _between(known, due * fps / wanted - first)
+            given, first, known = given + len(due), last, known[-1:]
+    if known is not None:
+        left = -(-(first + 1) * wanted // fps) - given
+        yield np.repeat(known, left, axis=0)
+
+
+def _between(frames: np.ndarray, times: np.ndarray) -> np.ndarray:
+    """Frames (T, C) at ``times`` (n,), counted in frames."""
+    before = np.floor(times).astype(int)
+    share = (times - before).astype(frames.dtype)[:, None]
+    after = np.minimum(before + 1, len(frames) - 1)
+    return (1 - share) * frames[before] + share * frames[after]
 
 
 def rate(times: np.ndarray, where: str) -> float:

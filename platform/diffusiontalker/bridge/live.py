@@ -101,7 +101,7 @@ def run(
     """
     progress = Progress()
     heard = Heard(chunks, rate)
-    faces = timing.doubled(talker(heard)) if fps == 2 * FPS else talker(heard)
+    faces = timing.resampled(talker(heard), FPS, fps)
     # Read once, so that frames follow each other evenly whatever sets the clock meanwhile.
     clock = datetime.now() - timedelta(seconds=time.monotonic())
     rest, resting = np.zeros(len(CHANNELS), np.float32), True

@@ -38,6 +38,18 @@ UNHEARD = (429, 503)
 """Statuses by which a server says that it has done nothing, and may later."""
 PASSING = (500, 502, 504)
 """Those that may be others when one asks again, unless the server itself says what is wrong."""
+PROXYS = {
+    401: "something in front of the server wants credentials of its own",
+    407: "a proxy on the way wants credentials",
+    413: "something in front of the server takes no body of this size; raise its limit there, or "
+    "send less",
+    426: "is a WebSocket; a proxy on the way does not pass the headers Upgrade and Connection on",
+    429: "is asked too often; try again later",
+    502: "something in front of the server cannot reach it; is it running?",
+    503: "is not ready, or has no room; try again later",
+    504: "something in front of the server waits for it no longer",
+}
+"""What a status means where the server itself does not explain it: proxies answer in HTML."""
 _ODD = (LookupError, TypeError, ValueError, OverflowError, RecursionError)
 """What reading raises where a server says what is not in the contract."""
 CLOSE = json.dumps({"type": "close"})
@@ -65,7 +77,7 @@ class Options(StreamOptions, total=False):
     """What may be asked of a recording."""
 
     fps: int
-    """30 or 60."""
+    """24, 25, 30, 48, 50 or 60."""
 
 
 @dataclass(frozen=True)
@@ -365,7 +377,8 @@ def refuse(answer: Answer, where: str) -> NoReturn:
     problem = _problem(answer.body)
     if 300 <= answer.status < 400:
         raise UserError(f"{where}: has moved; give the address {answer.headers.get('Location')}")
-    detail = problem or f"{where}: answers {answer.status}; is it a DiffusionTalker server?"
+    known = PROXYS.get(answer.status, "is it a DiffusionTalker server?")
+    detail = problem or f"{where}: answers {answer.status}: {known}"
     _raise(answer.status, detail, bool(problem), _seconds(answer.headers.get("Retry-After")))
 
 

@@ -46,15 +46,20 @@ def moments(voice: np.ndarray) -> np.ndarray:
     return out
 
 
-def choice(text: str) -> Choice:
+def choice(text: str) -> str | dict[str, float]:
     """Weights, where written as ``anger:0.7,neutral:0.3``; else a name. Raises UserError."""
     if ":" not in text:
         return text
-    try:
-        pairs = (part.rpartition(":") for part in text.split(","))
-        return {name.strip(): float(weight) for name, _, weight in pairs}
-    except ValueError as error:
-        raise UserError(f"{text!r}: write weights as anger:0.7,neutral:0.3") from error
+    weights: dict[str, float] = {}
+    for part in text.split(","):
+        name, _, weight = part.rpartition(":")
+        if (name := name.strip()) in weights:
+            raise UserError(f"{text[:80]!r}: {name!r} is there twice; give it one weight")
+        try:
+            weights[name] = float(weight)
+        except ValueError as error:
+            raise UserError(f"{text[:80]!r}: write weights as anger:0.7,neutral:0.3") from error
+    return weights
 
 
 class Library:

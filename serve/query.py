@@ -1,0 +1,41 @@
+"""Queries: each option once, and none that nobody knows."""
+
+import difflib
+from typing import Any
+
+from pydantic import BaseModel, ConfigDict, ValidationError, model_validator
+from pydantic_core import InitErrorDetails, PydanticCustomError
+from serve.problems import Problem
+from starlette.datastructures import QueryParams
+
+
+class Asked(BaseModel):
+    """Options by name."""
+
+    model_config = ConfigDict(extra="forbid", use_attribute_docstrings=True)
+
+    @model_validator(mode="before")
+    @classmethod
+    def _known(cls, given: Any) -> Any:
+        """Name the option that was perhaps meant."""
+        names = list(cls.model_fields)
+        for name in given if isinstance(given, dict) else ():
+            if name not in names:
+                near = difflib.get_close_matches(str(name), names, n=1)
+                hint = f"did you mean {near[0]}?" if near else f"known: {', '.join(names)}"
+                error = PydanticCustomError(
+                    "unknown_option", "is no option; {hint}", {"hint": hint}
+                )
+                raise ValidationError.from_exception_data(
+                    cls.__name__, [InitErrorDetails(type=error, loc=(str(name)[:80],), input=None)]
+                )
+        return given
+
+
+def check_once(query: QueryParams) -> None:
+    """Of an option that is given twice only the last would be seen. Raises Problem."""
+    seen = set()
+    for name, _ in query.multi_items():
+        if name in seen:
+            raise Problem(422, f"{name[:80]}: is given twice; give it once", name[:80])
+        seen.add(name)
