@@ -1,6 +1,7 @@
 """Speech as it comes: a recording at the pace of a microphone, or PCM from standard input."""
 
 import io
+import sys
 import time
 from collections.abc import Iterable, Iterator
 from pathlib import Path
@@ -43,10 +44,14 @@ def paced(chunks: Iterable[np.ndarray], rate: int) -> Iterator[np.ndarray]:
 
 
 def raw(stream: io.RawIOBase, rate: int) -> Iterator[np.ndarray]:
-    """Chunks (n,) int16 of raw PCM: signed, 16 bits, little-endian, mono. The last may be short."""
+    """Chunks (n,) int16 of raw PCM: signed, 16 bits, little-endian, mono. The last may be short.
+    An odd byte at the end is no sample; a line on standard error names it."""
     size = 2 * chunk_size(rate)
-    while len(content := _exactly(stream, size)) > 1:
-        yield np.frombuffer(content, "<i2", len(content) // 2)
+    while content := _exactly(stream, size):
+        if len(content) > 1:
+            yield np.frombuffer(content, "<i2", len(content) // 2)
+        if len(content) % 2:
+            print("the last byte is half a sample: left out; is it 16-bit PCM?", file=sys.stderr)
 
 
 def chunk_size(rate: int) -> int:
