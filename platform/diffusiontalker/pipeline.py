@@ -276,6 +276,7 @@ def evaluate_all(run: Run, data: Data, models: list[Model]) -> Json:
 def deliver(run: Run, data: Data, models: list[Model], summary: Json) -> None:
     """The artifact, the sample, the summary and the report."""
     name, steps, folder = models[-1]
+    summary["licence"] = run.settings.export.licence
     talker = load_talker(folder)
     with Display("export"):
         exported = ship(
@@ -373,7 +374,7 @@ def export_again(settings: ExportJobSettings) -> list[str]:
     out = storage.location(settings.out)
     found = artifact.export(
         load_talker(storage.location(student["folder"])), student["steps"], out,
-        artifact.model_card(summary, wanted), settings,
+        artifact.model_card(summary, wanted, settings.licence), settings,
         evaluate.load_clips(shards, open_corpus(shards), "val"),
     )  # fmt: skip
     said = [f"artifact      {out}", f"size          {artifact.size_mb(out):.2f} MB"]
