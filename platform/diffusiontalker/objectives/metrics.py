@@ -135,7 +135,7 @@ def matching(truth: Sequence[Hashable], predicted: Sequence[Hashable]) -> Matchi
     """
     if len(truth) != len(predicted):
         raise UserError(f"matching: {len(predicted)} predicted labels for {len(truth)} true ones")
-    pairs = [(t, q) for t, q in zip(truth, predicted, strict=True) if t not in UNKNOWN]
+    pairs = [(t, q) for t, q in zip(truth, predicted, strict=True) if _known(t)]
     if not pairs:
         return Matching(float("nan"), float("nan"), float("nan"))
     scores = []
@@ -145,6 +145,15 @@ def matching(truth: Sequence[Hashable], predicted: Sequence[Hashable]) -> Matchi
         present = sum(t == label for t, _ in pairs)
         scores.append((hits / max(chosen, 1), hits / present, 2 * hits / (chosen + present)))
     return Matching(*(float(mean) for mean in np.mean(scores, axis=0)))
+
+
+def labelled(truth: Sequence[Hashable]) -> int:
+    """How many of the true labels are known: the clips that ``matching`` counts."""
+    return sum(map(_known, truth))
+
+
+def _known(label: Hashable) -> bool:
+    return label not in UNKNOWN
 
 
 def _pair(p: Array, g: Array, ndim: int) -> tuple[Array, Array]:
