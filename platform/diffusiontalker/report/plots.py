@@ -239,4 +239,5 @@ def finished(figure: go.Figure, title: str, height: int = 310) -> go.Figure:
         "tickfont": {"color": COLOR["muted"]},
         "title_font": {"color": COLOR["muted"]},
     }
-    return figure.update_xaxes(**axis, showline=True).update_yaxes(**axis)
+    # Beside long numbers an axis's title needs more than the margin.
+    return figure.update_xaxes(**axis, showline=True).update_yaxes(**axis, automargin=True)
