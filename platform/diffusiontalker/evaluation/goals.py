@@ -3,11 +3,10 @@
 from collections.abc import Mapping
 from typing import Any
 
+from diffusiontalker.objectives.metrics import ENOUGH
+
 Json = dict[str, Any]
 SPEAKERS = {"test_seen": "known speakers", "test_unseen": "unknown speakers"}
-
-ENOUGH = 20
-"""Clips below which a figure says too little to call a goal met or missed: our choice."""
 GROWTH = 0.03
 """Largest share by which streaming may raise LBE."""
 

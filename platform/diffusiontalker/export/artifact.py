@@ -18,6 +18,7 @@ from diffusiontalker.errors import UserError
 from diffusiontalker.export import precision
 from diffusiontalker.export.graph import export_onnx
 from diffusiontalker.model.talker import Talker
+from diffusiontalker.objectives.metrics import ENOUGH
 from diffusiontalker.runtime.artifact import (
     CARD,
     CONFIG,
@@ -267,7 +268,8 @@ def model_card(summary: dict[str, Any], name: str, licence: str | None = None) -
         lines.append(f"| {row['split']} | {' | '.join(values)} |")
     lines += [
         "",
-        "MBE and LBE are mean distances in coefficient space over all and over the lip channels.",
+        "MBE and LBE are mean distances in coefficient space over all and over the lip channels. "
+        f"What was measured on fewer than {ENOUGH} clips says little.",
         "",
         "## Limits",
         "",

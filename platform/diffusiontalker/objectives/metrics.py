@@ -22,6 +22,8 @@ Array = NDArray[Any]
 Region = str | Sequence[int]
 UNKNOWN = (None, "unknown")
 """Labels that say nothing; ``matching`` leaves out clips whose truth is one of these."""
+ENOUGH = 20
+"""Clips below which a mean over them says too little to call a goal met or missed: our choice."""
 
 
 def mbe(p: Array, g: Array) -> float:
