@@ -5,12 +5,14 @@ end is) is put right, and what is missing then is noted.
 """
 
 import functools
+import os
 from collections.abc import Iterator
 from dataclasses import dataclass
 from io import BytesIO
 from math import log10
+from numbers import Real
 from pathlib import Path
-from typing import BinaryIO
+from typing import Any, BinaryIO
 
 import numpy as np
 import soundfile
@@ -356,7 +358,7 @@ def check(samples: np.ndarray, rate: int, where: str = "audio") -> np.ndarray:
     Raises:
         UserError: no samples, NaN or infinite samples, too short, or an impossible rate.
     """
-    samples = mono(_audible(samples), where)
+    samples = mono(_audible(_numbers(samples, where)), where, first=0)
     check_rate(rate, where)
     if len(samples) == 0:
         raise UserError(f"{where}: holds no samples")
@@ -386,22 +388,32 @@ def _audible(samples: np.ndarray) -> np.ndarray:
     return samples if lone is None else samples[:, lone]
 
 
-def check_rate(rate: float, where: str) -> None:
-    """Raises UserError unless a recording may have this sample rate in Hz."""
-    if not MIN_RATE <= rate <= MAX_RATE:
-        raise UserError(f"{where}: a sample rate of {rate} Hz; expected {MIN_RATE} to {MAX_RATE}")
+def check_rate(rate: float, where: str, low: int = MIN_RATE, high: int = MAX_RATE) -> None:
+    """Raises UserError unless audio may have this sample rate in Hz; by default a recording."""
+    if not is_number(rate):
+        raise UserError(f"{where}: rate {rate!r}: must be a number of Hz")
+    if not low <= rate <= high:
+        raise UserError(f"{where}: a sample rate of {rate} Hz; expected {low} to {high}")
 
 
-def mono(samples: np.ndarray, where: str) -> np.ndarray:
+def is_number(value: object) -> bool:
+    """Whether it is one real number; text that reads like one is none."""
+    return isinstance(value, Real) and not isinstance(value, bool)
+
+
+def mono(samples: np.ndarray, where: str, first: int | None = None) -> np.ndarray:
     """Samples (n,) or (n, channels), integer PCM or float, as (n,) float32, channels averaged.
 
+    Args:
+        samples: the samples.
+        where: names them in errors.
+        first: number of the first of them in the whole, so that an error can name a bad one.
+
     Raises:
-        UserError: another shape, integers of other widths than PCM has them, or NaN or infinite
-            samples.
+        UserError: no numbers, another shape, integers of other widths than PCM has them, or NaN or
+            infinite samples.
     """
-    samples = np.asarray(samples)
-    if samples.dtype.kind not in "iuf":
-        raise UserError(f"{where}: samples of type {samples.dtype}; give an array of PCM or float")
+    samples = _numbers(samples, where)
     whole = samples.dtype.kind in "iu"
     if whole and samples.dtype not in PCM:
         raise UserError(
@@ -417,8 +429,32 @@ def mono(samples: np.ndarray, where: str) -> np.ndarray:
         raise UserError(f"{where}: expected samples (n,) or (n, channels), got {samples.shape}")
     # Both ends tell of NaN and infinity, without a second array as long as the recording.
     if not whole and samples.size and not np.isfinite([samples.min(), samples.max()]).all():
-        raise UserError(f"{where}: holds NaN or infinite samples; export it again")
+        bad = int(np.flatnonzero(~np.isfinite(samples))[0])
+        at = "" if first is None else f", the first is number {first + bad}, counted from 0"
+        raise UserError(f"{where}: holds NaN or infinite samples{at}; export it again")
     return samples
+
+
+def _numbers(samples: Any, where: str) -> np.ndarray:
+    """What was given as samples, as an array of numbers. Raises UserError."""
+    if isinstance(samples, str | os.PathLike):
+        raise UserError(
+            f"{where}: {str(samples)!r} is a path, not samples; read the file first: "
+            "samples, rate = diffusiontalker.audio.load(path)"
+        )
+    if isinstance(samples, bytes | bytearray):
+        odd = " (an odd number: a sample of 16-bit PCM has two)" if len(samples) % 2 else ""
+        raise UserError(
+            f"{where}: {len(samples)} bytes{odd}, not samples; give numpy.frombuffer(content, "
+            "'<i2') for 16-bit PCM"
+        )
+    try:
+        found = np.asarray(samples)
+    except (ValueError, TypeError) as error:  # rows of unequal length, a tensor on a GPU
+        raise UserError(f"{where}: no array of samples ({error})") from error
+    if found.dtype.kind not in "iuf":
+        raise UserError(f"{where}: samples of type {found.dtype}; give float or PCM")
+    return found
 
 
 @functools.cache

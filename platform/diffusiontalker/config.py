@@ -293,6 +293,9 @@ class ExportSettings(Section):
     one clip it always may."""
     clips: Count = 32
     """Validation clips for that, and for calibration."""
+    licence: Annotated[str, Field(min_length=1)] | None = None
+    """Of the artifact, for its model card, such as CC-BY-4.0. None: the card names the data that it
+    was trained on and what that asks for, as far as it is known."""
 
 
 class Settings(Section):

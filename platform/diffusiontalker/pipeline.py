@@ -10,7 +10,8 @@ import os
 import platform
 import subprocess
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -92,6 +93,14 @@ class Run:
         self.seconds[name] = round(time.monotonic() - started, 1)
         storage.write_json(mark, {"seconds": self.seconds[name]})
         return folder
+
+    @contextmanager
+    def timed(self, name: str) -> Iterator[Display]:
+        """A step that leaves no folder of its own, and is done anew every time."""
+        started = time.monotonic()
+        with Display(name) as display:
+            yield display
+        self.seconds[name] = round(time.monotonic() - started, 1)
 
     def folder(self, name: str, key: str) -> Path:
         """The folder of a stage whose result ``key`` determines."""
@@ -276,8 +285,10 @@ def evaluate_all(run: Run, data: Data, models: list[Model]) -> Json:
 def deliver(run: Run, data: Data, models: list[Model], summary: Json) -> None:
     """The artifact, the sample, the summary and the report."""
     name, steps, folder = models[-1]
+    summary["settings"] = run.settings.model_dump(mode="json")
+    summary["licence"] = run.settings.export.licence
     talker = load_talker(folder)
-    with Display("export"):
+    with run.timed("export"):
         exported = ship(
             talker, steps, run.root / "student", artifact.model_card(summary, name),
             run.settings.export, evaluate.load_clips(data.folder, data.manifest, "val"),
@@ -287,7 +298,7 @@ def deliver(run: Run, data: Data, models: list[Model], summary: Json) -> None:
     clip = held_out_clip(clips)
     face = student.animate(clip.audio, SAMPLE_RATE).coefficients
     write_sample(run.root / "sample", clip, face)
-    with Display("streaming") as display:
+    with run.timed("streaming") as display:
         streamed = streaming.measure(student, clips, run.settings.export.clips, display.count)
     summary["artifact"] = {
         "fps": artifact_fps(student, clip),
@@ -373,7 +384,7 @@ def export_again(settings: ExportJobSettings) -> list[str]:
     out = storage.location(settings.out)
     found = artifact.export(
         load_talker(storage.location(student["folder"])), student["steps"], out,
-        artifact.model_card(summary, wanted), settings,
+        artifact.model_card(summary, wanted, settings.licence), settings,
         evaluate.load_clips(shards, open_corpus(shards), "val"),
     )  # fmt: skip
     said = [f"artifact      {out}", f"size          {artifact.size_mb(out):.2f} MB"]

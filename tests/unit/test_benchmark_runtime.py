@@ -414,7 +414,7 @@ def test_the_lines_say_what_was_missed_and_what_was_refused() -> None:
     assert "27 streams per core" in said[2]  # 40 / 1.5
     assert "100 MB at most with 1 min, 400 MB with 1 h" in said[3]
     assert "load average 0.5 before and 2.0 after" in said[5]
-    assert f"MISSED {SHIPPED}: frames/s on one thread, 10 s: 2.4e+04 (target >= 25000)" in said
+    assert f"MISSED {SHIPPED}: frames/s on one thread, 10 s: 24,000 (target >= 25,000)" in said
     silent = lines(report(memory=None, streaming=None))
     assert "not measured" in silent[2]
     assert "not measured" in silent[3]

@@ -75,7 +75,9 @@ def test_what_comes_too_fast_is_held_back_and_a_pause_is_kept(clock: Clock) -> N
     np.testing.assert_allclose(at, [0.02, 0.04, 0.06, 10.06, 10.08, 10.1], atol=1e-9)
 
 
-def test_raw_pcm_is_cut_into_chunks_however_it_arrives() -> None:
+def test_raw_pcm_is_cut_into_chunks_however_it_arrives(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
     pcm = np.arange(1000, dtype="<i2")
 
     class Pipe(io.RawIOBase):
@@ -87,7 +89,10 @@ def test_raw_pcm_is_cut_into_chunks_however_it_arrives() -> None:
     chunks = list(speech.raw(Pipe(), 16_000))
     assert [len(chunk) for chunk in chunks] == [320, 320, 320, 40]
     np.testing.assert_array_equal(np.concatenate(chunks), pcm)
+    assert capsys.readouterr().err.count("half a sample") == 1
     assert list(speech.raw(io.BytesIO(b""), 16_000)) == []
+    assert list(speech.raw(io.BytesIO(b"\1"), 16_000)) == []
+    assert capsys.readouterr().err.count("half a sample") == 1
 
 
 def test_a_file_on_standard_input_is_no_pcm() -> None:

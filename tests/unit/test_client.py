@@ -158,6 +158,8 @@ def test_samples_are_sent_as_the_server_hears_them(ask: Any) -> None:
     [
         (("nowhere.wav",), {}, "nowhere.wav: no such file"),
         ((np.zeros(16_000),), {}, "samples have no rate; give it in Hz, as rate=48000"),
+        ((["a"], 16_000), {}, "audio: samples of type <U1; give float or PCM"),
+        ((np.zeros(16_000), "48000"), {}, "audio: rate '48000': must be a number of Hz"),
         ((b"RIFF", 16_000), {}, "rate=16000: a file has its own; leave it out, or give samples"),
         ((np.zeros(100), 16_000), {}, "audio: 0.006 s of audio; at least 0.2 s are needed"),
         ((b"RIFF",), {"emotoin": "anger"}, "unknown option 'emotoin'; did you mean 'emotion'?"),

@@ -1,5 +1,7 @@
 """The artifact: equal to PyTorch, sound in every door, and free of torch when it runs."""
 
+import dataclasses
+import runpy
 import shutil
 import subprocess
 import sys
@@ -14,10 +16,12 @@ import onnx
 import pytest
 import torch
 import yaml
+from tests.refusals import refusal
 from tests.unit import models
 
 from diffusiontalker import storage
 from diffusiontalker.arkit import CHANNELS
+from diffusiontalker.config import DecoderSettings, PersonalizerSettings
 from diffusiontalker.errors import UserError
 from diffusiontalker.evaluation.measure import listen_and_sample
 from diffusiontalker.export import artifact
@@ -27,6 +31,7 @@ from diffusiontalker.runtime.artifact import files, graphs, read_config
 from diffusiontalker.runtime.student import Student, chunks
 from diffusiontalker.runtime.voice import Statistics, moments
 
+EXAMPLE = Path(__file__).parents[2] / "examples" / "embed.py"
 STEPS = 2
 RATE = 16_000
 
@@ -40,6 +45,18 @@ def talker() -> Talker:
 def folder(talker: Talker, tmp_path_factory: pytest.TempPathFactory) -> Path:
     path = tmp_path_factory.mktemp("artifact") / "student"
     artifact.export(talker, STEPS, path, "# A student\n")
+    return path
+
+
+@pytest.fixture(scope="module")
+def stranger(talker: Talker, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A student of other widths."""
+    path = tmp_path_factory.mktemp("stranger") / "student"
+    config = dataclasses.replace(
+        talker.config, audio_dim=20, personalizer=PersonalizerSettings(dim=6, fused=12),
+        decoder=DecoderSettings(kind="tcn", width=12, depth=1),
+    )  # fmt: skip
+    artifact.export(Talker(config).eval(), STEPS, path, "")
     return path
 
 
@@ -318,11 +335,28 @@ def test_every_frame_within_the_recording(student: Student, samples: int, frames
         ({"identity": "adda"}, "unknown identity 'adda'; did you mean 'ada'? (or 'auto')"),
         ({"identity": "zzz"}, "unknown identity 'zzz'; known: ada, ben, cleo (or 'auto')"),
         ({"emotion": "Anger"}, "did you mean 'anger'?"),
+        ({"identity": {"ada": "much"}}, "weight 'much'"),
+        ({"identity": {5: 1.0}}, "unknown identity 5"),
+        ({"identity": ["ada"]}, "give a name"),
         ({"seed": -1}, "seed -1"),
+        ({"seed": "a"}, "seed 'a': must be a whole number"),
+        ({"seed": 1.5}, "seed 1.5"),
+        ({"smooth_ms": "80"}, "smooth_ms '80'"),
+        ({"mirror": "false"}, "mirror 'false'"),
         ({"rate": 0}, "sample rate of 0"),
+        ({"rate": "44100"}, "take 3: rate '44100'"),
+        ({"rate": None}, "rate None"),
+        ({"samples": "take.wav"}, "'take.wav' is a path"),
+        ({"samples": Path("take.wav")}, "'take.wav' is a path"),
+        ({"samples": bytes(9)}, "9 bytes (an odd number"),
+        ({"samples": [[0.0], [0.0, 0.0]]}, "no array of samples"),
+        ({"samples": np.array(["a"])}, "samples of type <U1"),
+        ({"samples": np.zeros(9999, complex)}, "samples of type complex128"),
+        ({"samples": None}, "samples of type object"),
         ({"samples": np.zeros(0, np.float32)}, "take 3: holds no samples"),
         ({"samples": np.zeros(100, np.float32)}, "at least 0.2 s"),
-        ({"samples": np.full(9999, np.nan, np.float32)}, "NaN"),
+        ({"samples": np.full(9999, np.nan, np.float32)}, "the first is number 0,"),
+        ({"samples": np.where(np.arange(9999) > 17, np.inf, 0.0)}, "the first is number 18,"),
         ({"samples": np.zeros((2, 3, 4), np.float32)}, "expected samples"),
     ],
 )
@@ -370,6 +404,33 @@ def write(name: str, content: bytes) -> Callable[[Path], None]:
     return lambda folder: (folder / name).write_bytes(content) and None
 
 
+def only_nan(name: str) -> Callable[[Path], None]:
+    """A graph whose weights are all NaN, and whose shapes are right."""
+
+    def change(folder: Path) -> None:
+        model = onnx.load(folder / name)
+        for weight in model.graph.initializer:
+            if weight.data_type == onnx.TensorProto.FLOAT:
+                values = np.full_like(onnx.numpy_helper.to_array(weight), np.nan)
+                weight.CopyFrom(onnx.numpy_helper.from_array(values, weight.name))
+        onnx.save(model, folder / name)
+
+    return change
+
+
+def weights_elsewhere(folder: Path) -> None:
+    model = onnx.load(folder / "decoder.onnx")
+    onnx.save(
+        model, folder / "decoder.onnx", save_as_external_data=True, location="weights",
+        size_threshold=0,
+    )  # fmt: skip
+
+
+def huge(folder: Path) -> None:
+    with (folder / "decoder.onnx").open("r+b") as file:
+        file.truncate(2**28 + 1)  # a hole: nothing is written
+
+
 def cut(folder: Path) -> None:
     path = folder / "decoder.onnx"
     path.write_bytes(path.read_bytes()[:5000])
@@ -408,6 +469,12 @@ DAMAGE = [
     pytest.param(write("decoder.onnx", b"not a graph"), "cannot be loaded", id="onnx"),
     pytest.param(write("encoder.onnx", b""), "cannot be loaded", id="empty-onnx"),
     pytest.param(cut, "cannot be loaded", id="cut-onnx"),
+    pytest.param(huge, "decoder.onnx: 268435457 bytes", id="huge-onnx"),
+    pytest.param(weights_elsewhere, "decoder.onnx: keeps its weights", id="elsewhere-onnx"),
+    *(
+        pytest.param(only_nan(name), f"{name}: is not this student's", id=f"nan-{name}")
+        for name in ("encoder.onnx", "decoder.onnx", "frame.onnx")
+    ),
 ]  # fmt: skip
 
 
@@ -427,8 +494,46 @@ def test_somebody_elses_graph(own: Path) -> None:
     model = onnx.helper.make_model(graph, opset_imports=[onnx.helper.make_opsetid("", 17)])
     model.ir_version = 8
     onnx.save(model, own / "encoder.onnx")
-    with pytest.raises(UserError, match="not a student's graphs"):
+    with pytest.raises(UserError, match=r"encoder.onnx: is not this student's"):
         Student(own)
+
+
+@pytest.mark.parametrize("name", ["modulation.onnx", "decoder.onnx", "frame.onnx"])
+def test_a_graph_of_another_student(own: Path, stranger: Path, name: str) -> None:
+    shutil.copy(stranger / name, own / name)
+    assert f"{own / name}: is not this student's" in refusal(lambda: Student(own))
+
+
+@pytest.mark.parametrize("given", ["", "teacher-5", "student/config.yaml", "student/decoder.onnx"])
+def test_the_folder_that_was_meant_is_named(own: Path, given: str) -> None:
+    """A run, one of its stages, or a file of the artifact."""
+    (own.parent / "teacher-5").mkdir()
+    assert refusal(lambda: Student(own.parent / given)).endswith(f"did you mean {own}?")
+
+
+def test_no_folder_at_all(tmp_path: Path) -> None:
+    assert "did you mean" not in refusal(lambda: Student(tmp_path / "nowhere"))
+    assert "not None" in refusal(lambda: Student(None))  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize(
+    ("given", "said"),
+    [
+        ([], "the following arguments are required: model, recording"),
+        (["nowhere", "speech.wav"], "no such artifact folder"),
+        (["student", "speech.wav"], "speech.wav: no such file"),
+    ],
+)
+def test_the_example_explains_what_it_needs(
+    own: Path, given: list[str], said: str, monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:  # fmt: skip
+    monkeypatch.chdir(own.parent)
+    monkeypatch.setattr(sys, "argv", ["embed.py", *given])
+    with pytest.raises(SystemExit) as end:
+        runpy.run_path(str(EXAMPLE), run_name="__main__")
+    assert end.value.code == 2
+    assert said in capsys.readouterr().err
 
 
 # lightness
@@ -473,8 +578,10 @@ def test_model_card_says_what_was_measured_and_what_it_cannot_do() -> None:
         },
         "rows": [row, {**row, "name": "teacher", "mbe": 9.0}],
     }  # fmt: skip
+    summary["corpus"]["clips"] = {"test_unseen": 14}
     card = artifact.model_card(summary, "student-2")
-    assert "| test_unseen | 0.123 | 0.050 | 0.100 | 0.900 | – | 0.800 |" in card
+    assert "fewer than 20 clips" in card
+    assert "| test_unseen | 14 | 0.123 | 0.050 | 0.100 | 0.900 | – | 0.800 |" in card
     assert "9.000" not in card
     assert "in 2 sampling steps" in card
     assert "75 minutes, 16 speakers" in card
@@ -483,3 +590,25 @@ def test_model_card_says_what_was_measured_and_what_it_cannot_do() -> None:
     assert "Apache-2.0" in card
     summary["corpus"]["source"] = "beat"
     assert "synthetic" not in artifact.model_card(summary, "student-2")
+
+
+@pytest.mark.parametrize(
+    ("source", "chosen", "of_run", "said"),
+    [
+        ("procedural", None, None, "Apache-2.0, like the project"),
+        ("beat", None, None, "Depends on the training data (beat): for research"),
+        ("mine.py:Mine", None, None, "Depends on the training data (mine.py:Mine): look up"),
+        ("beat", None, "CC-BY-4.0", "CC-BY-4.0"),
+        ("beat", "CC0-1.0", "CC-BY-4.0", "CC0-1.0"),
+        ("procedural", "CC0-1.0", None, "CC0-1.0"),
+    ],
+)
+def test_a_card_names_the_licence_chosen_or_what_the_data_ask_for(
+    source: str, chosen: str | None, of_run: str | None, said: str
+) -> None:
+    corpus = {"source": source, "minutes": 1.0, "speakers": 2, "emotions": ["neutral"]}
+    summary = {"corpus": corpus, "rows": [], "licence": of_run}
+    card = artifact.model_card(summary, "student-2", chosen)
+    licence = card.split("## Licence")[1].strip()
+    assert licence.startswith(said)
+    assert "like the project" not in licence or source == "procedural"

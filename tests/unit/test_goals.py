@@ -1,4 +1,4 @@
-"""The goals of a run: met, missed, and not known."""
+"""The goals of a run: met, missed, or open."""
 
 from typing import Any
 
@@ -8,11 +8,12 @@ from diffusiontalker.evaluation import goals
 
 GOOD = {
     "mbe": 0.2, "lbe": 0.06, "spread_upper": 1.0, "identity_f1": 0.99, "emotion_f1": 0.9,
-    "energy_score": 0.1,
+    "energy_score": 0.1, "clips": 56,
 }  # fmt: skip
 
 STREAMING = {
     "pinned_growth": 0.0, "settled_growth": 0.03, "growth": 0.029, "seconds_per_clip": 4.16,
+    "clips": 32,
 }  # fmt: skip
 
 
@@ -52,7 +53,9 @@ def test_a_bad_run_is_said_to_miss() -> None:
             row("teacher", 16, mbe=0.2501), row("teacher", 2, energy_score=0.2), bad,
             artifact={
                 "fps": 24_999.0, "size_mb": 3.41,
-                "streaming": {**dict.fromkeys(STREAMING, 0.031), "seconds_per_clip": 4.16},
+                "streaming": {
+                    **dict.fromkeys(STREAMING, 0.031), "seconds_per_clip": 4.16, "clips": 20,
+                },
             },
         ),
         "student-2",
@@ -83,8 +86,9 @@ def test_what_streaming_costs_is_said_in_three_ways() -> None:
     rows = (row("teacher", 16), row("student-2", 2))
     found = goals.check(summary(*rows), "student-2")[-3:]
     assert [(goal["value"], goal["target"]) for goal in found] == [
-        (0.0, "<= 0.03"), (0.03, "<= 0.03"), (0.029, "<= 0.03"),
+        (0.0, "<= 3%"), (0.03, "<= 3%"), (0.029, "<= 3%"),
     ]  # fmt: skip
+    assert [goal["clips"] for goal in found] == [32, 32, 32]
     assert "clips of 4.2 s" in found[2]["name"]
     whole = {"fps": 26_000.0, "size_mb": 3.3, "streaming": None}
     assert len(goals.check(summary(*rows, artifact=whole), "student-2")) == 7
@@ -96,7 +100,7 @@ def test_what_is_not_known_is_neither_met_nor_missed() -> None:
         found = check(summary(row("teacher", 16), row("student-2", 2, **unknown), floor=floor))
         assert found["teacher"]["met"] is None
         assert found["teacher"]["target"] == "unknown"
-        for name in ("lips", "upper face", "identity F1, seen speakers"):
+        for name in ("lips", "upper face", "identity F1, known speakers"):
             assert found[name]["met"] is None
         assert "distillation" not in found  # the teacher was not sampled in 2 steps
 
@@ -126,3 +130,60 @@ def test_joined_clips_have_a_goal_of_their_own() -> None:
         if "joined to 31 s" in goal["name"]
     ]  # fmt: skip
     assert (goal["value"], goal["met"]) == (0.031, False)
+
+
+@pytest.mark.parametrize(("clips", "state"), [(1, "open"), (19, "open"), (20, "met")])
+def test_a_figure_of_a_few_clips_is_neither_met_nor_missed(clips: int, state: str) -> None:
+    few = {**STREAMING, "clips": clips, "growth": 0.5}
+    rows = [row(name, steps, clips=clips) for name, steps in (("teacher", 16), ("student-2", 2))]
+    artifact = {"fps": 26_000.0, "size_mb": 3.3, "streaming": few}
+    found = goals.check(summary(*rows, artifact=artifact), "student-2")
+    states = {goal["name"].split(":")[0].split(",")[0]: goals.state(goal) for goal in found}
+    assert states["identity F1"] == states["lips"] == states["upper face"] == state
+    assert states["artifact"] == "met"  # no figure of clips
+    (streamed,) = [goal for goal in found if "clips of 4.2 s" in goal["name"]]
+    assert goals.state(streamed) == ("open" if state == "open" else "missed")
+    said = goals.line(next(goal for goal in found if goal["name"].startswith("identity F1")))
+    assert "identity F1, known speakers: 99% (target >= 95%" in said
+    assert f"n = {clips}" in said
+    assert ("fewer than 20 clips" in said) is (state == "open")
+
+
+def test_labels_that_are_not_known_do_not_count() -> None:
+    rows = [row("teacher", 16), row("student-2", 2, identity_clips=56, emotion_clips=3)]
+    found = check(summary(*rows))
+    assert found["identity F1, known speakers"]["met"] is True
+    emotions = found["emotion F1, known speakers"]
+    assert (emotions["clips"], emotions["met"]) == (3, None)
+
+
+def test_emotions_of_unknown_speakers_are_a_goal_of_their_own() -> None:
+    rows = [
+        row("teacher", 16), row("student-2", 2), row("teacher", 16, "test_unseen"),
+        row("student-2", 2, "test_unseen", identity_f1=None, emotion_f1=0.7, clips=40),
+    ]  # fmt: skip
+    found = check(summary(*rows))
+    assert found["emotion F1, known speakers"]["met"] is True
+    unseen = found["emotion F1, unknown speakers"]
+    assert (unseen["value"], unseen["met"], unseen["clips"]) == (0.7, False, 40)
+    assert "identity F1, unknown speakers" not in found  # they have no right answer
+
+
+def test_clips_of_an_older_evaluation_are_those_of_the_corpus() -> None:
+    old = {**row("student-2", 2)}
+    del old["clips"]
+    corpus = {"clips": {"test_seen": 7}}
+    found = check(summary(row("teacher", 16), old, corpus=corpus))
+    assert (found["lips"]["clips"], found["lips"]["met"]) == (7, None)
+    assert check(summary(row("teacher", 16), old))["lips"]["clips"] is None
+
+
+def test_a_goal_in_words() -> None:
+    assert goals.line(goals.at_most("x", 0.0312, 0.03, 32, share=True)) == (
+        "MISSED x: 3.12% (target <= 3%, n = 32)"
+    )
+    assert goals.line(goals.at_least("x", None, 25_000)) == (
+        "open   x: – (target >= 25,000, not measured)"
+    )
+    assert goals.line(goals.between("x", 1.0, 0.8, 1.2)) == "met    x: 1 (target 0.8 to 1.2)"
+    assert goals.why_open(goals.at_most("x", 1.0, None)) == "not measured"

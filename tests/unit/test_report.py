@@ -7,6 +7,8 @@ import wave
 
 import numpy as np
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 from plotly.offline import get_plotlyjs
 from rich.console import Console
 from tests.pages import EVIL, Reader
@@ -14,13 +16,15 @@ from tests.pages import EVIL, Reader
 from diffusiontalker.animation.rig import Rig, default_rig
 from diffusiontalker.arkit import INDEX
 from diffusiontalker.errors import UserError
+from diffusiontalker.evaluation import goals
 from diffusiontalker.report import paint, plots
 from diffusiontalker.report.columns import BY_KEY, COLUMNS, duration, flat, plain
 from diffusiontalker.report.console import console_table
 from diffusiontalker.report.face import face_data, wav_base64
 from diffusiontalker.report.page import render, table, write_report
 from diffusiontalker.report.sample import Sample
-from diffusiontalker.report.verdict import verdict, what_ran
+from diffusiontalker.report.ticks import log_axis
+from diffusiontalker.report.verdict import headline, lead, verdict, what_ran
 
 
 def row(name, steps, distilled, split="test_seen", **figures):
@@ -75,7 +79,9 @@ def summary():
             {"name": "size", "value": 45.2, "target": "<= 45", "met": False},
             {"name": "speed", "value": 4000.0, "target": ">= 3632", "met": True},
             {"name": EVIL, "value": None, "target": None, "met": None},
+            goals.at_least("identity F1", 1.0, 0.95, clips=1, share=True),
         ],
+        "settings": {"output": "runs/a", "corpus": {"path": EVIL}},
         "environment": {"torch": "2.13.0", "gpu": None, "settings": {"seed": 0, "note": EVIL}},
         "seconds": {"corpus": 31.0, EVIL: 4.0, "export": None},
     }  # fmt: skip
@@ -112,16 +118,18 @@ def test_data_stay_text(page):
     reader = Reader(page)
     assert [tag for tag, _ in reader.tags if tag == "img"] == []
     assert sum(tag == "script" for tag, _ in reader.tags) == 7
-    assert reader.text.count(EVIL) == 6  # sentence, speaker, row, goal, stage, setting
+    # Sentence, speaker, row, goal, stage, environment, setting.
+    assert reader.text.count(EVIL) == 7
     assert EVIL not in page
 
 
 def test_nulls_are_dashes_and_goals_are_judged(page):
     text = re.sub(r"\s+", " ", Reader(page).text)
-    assert "1 of 3 met" in text
-    assert "size 45.2 <= 45 ✗ missed" in text
-    assert "speed 4,000 >= 3632 ✓ met" in text
-    assert "– – – not measured" in text
+    assert "1 of 4 goals met, 2 open" in text
+    assert "size 45.2 <= 45 – ✗ missed" in text
+    assert "speed 4,000 >= 3632 – ✓ met" in text
+    assert "– – – ○ open: not measured" in text
+    assert "identity F1 100% >= 95% 1 ○ open: fewer than 20 clips" in text
     assert "None" not in text
     assert "nan" not in text.lower().split()
 
@@ -208,9 +216,75 @@ def test_verdict_without_students():
 
 def test_what_ran(summary):
     assert what_ran(summary) == (
-        "A diffusion teacher of 16 steps learnt to move a face from 30 minutes of speech by 12 "
-        "speakers, and was distilled into students of 2 steps. The run took 35 s."
+        "A diffusion teacher of 16 steps learnt to move a face from 30 min 00 s of speech by 12 "
+        "speakers, and was distilled into students of 2 steps."
     )
+    corpus = {**summary["corpus"], "minutes_by_split": {"train": 25.5, "val": 4.5}}
+    assert "from 25 min 30 s of speech" in what_ran({**summary, "corpus": corpus})
+
+
+def test_headline_is_for_anybody(summary):
+    assert headline(summary).replace("\N{NO-BREAK SPACE}", " ") == (
+        "A model that turns speech into a face, trained in 35 s: 1 of 4 goals met, 2 open."
+    )
+    assert headline({"rows": []}) == "A model that turns speech into a face."
+    artifact = {"fps": 39_000.0, "size_mb": 2.05}
+    assert lead({**summary, "artifact": artifact}) == (
+        "In 2 steps it makes 52 coefficients of a face from speech, 39,000 frames a second on one "
+        "CPU core (1,300 x real time), and takes 2.0 MB. Against its teacher in 16 steps, the "
+        "distance of its lips from the recording is 17% greater with known speakers."
+    )
+    even = summary_with({"lbe": 0.1}, {"lbe": 0.1})
+    even["rows"].append(row("teacher", 4, False, lbe=0.1))
+    assert lead(even).endswith("is the same with known speakers.")
+    assert lead({"rows": []}) == ""
+
+
+def test_time_of_the_whole_run_and_its_settings(page):
+    reader = Reader(page)
+    assert ["corpus", "31 s", "89%"] in reader.rows
+    assert ["export", "–", "–"] in reader.rows
+    assert ["the whole run", "35 s", ""] in reader.rows
+    assert "output: runs/a corpus: path: " in reader.text
+
+
+def test_costs_stand_apart_so_that_results_fit_a_screen(summary, page):
+    assert len(table(summary, "test_seen").columns) == 13
+    headings = [text for cells in Reader(page).rows for text in cells if "Frames/s" in text]
+    assert headings == ["Frames/s"]
+
+
+@pytest.mark.parametrize(
+    ("values", "ticks"),
+    [
+        ([5_280, 25_200], ["6k", "8k", "10k", "15k", "20k"]),
+        ([1, 1000], ["1", "10", "100", "1k"]),
+        ([0.5, 5], ["0.5", "1", "2", "5"]),
+        ([0.93, 1.07], ["0.95", "1", "1.05"]),
+        ([1.4, 2.05], ["1.4", "1.6", "1.8", "2"]),
+        ([0.3, 0.3], ["0.15", "0.2", "0.3", "0.4", "0.5", "0.6"]),
+        ([-1.0, 0.0], ["0.5", "1", "2"]),
+        ([], ["0.5", "1", "2"]),
+        ([2e6, 9e6], ["2M", "3M", "4M", "5M", "6M", "8M"]),
+    ],
+)
+def test_every_tick_of_a_logarithmic_axis_bears_its_number(values, ticks):
+    axis = log_axis(values)
+    assert axis["ticktext"] == ticks
+    assert axis["type"] == "log"
+    assert axis["tickvals"] == sorted(axis["tickvals"])
+
+
+@given(st.floats(1e-6, 1e6), st.floats(1.0, 1e6))
+def test_no_logarithmic_axis_is_without_ticks_or_full_of_them(low, ratio):
+    ticks = log_axis([low, low * ratio])["tickvals"]
+    assert 3 <= len(ticks) <= 14
+
+
+def test_parts_of_a_loss_have_ticks_when_they_are_switched_on():
+    axis = log_axis([1.0, 2.0], [0.01, 1.5])
+    assert axis["ticktext"][:4] == ["0.01", "0.02", "0.05", "0.1"]
+    assert axis["ticktext"][-3:] == ["1", "1.5", "2"]
 
 
 def test_page_of_an_empty_run(sample):
@@ -254,7 +328,6 @@ def test_figures_hold_the_numbers(summary, sample):
     assert {t.name: list(t.y) for t in losses.data} == {
         "training": [0.5, 0.4], "validation": [0.45], "exp": [0.4, 0.3],
     }  # fmt: skip
-    assert EVIL not in plots.time_per_stage(summary["seconds"]).data[0].y
 
 
 def unpack(text, dtype):

@@ -244,6 +244,10 @@ def test_a_constant_is_no_sound(student: Student) -> None:
     [
         ({"rate": 4000}, "a sample rate of 4000 Hz; expected 8000 to 192000"),
         ({"rate": 10**6}, "a sample rate of 1000000 Hz"),
+        ({"rate": 191_999}, "has no small ratio to 16000; resample the audio to one of 8000, "),
+        ({"rate": 44_100.5}, "has no small ratio"),
+        ({"rate": "48000"}, "stream: rate '48000'"),
+        ({"seed": "a"}, "seed 'a'"),
         ({"identity": "adda"}, "did you mean 'ada'?"),
         ({"emotion": {"anger": -1}}, "give 0 or more"),
         ({"emotion": {}}, "all zero or not finite"),
@@ -267,7 +271,10 @@ def test_bad_beginnings(student: Student, begin: dict[str, Any], said: str) -> N
         (np.zeros((2, 3, 4), np.float32), "expected samples (n,) or (n, channels)"),
         (np.zeros((5, 0), np.float32), "expected samples"),
         (np.array(["a"]), "samples of type <U1"),
-        (np.zeros(5, np.uint8), "samples of type uint8"),
+        (np.zeros(5, np.uint8), "of type uint8"),
+        ("speech.wav", "'speech.wav' is a path"),
+        (b"\0" * 641, "641 bytes (an odd number"),
+        (np.array([0.0, np.nan], np.float32), "the first is number 16001,"),
     ],
 )
 def test_bad_pushes_change_nothing(student: Student, samples: np.ndarray, said: str) -> None:

@@ -50,13 +50,18 @@ def paced(chunks: Iterable[np.ndarray], rate: int) -> Iterator[np.ndarray]:
 def raw(stream: io.RawIOBase, rate: int) -> Iterator[np.ndarray]:
     """Chunks (n,) int16 of raw PCM: signed, 16 bits, little-endian, mono. The last may be short.
 
+    An odd byte at the end is no sample; a line on standard error names it.
+
     Raises:
         UserError: it is a file of sound, and no samples.
     """
     size, door = 2 * chunk_size(rate), Door("standard input", rate)
-    while len(content := _exactly(stream, size)) > 1:
+    while content := _exactly(stream, size):
         door(content)
-        yield np.frombuffer(content, "<i2", len(content) // 2)
+        if len(content) > 1:
+            yield np.frombuffer(content, "<i2", len(content) // 2)
+        if len(content) % 2:
+            print("the last byte is half a sample: left out; is it 16-bit PCM?", file=sys.stderr)
 
 
 def chunk_size(rate: int) -> int:

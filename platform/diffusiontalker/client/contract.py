@@ -333,7 +333,7 @@ def _text(value: Any) -> str:
 
 def _content(recording: Recording, rate: int | None) -> bytes:
     """The body of a request. Samples go as the server hears them: 16 kHz, mono, float32."""
-    if isinstance(recording, np.ndarray):
+    if isinstance(recording, np.ndarray | list | tuple):
         if rate is None:
             raise UserError("samples have no rate; give it in Hz, as rate=48000")
         buffer = BytesIO()

@@ -124,6 +124,9 @@ def measure(heard: Sequence[Heard], clips: Sequence[Clip], vertices: Vertices) -
     return {
         **{key: float(np.mean([row[key] for row in rows])) for key in rows[0]},
         **spread([sample for one in heard for sample in one.samples], truths),
+        "clips": len(clips),
+        "identity_clips": metrics.labelled([clip.identity for clip in clips]),
+        "emotion_clips": metrics.labelled([clip.emotion for clip in clips]),
         "identity_precision": identity.precision,
         "identity_recall": identity.recall,
         "identity_f1": identity.f1,

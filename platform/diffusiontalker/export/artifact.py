@@ -18,6 +18,7 @@ from diffusiontalker.errors import UserError
 from diffusiontalker.export import precision
 from diffusiontalker.export.graph import export_onnx
 from diffusiontalker.model.talker import Talker
+from diffusiontalker.objectives.metrics import ENOUGH
 from diffusiontalker.runtime.artifact import (
     CARD,
     CONFIG,
@@ -37,6 +38,15 @@ Json = dict[str, Any]
 
 TOLERANCE = 1e-3
 """Largest difference of a coefficient between the graph and PyTorch that an export may have."""
+PROCEDURAL = "procedural"
+"""The corpus whose speech and faces the project makes itself."""
+RESEARCH = "for research that is not commercial, by the licence that comes with it"
+TERMS = {
+    "beat": RESEARCH,
+    "3d-etf": f"{RESEARCH}; RAVDESS and HDTF, of which it is made, have licences of their own",
+    "vocaset": RESEARCH,
+}
+"""What the authors of the data sets that we know ask for, by the kind of source; docs/data.md."""
 PLAIN = ExportSettings(precision="fp32")
 """Nothing is compressed, so there is nothing to judge."""
 
@@ -229,8 +239,9 @@ def size_mb(folder: Path) -> float:
     return sum(found[name] for name in files(read_config(folder))) / 1e6
 
 
-def model_card(summary: dict[str, Any], name: str) -> str:
-    """The artifact's README: what it is, on what it was trained, how it does, what it cannot do."""
+def model_card(summary: dict[str, Any], name: str, licence: str | None = None) -> str:
+    """The artifact's README: what it is, on what it was trained, how it does, what it cannot do,
+    and its ``licence``; None: the run's, or what the data ask for."""
     corpus = summary["corpus"]
     rows = [row for row in summary["rows"] if row["name"] == name]
     lines = [
@@ -246,26 +257,41 @@ def model_card(summary: dict[str, Any], name: str) -> str:
         "",
         "## Measured on the test splits",
         "",
-        "| split | MBE | LBE | energy score | spread, upper face | identity F1 | emotion F1 |",
-        "|---|---|---|---|---|---|---|",
+        "| split | clips | MBE | LBE | energy score | spread, upper | identity F1 | emotion F1 |",
+        "|---|---|---|---|---|---|---|---|",
     ]
     for row in rows:
+        clips = row.get("clips", (corpus.get("clips") or {}).get(row["split"]))
         keys = ("mbe", "lbe", "energy_score", "spread_upper", "identity_f1", "emotion_f1")
         values = ["–" if row[key] is None else f"{row[key]:.3f}" for key in keys]
+        values.insert(0, "–" if clips is None else str(clips))
         lines.append(f"| {row['split']} | {' | '.join(values)} |")
     lines += [
         "",
-        "MBE and LBE are mean distances in coefficient space over all and over the lip channels.",
+        "MBE and LBE are mean distances in coefficient space over all and over the lip channels. "
+        f"What was measured on fewer than {ENOUGH} clips says little.",
         "",
         "## Limits",
         "",
         "- Identity is chosen from the speakers of the training set; an unknown voice gets the "
         "face of the one it is most like.",
     ]
-    if corpus["source"] == "procedural":
+    if corpus["source"] == PROCEDURAL:
         lines.append(
             "- The training speech is synthetic and its faces follow rules. The model shows that "
             "the method works; it is not meant for production on human speech."
         )
-    lines += ["", "## Licence", "", "Apache-2.0, like the project that made it.", ""]
+    lines += ["", "## Licence", "", licence or summary.get("licence") or _licence(corpus), ""]
     return "\n".join(lines)
+
+
+def _licence(corpus: Json) -> str:
+    """What is known of the licence of a model that was trained on a corpus."""
+    source = corpus["source"]
+    if source == PROCEDURAL:
+        return "Apache-2.0, like the project that made both it and its training data."
+    asked = TERMS.get(source, "look up the terms of its authors")
+    return (
+        f"Depends on the training data ({source}): {asked}. The code that made the model is "
+        "Apache-2.0, which says nothing of the model itself."
+    )

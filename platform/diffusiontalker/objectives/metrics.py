@@ -22,6 +22,8 @@ Array = NDArray[Any]
 Region = str | Sequence[int]
 UNKNOWN = (None, "unknown")
 """Labels that say nothing; ``matching`` leaves out clips whose truth is one of these."""
+ENOUGH = 20
+"""Clips below which a mean over them says too little to call a goal met or missed: our choice."""
 
 
 def mbe(p: Array, g: Array) -> float:
@@ -135,7 +137,7 @@ def matching(truth: Sequence[Hashable], predicted: Sequence[Hashable]) -> Matchi
     """
     if len(truth) != len(predicted):
         raise UserError(f"matching: {len(predicted)} predicted labels for {len(truth)} true ones")
-    pairs = [(t, q) for t, q in zip(truth, predicted, strict=True) if t not in UNKNOWN]
+    pairs = [(t, q) for t, q in zip(truth, predicted, strict=True) if _known(t)]
     if not pairs:
         return Matching(float("nan"), float("nan"), float("nan"))
     from sklearn.metrics import precision_recall_fscore_support  # takes a second to import
@@ -145,6 +147,15 @@ def matching(truth: Sequence[Hashable], predicted: Sequence[Hashable]) -> Matchi
         true, chosen, labels=sorted(set(true)), average="macro", zero_division=0.0
     )
     return Matching(*map(float, found[:3]))
+
+
+def labelled(truth: Sequence[Hashable]) -> int:
+    """How many of the true labels are known: the clips that ``matching`` counts."""
+    return sum(map(_known, truth))
+
+
+def _known(label: Hashable) -> bool:
+    return label not in UNKNOWN
 
 
 def _pair(p: Array, g: Array, ndim: int) -> tuple[Array, Array]:

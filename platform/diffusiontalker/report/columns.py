@@ -164,6 +164,8 @@ COLUMNS: tuple[Column, ...] = (
     Column("size_mb", "Size", "low", "The weights that are needed to run the model.", 1, 1.0, "MB"),
     Column("params_m", "Parameters", "low", "The number of those weights.", 2, 1.0, "million"),
 )
+COSTS = ("fps", "size_mb", "params_m")
+"""What does not depend on the split."""
 BY_KEY: dict[str, Column] = {column.key: column for column in COLUMNS}
 
 FLOOR_TEXTS = {

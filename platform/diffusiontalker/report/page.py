@@ -9,18 +9,23 @@ from typing import Any
 
 import jinja2
 import plotly.graph_objects as go
+import yaml
 from markupsafe import Markup
 from plotly.offline import get_plotlyjs
 
 from diffusiontalker import storage
 from diffusiontalker.animation.rig import default_rig
+from diffusiontalker.evaluation import goals
 from diffusiontalker.report import columns, plots
-from diffusiontalker.report.columns import COLUMNS, FLOORS, Column, duration, flat, plain
+from diffusiontalker.report.columns import COLUMNS, COSTS, FLOORS, Column, duration, flat, plain
 from diffusiontalker.report.face import face_data, wav_base64
 from diffusiontalker.report.sample import Sample
-from diffusiontalker.report.verdict import verdict, what_ran
+from diffusiontalker.report.survey_plots import bars
+from diffusiontalker.report.verdict import headline, lead, standing, verdict, what_ran
 
 Json = dict[str, Any]
+QUALITIES = tuple(column.key for column in COLUMNS if column.key not in COSTS)
+"""Columns of the tables of results: with the costs they would not fit a screen."""
 
 
 def write_report(
@@ -50,22 +55,26 @@ def render(
     named = {name: figure for *_, group in groups for name, figure in group}
     named["coefficients"] = plots.coefficient_curves(sample)
     seconds = summary.get("seconds") or {}
-    if any(value is not None for value in seconds.values()):
-        named["stages"] = plots.time_per_stage(seconds)
-    goals = summary.get("goals") or []
+    if timed := [(stage, value) for stage, value in seconds.items() if value is not None]:
+        named["stages"] = bars(timed)
+    splits, settings = columns.splits_of(summary), summary.get("settings")
     return fill(
         "page.html.j2",
         ["style.css"],
         ["page.js", "head.js", "player.js"],
         named,
-        {"plain": plain, "duration": duration},
+        {"plain": plain, "duration": duration, "state": goals.state, "reached": goals.reached,
+         "why_open": goals.why_open},
+        headline=headline(summary),
+        lead=lead(summary),
         verdict=verdict(summary),
         what_ran=what_ran(summary),
-        goals=goals,
+        goals=summary.get("goals") or [],
+        standing=standing(summary),
         streaming=(summary.get("artifact") or {}).get("streaming"),
         look_ahead=summary.get("look_ahead") or [],
-        goals_met=sum(goal.get("met") is True for goal in goals),
-        tables=[table(summary, split) for split in columns.splits_of(summary)],
+        tables=[table(summary, split) for split in splits],
+        costs=table(summary, next(iter(splits)), COSTS) if splits else None,
         glossary=COLUMNS,
         floor_texts=columns.FLOOR_TEXTS,
         groups=groups,
@@ -77,8 +86,10 @@ def render(
         corpus=corpus_facts(summary.get("corpus") or {}),
         corpus_splits=corpus_splits(summary.get("corpus") or {}),
         environment=flat(summary.get("environment") or {}),
+        settings=yaml.safe_dump(settings, sort_keys=False) if settings else None,
         seconds=seconds,
-    )
+        total=sum(value for _, value in timed),
+    )  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -100,14 +111,15 @@ class Table:
     rows: tuple[tuple[Json, tuple[Cell, ...]], ...]
 
 
-def table(summary: Mapping[str, Any], split: str) -> Table:
+def table(summary: Mapping[str, Any], split: str, keys: Sequence[str] = QUALITIES) -> Table:
     """Every row of a split; the best of each column is marked, ties as printed alike."""
     rows = columns.rows_of(summary, split)
-    best = {column.key: column.best([row.get(column.key) for row in rows]) for column in COLUMNS}
+    shown = tuple(columns.BY_KEY[key] for key in keys)
+    best = {column.key: column.best([row.get(column.key) for row in rows]) for column in shown}
 
     def cells(values: Mapping[str, Any], of_model: bool) -> tuple[Cell, ...]:
         out = []
-        for column in COLUMNS:
+        for column in shown:
             value = values.get(column.key)
             text = column.show(value)
             out.append(
@@ -118,7 +130,7 @@ def table(summary: Mapping[str, Any], split: str) -> Table:
     floors = (summary.get("floor") or {}).get(split) or {}
     return Table(
         columns.splits_of(summary)[split],
-        COLUMNS,
+        shown,
         tuple(
             (title, cells(floors[kind], False))
             for kind, title in FLOORS.items()
@@ -138,7 +150,8 @@ def corpus_splits(corpus: Mapping[str, Any]) -> list[tuple[str, str, str]]:
     """(split, clips, minutes) of every split."""
     clips, minutes = corpus.get("clips") or {}, corpus.get("minutes_by_split") or {}
     names = dict.fromkeys([*clips, *minutes])
-    return [(name, plain(clips.get(name)), plain(minutes.get(name))) for name in names]
+    lengths = {name: f"{value:,.1f}" for name, value in minutes.items() if value is not None}
+    return [(name, plain(clips.get(name)), plain(lengths.get(name))) for name in names]
 
 
 def fill(

@@ -1,5 +1,6 @@
 """The page's plots as plotly figures, pure functions of the summary, histories and the sample."""
 
+import math
 from collections.abc import Mapping, Sequence
 from html import escape
 from typing import Any
@@ -9,15 +10,9 @@ import plotly.graph_objects as go
 from plotly.subplots import make_subplots
 
 from diffusiontalker.arkit import FPS, INDEX
-from diffusiontalker.report.columns import (
-    BY_KEY,
-    FLOORS,
-    duration,
-    floor_of,
-    rows_of,
-    splits_of,
-)
+from diffusiontalker.report.columns import BY_KEY, FLOORS, floor_of, rows_of, splits_of
 from diffusiontalker.report.sample import Sample
+from diffusiontalker.report.ticks import log_axis
 
 PALETTE: dict[str, tuple[str, str]] = {
     "ink": ("#1B2330", "#E9EDF5"),
@@ -96,13 +91,13 @@ def speed_against_error(summary: Mapping[str, Any], split: str) -> go.Figure:
     figure = go.Figure()
     _add_models(figure, rows_of(summary, split), "lbe", "fps")
     _add_floors(figure, summary, split, "lbe")
-    figure.update_traces(
-        mode="lines+markers+text",
-        textposition="top center",
-        cliponaxis=False,
-        selector={"mode": "lines+markers"},
-    )
-    figure.update_xaxes(type="log", title="frames per second", dtick="D2")
+    for trace in figure.data:
+        if trace.mode == "lines+markers":
+            # By turns above and below: neighbours may be almost as fast as each other.
+            places = ["top center" if n % 2 == 0 else "bottom center" for n in range(len(trace.x))]
+            trace.update(mode="lines+markers+text", textposition=places, cliponaxis=False)
+    speeds = [value for trace in figure.data for value in trace.x]
+    figure.update_xaxes(**log_axis(speeds), title="frames per second")
     return finished(figure, "Speed against LBE")
 
 
@@ -130,11 +125,14 @@ def loss_curves(stage: str, history: Sequence[Mapping[str, Any]]) -> go.Figure:
                 line=line,
                 visible=True if shown else "legendonly",
             )
-    figure.update_yaxes(type="log", dtick="D2", tickformat="~g")
+    drawn = [value for trace in figure.data if trace.visible is True for value in trace.y]
+    every = [value for trace in figure.data for value in trace.y]
+    figure.update_yaxes(**log_axis(drawn or every, every))
     figure.update_xaxes(title="steps of the optimiser", nticks=5)
-    figure = finished(figure, stage, height=430)
+    below = 62 + 20 * math.ceil(len(figure.data) / 2)  # the legend, two beside each other
+    figure = finished(figure, stage, height=270 + below)
     legend = {"yref": "container", "y": 0.01, "yanchor": "bottom", "x": 0.02, "xref": "container"}
-    return figure.update_layout(showlegend=True, legend=legend, margin={"b": 164})
+    return figure.update_layout(showlegend=True, legend=legend, margin={"b": below})
 
 
 def coefficient_curves(sample: Sample) -> go.Figure:
@@ -164,25 +162,6 @@ def coefficient_curves(sample: Sample) -> go.Figure:
     return figure.update_layout(
         hovermode="x", showlegend=True, legend=legend, margin={"t": 64, "b": 60}
     )
-
-
-def time_per_stage(seconds: Mapping[str, float | None]) -> go.Figure:
-    """Wall time of each stage, first on top."""
-    known = {stage: value for stage, value in seconds.items() if value is not None}
-    figure = go.Figure(
-        go.Bar(
-            x=list(known.values()),
-            y=[escape(stage) for stage in known],
-            text=[duration(value) for value in known.values()],
-            textposition="auto",
-            orientation="h",
-            marker={"color": COLOR["teacher"]},
-            cliponaxis=False,
-        )
-    )
-    figure.update_yaxes(autorange="reversed", type="category", ticksuffix=" ", automargin=True)
-    figure.update_xaxes(title="seconds", rangemode="tozero")
-    return finished(figure, "", height=34 * len(known) + 90)
 
 
 def _add_models(
@@ -260,4 +239,5 @@ def finished(figure: go.Figure, title: str, height: int = 310) -> go.Figure:
         "tickfont": {"color": COLOR["muted"]},
         "title_font": {"color": COLOR["muted"]},
     }
-    return figure.update_xaxes(**axis, showline=True).update_yaxes(**axis)
+    # Beside long numbers an axis's title needs more than the margin.
+    return figure.update_xaxes(**axis, showline=True).update_yaxes(**axis, automargin=True)

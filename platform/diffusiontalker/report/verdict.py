@@ -1,12 +1,15 @@
-"""The sentence at the top of the page: does distillation pay? Said from the numbers, either way.
+"""The sentences at the top of the page: what was trained, how good it is, does distillation pay?
 
-The baseline is mandatory: the undistilled teacher, sampled in as few steps as the student.
+All are said from the numbers, either way. The baseline is mandatory: the undistilled teacher,
+sampled in as few steps as the student.
 """
 
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Literal
 
+from diffusiontalker.arkit import CHANNELS, FPS
+from diffusiontalker.evaluation import goals
 from diffusiontalker.report.columns import (
     BY_KEY,
     Column,
@@ -34,15 +37,72 @@ class Verdict:
     evidence: tuple[str, ...]
 
 
+def headline(summary: Mapping[str, Any]) -> str:
+    """One sentence for anybody: what was trained, in how long, and whether it is what was meant."""
+    text = "A model that turns speech into a face"
+    seconds = [value for value in (summary.get("seconds") or {}).values() if value is not None]
+    if seconds:
+        took = duration(sum(seconds)).replace(" ", "\N{NO-BREAK SPACE}")
+        text += f", trained in {took}"
+    words = standing(summary)
+    return f"{text}: {words}." if words else f"{text}."
+
+
+def standing(summary: Mapping[str, Any]) -> str:
+    """How many goals were met, and how many are open; empty where a run has none."""
+    states = [goals.state(goal) for goal in summary.get("goals") or []]
+    if not states:
+        return ""
+    left = states.count("open")
+    return f"{states.count('met')} of {len(states)} goals met" + (f", {left} open" if left else "")
+
+
+def lead(summary: Mapping[str, Any]) -> str:
+    """What the student does, how fast, and how near its lips come, in plain words."""
+    steps = _student_steps(summary)
+    if steps is None:
+        return ""
+    text = f"In {_in(steps)} it makes {len(CHANNELS)} coefficients of a face from speech"
+    artifact = summary.get("artifact") or {}
+    if (fps := artifact.get("fps")) is not None:
+        text += f", {plain(fps)} frames a second on one CPU core ({plain(fps / FPS)} x real time)"
+    if (size := artifact.get("size_mb")) is not None:
+        text += f", and takes {size:.1f} MB"
+    parts, most = [], 0
+    for split in splits_of(summary):
+        student, _ = pair_at(summary, split, steps)
+        full = _full_teacher(student, rows_of(summary, split)) if student else None
+        if student and full and (change := compare(student, full).get("lbe")) is not None:
+            most = full["steps"]
+            parts.append(f"{_smaller(change)} with {goals.SPEAKERS.get(split, split)}")
+    if parts:
+        text += (
+            f". Against its teacher in {_in(most)}, the distance of its lips from the recording is "
+            + _list(parts)
+        )
+    return f"{text}."
+
+
+def _smaller(change: float) -> str:
+    """A relative change of a distance."""
+    if abs(change) < LEVEL:
+        return "the same"
+    return f"{abs(change):.0%} {'smaller' if change < 0 else 'greater'}"
+
+
+def _student_steps(summary: Mapping[str, Any]) -> int | None:
+    """Steps of the last student; None without one."""
+    return min((row["steps"] for row in summary["rows"] if row["distilled"]), default=None)
+
+
 def verdict(summary: Mapping[str, Any]) -> Verdict:
     """Compare the student of the fewest steps with the undistilled teacher at the same steps.
 
     It wins if it is better in at least one of ``JUDGED`` on some test split and worse in none.
     """
-    students = [row["steps"] for row in summary["rows"] if row["distilled"]]
-    if not students:
+    steps = _student_steps(summary)
+    if steps is None:
         return Verdict("unknown", "No student was distilled in this run.", ())
-    steps = min(students)
     better, worse, compared = set(), set(), 0
     evidence = []
     for split, title in splits_of(summary).items():
@@ -107,7 +167,7 @@ def in_words(change: float) -> str:
 
 
 def what_ran(summary: Mapping[str, Any]) -> str:
-    """One sentence: on what, from how many steps to how few, in how long."""
+    """One sentence: on what, and from how many steps to how few."""
     corpus = summary.get("corpus") or {}
     rows = summary["rows"]
     full = max((row["steps"] for row in rows if not row["distilled"]), default=None)
@@ -116,14 +176,14 @@ def what_ran(summary: Mapping[str, Any]) -> str:
     if full is not None:
         text += f" of {full} steps"
     text += " learnt to move a face"
-    if corpus.get("minutes") is not None:
-        text += f" from {plain(corpus['minutes'])} minutes of speech"
+    minutes = (corpus.get("minutes_by_split") or {}).get("train", corpus.get("minutes"))
+    if minutes is not None:
+        text += f" from {duration(60 * minutes)} of speech"
     if corpus.get("speakers") is not None:
         text += f" by {plain(corpus['speakers'])} speakers"
     if students:
         text += f", and was distilled into students of {_list(map(str, students))} steps"
-    seconds = [value for value in (summary.get("seconds") or {}).values() if value is not None]
-    return text + (f". The run took {duration(sum(seconds))}." if seconds else ".")
+    return f"{text}."
 
 
 def _evidence(title: str, student: Row, teacher: Row, changes: dict[str, float]) -> str:
@@ -139,10 +199,9 @@ def _evidence(title: str, student: Row, teacher: Row, changes: dict[str, float])
 
 def _against_full(title: str, student: Row, rows: list[Row]) -> list[str]:
     """What the student keeps of the teacher at all its steps, and what it saves."""
-    teachers = [row for row in rows if not row["distilled"] and row["steps"] > student["steps"]]
-    if not teachers:
+    full = _full_teacher(student, rows)
+    if full is None:
         return []
-    full = max(teachers, key=lambda row: row["steps"])
     parts = [
         f"{BY_KEY[key].label} {in_words(change)}" for key, change in compare(student, full).items()
     ]
@@ -153,6 +212,12 @@ def _against_full(title: str, student: Row, rows: list[Row]) -> list[str]:
     if not parts:
         return []
     return [f"{title}, student against the teacher at {_in(full['steps'])}: {'; '.join(parts)}."]
+
+
+def _full_teacher(student: Row, rows: list[Row]) -> Row | None:
+    """The undistilled teacher of most steps, if they are more than the student's."""
+    teachers = [row for row in rows if not row["distilled"] and row["steps"] > student["steps"]]
+    return max(teachers, key=lambda row: int(row["steps"]), default=None)
 
 
 def _shown(column: Column, row: Row) -> str:

@@ -18,8 +18,10 @@ CONFIG, CARD = "config.yaml", "README.md"
 PARTS = (CONFIG, *GRAPHS, FRAME, CARD)
 """All that an artifact may hold."""
 MAX_CONFIG_BYTES = 2**20
-MAX_BYTES = 2**31
-"""Largest graph that is read: ONNX files cannot be larger."""
+MAX_BYTES = 2**28
+"""Largest graph that is read: a student has a few MB, and what is here is no student."""
+ELSEWHERE = b"\x0a\x08location"
+"""In an ONNX file whose weights lie in another: the key of ``TensorProto.external_data``."""
 PROVIDERS = {
     "cpu": ["CPUExecutionProvider"],
     "cuda": ["CUDAExecutionProvider", "CPUExecutionProvider"],
@@ -43,10 +45,19 @@ def read_config(folder: Path) -> dict[str, Any]:
     names = files(config)
     missing = [name for name in names if not storage.is_file(folder / name)]
     if len(missing) == len(names):
-        raise UserError(f"{folder}: no such artifact folder")
+        raise UserError(f"{folder}: no such artifact folder{_hint(folder)}")
     if missing:
         raise UserError(f"{folder}: the artifact lacks {missing[0]}; export it again")
     return config
+
+
+def _hint(folder: Path) -> str:
+    """The artifact that was meant, if it can be found: of a run, of one of its stages, or the one
+    that a file is part of."""
+    for near in (folder / "student", folder.parent, folder.parent / "student"):
+        if storage.is_file(near / CONFIG) and storage.is_file(near / GRAPHS[0]):
+            return f"; did you mean {near}?"
+    return ""
 
 
 def graphs(config: dict[str, Any]) -> tuple[str, ...]:
@@ -97,7 +108,8 @@ def sessions(
     """Graphs, ready to run, by name.
 
     Raises:
-        UserError: a graph is damaged, or the provider is not to be had here.
+        UserError: a graph is damaged, far too large, or has its weights elsewhere; or the provider
+            is not to be had here.
     """
     if provider not in PROVIDERS:
         raise UserError(f"provider {provider!r} is unknown; choose one of {', '.join(PROVIDERS)}")
@@ -110,11 +122,13 @@ def sessions(
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = threads
     options.inter_op_num_threads = 1
-    options.log_severity_level = 3
+    options.log_severity_level = 4  # what goes wrong is raised: one line, not two
     found = {}
     for name in names:
         path = folder / name
         graph = storage.read_bytes(path, MAX_BYTES)
+        if ELSEWHERE in graph:  # a path of whoever made it, which ONNX Runtime would follow
+            raise UserError(f"{path}: keeps its weights in another file; export it again")
         try:
             session = onnxruntime.InferenceSession(graph, options, providers=wanted)
         except Exception as error:

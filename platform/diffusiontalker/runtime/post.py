@@ -2,6 +2,7 @@
 
 import numpy as np
 
+from diffusiontalker import audio
 from diffusiontalker.arkit import FPS, INDEX, LIP, mirror_permutation
 from diffusiontalker.errors import UserError
 
@@ -18,10 +19,12 @@ class Post:
         """``smooth_ms``: time constant of an exponential average; 0 leaves it out.
 
         Raises:
-            UserError: it is negative, or longer than a second.
+            UserError: it is negative, longer than a second or no number; ``mirror`` is no bool.
         """
-        if not 0 <= smooth_ms <= MAX_MS:
-            raise UserError(f"smooth_ms {smooth_ms}: must be from 0 to {MAX_MS:.0f}")
+        if not (audio.is_number(smooth_ms) and 0 <= smooth_ms <= MAX_MS):
+            raise UserError(f"smooth_ms {smooth_ms!r}: must be from 0 to {MAX_MS:.0f}")
+        if not isinstance(mirror, bool | np.bool_):  # the text "false" would be true
+            raise UserError(f"mirror {mirror!r}: must be True or False")
         self._keep = float(np.exp(-1000 / FPS / smooth_ms)) if smooth_ms else 0.0
         self._order = mirror_permutation() if mirror else None
         self._last: np.ndarray | None = None

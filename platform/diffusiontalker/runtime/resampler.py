@@ -19,6 +19,8 @@ BETA = 8.0
 
 BLOCK = 32
 """Output samples, at most, that are made together."""
+MAX_WEIGHTS = 1 << 20
+"""Most numbers in the table of a rate: 4 MB, made in a tenth of a second."""
 
 
 class Resampler:
@@ -87,6 +89,19 @@ class Resampler:
         return output * self.step // self.phases - (self.half - 1) - self._first
 
 
+def weights_of(rate: int, out: int) -> int:
+    """Numbers in the table of a rate: many where it has no small ratio to the other, such as
+    16 million from 191,999 to 16,000 Hz."""
+    step, phases = rate // gcd(rate, out), out // gcd(rate, out)
+    block = _block(phases)
+    return lcm(block, phases) * ((block - 1) * step // phases + 1 + 2 * _half(rate, out))
+
+
+def _block(phases: int) -> int:
+    """Output samples that are made together."""
+    return max(n for n in range(1, BLOCK + 1) if n % phases == 0 or phases % n == 0)
+
+
 def _half(rate: int, out: int) -> int:
     return ceil(CROSSINGS * max(rate / out, 1.0))
 
@@ -95,7 +110,7 @@ def _half(rate: int, out: int) -> int:
 def _weights(rate: int, out: int) -> np.ndarray:
     """(matrices, inputs, outputs): of a block's input samples in its output samples."""
     step, phases = rate // gcd(rate, out), out // gcd(rate, out)
-    block = max(n for n in range(1, BLOCK + 1) if n % phases == 0 or phases % n == 0)
+    block = _block(phases)
     taps = _taps(rate, out, phases, _half(rate, out))
     outputs = np.arange(lcm(block, phases)).reshape(-1, block)
     before, phase = np.divmod(outputs * step, phases)

@@ -8,15 +8,20 @@ it from the first frame on. Until somebody speaks the face is at rest.
 
 import numpy as np
 
-from diffusiontalker.audio import SAMPLE_RATE, mono
+from diffusiontalker.audio import SAMPLE_RATE, check_rate, mono
 from diffusiontalker.errors import UserError
 from diffusiontalker.runtime.log_mel import look_ahead_ms
 from diffusiontalker.runtime.post import Post
-from diffusiontalker.runtime.resampler import Resampler
+from diffusiontalker.runtime.resampler import MAX_WEIGHTS, Resampler, weights_of
 from diffusiontalker.runtime.streams import Streams
 from diffusiontalker.runtime.voice import AUTO, Choice
 
 MIN_RATE, MAX_RATE = 8_000, 192_000
+USUAL_RATES = (
+    8_000, 11_025, 12_000, 16_000, 22_050, 24_000, 32_000, 44_100, 48_000, 88_200, 96_000, 176_400,
+    192_000,
+)  # fmt: skip
+"""Hz, of microphones and files; named where another costs too much."""
 
 
 class Stream:
@@ -41,12 +46,10 @@ class Stream:
         ``company``; the other arguments as in ``Student.animate``.
 
         Raises:
-            UserError: a rate outside 8 to 192 kHz, an unknown name or a bad value.
+            UserError: a rate outside 8 to 192 kHz or without a small ratio to 16 kHz, an unknown
+                name or a bad value.
         """
-        if not MIN_RATE <= rate <= MAX_RATE:
-            raise UserError(
-                f"{where}: a sample rate of {rate} Hz; expected {MIN_RATE} to {MAX_RATE}"
-            )
+        rate = _rate(rate, where)
         self.company, self.rate, self.where = company, rate, where
         self.closed = False
         self._post = Post(smooth_ms, mirror)
@@ -93,7 +96,8 @@ class Stream:
             the frames (T, 52) that they complete; T may be 0.
 
         Raises:
-            UserError: the stream is closed, NaN, or not audio; the stream is as it was before.
+            UserError: the stream is closed, NaN, or not audio; the stream is as it was before, and
+                goes on.
         """
         self.take(samples)
         return self.company.advance([self])[0]
@@ -126,10 +130,15 @@ class Stream:
         return self._post(face)
 
     def _mono(self, samples: np.ndarray) -> np.ndarray:
-        kind = np.asarray(samples).dtype
-        if kind.kind not in "if":
-            raise UserError(f"{self.where}: samples of type {kind}; give float or PCM")
-        found = mono(samples, self.where)
-        if kind.kind == "i":  # a hair below -1 at most
-            return np.maximum(found, -1)
-        return found.clip(-1, 1)
+        return mono(samples, self.where, self._pushed).clip(-1, 1)
+
+
+def _rate(rate: float, where: str) -> int:
+    """A sample rate in Hz that a stream may have. Raises UserError."""
+    check_rate(rate, where, MIN_RATE, MAX_RATE)
+    if rate != int(rate) or weights_of(int(rate), SAMPLE_RATE) > MAX_WEIGHTS:
+        raise UserError(
+            f"{where}: a sample rate of {rate} Hz has no small ratio to {SAMPLE_RATE}; resample "
+            f"the audio to one of {', '.join(map(str, USUAL_RATES))}"
+        )
+    return int(rate)

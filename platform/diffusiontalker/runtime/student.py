@@ -6,6 +6,7 @@ decoder with all its sampling steps. ``Student.animate`` takes a whole recording
 """
 
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -38,6 +39,11 @@ if TYPE_CHECKING:
 CHUNK = 10 * FPS
 """Frames of a recording that pass through the graphs together: memory does not follow its length,
 and what they need stays in the processor's cache."""
+
+TRIED = 3
+"""Frames, or streams, that each graph is given once when it is loaded."""
+MAX_WIDTH = 1 << 20
+"""Most numbers that a graph may remember of a clip."""
 
 
 def _nothing() -> None:
@@ -110,6 +116,8 @@ class Student:
                 channels are in another order, S3 refuses or does not answer, or the provider is
                 not to be had.
         """
+        if not folder:  # such as an environment variable that is not set
+            raise UserError(f"no artifact: give its folder, not {folder!r}")
         self.folder = storage.location(folder)
         self.config = artifact.read_config(self.folder)
         self.steps: int = self.config["steps"]
@@ -118,17 +126,7 @@ class Student:
         loaded = artifact.sessions(self.folder, artifact.graphs(self.config), threads, provider)
         self._encoder, self._personalizer, self._modulation, self._decoder, *frame = loaded.values()
         self._frame = frame[0] if frame else None
-        try:
-            self._sizes = [_width(loaded[name], "state") for name in ("encoder", "decoder")]
-            self.voice_width = _width(loaded["personalizer"], "mean")
-            shape = 1, self.voice_width
-            entries = self._run(
-                self._personalizer, ["identities", "emotions"],
-                mean=np.zeros(shape, np.float32), variance=np.ones(shape, np.float32),
-            )  # fmt: skip
-        except Exception as error:
-            said = " ".join(str(error).split())[:200]
-            raise UserError(f"{self.folder}: these are not a student's graphs ({said})") from error
+        entries = self._try()
         self.libraries: list[Library] = []
         """Of identities and of emotions."""
         for kind, names, rows in zip(
@@ -143,6 +141,64 @@ class Student:
                     f"{len(names)} names for {kind}; export it again"
                 )
             self.libraries.append(Library(kind, names, rows))
+
+    def _try(self) -> list[np.ndarray]:
+        """Run every graph once, on ``TRIED`` frames, so that one which does not fit is found now,
+        and by its name. Returns both libraries: (I, E) and (M, E). Raises UserError."""
+        noise = np.zeros((TRIED, len(CHANNELS)), np.float32)
+        with self._naming("encoder"):
+            self._sizes = [_width(self._encoder, "state")]
+            state = self.new_state()
+            log_mel = np.zeros((PER_FRAME * TRIED + OVERLAP, BANDS), np.float32)
+            features, voice = self.listen(log_mel, state)
+            _expect(features, TRIED, features.shape[-1])
+            _expect(voice, TRIED, voice.shape[-1])
+            _expect(state[0], 1, self._sizes[0])
+        with self._naming("personalizer"):
+            self.voice_width = _width(self._personalizer, "mean")
+            moments = np.zeros((TRIED, voice.shape[-1]), np.float32)
+            found = self._run(
+                self._personalizer, ["identity", "emotion", "identities", "emotions"],
+                mean=moments, variance=moments + 1,
+            )  # fmt: skip
+            size = found[0].shape[-1]
+            for embeddings in found[:2]:
+                _expect(embeddings, TRIED, size)
+            for entries in found[2:]:
+                _expect(entries, len(entries), size)
+        with self._naming("modulation"):
+            modulation = self.modulate(*found[:2])
+            _expect(modulation, TRIED, 1, modulation.shape[-1])
+        with self._naming("decoder"):
+            self._sizes.append(_width(self._decoder, "state"))
+            state = self.new_state()
+            _expect(self.move(features, noise, modulation[:1], state), *noise.shape)
+            _expect(state[1], 1, self._sizes[1])
+        if self._frame is not None:
+            with self._naming("frame"):
+                self._try_frame(log_mel[:STEM], noise, modulation)
+        return found[2:]
+
+    def _try_frame(self, log_mel: np.ndarray, noise: np.ndarray, modulation: np.ndarray) -> None:
+        """``TRIED`` streams at once."""
+        history, rows = self.history(), np.zeros(TRIED, np.int64)
+        face, voice, now = self.frame(
+            np.repeat(log_mel[None], TRIED, 0), noise[:, None], modulation, history.past(rows, rows)
+        )
+        history.keep(rows, rows, now)
+        _expect(face, *noise.shape)
+        _expect(voice, TRIED, self.voice_width)
+
+    @contextmanager
+    def _naming(self, graph: str) -> Iterator[None]:
+        """What goes wrong within is that graph's fault, or that of its neighbours."""
+        try:
+            yield
+        except Exception as error:
+            said = " ".join(str(error).split())[:200]
+            raise UserError(
+                f"{self.folder / graph}.onnx: is not this student's; export it again ({said})"
+            ) from error
 
     @property
     def identities(self) -> list[str]:
@@ -346,7 +402,18 @@ def _released(features: list[np.ndarray]) -> Iterator[np.ndarray]:
 
 def _width(session: Any, name: str) -> int:
     """The last axis of an input of a graph."""
-    return int(next(node.shape[-1] for node in session.get_inputs() if node.name == name))
+    width = int(next((node.shape[-1] for node in session.get_inputs() if node.name == name), -1))
+    if not 0 <= width <= MAX_WIDTH:
+        raise ValueError(f"an input {name} of width {width}")
+    return width
+
+
+def _expect(found: np.ndarray, *shape: int) -> None:
+    """Raise ValueError unless a graph gives finite numbers of this shape."""
+    if found.shape != shape:
+        raise ValueError(f"gives {found.shape}, expected {shape}")
+    if not np.isfinite(found).all():
+        raise ValueError("gives NaN or infinity")
 
 
 def chunks(samples: np.ndarray, ahead: int | None, frames: int = CHUNK) -> Iterator[np.ndarray]:

@@ -5,6 +5,7 @@ from collections.abc import Mapping
 
 import numpy as np
 
+from diffusiontalker import audio
 from diffusiontalker.errors import UserError
 
 KINDS = ("identity", "emotion")
@@ -81,12 +82,17 @@ class Library:
         if isinstance(choice, Mapping):
             weights = np.zeros(len(self.names))
             for name, weight in choice.items():
-                if not np.isfinite(weight) or weight < 0:
-                    raise UserError(f"{self.kind} {name!r}: weight {weight}; give 0 or more")
+                if not (audio.is_number(weight) and 0 <= weight < np.inf):
+                    raise UserError(f"{self.kind} {name!r}: weight {weight!r}; give 0 or more")
                 weights[self._index(name)] = weight
             embedding = weights @ self.entries
         else:
-            embedding = np.asarray(choice, np.float64)
+            try:
+                embedding = np.asarray(choice, np.float64)
+            except (TypeError, ValueError) as error:
+                raise UserError(
+                    f"{self.kind} {choice!r}: give a name, weights over names, or an embedding"
+                ) from error
             if embedding.shape != self.entries.shape[1:]:
                 raise UserError(
                     f"{self.kind}: an embedding of shape {embedding.shape}; this student's have "
@@ -107,7 +113,7 @@ class Library:
 
     def _index(self, name: str) -> int:
         if name not in self.names:
-            near = difflib.get_close_matches(name, self.names, n=1)
+            near = difflib.get_close_matches(str(name), self.names, n=1)
             hint = f"did you mean {near[0]!r}?" if near else f"known: {', '.join(self.names[:20])}"
             raise UserError(f"unknown {self.kind} {name!r}; {hint} (or {AUTO!r})")
         return self.names.index(name)
