@@ -16,6 +16,8 @@ os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")  # nobody asked for report
 import ray
 from ray.exceptions import AuthenticationError
 
+LOCAL = "local"
+"""The address of a Ray that is started for the job, on this machine alone."""
 FULL = "No space left on device"
 """What the system says of a full disk, through whichever library wrote."""
 _SAID = re.compile(r"diffusiontalker\.errors\.UserError: (.+)")
@@ -46,12 +48,11 @@ def session() -> Iterator[None]:
     Raises:
         UserError: the cluster cannot be reached, or work on it failed with a ``UserError``.
     """
-    address = os.environ.get("RAY_ADDRESS", "local")
+    address = os.environ.get("RAY_ADDRESS", LOCAL)
     options: dict[str, Any] = {}
-    if address == "local":
+    if address == LOCAL:
         options = {
-            # The stream of data gets a CPU of its own, on a machine with one core too.
-            "num_cpus": max(os.cpu_count() or 1, 2),
+            "num_cpus": local_cpus(),
             # Ray ends a worker that had nothing to do for a second, and the next task waits for a
             # new one, which has to import everything again: a tenth of an epoch of short clips.
             # And it warns of "8 worker processes" where every stage of ours has a dozen.
@@ -79,10 +80,15 @@ def session() -> Iterator[None]:
         ray.shutdown()
 
 
+def local_cpus() -> int:
+    """CPUs of a Ray of our own: the stream of data gets one, on a machine with one core too."""
+    return max(os.cpu_count() or 1, 2)
+
+
 def _connect(address: str, options: dict[str, Any]) -> None:
     """``ray.init``; where it starts a Ray of our own, once more if that does not come up in time,
     as happens on a busy machine. Raises UserError."""
-    attempts = 2 if address == "local" else 1
+    attempts = 2 if address == LOCAL else 1
     for left in reversed(range(attempts)):
         try:
             ray.init(address, logging_level=logging.ERROR, log_to_driver=False, **options)
@@ -98,7 +104,7 @@ def _refused(address: str, error: Exception) -> str:
     """One line for what ``ray.init`` raised, with the mend that is the likeliest."""
     if isinstance(error, AuthenticationError):
         return f"Ray at {address!r} asks for a token and none is known here; {TOKEN}"
-    if address == "local":
+    if address == LOCAL:
         return (
             f"Ray did not start on this machine, twice: {_first_line(error)}; if the machine is "
             "busy, run the same again; /tmp/ray/session_latest/logs says more"

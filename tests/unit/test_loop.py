@@ -80,6 +80,14 @@ def test_learning_rate_at_the_ends_of_warmup(warmup: float) -> None:
     assert rates[0] == (1.0 if warmup == 0 else 0.02)
 
 
+def test_training_has_diverged_where_validation_is_not_finite() -> None:
+    steps = [{"step": 1, "loss": 1.0}, {"step": 2, "val_loss": 0.5}, {"step": 3, "loss": 2.0}]
+    assert loop.diverged([]) is None
+    assert loop.diverged(steps) is None
+    for bad in (math.nan, math.inf):
+        assert loop.diverged([*steps, {"step": 4, "val_loss": bad}]) == 2
+
+
 def test_curve_averages_whole_pieces() -> None:
     state = RunState()
     curve = Curve(state, every=2)

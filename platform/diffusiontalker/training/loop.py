@@ -9,7 +9,7 @@ import math
 import shutil
 import tempfile
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -75,6 +75,9 @@ def run(config: dict[str, Any]) -> None:
     total = settings.epochs * config["steps_per_epoch"]
     train, val = ray.train.get_dataset_shard("train"), ray.train.get_dataset_shard("val")
     for epoch in range(state.epoch, settings.epochs):
+        # Nothing mends weights that are not finite. Every worker validates the same, so all stop.
+        if diverged(state.history) is not None:
+            break
         parallel.train()
         # Of the epoch, so that a resumed run draws what it would have drawn; the global generator,
         # too, from which dropout draws.
@@ -110,6 +113,14 @@ def run(config: dict[str, Any]) -> None:
         seconds = time.monotonic() - started
         state.history.append({"step": state.step, "seconds": seconds, **figures})
         report(state, task, average.module, optimizer, rank, own)
+
+
+def diverged(history: Sequence[Mapping[str, float]]) -> int | None:
+    """The first epoch whose loss on validation is not finite; None: training has not diverged."""
+    for number, point in enumerate((p for p in history if "val_loss" in p), start=1):
+        if not math.isfinite(point["val_loss"]):
+            return number
+    return None
 
 
 def report(
