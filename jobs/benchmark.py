@@ -1,6 +1,6 @@
 """Measurements on this machine: of the data with sets made on the spot, of a run's student."""
 
-from diffusiontalker import cli, cluster, config, preflight
+from diffusiontalker import cli, config, preflight
 
 
 def data(config_file: cli.Config = None, overrides: cli.Overrides = None) -> None:
@@ -8,6 +8,7 @@ def data(config_file: cli.Config = None, overrides: cli.Overrides = None) -> Non
 
     Ray Data beside a PyTorch DataLoader on the same shards; with s3=s3://bucket/prefix from there
     too. Takes some minutes and under a gigabyte in the temporary folder; writes data.json into out.
+    Example: python jobs/benchmark.py data out=runs/benchmark
     """
     settings = config.load_as(config.DataBenchmarkSettings, config_file, overrides or [])
     from diffusiontalker.benchmarks.data.run import run
@@ -20,8 +21,8 @@ def data(config_file: cli.Config = None, overrides: cli.Overrides = None) -> Non
 def runtime(config_file: cli.Config = None, overrides: cli.Overrides = None) -> None:
     """A run's last student from waveform to face: frames per second, latency, memory and size.
 
-    In PyTorch and as artifacts, beside HuBERT-base and what runs on it; run=FOLDER names the run.
-    Takes some ten minutes; writes runtime.json and runtime.html into out.
+    In PyTorch and as artifacts, beside HuBERT-base and what runs on it. Takes some ten minutes;
+    writes runtime.{json,html}. Example: python jobs/benchmark.py runtime run=runs/quickstart
     """
     settings = config.load_as(config.RuntimeBenchmarkSettings, config_file, overrides or [])
     from diffusiontalker.benchmarks.runtime.run import run
@@ -36,20 +37,22 @@ def look_ahead(config_file: cli.Config = None, overrides: cli.Overrides = None) 
 
     Goes on from the run that the same settings made, or makes its own; then a teacher and rounds
     for each. Writes look_ahead.json into the run's folder, from where jobs/distill.py reports it.
+    Example: python jobs/benchmark.py look-ahead --config configs/quickstart.yaml
     """
     settings = config.load(config_file, overrides or [])
-    preflight.check(settings)
-    with cluster.session():
-        from diffusiontalker.benchmarks.look_ahead import run, table
+    preflight.check(settings, config_file)
+    from diffusiontalker import cluster
+    from diffusiontalker.benchmarks.look_ahead import run, table
 
+    with cluster.session():
         cli.show(table(run(settings)))
 
 
 def serve(config_file: cli.Config = None, overrides: cli.Overrides = None) -> None:
     """A served artifact under load: requests and streams a second, latencies, ten minutes of both.
 
-    Starts the real server, again for every number of replicas; model=FOLDER names the artifact.
-    With RAY_SERVE_ENABLE_HA_PROXY=1 through HAProxy. Takes some 20 minutes; writes serve.json.
+    Starts the real server, with RAY_SERVE_ENABLE_HA_PROXY=1 behind HAProxy. Takes some 20 minutes;
+    writes serve.json. Example: python jobs/benchmark.py serve model=runs/quickstart/student
     """
     settings = config.load_as(config.ServeBenchmarkSettings, config_file, overrides or [])
     from diffusiontalker.benchmarks.serving.run import run
@@ -62,9 +65,10 @@ def serve(config_file: cli.Config = None, overrides: cli.Overrides = None) -> No
 def sweep(config_file: cli.Config = None, overrides: cli.Overrides = None) -> None:
     """A sweep beside random search and one without pruning; sweep=FILE names its settings.
 
-    Writes sweep.json into out.
+    Writes sweep.json into out. Example: python jobs/benchmark.py sweep trials=10
     """
     settings = config.load_as(config.SweepBenchmarkSettings, config_file, overrides or [])
+    from diffusiontalker import cluster
     from diffusiontalker.benchmarks.sweep import run, table, variants
 
     variants(settings)

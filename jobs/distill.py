@@ -1,6 +1,6 @@
 """The whole chain: corpus, teacher, students of half the steps round by round, report, artifact."""
 
-from diffusiontalker import cli, cluster, config, preflight
+from diffusiontalker import cli, config, preflight
 
 
 def distill(config_file: cli.Config = None, overrides: cli.Overrides = None) -> None:
@@ -9,9 +9,13 @@ def distill(config_file: cli.Config = None, overrides: cli.Overrides = None) -> 
     Makes or reads the corpus, trains the teacher and every student, measures them beside the
     floors, and writes summary.json, report.html, student/ and sample/ into the output folder.
     Killed at any point, the same command goes on where it was.
+
+    Example: python jobs/distill.py --config configs/quickstart.yaml output=runs/mine
     """
     settings = config.load(config_file, overrides or [])
-    preflight.check(settings)
+    preflight.check(settings, config_file)
+    from diffusiontalker import cluster
+
     with cluster.session():
         from diffusiontalker import pipeline
 

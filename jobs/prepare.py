@@ -1,7 +1,6 @@
 """A data set, as published or your own, into Parquet shards that training streams."""
 
-from diffusiontalker import cli, cluster, config, preparation, storage
-from diffusiontalker.corpus import recordings
+from diffusiontalker import cli, config, preflight, storage
 
 
 def prepare(config_file: cli.Config = None, overrides: cli.Overrides = None) -> None:
@@ -9,14 +8,23 @@ def prepare(config_file: cli.Config = None, overrides: cli.Overrides = None) -> 
 
     Malformed takes are put aside in quarantine.csv with the reason. Killed at any point, the same
     command goes on where it was; the manifest comes last.
+
+    Example: python jobs/prepare.py --config configs/data/folder.yaml source.root=takes
+    output=shards
     """
     settings = config.load_data(config_file, overrides or [])
+    folder = storage.location(settings.output)
+    preflight.check_holds(folder, preflight.SHARDS)
+    from diffusiontalker import cluster, preparation
+    from diffusiontalker.corpus import recordings
+
     if settings.source.kind == preparation.PROCEDURAL:
+        corpus = preparation.procedural_settings(settings)
         with cluster.session():
-            print(*preparation.procedural_corpus(settings), sep="\n")
+            print(*preparation.procedural_corpus(corpus, folder), sep="\n")
         return
     # Before Ray starts, so that a mistake in a name is said in a second.
-    found = recordings.survey(settings, storage.location(settings.output))
+    found = recordings.survey(settings, folder)
     print(f"{len(found.listing.takes)} takes found, {len(found.listing.skipped)} files passed over")
     with cluster.session():
         print(*preparation.prepare(found), sep="\n")

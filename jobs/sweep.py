@@ -1,6 +1,6 @@
 """A search for settings that do better on validation, through Ray Tune and Optuna."""
 
-from diffusiontalker import cli, cluster, config
+from diffusiontalker import cli, config
 
 
 def sweep(config_file: cli.Config = None, overrides: cli.Overrides = None) -> None:
@@ -10,8 +10,11 @@ def sweep(config_file: cli.Config = None, overrides: cli.Overrides = None) -> No
     alone. Writes sweep.html, best.yaml (for jobs/distill.py --config), sweep.json, study.db (for
     optuna-dashboard) and TensorBoard's logs into the output folder. Killed at any point, the same
     command goes on where it was; more trials=... continue a finished one.
+
+    Example: python jobs/sweep.py --config configs/sweep-quick.yaml output=runs/my-sweep trials=20
     """
     settings = config.load_as(config.SweepSettings, config_file, overrides or [])
+    from diffusiontalker import cluster
     from diffusiontalker.tuning import outcome
     from diffusiontalker.tuning import sweep as tuning
 

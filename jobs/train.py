@@ -1,12 +1,17 @@
 """The teacher alone, for work on the model; jobs/distill.py goes on from what it leaves."""
 
-from diffusiontalker import cli, cluster, config, preflight
+from diffusiontalker import cli, config, preflight
 
 
 def train(config_file: cli.Config = None, overrides: cli.Overrides = None) -> None:
-    """Train the teacher of a configuration, with all that it needs before."""
+    """Train the teacher of a configuration, with all that it needs before.
+
+    Example: python jobs/train.py --config configs/quickstart.yaml output=runs/mine
+    """
     settings = config.load(config_file, overrides or [])
-    preflight.check(settings, measured=False)
+    preflight.check(settings, config_file, measured=False)
+    from diffusiontalker import cluster
+
     with cluster.session():
         from diffusiontalker import pipeline
 

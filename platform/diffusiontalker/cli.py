@@ -13,14 +13,11 @@ from rich.table import Table
 from diffusiontalker.errors import UserError
 
 Config = Annotated[
-    str | None,
-    typer.Option("--config", help="A YAML file of settings, such as configs/quickstart.yaml."),
+    str | None, typer.Option("--config", metavar="FILE", help="A YAML file of settings.")
 ]
 Overrides = Annotated[
     list[str] | None,
-    typer.Argument(
-        metavar="[KEY=VALUE]...", help="Settings to change, such as training.workers=2."
-    ),
+    typer.Argument(metavar="[KEY=VALUE]...", help="Settings to change; they win over the file's."),
 ]
 P = ParamSpec("P")
 

@@ -4,6 +4,7 @@ import logging
 import os
 import re
 import socket
+import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
@@ -13,13 +14,21 @@ from diffusiontalker.errors import UserError
 os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")  # nobody asked for reports to strangers
 
 import ray
+from ray.exceptions import AuthenticationError
 
+LOCAL = "local"
+"""The address of a Ray that is started for the job, on this machine alone."""
 FULL = "No space left on device"
 """What the system says of a full disk, through whichever library wrote."""
 _SAID = re.compile(r"diffusiontalker\.errors\.UserError: (.+)")
 """A ``UserError`` as a traceback ends with it."""
 _RETRIES = re.compile(r"\s+Failed to [\w ]+ after \d+/\d+ attempts .*", re.DOTALL)
 """What Ray Data appends to the message of an error that it passes on."""
+TOKEN = (
+    "export RAY_AUTH_MODE=token, and give ~/.ray/auth_token the token that the cluster's head has "
+    "there"
+)
+"""How to pass a cluster's authentication."""
 IDLE_MS = 300_000
 """How long a worker without work is kept."""
 STARTING = 16
@@ -39,12 +48,11 @@ def session() -> Iterator[None]:
     Raises:
         UserError: the cluster cannot be reached, or work on it failed with a ``UserError``.
     """
-    address = os.environ.get("RAY_ADDRESS", "local")
+    address = os.environ.get("RAY_ADDRESS", LOCAL)
     options: dict[str, Any] = {}
-    if address == "local":
+    if address == LOCAL:
         options = {
-            # The stream of data gets a CPU of its own, on a machine with one core too.
-            "num_cpus": max(os.cpu_count() or 1, 2),
+            "num_cpus": local_cpus(),
             # Ray ends a worker that had nothing to do for a second, and the next task waits for a
             # new one, which has to import everything again: a tenth of an epoch of short clips.
             # And it warns of "8 worker processes" where every stage of ours has a dozen.
@@ -57,11 +65,7 @@ def session() -> Iterator[None]:
         os.environ.setdefault("RAY_TRAIN_ENABLE_PREEMPTION_WATCHER", "0")
     logging.getLogger("ray").setLevel(logging.ERROR)
     _reachable(address)
-    try:
-        ray.init(address, logging_level=logging.ERROR, log_to_driver=False, **options)
-    except (ConnectionError, RuntimeError, ValueError) as error:
-        reason = str(error).strip().splitlines()[0]
-        raise UserError(f"cannot connect to Ray at {address!r}: {reason}") from error
+    _connect(address, options)
     configure()
     try:
         yield
@@ -74,6 +78,46 @@ def session() -> Iterator[None]:
         raise cause from error
     finally:
         ray.shutdown()
+
+
+def local_cpus() -> int:
+    """CPUs of a Ray of our own: the stream of data gets one, on a machine with one core too."""
+    return max(os.cpu_count() or 1, 2)
+
+
+def _connect(address: str, options: dict[str, Any]) -> None:
+    """``ray.init``; where it starts a Ray of our own, once more if that does not come up in time,
+    as happens on a busy machine. Raises UserError."""
+    attempts = 2 if address == LOCAL else 1
+    for left in reversed(range(attempts)):
+        try:
+            ray.init(address, logging_level=logging.ERROR, log_to_driver=False, **options)
+            return
+        except Exception as error:  # Ray has a dozen kinds for this, a bare Exception among them
+            ray.shutdown()
+            if not left or isinstance(error, AuthenticationError):
+                raise UserError(_refused(address, error)) from error
+            print(f"Ray did not start ({_first_line(error)}); trying once more", file=sys.stderr)
+
+
+def _refused(address: str, error: Exception) -> str:
+    """One line for what ``ray.init`` raised, with the mend that is the likeliest."""
+    if isinstance(error, AuthenticationError):
+        return f"Ray at {address!r} asks for a token and none is known here; {TOKEN}"
+    if address == LOCAL:
+        return (
+            f"Ray did not start on this machine, twice: {_first_line(error)}; if the machine is "
+            "busy, run the same again; /tmp/ray/session_latest/logs says more"
+        )
+    # Of a token that is wrong or missing, Ray says no more than that it failed to connect.
+    return (
+        f"cannot connect to Ray at {address!r}: {_first_line(error)}; if the cluster asks for a "
+        f"token, {TOKEN}"
+    )
+
+
+def _first_line(error: Exception) -> str:
+    return (str(error).strip() or type(error).__name__).splitlines()[0].rstrip(".")
 
 
 def _reachable(address: str) -> None:

@@ -4,6 +4,7 @@ A setting has one home here, a type, a unit and a default. "v1" and "v2" name th
 an idea comes from (arXiv 2311.16565 and 2503.18159); where neither settles a value, it is ours.
 """
 
+import copy
 import difflib
 import hashlib
 import json
@@ -41,7 +42,7 @@ class Section(BaseModel):
         if not isinstance(given, dict):
             return given
         defaults = {
-            name: field.default.model_dump()
+            name: field.default.model_dump(exclude_unset=True)
             for name, field in cls.model_fields.items()
             if isinstance(field.default, Section)
         }
@@ -87,7 +88,7 @@ class EncoderSettings(Section):
     or s3://. None: train a small HuBERT on the corpus's phonemes first."""
     revision: str | None = None
     """Hub revision to pin."""
-    layers: Annotated[tuple[int, ...], Field(min_length=1)] = (1, 4)
+    layers: Annotated[tuple[int, ...], Field(min_length=1)] = (0, 3)
     """Hidden states whose concatenation is the audio feature; 0 is the input of the first layer,
     negative counts from the end. Higher layers cost time: those above the highest do not run."""
     cache: str | None = None
@@ -105,7 +106,7 @@ class EncoderSettings(Section):
     """Let the teacher hear the log-mel spectrum beside the frozen features, through an encoder of
     the student's shape (ours)."""
     hidden: Count = 96
-    """Width of the small HuBERT."""
+    """Width of the small HuBERT, a multiple of 32."""
     depth: Count = 3
     """Transformer layers of the small HuBERT."""
     epochs: Count = 3
@@ -114,6 +115,30 @@ class EncoderSettings(Section):
     batch_seconds: Annotated[float, Field(gt=0)] = 48.0
     """Seconds of speech in a training batch."""
     learning_rate: Annotated[float, Field(gt=0)] = 2e-3
+
+    @model_validator(mode="after")
+    def _small_one_can_be_built(self) -> "EncoderSettings":
+        if self.name is None:
+            attention_heads(self.hidden)
+            if not layers_fit(self.layers, self.depth):
+                raise ValueError(
+                    f"layers {list(self.layers)}: the small HuBERT of depth {self.depth} has "
+                    f"hidden states 0 to {self.depth}; change layers or depth, or name a model"
+                )
+        return self
+
+
+def attention_heads(hidden: int) -> int:
+    """Of the small HuBERT: each 32 wide or wider. Raises ValueError if ``hidden`` has no such."""
+    heads = max(hidden // 32, 1)
+    if hidden % heads or hidden % 8:
+        raise ValueError(f"hidden {hidden}: choose a multiple of 32")
+    return heads
+
+
+def layers_fit(layers: Sequence[int], depth: int) -> bool:
+    """Whether a model of ``depth`` transformer layers has all these hidden states."""
+    return all(-depth - 1 <= layer <= depth for layer in layers)
 
 
 class ContextSettings(Section):
@@ -155,8 +180,8 @@ class PersonalizerSettings(Section):
 
     dim: Count = 32
     """Width of a library entry (v1: 32)."""
-    fused: Count = 64
-    """Width of the personalized embedding."""
+    fused: Annotated[int, Field(ge=4, multiple_of=4)] = 64
+    """Width of the personalized embedding, which four attention heads share."""
     use_identity: bool = True
     use_emotion: bool = True
     """v1 has identity alone."""
@@ -272,7 +297,7 @@ class EvaluationSettings(Section):
 
     seeds: Annotated[int, Field(ge=2)] = 4
     """Samples per clip: errors average over them, diversity and energy score need several."""
-    teacher_steps: tuple[Count, ...] = (16, 8, 4, 2, 1)
+    teacher_steps: Annotated[tuple[Count, ...], Field(min_length=1)] = (16, 8, 4, 2, 1)
     """Step counts at which the undistilled teacher is sampled, as the baseline of each student."""
     rig: str | None = None
     """A rig (.npz with mean, deltas, names) for the vertex metrics; None: the Face Cap head."""
@@ -301,7 +326,7 @@ class ExportSettings(Section):
 class Settings(Section):
     """All settings of a run."""
 
-    output: str = "runs/quickstart"
+    output: str
     """Folder or s3:// prefix of the run."""
     corpus: CorpusSettings = CorpusSettings()
     encoder: EncoderSettings = EncoderSettings()
@@ -363,13 +388,24 @@ class SplitSettings(Section):
     test: Share = 0.08
     """Share that becomes test_seen, likewise."""
     unseen_speakers: Share | tuple[str, ...] = 0.1
-    """Speakers that become test_unseen: a share of them, or their names."""
+    """Speakers that become test_unseen: a share of them, or their names; none where the rule is
+    published."""
     seed: Seed = 0
 
     @model_validator(mode="after")
     def _leaves_some(self) -> "SplitSettings":
         if self.val + self.test >= 1:
             raise ValueError(f"val and test leave nothing to train on: {self.val} + {self.test}")
+        return self
+
+    @model_validator(mode="after")
+    def _published_sees_everyone(self) -> "SplitSettings":
+        given = "unseen_speakers" in self.model_fields_set and self.unseen_speakers
+        if self.rule == "published" and given:
+            raise ValueError(
+                f"rule published splits by clip and holds out no speaker, but unseen_speakers is "
+                f"{self.unseen_speakers}; set split.unseen_speakers=0, or rule take"
+            )
         return self
 
 
@@ -395,6 +431,15 @@ class DataSettings(Section):
     shard_minutes: Annotated[float, Field(gt=0)] = 8.0
     """Minutes of speech that a shard aims for; a longer take has a shard of its own."""
     split: SplitSettings = SplitSettings()
+
+    @model_validator(mode="after")
+    def _clips_are_kept(self) -> "DataSettings":
+        if self.min_clip_seconds > self.clip_seconds:
+            raise ValueError(
+                f"min_clip_seconds {self.min_clip_seconds:g} is above clip_seconds "
+                f"{self.clip_seconds:g}: no clip would be kept"
+            )
+        return self
 
 
 Objective = Literal["lbe", "energy_score", "upper_energy"]
@@ -442,7 +487,7 @@ class SweepSettings(Section):
     """The run whose settings are swept. What it has made already (corpus, features, a teacher for
     rounds to start from) is taken from its output folder, and what is missing is made there."""
     output: str = "runs/sweep"
-    """Folder or s3:// prefix of the sweep."""
+    """Folder or s3:// prefix of the sweep; what lies there of another sweep is never replaced."""
     stage: Literal["teacher", "round", "chain"] = "teacher"
     """What a trial trains. round: the one of ``steps``, from a teacher or student of the base's own
     settings; chain: the teacher and every round."""
@@ -600,23 +645,49 @@ def load_data(path: str | Path | None, overrides: Sequence[str] = ()) -> DataSet
 
 def load_as(kind: type[Tree], path: str | Path | None, overrides: Sequence[str]) -> Tree:
     """Read settings of a kind, as ``load``. Raises UserError."""
-    tree: dict[str, Any] = {}
-    if path is not None:
-        try:
-            text = Path(path).read_text(encoding="utf-8")
-        except (OSError, UnicodeDecodeError) as error:
-            raise UserError(f"{path}: cannot read the configuration ({error})") from error
-        try:
-            tree = yaml.load(text, Loader=_StrictLoader)
-        except yaml.YAMLError as error:
-            raise UserError(f"{path}: not valid YAML: {error}") from error
-        if tree is None:
-            tree = {}
-        if not isinstance(tree, dict):
-            raise UserError(f"{path}: expected keys and values, got {type(tree).__name__}")
+    own = {} if path is None else _read(path)
+    tree = copy.deepcopy(own)
     for override in overrides:
         _apply(tree, override)
-    return check(kind, tree, str(path or "settings"))
+    try:
+        return kind.model_validate(tree)
+    except ValidationError as error:
+        where = str(path) if path is not None and _is_of(kind, own, error) else "command line"
+        raise UserError(f"{where}: {_explain(kind, error)}") from error
+
+
+def _read(path: str | Path) -> dict[str, Any]:
+    """The keys and values of a YAML file. Raises UserError."""
+    try:
+        text = Path(path).read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        reason = error.strerror if isinstance(error, OSError) else "not UTF-8 text"
+        beside = {other.stem: other for other in Path(path).parent.glob("*.y*ml")}
+        near = difflib.get_close_matches(Path(path).stem, beside, n=1)
+        hint = f"; did you mean {beside[near[0]]}?" if near else ""
+        raise UserError(f"{path}: cannot read the configuration ({reason}){hint}") from error
+    try:
+        tree = yaml.load(text, Loader=_StrictLoader)
+    except yaml.YAMLError as error:
+        raise UserError(f"{path}: not valid YAML: {error}") from error
+    if tree is None:
+        return {}
+    if not isinstance(tree, dict):
+        raise UserError(f"{path}: expected keys and values, got {type(tree).__name__}")
+    return tree
+
+
+def _is_of(kind: type[BaseModel], tree: dict[str, Any], error: ValidationError) -> bool:
+    """Whether ``tree`` alone, without what was changed in it, has the same first mistake."""
+    try:
+        kind.model_validate(tree)
+    except ValidationError as own:
+        first = _first(error)
+        return any(
+            (one["loc"], one["type"], one["msg"]) == (first["loc"], first["type"], first["msg"])
+            for one in own.errors()
+        )
+    return False
 
 
 def check(kind: type[Tree], tree: Any, where: str) -> Tree:
@@ -651,6 +722,12 @@ def value_of(settings: Section, key: str) -> Any:
     return found
 
 
+def differences(one: Mapping[str, Any], other: Mapping[str, Any]) -> list[str]:
+    """The dotted keys of two trees of settings, as plain values, that are not alike in both."""
+    flat, others = _dotted(dict(one), ()), _dotted(dict(other), ())
+    return sorted(key for key in flat | others if flat.get(key) != others.get(key))
+
+
 def to_yaml(settings: Section) -> str:
     """The resolved settings as YAML that ``load`` reads back."""
     return yaml.safe_dump(settings.model_dump(mode="json"), sort_keys=False)
@@ -677,6 +754,8 @@ class _StrictLoader(yaml.SafeLoader):
 
 def _apply(tree: dict[str, Any], override: str) -> None:
     key, equals, text = override.partition("=")
+    if not equals and override.endswith((".yaml", ".yml")):
+        raise UserError(f"{override!r} is a file, not key=value; give it as --config {override}")
     if not equals or not key:
         raise UserError(f"{override!r} is not of the form key=value, like training.workers=2")
     try:
@@ -700,15 +779,17 @@ def _put(tree: dict[str, Any], key: str, value: Any, said: str) -> None:
 
 def _explain(kind: type[BaseModel], error: ValidationError) -> str:
     """The first mistake of a pydantic error as one line."""
-    first = error.errors()[0]
+    first = _first(error)
     shown, beside = _walk(kind, first["loc"])
     where = ".".join(shown)
     if first["type"] == "extra_forbidden":
+        if len(shown) == 1 and (job := _job_of(kind, error)):
+            return f"unknown setting {where!r}, which is one of {job}"
         near = difflib.get_close_matches(shown[-1], beside, n=1, cutoff=0.5)
         hint = f"did you mean {near[0]!r}?" if near else f"known here: {', '.join(beside)}"
         return f"unknown setting {where!r}; {hint}"
     if first["type"] == "missing":
-        return f"{where} is needed; give it in the file, or as {where}=..."
+        return f"{where} is needed; give it in a file (--config FILE), or as {where}=..."
     message = first["msg"].removeprefix("Value error, ")
     if first["type"].startswith("union_tag"):
         tags = first.get("ctx", {}).get("expected_tags")
@@ -717,7 +798,30 @@ def _explain(kind: type[BaseModel], error: ValidationError) -> str:
         message = "expected a section of keys and values"
     if not where:  # of several settings together, which the message names
         return str(message)
+    if first["type"] == "value_error" and not isinstance(first["input"], str | int | float):
+        return f"{where}: {message}"  # of several settings of a section, which the message names
     return f"{where}: {message} (got {_short(first['input'])})"
+
+
+def _first(error: ValidationError) -> Any:
+    """The mistake to tell of: a key that is unknown rather than one that is missing, which is
+    mostly the same key."""
+    return min(error.errors(), key=lambda one: one["type"] != "extra_forbidden")
+
+
+def _job_of(kind: type[BaseModel], error: ValidationError) -> str | None:
+    """The job that knows all the top-level keys which ``kind`` does not."""
+    jobs: dict[str, type[BaseModel]] = {
+        "jobs/sweep.py": SweepSettings,
+        "jobs/prepare.py": DataSettings,
+        "jobs/distill.py": Settings,
+        "jobs/export.py": ExportJobSettings,
+    }
+    if kind not in jobs.values():
+        return None
+    extra = [one["loc"] for one in error.errors() if one["type"] == "extra_forbidden"]
+    keys = {str(location[0]) for location in extra if len(location) == 1}
+    return next((job for job, other in jobs.items() if keys <= set(other.model_fields)), None)
 
 
 def _merge(default: Any, given: Any) -> Any:

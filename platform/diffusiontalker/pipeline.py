@@ -6,6 +6,7 @@ killed goes on from its last checkpoint; a changed setting changes the name, so 
 never picked up.
 """
 
+import hashlib
 import os
 import platform
 import subprocess
@@ -29,10 +30,9 @@ from diffusiontalker.config import (
     Precision,
     Settings,
     fingerprint,
-    to_yaml,
 )
 from diffusiontalker.corpus import procedural
-from diffusiontalker.corpus.manifest import SCHEMA_VERSION, SPLITS, open_corpus, verify
+from diffusiontalker.corpus.manifest import SPLITS, open_corpus, verify
 from diffusiontalker.corpus.shards import Clip
 from diffusiontalker.errors import UserError
 from diffusiontalker.evaluation import evaluate, goals, measure, streaming
@@ -45,7 +45,7 @@ from diffusiontalker.report import page
 from diffusiontalker.report.console import console_table
 from diffusiontalker.report.sample import Sample
 from diffusiontalker.runtime.student import Student
-from diffusiontalker.training import runs
+from diffusiontalker.training import fit, runs
 from diffusiontalker.training.checkpoints import load_talker
 from diffusiontalker.training.progress import Display, new_board
 from diffusiontalker.training.runs import Data, Place
@@ -75,8 +75,7 @@ class Run:
         """The frozen encoder: the user's, or once it is trained our own."""
 
     def describe(self) -> None:
-        """Write the settings, and what they run on, beside the results."""
-        storage.write_bytes(self.root / "settings.yaml", to_yaml(self.settings).encode())
+        """Write what the run works with beside its settings (``preflight.check``)."""
         storage.write_json(self.root / "environment.json", environment())
 
     def stage(self, name: str, folder: Path, work: Callable[[Path, Display], object]) -> Path:
@@ -134,7 +133,7 @@ def corpus_data(run: Run) -> Data:
         return Data(folder, open_corpus(folder))
     folder = run.stage(
         "corpus",
-        run.folder("corpus", fingerprint(settings, SCHEMA_VERSION, __version__)),
+        run.folder("corpus", procedural.key_of(settings)),
         lambda out, display: procedural.make(out, settings, display.count),
     )
     return Data(folder, open_corpus(folder))
@@ -173,13 +172,14 @@ def train_encoder(run: Run, data: Data) -> Path:
     s = run.settings
     key = fingerprint(
         "encoder", s.encoder.hidden, s.encoder.depth, s.encoder.epochs, s.encoder.passes,
-        s.encoder.batch_seconds, s.encoder.learning_rate, s.training.seed, identity(data),
+        s.encoder.batch_seconds, s.encoder.learning_rate, s.training.seed, batch_workers(s),
+        identity(data),
     )  # fmt: skip
     return run.stage(
         "encoder",
         run.folder("encoder", key),
         lambda out, _: keep_history(
-            out, runs.train_encoder(s, data, run.place("encoder", key), out)
+            "encoder", out, runs.train_encoder(s, data, run.place("encoder", key), out)
         ),
     )
 
@@ -200,7 +200,7 @@ def train_teacher(run: Run, data: Data) -> Path:
         "teacher",
         run.folder("teacher", key),
         lambda out, _: keep_history(
-            out, runs.train_teacher(s, data, run.place("teacher", key), out)
+            "teacher", out, runs.train_teacher(s, data, run.place("teacher", key), out)
         ),
     )
 
@@ -213,7 +213,7 @@ def train_round(run: Run, data: Data, teacher: Path, steps: int) -> Path:
         name,
         run.folder(name, key),
         lambda out, _: keep_history(
-            out, runs.train_round(s, data, teacher, steps, run.place(name, key), out)
+            name, out, runs.train_round(s, data, teacher, steps, run.place(name, key), out)
         ),
     )
 
@@ -223,7 +223,7 @@ def teacher_key(s: Settings, corpus: Sequence[str | None]) -> str:
     return fingerprint(
         "teacher", s.audio_dim, s.encoder.log_mel, s.student.encoder_width, s.student.encoder_depth,
         s.student.look_ahead_ms, s.personalizer, s.context, s.decoder, s.diffusion.schedule,
-        s.losses, s.training.window, s.training.teacher, s.training.seed, corpus,
+        s.losses, s.training.window, s.training.teacher, s.training.seed, batch_workers(s), corpus,
     )  # fmt: skip
 
 
@@ -231,8 +231,13 @@ def round_key(s: Settings, steps: int, teacher: str, corpus: Sequence[str | None
     """The hash of all that determines the student of a round; ``teacher`` names its guide."""
     return fingerprint(
         "round", steps, teacher, s.audio_dim, s.student, s.student_losses, s.training.window,
-        runs.round_settings(s, steps), s.training.seed, corpus,
+        runs.round_settings(s, steps), s.training.seed, batch_workers(s), corpus,
     )  # fmt: skip
+
+
+def batch_workers(s: Settings) -> int:
+    """How many workers' batches make a step, which so determines what is learned."""
+    return max(s.training.workers, 1)
 
 
 def evaluate_all(run: Run, data: Data, models: list[Model]) -> Json:
@@ -256,11 +261,12 @@ def evaluate_all(run: Run, data: Data, models: list[Model]) -> Json:
         rows, floor = evaluate.evaluate(
             subjects, data.folder, settings.evaluation, settings.diffusion.sampler, display.count
         )
+        check_measured(rows)
         storage.write_json(out / "rows.json", {"rows": rows, "floor": floor})
 
     key = fingerprint(
         "evaluation", [folder.name for *_, folder in models], settings.evaluation,
-        settings.diffusion.sampler, identity(data),
+        settings.diffusion.sampler, rig_hash(settings), identity(data),
     )  # fmt: skip
     folder = run.stage("evaluation", run.folder("evaluation", key), work)
     manifest = data.manifest
@@ -448,9 +454,35 @@ def identity(data: Data) -> list[str | None]:
     return [data.manifest.fingerprint, data.manifest.feature_fingerprint]
 
 
-def keep_history(folder: Path, history: list[dict[str, float]]) -> None:
-    """Losses of a training run, for the curves."""
+def rig_hash(settings: Settings) -> str | None:
+    """The content of the user's rig, which may change under its name."""
+    rig = settings.evaluation.rig
+    return hashlib.sha256(storage.read_bytes(storage.location(rig))).hexdigest() if rig else None
+
+
+def keep_history(stage: str, folder: Path, history: list[dict[str, float]]) -> None:
+    """Losses of a training run, for the curves.
+
+    Raises:
+        UserError: training diverged.
+    """
+    if (epoch := fit.diverged(history)) is not None:
+        raise UserError(
+            f"{stage}: training diverged, its loss is not finite in epoch {epoch}; lower its "
+            "learning_rate or clip_norm, or look for extreme values in the data"
+        )
     storage.write_json(folder / HISTORY, history)
+
+
+def check_measured(rows: list[Json]) -> None:
+    """Whether every model gave faces that can be measured. Raises UserError."""
+    for row in rows:
+        for key in ("mbe", "lbe", "energy_score"):
+            if row[key] is None:
+                raise UserError(
+                    f"evaluation: {key} of {row['name']} in {row['steps']} steps on {row['split']} "
+                    "is not finite; train it with a lower learning_rate"
+                )
 
 
 def conclude(root: Path) -> None:

@@ -1,8 +1,9 @@
 """Real recordings into shards, and the page that says whether they are any good."""
 
 import time
+from pathlib import Path
 
-from diffusiontalker import __version__, config, storage
+from diffusiontalker import __version__, config
 from diffusiontalker.config import CorpusSettings, DataSettings
 from diffusiontalker.corpus import procedural, recordings
 from diffusiontalker.corpus.recordings import Survey
@@ -49,14 +50,31 @@ def prepare(found: Survey) -> list[str]:
     return prepared.console_lines(known.takes, known.skipped, facts)
 
 
-def procedural_corpus(settings: DataSettings) -> list[str]:
+def procedural_settings(settings: DataSettings) -> CorpusSettings:
+    """The options of the procedural corpus, checked before Ray starts.
+
+    Raises:
+        UserError: an option is unknown or out of range, or a setting would do nothing.
+    """
+    corpus = config.check(CorpusSettings, settings.source.options, "source.options")
+    idle = sorted(settings.model_fields_set - {"source", "output"})
+    idle += ["source.root"] * bool(settings.source.root)
+    idle += ["source.options.path"] * (corpus.path is not None)
+    if idle:
+        raise UserError(
+            f"{', '.join(idle)}: does nothing to the procedural corpus, which knows source.options "
+            "alone, such as source.options.minutes"
+        )
+    procedural.plan(corpus)
+    return corpus
+
+
+def procedural_corpus(corpus: CorpusSettings, folder: Path) -> list[str]:
     """Make the procedural corpus; it has no page, since nothing in it can be amiss.
 
     Raises:
-        UserError: an option is unknown or out of range, or the output cannot be written.
+        UserError: the output cannot be written, or holds another set.
     """
-    corpus = config.check(CorpusSettings, settings.source.options, "source.options")
-    folder = storage.location(settings.output)
     with Display("prepare") as display:
         made = procedural.make(folder, corpus, display.count)
     return [f"{folder}: {made.seconds() / 60:.1f} minutes in {len(made.shards)} shards"]

@@ -186,6 +186,27 @@ def test_an_encoder_that_differs_where_the_actors_run(
     assert repr(encoder.name) in refusal(corpus, tmp_path / "features", encoder)
 
 
+def test_features_that_are_not_finite_are_not_kept(
+    corpus: Path, tmp_path: Path, encoder: FrozenEncoder
+) -> None:
+    loud = HubertModel.from_pretrained(encoder.name)
+    with torch.no_grad():
+        loud.encoder.layer_norm.weight.fill_(1e6)  # beyond half precision
+    loud.save_pretrained(tmp_path / "loud")
+    target = tmp_path / "features"
+    said = refusal(corpus, target, FrozenEncoder(str(tmp_path / "loud"), (0,)))
+    assert "not finite" in said
+    assert "encoder.layers" in said
+    assert not (target / "manifest.json").exists()
+
+
+def test_nothing_is_printed_of_actors(
+    corpus: Path, tmp_path: Path, encoder: FrozenEncoder, capfd: pytest.CaptureFixture[str]
+) -> None:
+    run(corpus, tmp_path / "features", encoder, actors=8)  # more than the machine may hold
+    assert capfd.readouterr().err == ""
+
+
 def test_corpus_model_and_cache_in_s3(
     corpus: Path, tmp_path: Path, encoder: FrozenEncoder, server: Server
 ) -> None:

@@ -88,6 +88,51 @@ def test_a_damaged_mark_is_said(make_run: MakeRun) -> None:
         run.stage("teacher", folder, lambda *_: None)
 
 
+def test_a_stage_whose_result_is_not_finite_is_never_done(make_run: MakeRun) -> None:
+    run = make_run()
+    folder = run.folder("teacher", "abc")
+    good = {"step": 1, "val_loss": 0.5}
+
+    def train(*history: dict[str, float]) -> Path:
+        return run.stage(
+            "teacher", folder, lambda out, _: pipeline.keep_history("teacher", out, list(history))
+        )
+
+    for bad in (float("nan"), float("inf")):
+        with pytest.raises(UserError, match=r"teacher: .*epoch 2.*learning_rate"):
+            train(good, {"step": 2, "loss": 1.0}, {"step": 2, "val_loss": bad})
+        assert list(folder.iterdir()) == []
+    assert {path.name for path in train(good).iterdir()} == {"history.json", "stage.json"}
+
+
+def test_measurements_that_are_not_finite_are_refused() -> None:
+    row = {"name": "student-2", "steps": 2, "split": "test_seen", "mbe": 0.1, "lbe": 0.1}
+    pipeline.check_measured([{**row, "energy_score": 0.2, "identity_f1": None}])
+    with pytest.raises(UserError, match=r"lbe of student-2 in 2 steps on test_seen"):
+        pipeline.check_measured([{**row, "energy_score": 0.2, "lbe": None}])
+
+
+def test_keys_follow_all_that_changes_a_result(tmp_path: Path) -> None:
+    def keys(*overrides: str) -> tuple[str, str]:
+        settings = config.load(None, [f"output={tmp_path}", *overrides])
+        return pipeline.teacher_key(settings, []), pipeline.round_key(settings, 8, "teacher", [])
+
+    own = keys()
+    # A batch is each worker's: four of them take a step of four batches.
+    assert not set(own) & set(keys("training.workers=4"))
+    assert own == keys("training.workers=0") == keys("training.worker_cpus=0.5")
+
+
+def test_a_changed_rig_is_measured_again(make_run: MakeRun, tmp_path: Path) -> None:
+    rig = tmp_path / "rig.npz"
+    settings = make_run(f"evaluation.rig={rig}").settings
+    rig.write_bytes(b"one")
+    before = pipeline.rig_hash(settings)
+    rig.write_bytes(b"two")
+    assert pipeline.rig_hash(settings) not in (before, None)
+    assert pipeline.rig_hash(make_run().settings) is None
+
+
 # Features that a corpus brings
 
 

@@ -128,7 +128,9 @@ def test_a_killed_sweep_goes_on_and_never_reads_a_test_shard(base: Path, tmp_pat
     assert winner.training.teacher.epochs == config.load(ROOT / CONFIG).training.teacher.epochs
     preflight.check(winner.model_copy(update={"output": str(tmp_path / "next")}))
     assert "<html" in (output / "sweep.html").read_text()[:200]
-    assert list(output.glob("tune-*/*/events.out.tfevents.*"))
+    boards = {path.name for path in (output / "tensorboard").iterdir()}
+    assert {"trial-000", "trial-001", "trial-002", "trial-003"} <= boards
+    assert all("trial-00" in name or name == "base-seed-1" for name in boards)
     study = optuna.load_study(study_name="sweep", storage=f"sqlite:///{output / 'study.db'}")
     assert len(study.trials) == 4
     said = log.read_text()
@@ -171,6 +173,8 @@ def test_in_s3_and_the_same_again(
         names = storage.sizes(folder)
         assert {"best.yaml", "sweep.html", "sweep.json", "study.db", "trials.json"} <= names.keys()
         assert not any(name.startswith("trials/") for name in names)
+        boards = {path.parent.name for path in (folder / "tensorboard").rglob("events.*")}
+        assert boards == {"trial-000", "trial-001", "trial-002"}
         # the same settings and seed, in another process and beside another trial
         for a, b in zip(there.trials[0].curve, here.trials[0].curve, strict=True):
             assert a["energy_score"] == pytest.approx(b["energy_score"], rel=1e-5)

@@ -1,21 +1,29 @@
 """Settings: strict YAML, overrides, and what a mistake is told."""
 
+from collections.abc import Sequence
 from pathlib import Path
 
 import pytest
 
+from diffusiontalker import config
 from diffusiontalker.config import (
     CorpusSettings,
     DiffusionSettings,
     LossSettings,
     Settings,
     fingerprint,
-    load,
     to_yaml,
 )
 from diffusiontalker.errors import UserError
 
 ROOT = Path(__file__).resolve().parents[2]
+OUTPUT = "output=runs/a"
+DEFAULTS = Settings(output="runs/a")
+
+
+def load(path: Path | None, overrides: Sequence[str] = ()) -> Settings:
+    """Settings with an output, which has no default."""
+    return config.load(path, [OUTPUT, *overrides])
 
 
 def written(folder: Path, text: str) -> Path:
@@ -41,12 +49,12 @@ def test_every_shipped_configuration_loads(path: Path):
 
 
 def test_no_file_gives_the_defaults():
-    assert load(None) == Settings()
+    assert load(None) == DEFAULTS
 
 
 @pytest.mark.parametrize("text", ["", "# only a comment\n", "---\n", "null\n"])
 def test_an_empty_file_gives_the_defaults(tmp_path: Path, text: str):
-    assert load(written(tmp_path, text)) == Settings()
+    assert load(written(tmp_path, text)) == DEFAULTS
 
 
 def test_values_are_read_and_typed(tmp_path: Path):
@@ -54,19 +62,19 @@ def test_values_are_read_and_typed(tmp_path: Path):
     settings = load(path)
     assert settings.corpus.minutes == 3.0
     assert settings.training.teacher.learning_rate == 1e-4  # a string to YAML 1.1
-    assert settings.training.round == Settings().training.round
+    assert settings.training.round == DEFAULTS.training.round
 
 
 def test_an_empty_section_means_its_defaults(tmp_path: Path):
     path = written(tmp_path, "corpus:\n  # minutes: 3\nstudent:\n  decoder:\nlosses: null\n")
-    assert load(path) == Settings()
+    assert load(path) == DEFAULTS
     assert load(path, ["corpus.minutes=4"]).corpus == CorpusSettings(minutes=4)
 
 
 def test_a_key_left_out_keeps_the_default_of_its_place(tmp_path: Path):
     # The student's networks are shallower than the teacher's: naming one width must not deepen.
-    default = Settings().student
-    assert default.decoder.depth != Settings().decoder.depth
+    default = DEFAULTS.student
+    assert default.decoder.depth != DEFAULTS.decoder.depth
     student = load(written(tmp_path, "student: {decoder: {width: 9}, context: {width: 8}}")).student
     assert (student.decoder.width, student.decoder.depth) == (9, default.decoder.depth)
     assert (student.context.width, student.context.depth) == (8, default.context.depth)
@@ -94,6 +102,59 @@ def test_overrides_reach_into_sections_and_win_over_the_file(tmp_path: Path):
     assert settings.output == "runs/a=b"
     assert settings.training.gpu is True
     assert settings.encoder.name is None
+
+
+def test_an_output_is_named(tmp_path: Path) -> None:
+    for path in (None, written(tmp_path, "corpus: {minutes: 3}")):
+        with pytest.raises(UserError, match=r"output is needed.*--config.*output=\.\.\."):
+            config.load(path)
+
+
+def test_a_mistake_is_laid_to_whoever_made_it(tmp_path: Path) -> None:
+    sound = written(tmp_path, "corpus: {minutes: 3}\n")
+    said = refusal(sound, "corpus.minuets=3")
+    assert "run.yaml" not in said
+    assert said.startswith("command line: unknown setting 'corpus.minuets'")
+    assert refusal(sound, "corpus.minutes=0").startswith("command line: corpus.minutes")
+    # Together they go wrong, and it was the override that came last.
+    assert refusal(sound, "diffusion.steps=8").startswith("command line: diffusion: rounds")
+    wrong = written(tmp_path, "corpus: {minuets: 3}\n")
+    assert refusal(wrong, "corpus.speakers=0").startswith(f"{wrong}: unknown setting")
+    with pytest.raises(UserError, match=f"^{wrong}: unknown setting"):
+        config.load(wrong)  # rather than that it has no output
+
+
+def test_a_file_without_its_option() -> None:
+    assert "--config configs/x.yaml" in refusal(None, "configs/x.yaml")
+
+
+@pytest.mark.parametrize(
+    ("name", "job"),
+    [("sweep.yaml", "jobs/sweep.py"), ("data/folder.yaml", "jobs/prepare.py")],
+)
+def test_the_configuration_of_another_job_is_known(name: str, job: str) -> None:
+    assert f"is one of {job}" in refusal(ROOT / "configs" / name)
+
+
+def test_the_configuration_of_a_run_is_known_elsewhere() -> None:
+    with pytest.raises(UserError, match=r"is one of jobs/distill\.py"):
+        config.load_as(config.ExportJobSettings, ROOT / "configs/quickstart.yaml", [])
+
+
+def test_the_published_split_holds_nobody_out() -> None:
+    def split(*overrides: str) -> config.SplitSettings:
+        given = ["source.kind=beat", *(f"split.{one}" for one in overrides), "output=a"]
+        return config.load_data(None, given).split
+
+    assert split("rule=published").rule == "published"
+    assert split("rule=published", "unseen_speakers=0").unseen_speakers == 0
+    for named in ("0.1", "[ada]"):
+        with pytest.raises(UserError, match="unseen_speakers"):
+            split("rule=published", f"unseen_speakers={named}")
+    with pytest.raises(UserError, match="unseen_speakers"):
+        config.load_data(
+            ROOT / "configs/data/beat.yaml", ["split.rule=published", "output=a", "source.root=a"]
+        )
 
 
 def test_the_last_override_wins():
@@ -135,6 +196,13 @@ def test_the_last_override_wins():
         ("training.window=8", ["training.window", "greater than or equal to 16"]),
         ("diffusion.rounds=[8, 5]", ["rounds must halve", "5 does not follow 8"]),
         ("diffusion.rounds=[16]", ["16 does not follow 16"]),
+        ("encoder.layers=[1, 4]", ["encoder: layers", "depth 3 has hidden states 0 to 3"]),
+        ("encoder.layers=[-5]", ["encoder: layers"]),
+        ("encoder.depth=2", ["encoder: layers", "0 to 2"]),
+        ("encoder.hidden=100", ["encoder: hidden 100: choose a multiple of 32"]),
+        ("encoder.hidden=12", ["encoder: hidden 12"]),
+        ("personalizer.fused=10", ["personalizer.fused", "multiple of 4"]),
+        ("evaluation.teacher_steps=[]", ["evaluation.teacher_steps", "at least 1 item"]),
     ],
 )
 def test_a_bad_override_is_refused_by_name(override: str, parts: list[str]):
@@ -172,6 +240,9 @@ def test_a_bad_file_is_refused_by_name(tmp_path: Path, text: str, part: str):
 def test_a_file_that_cannot_be_read(tmp_path: Path):
     assert "no.yaml: cannot read the configuration" in refusal(tmp_path / "no.yaml")
     assert "cannot read the configuration" in refusal(tmp_path)
+    written(tmp_path, "{}")
+    assert "did you mean" not in refusal(tmp_path / "no.yaml")
+    assert refusal(tmp_path / "rum.yaml").endswith(f"did you mean {tmp_path / 'run.yaml'}?")
     path = tmp_path / "latin.yaml"
     path.write_bytes(b"output: caf\xe9\n")
     assert "latin.yaml: cannot read the configuration" in refusal(path)
@@ -184,7 +255,13 @@ def test_yaml_round_trip(tmp_path: Path):
 
 def test_settings_are_frozen():
     with pytest.raises(ValueError, match="frozen"):
-        Settings().audio_dim = 3
+        DEFAULTS.audio_dim = 3
+
+
+def test_layers_of_a_named_model_are_its_own_matter() -> None:
+    settings = load(None, ["encoder.name=some/model", "encoder.layers=[6, 12]", "encoder.hidden=7"])
+    assert settings.encoder.layers == (6, 12)
+    assert load(None, ["encoder.layers=[-4, -1, 0]"]).encoder.layers == (-4, -1, 0)
 
 
 def test_rounds_halve_down_to_one():

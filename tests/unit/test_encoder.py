@@ -525,9 +525,3 @@ def test_only_the_embedding_of_masks_gets_no_gradient() -> None:
     task.train()({"audio": audio, "labels": labels}, torch.Generator())["loss"].backward()
     without = {name for name, p in task.named_parameters() if p.grad is None}
     assert without == {"model.masked_spec_embed"}
-
-
-@pytest.mark.parametrize("hidden", [12, 100])
-def test_width_that_cannot_be_split(hidden: int) -> None:
-    with pytest.raises(UserError, match=f"encoder.hidden {hidden}"):
-        small_hubert(hidden, 1)

@@ -20,6 +20,7 @@ from diffusiontalker.training.fit import (
     Batch,
     Curve,
     Save,
+    diverged,
     fit,
     learning_rate,
     size_of,
@@ -100,6 +101,14 @@ def test_learning_rate_at_the_ends_of_warmup(warmup: float) -> None:
     rates = [learning_rate(settings, share) for share in np.linspace(0, 1, 11)]
     assert all(0 < rate <= 1 for rate in rates)
     assert rates[0] == (1.0 if warmup == 0 else 0.02)
+
+
+def test_training_has_diverged_where_validation_is_not_finite() -> None:
+    steps = [{"step": 1, "loss": 1.0}, {"step": 2, "val_loss": 0.5}, {"step": 3, "loss": 2.0}]
+    assert diverged([]) is None
+    assert diverged(steps) is None
+    for bad in (math.nan, math.inf):
+        assert diverged([*steps, {"step": 4, "val_loss": bad}]) == 2
 
 
 def test_curve_averages_whole_pieces() -> None:

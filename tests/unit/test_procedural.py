@@ -8,12 +8,13 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from diffusiontalker import config, preparation
 from diffusiontalker.arkit import CHANNELS, FPS, INDEX, LIP, UPPER
 from diffusiontalker.audio import SAMPLE_RATE
 from diffusiontalker.config import CorpusSettings, load
 from diffusiontalker.corpus import procedural, text
 from diffusiontalker.corpus.face import _energy
-from diffusiontalker.corpus.manifest import SPLITS, open_corpus
+from diffusiontalker.corpus.manifest import SPLITS, Manifest, open_corpus
 from diffusiontalker.corpus.procedural import Plan
 from diffusiontalker.corpus.shards import Clip
 from diffusiontalker.errors import UserError
@@ -295,3 +296,44 @@ def test_a_folder_that_cannot_be_made(tmp_path: Path):
 def test_a_whole_corpus_is_opened_and_not_made_again(corpus_folder: Path):
     manifest = procedural.make(corpus_folder, CorpusSettings(), lambda *_: None)
     assert manifest == open_corpus(corpus_folder)
+
+
+def test_a_set_of_other_settings_is_neither_taken_nor_mixed(
+    corpus_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def killed(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    def make(folder: Path, **changes: float) -> Manifest:
+        return procedural.make(folder, CorpusSettings(**changes), lambda *_: None)
+
+    begun = tmp_path / "begun"
+    monkeypatch.setattr(procedural, "_make_shards", killed)
+    for _ in range(2):  # which goes on where it was
+        with pytest.raises(KeyboardInterrupt):
+            make(begun)
+    with pytest.raises(UserError, match="other settings"):
+        make(begun, minutes=9)
+
+    infos = open_corpus(corpus_folder).shards
+    (corpus_folder / "manifest.json").unlink()
+    monkeypatch.setattr(procedural, "_make_shards", lambda *_: infos)
+    made = make(corpus_folder)
+    assert make(corpus_folder) == made
+    assert {path.suffix for path in corpus_folder.iterdir()} == {".parquet", ".json"}
+    assert not (corpus_folder / procedural.CLAIM).exists()
+    with pytest.raises(UserError, match="other settings"):
+        make(corpus_folder, minutes=9)
+
+
+def test_settings_that_would_do_nothing_to_it() -> None:
+    def given(*overrides: str) -> CorpusSettings:
+        own = ["source.kind=procedural", "output=a", *overrides]
+        return preparation.procedural_settings(config.load_data(None, own))
+
+    assert given("source.options.minutes=3").minutes == 3
+    for idle in ("clip_seconds=5", "split.val=0.2", "source.root=a", "source.options.path=a"):
+        with pytest.raises(UserError, match=idle.split("=")[0].split(".val")[0]):
+            given(idle)
+    with pytest.raises(UserError, match="bored"):
+        given("source.options.emotions=[bored]")

@@ -10,7 +10,7 @@ import pytest
 from jobs.sweep import sweep as job
 from tests.unit.sweeps import EXP, ROOT, records, sweep, trial
 
-from diffusiontalker import cli, cluster, config
+from diffusiontalker import cli, cluster, config, preflight
 from diffusiontalker.config import SweepSettings
 from diffusiontalker.tuning import space
 from diffusiontalker.tuning import sweep as tuning
@@ -21,8 +21,10 @@ QUICK = "configs/sweep-quick.yaml"
 
 @pytest.fixture(autouse=True)
 def _in_the_repository(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Configurations name their base from there."""
+    """Configurations name their base from there; on a machine that has what they ask for."""
     monkeypatch.chdir(ROOT)
+    monkeypatch.setattr(cluster, "local_cpus", lambda: 16)
+    monkeypatch.setattr(preflight, "_gpus", lambda: 1)
 
 
 # the shipped ones
@@ -140,12 +142,15 @@ def refused(
 @pytest.mark.parametrize(
     ("arguments", "line"),
     [
-        (["trails=3"], f"{QUICK}: unknown setting 'trails'; did you mean 'trials'?"),
-        (["trials=1"], f"{QUICK}: trials: Input should be greater than or equal to 2 (got 1)"),
-        (["objectives=[lbee]"], f"{QUICK}: objectives.0: Input should be 'lbe', 'energy_score' or"),
-        (["objectives=[lbe, lbe]"], f"{QUICK}: objectives name one figure twice"),
-        (["space={}"], f"{QUICK}: space: Dictionary should have at least 1 item"),
-        (["space.losses.exp=3"], f"{QUICK}: space.losses.exp: "),
+        (["trails=3"], "command line: unknown setting 'trails'; did you mean 'trials'?"),
+        (["trials=1"], "command line: trials: Input should be greater than or equal to 2 (got 1)"),
+        (
+            ["objectives=[lbee]"],
+            "command line: objectives.0: Input should be 'lbe', 'energy_score' or",
+        ),
+        (["objectives=[lbe, lbe]"], "command line: objectives name one figure twice"),
+        (["space={}"], "command line: space: Dictionary should have at least 1 item"),
+        (["space.losses.exp=3"], "command line: space.losses.exp: "),
         (
             ["space.losses.exp={kind: uniform, low: 3, high: 2}"],
             "low must be below high, not 3 and 2",
@@ -163,12 +168,12 @@ def refused(
         (["space.losses.exp={kind: choice, choices: [1, 1]}"], "one of the choices stands twice"),
         (
             ["space.losses.exp={kind: uniform, low: 0, high: 1, hi: 1}"],
-            f"{QUICK}: unknown setting 'space.losses.exp.hi'; did you mean 'high'?",
+            "command line: unknown setting 'space.losses.exp.hi'; did you mean 'high'?",
         ),
         (
             ["space.losses.exp={kind: uniform, low: 0}"],
-            f"{QUICK}: space.losses.exp.high is needed; give it in the file, or as "
-            "space.losses.exp.high=...",
+            "command line: space.losses.exp.high is needed; give it in a file (--config FILE), or "
+            "as space.losses.exp.high=...",
         ),
         (
             ["space.training.seed={kind: int, low: 0, high: 100}"],
@@ -182,7 +187,7 @@ def refused(
             ["changes.losses.epx=3"],
             "changes: unknown setting 'losses.epx'; did you mean 'exp'?",
         ),
-        (["changes=3"], f"{QUICK}: changes: Input should be a valid dictionary (got 3)"),
+        (["changes=3"], "command line: changes: Input should be a valid dictionary (got 3)"),
         (["base=nowhere.yaml"], "nowhere.yaml: cannot read the configuration"),
         (["stage=round", "steps=3"], "steps: configs/quickstart.yaml has no round of 3 steps"),
         (

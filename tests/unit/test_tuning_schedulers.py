@@ -147,7 +147,7 @@ def test_the_base_comes_to_its_end_however_bad_it_is(pruning: str) -> None:
 
 
 def settings(**training: Any) -> Settings:
-    return Settings.model_validate({"training": training})
+    return Settings.model_validate({"output": "runs/a", "training": training})
 
 
 def at_once(cluster: dict[str, float], of: SweepSettings | None = None, **training: Any) -> int:
@@ -224,7 +224,7 @@ def test_what_all_slots_ask_for_fits_and_one_more_would_not(
     of = settings(workers=workers, worker_cpus=cpus, gpu=gpu)
     own = schedulers.resources(of)
     need = {
-        "CPU": own.get("CPU", 0.0) + workers * cpus + schedulers.DATA_CPUS,
+        "CPU": own.get("CPU", 0.0) + workers * cpus + schedulers.READER_CPUS,
         "GPU": own.get("GPU", 0.0) + gpu * workers,
     }
     cluster = {"CPU": float(held), "GPU": float(gpus)}

@@ -135,7 +135,7 @@ def test_what_makes_comparable_trials_is_accepted(
         (
             "training.workers",
             choice(0, 2),
-            "space.training.workers: changes nothing in the training of the teacher; take it out",
+            "space.training.workers: trials all have as many workers as the base; take it out",
         ),
         (
             "training.seed",
@@ -308,7 +308,9 @@ def test_a_wrong_change_is_refused_by_name(changes: dict[str, Any], line: str) -
 
 def test_a_base_that_cannot_be_read(tmp_path: Path) -> None:
     def of(base: Path) -> SweepSettings:
-        return SweepSettings.model_validate({"base": str(base), "space": {"losses.exp": EXP}})
+        return SweepSettings.model_validate(
+            {"base": str(base), "output": "runs/sweep", "space": {"losses.exp": EXP}}
+        )
 
     missing, wrong = tmp_path / "none.yaml", tmp_path / "wrong.yaml"
     assert refusal(lambda: space.base_of(of(missing))).startswith(
@@ -433,11 +435,12 @@ space:
         ),
         (
             "{kind: uniform, low: 0}",
-            "space.losses.exp.high is needed; give it in the file, or as space.losses.exp.high=...",
+            "space.losses.exp.high is needed; give it in a file (--config FILE), or as "
+            "space.losses.exp.high=...",
         ),
         (
             "{kind: choice}",
-            "space.losses.exp.choices is needed; give it in the file, or as "
+            "space.losses.exp.choices is needed; give it in a file (--config FILE), or as "
             "space.losses.exp.choices=...",
         ),
         (
@@ -515,7 +518,7 @@ def test_whatever_is_drawn_makes_a_trial() -> None:
 def test_what_was_changed_is_found_there_and_nothing_else_is_changed(
     name: str, value: float
 ) -> None:
-    own = Settings()
+    own = Settings(output="runs/a")
     other = config.changed(own, {name: value}, "here")
     assert config.value_of(other, name) == value
     assert config.changed(other, {name: config.value_of(own, name)}, "here") == own

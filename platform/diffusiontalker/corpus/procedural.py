@@ -13,12 +13,13 @@ import numpy as np
 import ray
 import soxr
 
-from diffusiontalker import storage
+from diffusiontalker import __version__, storage
 from diffusiontalker.arkit import FPS
 from diffusiontalker.audio import SAMPLE_RATE, normalize
-from diffusiontalker.config import CorpusSettings
+from diffusiontalker.config import CorpusSettings, fingerprint
 from diffusiontalker.corpus import face, shards, speech, text
 from diffusiontalker.corpus.manifest import (
+    SCHEMA_VERSION,
     SPLITS,
     Manifest,
     ShardInfo,
@@ -31,6 +32,8 @@ from diffusiontalker.corpus.speech import Phone, Prosody
 from diffusiontalker.corpus.voices import EMOTIONS, Emotion, Speaker, speakers
 from diffusiontalker.errors import UserError
 
+CLAIM = "plan.json"
+"""Whose unfinished set a folder holds, as ``recordings`` notes it."""
 SECONDS_PER_CLIP = 4.2
 """Measured mean of one or two sentences; only the number of clips follows from it."""
 
@@ -138,16 +141,26 @@ def _voice_quality(
 
 
 def make(folder: Path, settings: CorpusSettings, progress: Callable[[int, int], None]) -> Manifest:
-    """Make the corpus in ``folder``; what is there already is kept.
+    """Make the corpus in ``folder``; what is there already of the same settings is kept.
 
     Args:
         folder: receives the shards and ``manifest.json``.
         settings: size, speakers, seed.
         progress: called with shards done and shards in all.
+
+    Raises:
+        UserError: an emotion is unknown, or ``folder`` holds another set.
     """
+    key = key_of(settings)
     if is_whole(folder):
-        return open_corpus(folder)
+        made = open_corpus(folder)
+        _check_key(folder, key, made.source_fingerprint)
+        return made
     storage.make_folder(folder)
+    claim = folder / CLAIM
+    if storage.is_file(claim):
+        _check_key(folder, key, storage.read_json(claim).get("key"))
+    storage.write_json(claim, {"key": key})
     batches = _batches(plan(settings), settings)
     done: list[ShardInfo] = []
     for info in _make_shards(folder, batches, settings):
@@ -158,9 +171,26 @@ def make(folder: Path, settings: CorpusSettings, progress: Callable[[int, int], 
         shards=sorted(done, key=lambda shard: shard.file),
         identities=[s.name for s in speakers(settings.speakers, settings.seed)],
         emotions=list(settings.emotions),
+        source_fingerprint=key,
     )
     write_manifest(folder, manifest)
+    storage.remove(claim)
     return manifest
+
+
+def key_of(settings: CorpusSettings) -> str:
+    """The hash of all that determines the set."""
+    made = settings.model_dump(mode="json", exclude={"path"})
+    return fingerprint("procedural", made, SCHEMA_VERSION, __version__)
+
+
+def _check_key(folder: Path, key: str, there: str | None) -> None:
+    """Raises UserError if what is there, as far as that is known, is another set."""
+    if there not in (None, key):
+        raise UserError(
+            f"{folder}: holds a set of other settings or of another release; choose another "
+            "output=..., or remove it"
+        )
 
 
 def _batches(plans: list[Plan], settings: CorpusSettings) -> dict[str, list[Plan]]:

@@ -14,10 +14,12 @@ from huggingface_hub.errors import HFValidationError, LocalEntryNotFoundError
 from huggingface_hub.utils.logging import set_verbosity_error
 from torch import nn
 from transformers import AutoConfig, AutoModel, Wav2Vec2FeatureExtractor
+from transformers.utils import CONFIG_NAME
 from transformers.utils.logging import disable_progress_bar
 
 from diffusiontalker import storage
 from diffusiontalker.audio import SAMPLE_RATE
+from diffusiontalker.config import layers_fit
 from diffusiontalker.errors import UserError
 from diffusiontalker.features.timing import at_frames, reach
 
@@ -25,6 +27,13 @@ disable_progress_bar()  # a bar for every actor that loads the model is no news
 set_verbosity_error()  # nor is every attempt at a hub that does not answer: one line follows
 
 FAMILIES = ("hubert", "wavlm", "wav2vec2")
+WEIGHTS = ("model.safetensors", "model.safetensors.index.json")
+"""What a folder of a model holds one of."""
+_NO_WEIGHTS = (
+    "holds no model.safetensors, and pickled weights are not read; choose an encoder.revision that "
+    "has it (the hub's converter proposes it as refs/pr/...), or save the model again with "
+    "save_pretrained"
+)
 _UNUSED = "masked_spec_embed"
 """The embedding of masks: training alone needs it, checkpoints may lack it."""
 _INCIDENTAL = ("_name_or_path", "architectures", "dtype", "transformers_version")
@@ -66,11 +75,8 @@ class FrozenEncoder:
         with _local(self.name) as source:
             config, model = _load(name, source, revision)
             front = _front_end(name, source, revision)
+        _check_layers(name, config, layers)
         states = config.num_hidden_layers + 1
-        if any(not -states <= layer < states for layer in layers):
-            raise UserError(
-                f"encoder.layers {list(layers)}: {name} has hidden states 0 to {states - 1}"
-            )
         self.layers = tuple(layer % states for layer in layers)
         del model.encoder.layers[max(*self.layers, 1) :]
         # float32 whatever the file holds: the audio is, and a CPU is slow in half precision.
@@ -159,6 +165,32 @@ class FrozenEncoder:
         return digest.hexdigest()[:16]
 
 
+def check(name: str, layers: Sequence[int], revision: str | None = None) -> None:
+    """Look at a model's configuration alone, long before its weights are wanted.
+
+    Raises:
+        UserError: no such model, not a waveform model, a folder without weights that can be
+            read, or a layer that it does not have.
+    """
+    source = _resolve(name)
+    if not storage.is_remote(storage.location(source)):
+        _check_layers(name, _configuration(name, source, revision), layers)
+        folder = Path(source)
+        if folder.is_dir() and not any((folder / file).is_file() for file in WEIGHTS):
+            raise UserError(f"encoder.name {name!r}: {_NO_WEIGHTS}")
+        return
+    with TemporaryDirectory(prefix="encoder-") as copy:
+        content = storage.read_bytes(storage.location(source) / CONFIG_NAME)
+        (Path(copy) / CONFIG_NAME).write_bytes(content)
+        _check_layers(name, _configuration(name, copy, None), layers)
+
+
+def _check_layers(name: str, config: Any, layers: Sequence[int]) -> None:
+    depth = config.num_hidden_layers
+    if not layers_fit(layers, depth):
+        raise UserError(f"encoder.layers {list(layers)}: {name} has hidden states 0 to {depth}")
+
+
 def batches(lengths: Sequence[int], limit: int, pad: bool) -> Iterator[list[int]]:
     """Indices of the clips that run at once, shorter clips first.
 
@@ -201,15 +233,24 @@ def _local(name: str) -> Iterator[str]:
         yield folder
 
 
-def _load(name: str, source: str, revision: str | None) -> tuple[Any, Any]:
-    """Configuration and model at ``source``; errors name the setting ``name``. Raises UserError."""
+def _configuration(name: str, source: str, revision: str | None) -> Any:
+    """The configuration at ``source``; errors name the setting ``name``. Raises UserError."""
     try:
         config = AutoConfig.from_pretrained(source, revision=revision, trust_remote_code=False)
-        if config.model_type not in FAMILIES:
-            raise UserError(
-                f"encoder.name {name!r}: a {config.model_type} model is not one of those that "
-                "read waveforms here; use a HuBERT, WavLM or wav2vec 2.0 model"
-            )
+    except Exception as error:  # transformers has no class of errors of its own
+        raise UserError(f"encoder.name {name!r}: {_reason(error)}") from error
+    if config.model_type not in FAMILIES:
+        raise UserError(
+            f"encoder.name {name!r}: a {config.model_type} model is not one of those that "
+            "read waveforms here; use a HuBERT, WavLM or wav2vec 2.0 model"
+        )
+    return config
+
+
+def _load(name: str, source: str, revision: str | None) -> tuple[Any, Any]:
+    """Configuration and model at ``source``; errors name the setting ``name``. Raises UserError."""
+    config = _configuration(name, source, revision)
+    try:
         model, report = AutoModel.from_pretrained(
             source,
             revision=revision,
@@ -217,8 +258,6 @@ def _load(name: str, source: str, revision: str | None) -> tuple[Any, Any]:
             trust_remote_code=False,
             output_loading_info=True,
         )
-    except UserError:
-        raise
     except Exception as error:  # transformers and safetensors share no class of errors
         raise UserError(f"encoder.name {name!r}: {_reason(error)}") from error
     # Transformers draws missing weights at random.
@@ -243,11 +282,7 @@ def _reason(error: Exception) -> str:
             "or run once with a network (HF_HUB_OFFLINE unset, the same revision)"
         )
     if "model.safetensors" in said:
-        return (
-            "holds no model.safetensors, and pickled weights are not read; choose an "
-            "encoder.revision that has it (the hub's converter proposes it as refs/pr/...), or "
-            "save the model again with save_pretrained"
-        )
+        return _NO_WEIGHTS
     return f"cannot be loaded ({said})"
 
 

@@ -1,14 +1,18 @@
-"""The frozen encoder as a Ray Data stage: shards in, shards with cached features out.
+"""The frozen encoder as a stage on Ray: shards in, shards with cached features out.
 
 A pool of actors holds one encoder each, and an actor holds one shard at a time. Features lie in a
 folder named by corpus and encoder, so a cache is used when both match and never otherwise. Shards
 that exist are kept, so a killed run goes on where it was; an actor that is lost with its machine
-is started again by Ray.
+is started again by Ray, and given its shard again.
+
+Not Ray Data's own pool: it leaves the arguments of its actors in the object store, from which a
+restarted one may miss them, as Ray warns in every run. These are values that travel along.
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from functools import cached_property
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -86,27 +90,26 @@ def extract(
     if is_whole(target):
         return _matching(target, corpus, weights)
     storage.make_folder(target)
-    rows = ray.data.from_items(
-        [{"file": shard.file, "sha256": shard.sha256} for shard in corpus.shards],
-        override_num_blocks=len(corpus.shards),
-    ).map(
-        _FeatureWriter,  # type: ignore[arg-type]  # Ray's types know functions alone
-        fn_constructor_args=(
-            source, target, (encoder.name, encoder.layers, encoder.revision), weights,
-            settings.extract_seconds, gpu,
-        ),
-        compute=ray.data.ActorPoolStrategy(
-            size=pool_size(len(corpus.shards), settings, gpu, ray.cluster_resources())
-        ),
-        num_cpus=1,
-        num_gpus=settings.gpus_per_actor if gpu else 0,
+    actor = ray.remote(_FeatureWriter).options(
+        num_cpus=1, num_gpus=settings.gpus_per_actor if gpu else 0,
+        max_restarts=-1, max_task_retries=-1, scheduling_strategy="SPREAD",
     )  # fmt: skip
-    done = []
-    for row in rows.iter_rows():
-        if row["mistake"]:
-            raise UserError(row["mistake"])
-        done.append(ShardInfo.from_json(row["info"]))
-        progress(len(done), len(corpus.shards))
+    count = pool_size(len(corpus.shards), settings, gpu, ray.cluster_resources())
+    origin = encoder.name, encoder.layers, encoder.revision
+    pool: list[Any] = [
+        actor.remote(source, target, origin, weights, settings.extract_seconds, gpu)
+        for _ in range(count)
+    ]
+    done: list[ShardInfo] = []
+    try:
+        for info, mistake in shared_out(pool, [(s.file, s.sha256) for s in corpus.shards]):
+            if mistake:
+                raise UserError(mistake)
+            done.append(ShardInfo.from_json(info))
+            progress(len(done), len(corpus.shards))
+    finally:
+        for one in pool:
+            ray.kill(one)
     out = Manifest(
         source=corpus.source,
         shards=sorted(done, key=lambda shard: shard.file),
@@ -118,6 +121,26 @@ def extract(
     )
     write_manifest(target, out)
     return out
+
+
+def shared_out(pool: list[Any], work: list[tuple[str, str]]) -> Iterator[tuple[str, str]]:
+    """What the actors of a pool return of each piece of work, as it is done. An actor gets a piece
+    when it is ready for one: of those for which the cluster has no room yet none waits."""
+    left = iter(work)
+    busy = {one.ready.remote(): one for one in pool}
+    idle = set(busy)
+    done = 0
+    while done < len(work):
+        (first,), _ = ray.wait(list(busy), num_returns=1)
+        one = busy.pop(first)
+        found = ray.get(first)
+        if first in idle:
+            idle.remove(first)
+        else:
+            done += 1
+            yield found
+        if (piece := next(left, None)) is not None:
+            busy[one.write.remote(*piece)] = one
 
 
 def fit(mel: np.ndarray, frames: int) -> np.ndarray:
@@ -172,11 +195,15 @@ class _FeatureWriter:
             )
         return encoder
 
-    def __call__(self, row: dict[str, str]) -> dict[str, object]:
+    def ready(self) -> None:
+        """Returns once the actor runs."""
+
+    def write(self, name: str, sha256: str) -> tuple[str, str]:
+        """A shard's line of the manifest, or the user's mistake: one of the two is empty."""
         try:
-            return {"info": self._shard(row["file"], row["sha256"]).to_json(), "mistake": ""}
-        except UserError as error:  # of an exception, Ray Data hands on pages without the cause
-            return {"info": "", "mistake": str(error)}
+            return self._shard(name, sha256).to_json(), ""
+        except UserError as error:
+            return "", str(error)
 
     def _shard(self, name: str, sha256: str) -> ShardInfo:
         path = self.target / name
@@ -190,6 +217,14 @@ class _FeatureWriter:
         for column, values in (("features", features), ("log_mel", mels)):
             index = shards.SCHEMA.get_field_index(column)
             field = shards.SCHEMA.field(index)
-            flat = pa.array([v.astype(np.float16).ravel() for v in values], type=field.type)
+            halves = [value.astype(np.float16).ravel() for value in values]
+            for clip, half in zip(clips, halves, strict=True):
+                if not np.isfinite(half).all():
+                    raise UserError(
+                        f"encoder.name {self.origin[0]!r}: {column} of clip {clip.id} in {name} "
+                        "are not finite in half precision; choose other encoder.layers, or "
+                        "another model"
+                    )
+            flat = pa.array(halves, type=field.type)
             table = table.set_column(index, field, flat)
         return shards.write_table(path, table.cast(shards.SCHEMA))

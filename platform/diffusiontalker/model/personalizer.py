@@ -14,7 +14,6 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from diffusiontalker.config import PersonalizerSettings
-from diffusiontalker.errors import UserError
 
 HEADS = 4
 """Of the cross-attention between identity and emotion; our choice."""
@@ -78,8 +77,6 @@ class Personalizer(nn.Module):
         self, settings: PersonalizerSettings, audio: int, identities: int, emotions: int
     ) -> None:
         super().__init__()
-        if settings.fused % HEADS:
-            raise UserError(f"personalizer.fused {settings.fused}: must be a multiple of {HEADS}")
         self.settings = settings
         dim = settings.dim
         self.identities = Library(identities, dim)

@@ -10,7 +10,7 @@ from transformers import HubertConfig, HubertModel, Wav2Vec2FeatureExtractor
 from transformers.utils.logging import disable_progress_bar
 
 from diffusiontalker import storage
-from diffusiontalker.errors import UserError
+from diffusiontalker.config import attention_heads
 from diffusiontalker.training.examples import IGNORED
 
 disable_progress_bar()  # ours tells what people need
@@ -59,18 +59,12 @@ def small_hubert(hidden: int, depth: int) -> HubertModel:
 
     Three wide strides replace seven narrow ones in the front end: most of HuBERT's time on a CPU
     goes into its first convolutions.
-
-    Raises:
-        UserError: ``hidden`` cannot be split into attention heads of 32 or more.
     """
-    heads = max(hidden // 32, 1)
-    if hidden % heads or hidden % 8:
-        raise UserError(f"encoder.hidden {hidden}: choose a multiple of 32")
     return HubertModel(
         HubertConfig(
             hidden_size=hidden,
             num_hidden_layers=depth,
-            num_attention_heads=heads,
+            num_attention_heads=attention_heads(hidden),
             intermediate_size=3 * hidden,
             conv_dim=(2 * hidden // 3, hidden, hidden),
             conv_kernel=(80, 8, 4),

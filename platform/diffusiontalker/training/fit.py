@@ -6,7 +6,7 @@ whoever calls ``fit`` brings the batches and keeps the checkpoints.
 
 import math
 import time
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from pathlib import Path
 
@@ -87,6 +87,9 @@ def fit(
             average.updates = state.step
     wrapped, total = parallel(task), settings.epochs * steps_per_epoch
     for epoch in range(state.epoch, settings.epochs):
+        # Nothing mends weights that are not finite. Every worker validates the same, so all stop.
+        if diverged(state.history) is not None:
+            break
         wrapped.train()
         own = seed * 1_000_003 + epoch * 1009 + rank
         generator = torch.Generator(device=device).manual_seed(own)
@@ -145,6 +148,14 @@ def validate(
             sums[key] = sums.get(key, 0.0) + size * value
         windows += size
     return {key: value / windows for key, value in sums.items()}
+
+
+def diverged(history: Sequence[Mapping[str, float]]) -> int | None:
+    """The first epoch whose loss on validation is not finite; None: training has not diverged."""
+    for number, point in enumerate((p for p in history if "val_loss" in p), start=1):
+        if not math.isfinite(point["val_loss"]):
+            return number
+    return None
 
 
 def size_of(batch: Batch) -> int:

@@ -25,6 +25,8 @@ from diffusiontalker.training.examples import Example, Examples, ShardReader, po
 if TYPE_CHECKING:
     import torch
 
+READER_CPUS = 0.5
+"""CPUs that a reader asks for beside the workers: without it none would ever step."""
 PREFETCH = 3
 """Batches on their way to a worker while it takes a step."""
 MAX_TASKS = 2000
@@ -88,7 +90,7 @@ def dataset(
     turns = [{"turn": turn} for turn in range(passes * len(parts))]
     reader = Packed(ShardReader(folder, parts, examples, size, seed, epoch))
     return ray.data.from_items(turns, override_num_blocks=min(len(turns), MAX_TASKS)).map_batches(
-        reader, batch_size=1, num_cpus=0.5
+        reader, batch_size=1, num_cpus=READER_CPUS
     )
 
 

@@ -16,10 +16,8 @@ from ray.tune.schedulers import (
 
 from diffusiontalker.config import Settings, SweepSettings
 from diffusiontalker.errors import UserError
+from diffusiontalker.training.stream import READER_CPUS
 from diffusiontalker.tuning.records import TRIAL, Params, Records
-
-DATA_CPUS = 0.5
-"""What a trial's stream of data asks for beside its workers: without it none would ever step."""
 
 
 @dataclass(frozen=True)
@@ -106,7 +104,7 @@ def slots(sweep: SweepSettings, settings: Settings, cluster: Mapping[str, float]
     """
     training = settings.training
     workers = max(training.workers, 1)
-    need = {"CPU": workers * training.worker_cpus + DATA_CPUS}
+    need = {"CPU": workers * training.worker_cpus + READER_CPUS}
     if training.gpu:
         need["GPU"] = float(workers)
     fit = {kind: int(cluster.get(kind, 0.0) / amount + 1e-9) for kind, amount in need.items()}

@@ -13,6 +13,7 @@ from diffusiontalker.tuning.records import Params
 
 TEACHER = "teacher"
 SEED = "training.seed"
+WORKERS = "training.workers"
 Stage = str | int
 """``teacher``, or the steps of a round."""
 
@@ -83,6 +84,8 @@ def check(sweep: SweepSettings, base: Settings) -> None:
         own = config.value_of(base, name)
         if name == SEED:
             raise UserError(f"{where}: a seed is luck, which confirm tells apart; take it out")
+        if name == WORKERS:
+            raise UserError(f"{where}: trials all have as many workers as the base; take it out")
         _check_own(where, spread, own)
         if any(epochs_in_all(other, stages) != epochs for other in others):
             raise UserError(f"{where}: trials of unlike length cannot be compared; take it out")

@@ -13,13 +13,14 @@ from typing import Any
 import ray
 from ray import tune
 
-from diffusiontalker import pipeline, storage
+from diffusiontalker import pipeline, preflight, storage
 from diffusiontalker.config import Settings, SweepSettings, fingerprint, to_yaml
 from diffusiontalker.errors import UserError
 from diffusiontalker.training import runs
 from diffusiontalker.training.progress import Display
 from diffusiontalker.training.runs import Data
 from diffusiontalker.tuning import outcome, records, schedulers, space, study
+from diffusiontalker.tuning.boards import Boards
 from diffusiontalker.tuning.records import (
     FIGURES,
     TRIAL,
@@ -41,6 +42,8 @@ Json = dict[str, Any]
 # Ctrl-C is the job's to hear, Tune would end as if all were done; and the table is ours.
 os.environ.setdefault("TUNE_DISABLE_SIGINT_HANDLER", "1")
 os.environ.setdefault("RAY_AIR_NEW_OUTPUT", "0")
+# Nor does anybody read its logs of every trial (and a pickle): ours are ``boards`` and the records.
+os.environ.setdefault("TUNE_DISABLE_AUTO_CALLBACK_LOGGERS", "1")
 # A lost process is told by its trial going on, an error by the trial's state.
 logging.getLogger("ray.tune").setLevel(logging.CRITICAL)
 
@@ -56,12 +59,13 @@ def begin(sweep: SweepSettings) -> Settings:
     if sweep.mlflow is not None and importlib.util.find_spec("mlflow") is None:
         raise UserError("mlflow: the package is not installed; pip install mlflow, or leave it out")
     folder = storage.location(sweep.output)
-    storage.make_folder(folder)
+    preflight.check_holds(folder, preflight.SWEEP)
     records.read(folder, key_of(sweep, base))
     if not storage.is_file(folder / records.FILE) and storage.files(folder / TRIALS):
         raise UserError(
             f"{folder / TRIALS}: is not a sweep's, which would remove it; choose another output=..."
         )
+    preflight.check_inputs(base, measured=False)
     return base
 
 
@@ -129,10 +133,15 @@ def search(sweep: SweepSettings, plan: Plan, known: Records, folder: Path) -> No
         if one.ended:
             mirror.update(known)
 
+    def numbered(id: str) -> str:
+        one = known.find(id)
+        assert one is not None  # the watch has noted it
+        return label(one)
+
     print(f"sweep        {sweep.trials - ended} trials, {slots} at a time", flush=True)
     with Watch(known, progress, ended_or_epoch, len(known.in_state("running"))) as watch:
         tune_trials(
-            plan, folder, [watch, *_mlflow(sweep)], sweep.max_failures,
+            plan, folder, [watch, Boards(folder, numbered), *_mlflow(sweep)], sweep.max_failures,
             tune.TuneConfig(
                 search_alg=study.search(sweep, known, default),
                 scheduler=schedulers.scheduler(sweep, epochs, known, default),
@@ -168,14 +177,15 @@ def confirm(sweep: SweepSettings, plan: Plan, known: Records, folder: Path) -> N
     def name(params: Params, seed: int) -> str:
         return f"confirm-{fingerprint(params, seed)}"
 
-    wanted = [(default, seed) for _, seed in missing if seed not in bases]
-    wanted += [(trial.params, seed) for trial, seed in missing]
-    points = {name(params, seed): {**params, space.SEED: seed} for params, seed in wanted}
+    wanted = [("base", default, seed) for _, seed in missing if seed not in bases]
+    wanted += [(label(trial), trial.params, seed) for trial, seed in missing]
+    points = {name(params, seed): {**params, space.SEED: seed} for _, params, seed in wanted}
+    labels = {name(params, seed): f"{whose}-seed-{seed}" for whose, params, seed in wanted}
     slots = schedulers.slots(sweep, plan.base, ray.cluster_resources())
     with Display("confirm") as display:
         found = Finals(display, len(points))
         tune_trials(
-            plan, folder, [found], sweep.max_failures,
+            plan, folder, [found, Boards(folder, labels.__getitem__)], sweep.max_failures,
             tune.TuneConfig(max_concurrent_trials=slots, reuse_actors=_reused(plan.base)), points,
         )  # fmt: skip
     for trial, seed in missing:
@@ -211,6 +221,11 @@ def tune_trials(
             verbose=0,
         ),
     ).fit()
+
+
+def label(one: Trial) -> str:
+    """What people call a trial."""
+    return f"trial-{one.number:03d}"
 
 
 class Finals(Local):

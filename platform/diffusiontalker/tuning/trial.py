@@ -69,7 +69,7 @@ def train(plan: Plan, settings: Settings, folder: Path) -> Figures:
         out = folder / str(stage)
         if not storage.is_file(out / pipeline.HISTORY):
             history = _train(plan, settings, stage, model, folder, before)
-            pipeline.keep_history(out, history)  # the last file of a stage
+            pipeline.keep_history(str(stage), out, history)  # the last file of a stage
         before, model = before + epochs_of(settings, stage), out
     last = [point for point in storage.read_json(out / pipeline.HISTORY) if "val_loss" in point][-1]
     return figures(last, before)

@@ -1,0 +1,91 @@
+"""Starting Ray and connecting to it: one retry, and one line. Ray itself is not started."""
+
+from collections.abc import Callable
+
+import pytest
+import ray
+from ray.exceptions import AuthenticationError, RaySystemError
+
+from diffusiontalker import cluster
+from diffusiontalker.errors import UserError
+
+LATE = Exception(
+    "The current node timed out during startup. This could happen because some of the raylet "
+    "failed to startup or the GCS has become overloaded."
+)
+Calls = list[str]
+Failing = Callable[..., Calls]
+
+
+@pytest.fixture
+def failing(monkeypatch: pytest.MonkeyPatch) -> Failing:
+    """Let ``ray.init`` raise these errors, one after the other, and then succeed."""
+    monkeypatch.delenv("RAY_ADDRESS", raising=False)
+
+    def fail(*errors: Exception) -> Calls:
+        calls: Calls = []
+        left = list(errors)
+
+        def init(*_: object, **__: object) -> None:
+            calls.append("init")
+            if left:
+                raise left.pop(0)
+
+        monkeypatch.setattr(ray, "init", init)
+        monkeypatch.setattr(ray, "shutdown", lambda: calls.append("shutdown"))
+        return calls
+
+    return fail
+
+
+def refusal() -> str:
+    with pytest.raises(UserError) as caught, cluster.session():
+        raise AssertionError("must not come so far")
+    said = str(caught.value)
+    assert "\n" not in said
+    return said
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        LATE,
+        TimeoutError("Timed out after 30 seconds while waiting for node to startup."),
+        RuntimeError("Failed to start the GCS.\nlog line\nlog line"),
+        RaySystemError("System error: Broken pipe"),
+        OSError(11, "Resource temporarily unavailable"),
+        AssertionError(),
+    ],
+    ids=lambda error: type(error).__name__,
+)
+def test_a_ray_that_does_not_come_up_is_started_once_more_and_then_one_line(
+    failing: Failing, error: Exception, capsys: pytest.CaptureFixture[str]
+) -> None:
+    calls = failing(error)
+    with cluster.session():
+        pass
+    assert calls == ["init", "shutdown", "init", "shutdown"]
+    assert "once more" in capsys.readouterr().err
+    calls = failing(error, error)
+    assert "did not start" in refusal()
+    assert calls == ["init", "shutdown", "init", "shutdown"]
+
+
+def test_a_missing_token_is_named_with_the_mend(failing: Failing) -> None:
+    calls = failing(AuthenticationError("no authentication token was found"))
+    said = refusal()
+    assert "RAY_AUTH_MODE=token" in said
+    assert "~/.ray/auth_token" in said
+    assert calls == ["init", "shutdown"]  # another attempt would not know more
+
+
+def test_a_cluster_that_answers_but_does_not_let_in(
+    failing: Failing, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("RAY_ADDRESS", "127.0.0.1:6379")
+    monkeypatch.setattr(cluster, "_reachable", lambda _: None)
+    calls = failing(ConnectionError("Failed to connect to Ray cluster at 127.0.0.1:6379"))
+    said = refusal()
+    assert "127.0.0.1:6379" in said
+    assert "RAY_AUTH_MODE=token" in said
+    assert calls == ["init", "shutdown"]
