@@ -385,12 +385,12 @@ class Student:
 
 def _at_rest(frames: int, identity: Choice, emotion: Choice, notes: tuple[str, ...]) -> Performance:
     """The face where nobody speaks."""
-    names = (c if isinstance(c, str) and c != AUTO else None for c in (identity, emotion))
+    names = [c if isinstance(c, str) and c != AUTO else None for c in (identity, emotion)]
     parts = (
         np.zeros((min(CHUNK, frames - begin), len(CHANNELS)), np.float32)
         for begin in range(0, frames, CHUNK)
     )
-    return Performance(frames, parts, *names, notes)
+    return Performance(frames, parts, names[0], names[1], notes)
 
 
 def _released(features: list[np.ndarray]) -> Iterator[np.ndarray]:
