@@ -182,18 +182,23 @@ ID3V1 = b"TAG" + bytes(125)
 APE = b"APETAGEX" + struct.pack("<IIII", 2000, 32, 1, 0) + bytes(8)
 
 
-@pytest.mark.parametrize("form", ["mono", "stereo", "counts nothing"])
+@pytest.mark.parametrize("form", ["mono", "stereo"])
 def test_an_mp3_alone_is_decoded_as_ever(form: str, mp3: bytes) -> None:
     content = {
         "mono": mp3,
         "stereo": written("MP3", np.stack([tone(1, 44_100)] * 2, axis=1), 44_100),
-        "counts nothing": mp3[mpeg.frame(mp3[:4]).size :],
     }[form]
     expected, rate = soundfile.read(BytesIO(content), dtype="float32")
     sound = heard(content)
     assert sound.rate == rate
     np.testing.assert_allclose(sound.samples, audio.mono(expected, "a"), atol=1e-7)
     assert sound.notes == ()
+
+
+def test_an_mp3_of_changing_bitrate_that_counts_nothing_is_whole(mp3: bytes) -> None:
+    sound = heard(mp3[mpeg.frame(mp3[:4]).size :])
+    assert RATE <= len(sound.samples) <= RATE + 4 * 576
+    assert len(heard(3 * mp3[mpeg.frame(mp3[:4]).size :]).samples) > 3 * RATE
 
 
 def test_joined_mp3_files_are_all_heard(mp3: bytes) -> None:
@@ -231,6 +236,20 @@ def test_half_an_mp3_is_said(mp3: bytes, capfd: pytest.CaptureFixture[str]) -> N
     assert 0.3 * RATE < len(sound.samples) < 0.7 * RATE
     assert sound.notes[0].startswith("cut short")
     assert capfd.readouterr().err == ""  # of libmpg123, whose count is put right too
+
+
+@pytest.mark.parametrize("end", [30, 44, 63, 100, 191])
+def test_a_count_that_is_cut_off(mp3: bytes, end: int) -> None:
+    frames = mp3[mpeg.frame(mp3[:4]).size :]
+    assert len(heard(frames + mp3[:end]).samples) == pytest.approx(RATE, abs=4 * 576)
+
+
+def test_a_count_of_vbri_is_put_right(mp3: bytes) -> None:
+    size = mpeg.frame(mp3[:4]).size
+    vbri = b"VBRI\0\1" + bytes(4) + struct.pack(">II", len(mp3), 3)  # frames, of some forty
+    content = mp3[:4] + bytes(32) + vbri + bytes(size - 36 - len(vbri)) + mp3[size:]
+    assert len(heard(content).samples) == pytest.approx(RATE, abs=5 * 576)
+    assert len(heard(mp3 + content).samples) == pytest.approx(2 * RATE, abs=5 * 576)
 
 
 def test_an_mp3_is_not_scanned_for_longer_than_it_may_be(mp3: bytes) -> None:

@@ -1,13 +1,13 @@
 """MP3 files as they are met: joined, cut off, with tags between their frames.
 
-A decoder believes the count of frames in the first frame of a file (Xing, Info or VBRI), and stops
-there. So the frames are counted; and every such count begins a part, whose own count is put right.
+A decoder believes the count of frames in the first frame of a file (Xing or Info), and stops there.
+So the frames are counted; and every such count begins a part, whose own count is put right.
 """
 
 import struct
 from collections.abc import Iterator
 from dataclasses import dataclass, field
-from functools import cache
+from functools import lru_cache
 from typing import BinaryIO
 
 from diffusiontalker.containers.parts import MOST, Part, read, size_of
@@ -25,6 +25,8 @@ SURE = 3
 """Frames in a row that are no chance."""
 LONGEST = 1442
 """Bytes of a frame of layer III, at 320 kbit/s and 32 kHz, rounded up."""
+MIDDLE = 9 << 4
+"""A bitrate, 128 or 80 kbit/s, in whose frames there is room for a count."""
 JUNK = 1 << 20
 """Bytes between frames, tags not counted, that are passed over in all."""
 WINDOW = 1 << 14
@@ -55,32 +57,39 @@ class _Run:
 
     kind: Frame
     head: bytes
-    counted: tuple[int, int] | None
-    """Where in the head the count stands, and what it is."""
+    counted: int | None
+    """How many the first of them tells of; None: it tells nothing."""
     spans: list[tuple[int, int]] = field(default_factory=list)
     frames: int = 0
+    bitrates: set[int] = field(default_factory=set)
 
-    def add(self, begin: int, end: int) -> None:
+    def add(self, begin: int, end: int, bitrate: int) -> None:
         if self.spans and self.spans[-1][1] == begin:
             begin = self.spans.pop()[0]
         self.spans.append((begin, end))
         self.frames += 1
+        self.bitrates.add(bitrate)
 
-    def part(self, last: bool, broken: bool) -> Part:
-        cut = last and broken
-        if self.counted is None:
-            return Part(tuple(self.spans), cut)
-        at, count = self.counted
-        frames = self.frames - 1  # but for the one that counts
-        if abs(frames - count) <= 1:
-            return Part(tuple(self.spans), cut)
+    @property
+    def sounding(self) -> int:
+        """Frames but for the one that counts."""
+        return self.frames - (self.counted is not None)
+
+    def part(self, cut: bool) -> Part:
         size = sum(end - begin for begin, end in self.spans)
-        head = self.head[:at] + _sizes(self.head, at, frames, size)
+        if self.counted is None:
+            # What a decoder makes of the first bitrate is wrong where that changes.
+            varies = len(self.bitrates) > 1
+            count = (_counting(self.head, self.frames, size),) if varies else ()
+            return Part((*count, *self.spans), cut)
+        if abs(self.sounding - self.counted) <= 1:
+            return Part(tuple(self.spans), cut)
+        head = _recounted(self.head, self.kind, self.sounding, size)
         (begin, end), *rest = self.spans
-        return Part((head, (begin + len(head), end), *rest), cut or (last and frames < count))
+        return Part((head, (begin + len(head), end), *rest), cut)
 
 
-@cache
+@lru_cache(4096)
 def frame(head: bytes) -> Frame | None:
     """The frame of layer III that four bytes begin; None where they begin none, or one whose size
     they do not tell."""
@@ -114,30 +123,34 @@ def parts(file: BinaryIO, seconds: float) -> list[Part]:
     runs: list[_Run] = []
     broken = False
     for at, found, head in _frames(file, size):
-        counted = _counted(head, found)
-        if counted is not None or not runs or not found.like(runs[-1].kind):
+        counted, is_vbri = _counted(head, found), head[36:40] == b"VBRI"
+        if counted is not None or is_vbri or not runs or not found.like(runs[-1].kind):
             runs.append(_Run(found, head, counted))
         broken = at + found.size > size
-        runs[-1].add(at, min(at + found.size, size))
+        if not is_vbri:  # which is a count that libmpg123 takes for sound
+            runs[-1].add(at, min(at + found.size, size), head[2] >> 4)
         heard += found.samples / found.rate
-        if heard > seconds + 1 or len(runs) > MOST:
+        if heard > seconds + 1 or len(runs) > MOST + 1:
             break
-    return [run.part(run is runs[-1], broken) for run in runs]
+    # A frame alone is no recording, and libmpg123 refuses it.
+    runs = [run for run in runs if run.sounding > 1]
+    for run in runs[-1:]:
+        broken |= run.counted is not None and run.sounding < run.counted - 1
+    return [run.part(broken and run is runs[-1]) for run in runs]
 
 
 def _frames(file: BinaryIO, size: int) -> Iterator[tuple[int, Frame, bytes]]:
     """Place, header and first bytes of each frame. What is none is passed over."""
     at, junk = _start(file, 0, JUNK)
+    kind: Frame | None = None
     while at < size:
         head = read(file, at, HEAD)
-        if (found := frame(head[:4])) is None:
-            behind, junk = _start(file, at, junk)
-            if behind == at:
-                return
-            at = behind
-            continue
-        yield at, found, head
-        at += found.size
+        found = frame(head[:4])
+        if found and (found.like(kind) or begins(read(file, at, SURE * LONGEST))):
+            yield at, found, head
+            at, kind = at + found.size, found
+        else:
+            at, junk = _start(file, at, junk)
 
 
 def _start(file: BinaryIO, at: int, junk: int) -> tuple[int, int]:
@@ -177,19 +190,25 @@ def behind_tags(file: BinaryIO, at: int) -> int:
     return at
 
 
-def _counted(head: bytes, found: Frame) -> tuple[int, int] | None:
-    """Where in a frame's head its count of frames stands, and what it is, if it has one."""
+def _counted(head: bytes, found: Frame) -> int | None:
+    """How many frames follow, where a frame tells that."""
     at = found.info
-    if head[at : at + 4] in (b"Xing", b"Info") and head[at + 7] & 1:
-        return at + 8, struct.unpack_from(">I", head, at + 8)[0]
-    if head[36:40] == b"VBRI":
-        return 36 + 14, struct.unpack_from(">I", head, 36 + 14)[0]
-    return None
+    if min(len(head), found.size) < HEAD or head[at : at + 4] not in (b"Xing", b"Info"):
+        return None
+    return int.from_bytes(head[at + 8 : at + 12], "big") if head[at + 7] & 1 else None
 
 
-def _sizes(head: bytes, at: int, frames: int, size: int) -> bytes:
-    """What stands there when the count is put right: of bytes too, if they are told."""
-    if head[36:40] == b"VBRI":
-        return struct.pack(">I", frames)
-    told = head[at - 1] & 2
-    return struct.pack(">I", frames) + (struct.pack(">I", size) if told else b"")
+def _counting(head: bytes, frames: int, size: int) -> bytes:
+    """A frame like the one that begins so, without sound, that counts those behind it."""
+    plain = bytes([head[0], head[1] | 1, MIDDLE | head[2] & 0x0C, head[3]])
+    found = frame(plain)
+    assert found is not None
+    count = b"Xing" + struct.pack(">III", 3, frames, size + found.size)
+    return (plain + bytes(found.info - 4) + count).ljust(found.size, b"\0")
+
+
+def _recounted(head: bytes, found: Frame, frames: int, size: int) -> bytes:
+    """The beginning of a frame that counts, with the right counts: of bytes too, if it has one."""
+    at = found.info + 8
+    counts = struct.pack(">I", frames) + (struct.pack(">I", size) if head[at - 1] & 2 else b"")
+    return head[:at] + counts

@@ -385,12 +385,16 @@ class Student:
 
 def _at_rest(frames: int, identity: Choice, emotion: Choice, notes: tuple[str, ...]) -> Performance:
     """The face where nobody speaks."""
-    names = [c if isinstance(c, str) and c != AUTO else None for c in (identity, emotion)]
     parts = (
         np.zeros((min(CHUNK, frames - begin), len(CHANNELS)), np.float32)
         for begin in range(0, frames, CHUNK)
     )
-    return Performance(frames, parts, names[0], names[1], notes)
+    return Performance(frames, parts, _named(identity), _named(emotion), notes)
+
+
+def _named(choice: Choice) -> str | None:
+    """The name that was given, if one was."""
+    return choice if isinstance(choice, str) and choice != AUTO else None
 
 
 def _released(features: list[np.ndarray]) -> Iterator[np.ndarray]:
