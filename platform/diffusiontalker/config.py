@@ -757,7 +757,7 @@ def _apply(tree: dict[str, Any], override: str) -> None:
     if not equals and override.endswith((".yaml", ".yml")):
         raise UserError(f"{override!r} is a file, not key=value; give it as --config {override}")
     if not equals or not key:
-        raise UserError(f"{override!r} is not of the form key=value, like training.workers=2")
+        raise UserError(f"{override!r} is not of the form key=value, like {key or 'output'}=...")
     try:
         value = yaml.load(text, Loader=_StrictLoader)
     except yaml.YAMLError as error:
