@@ -21,7 +21,7 @@ from typing import Any
 
 import numpy as np
 
-from diffusiontalker.errors import UserError
+from diffusiontalker.errors import UserError, needs_extra
 
 _SYNCHRONOUS = 2
 _PHONEME_EVENTS_IPA = 1 | 2
@@ -72,10 +72,7 @@ class _Engine:
         try:
             import espeakng_loader
         except ImportError as error:
-            raise UserError(
-                "the procedural corpus needs espeakng-loader: "
-                "pip install 'diffusiontalker[platform]'"
-            ) from error
+            raise needs_extra("the procedural corpus", "platform") from error
         self.lib = ctypes.CDLL(espeakng_loader.get_library_path())
         data = espeakng_loader.get_data_path().encode()
         self.sample_rate = self.lib.espeak_Initialize(_SYNCHRONOUS, 0, data, _PHONEME_EVENTS_IPA)
