@@ -416,7 +416,7 @@ def _explain(verb: str, path: Path, error: BaseException) -> str | None:
     reason = " ".join(str(error).split())[:200]
     if isinstance(error, ValueError) and "Invalid endpoint" in reason:
         return (
-            f"cannot {verb} {path}: AWS_ENDPOINT_URL {server!r} is no address; write it as "
+            f"cannot {verb} {path}: AWS_ENDPOINT_URL {server!r} is not an address; write it as "
             "http://host:port"
         )
     if isinstance(error, boto.NoCredentialsError | boto.PartialCredentialsError):

@@ -118,8 +118,8 @@ def test_text_beyond_ascii_is_spoken():
     ("text", "voice", "message"),
     [
         ("Hello.", "tlh-nowhere", "no voice 'tlh-nowhere'"),
-        ("", "en-us", "said nothing for ''"),
-        ("...", "en-us", "said nothing for '...'"),
+        ("", "en-us", "made no sound for ''"),
+        ("...", "en-us", "made no sound for '...'"),
     ],
 )
 def test_what_cannot_be_said_is_refused(text: str, voice: str, message: str):

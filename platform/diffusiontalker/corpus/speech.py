@@ -109,7 +109,7 @@ class _Engine:
         raw = text.encode()
         self.lib.espeak_Synth(raw, len(raw) + 1, 0, 0, 0, _UTF8, None, None)
         if not any(ipa for _, ipa in self._phonemes):
-            raise UserError(f"eSpeak NG said nothing for {text!r}")
+            raise UserError(f"eSpeak NG made no sound for {text!r}")
         samples = np.concatenate(self._pcm).astype(np.float32) / 32768.0
         ends = [sample for sample, _ in self._phonemes[1:]] + [len(samples)]
         phones = [
