@@ -8,7 +8,7 @@ def distill(config_file: cli.Config = None, overrides: cli.Overrides = None) -> 
 
     Makes or reads the corpus, trains the teacher and every student, measures them beside the
     floors, and writes summary.json, report.html, student/ and sample/ into the output folder.
-    After an interruption the same command continues where it stopped.
+    Killed at any point, the same command goes on where it was.
     """
     settings = config.load(config_file, overrides or [])
     preflight.check(settings)

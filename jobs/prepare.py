@@ -8,7 +8,7 @@ def prepare(config_file: cli.Config = None, overrides: cli.Overrides = None) -> 
     """Read a data set and write shards, manifest.json and prepare.html into the output.
 
     Malformed takes are put aside in quarantine.csv with the reason. Killed at any point, the same
-    command continues where it stopped; the manifest comes last.
+    command goes on where it was; the manifest comes last.
     """
     settings = config.load_data(config_file, overrides or [])
     if settings.source.kind == preparation.PROCEDURAL:

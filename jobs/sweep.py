@@ -9,7 +9,7 @@ def sweep(config_file: cli.Config = None, overrides: cli.Overrides = None) -> No
     Every trial trains the teacher, a round or the whole chain and is judged on the validation split
     alone. Writes sweep.html, best.yaml (for jobs/distill.py --config), sweep.json, study.db (for
     optuna-dashboard) and TensorBoard's logs into the output folder. Killed at any point, the same
-    command continues where it stopped; more trials=... continue a finished one.
+    command goes on where it was; more trials=... continue a finished one.
     """
     settings = config.load_as(config.SweepSettings, config_file, overrides or [])
     from diffusiontalker.tuning import outcome

@@ -119,7 +119,7 @@ async def save_identity(
     """Some 10 seconds of speech become an embedding under a name, for all students served."""
     for served in service.students.served:
         if name in ("auto", *(await service.students.load(served.name)).identities):
-            raise Problem(409, f"name {name!r} is in the library; choose another", "name")
+            raise Problem(409, f"name {name!r} is of the library; choose another", "name")
     with service.recordings.enter(caller.bucket):
         body = await recordings.body_of(request, service.limits)
         samples = await service.run(recordings.decode, body, service.limits)
@@ -130,7 +130,7 @@ async def save_identity(
                 f"{LONGEST:g} s", "body",
             )  # fmt: skip
         if await service.run(audio.is_quiet, samples):
-            raise Problem(422, "body: holds no voice; send speech", "body")
+            raise Problem(422, "body: nobody speaks in it; send a voice", "body")
         heard: dict[str, Recognised] = {}
         for served in service.students.served:
             student = await service.students.load(served.name)

@@ -376,7 +376,7 @@ def test_silence_is_nobody(client) -> None:
     file = BytesIO()
     soundfile.write(file, np.zeros(64_000), 16_000, format="WAV")
     answer = client.post("/v1/identities?name=nobody", content=file.getvalue())
-    assert "no voice" in problem(answer, 422, "body")
+    assert "nobody speaks" in problem(answer, 422, "body")
 
 
 def test_identities_have_a_limit(folder, tmp_path) -> None:

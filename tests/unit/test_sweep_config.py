@@ -172,7 +172,7 @@ def refused(
         ),
         (
             ["space.training.seed={kind: int, low: 0, high: 100}"],
-            "space.training.seed: a seed is luck, which confirm accounts for; take it out",
+            "space.training.seed: a seed is luck, which confirm tells apart; take it out",
         ),
         (
             ["space.losses.epx={kind: uniform, low: 0, high: 2}"],

@@ -107,7 +107,7 @@ def test_what_makes_comparable_trials_is_accepted(
         (
             "training.teacher.epochs",
             whole(1, 4),
-            "space.training.teacher.epochs: trials of different length cannot be compared; take it "
+            "space.training.teacher.epochs: trials of unlike length cannot be compared; take it "
             "out",
         ),
         (
@@ -140,7 +140,7 @@ def test_what_makes_comparable_trials_is_accepted(
         (
             "training.seed",
             whole(0, 100),
-            "space.training.seed: a seed is luck, which confirm accounts for; take it out",
+            "space.training.seed: a seed is luck, which confirm tells apart; take it out",
         ),
     ],
 )
@@ -215,7 +215,7 @@ def test_no_stage_makes_its_own_data(
 @pytest.mark.parametrize("spread", [whole(0, 100), choice(0, 1)])
 def test_luck_is_searched_in_no_stage(stage: str, spread: dict[str, Any]) -> None:
     said = refusal(lambda: check(sweep({"training.seed": spread}, stage=stage)))
-    assert said == "space.training.seed: a seed is luck, which confirm accounts for; take it out"
+    assert said == "space.training.seed: a seed is luck, which confirm tells apart; take it out"
 
 
 def test_a_round_has_its_own_schedule() -> None:
@@ -236,7 +236,7 @@ def test_what_neither_a_round_nor_a_chain_looks_at_is_refused(stage: str) -> Non
 def test_any_round_counts_in_the_length_of_a_chain() -> None:
     for name in ("training.teacher.epochs", "training.first_round.epochs", "training.round.epochs"):
         said = refusal(lambda name=name: check(sweep({name: whole(1, 9)}, stage="chain")))
-        assert said == f"space.{name}: trials of different length cannot be compared; take it out"
+        assert said == f"space.{name}: trials of unlike length cannot be compared; take it out"
 
 
 def test_one_bad_setting_among_good_ones_is_found() -> None:

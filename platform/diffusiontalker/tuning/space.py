@@ -82,10 +82,10 @@ def check(sweep: SweepSettings, base: Settings) -> None:
         others = [changed(base, {name: value}, where) for value in _examples(spread)]
         own = config.value_of(base, name)
         if name == SEED:
-            raise UserError(f"{where}: a seed is luck, which confirm accounts for; take it out")
+            raise UserError(f"{where}: a seed is luck, which confirm tells apart; take it out")
         _check_own(where, spread, own)
         if any(epochs_in_all(other, stages) != epochs for other in others):
-            raise UserError(f"{where}: trials of different length cannot be compared; take it out")
+            raise UserError(f"{where}: trials of unlike length cannot be compared; take it out")
         if any(_before(other, stages) != _before(base, stages) for other in others):
             raise UserError(
                 f"{where}: all trials start from the same data"
