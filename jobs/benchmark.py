@@ -33,9 +33,9 @@ def runtime(config_file: cli.Config = None, overrides: cli.Overrides = None) -> 
 
 
 def look_ahead(config_file: cli.Config = None, overrides: cli.Overrides = None) -> None:
-    """What hearing less of the future costs: students of 0 to 160 ms, and of whole recordings.
+    """The cost of less look-ahead: students of 0 to 160 ms, and of whole recordings.
 
-    Goes on from the run that the same settings made, or makes its own; then a teacher and rounds
+    Starts from the run that the same settings made, or makes its own; then a teacher and rounds
     for each. Writes look_ahead.json into the run's folder, from where jobs/distill.py reports it.
     Example: python jobs/benchmark.py look-ahead --config configs/quickstart.yaml
     """

@@ -113,6 +113,6 @@ def _host() -> str:
 def _warn(host: str) -> None:
     if host not in LOOPBACK:
         logger.warning(
-            "the server listens at %s, beyond this machine, and asks nobody for a key: set %s "
+            "the server listens at %s, beyond this machine, without API keys: set %s "
             "(name=key, with commas between) where Ray is started", host, VARIABLE,
         )  # fmt: skip

@@ -29,7 +29,7 @@ def check(path: Annotated[str, typer.Argument(metavar="FILE")]) -> None:
         Access(settings)
         for folder in settings.folders().values():
             if not storage.is_file(storage.location(folder) / CONFIG):
-                raise UserError(f"{folder}: no student is there; `make demo` trains one")
+                raise UserError(f"{folder}: there is no student; `make demo` trains one")
             Student(folder)
     options = told.get("http_options") or {}
     host, port = options.get("host", HOST), options.get("port", PORT)
@@ -41,7 +41,7 @@ def _read(path: str) -> dict[str, Any]:
     try:
         told = yaml.safe_load(Path(path).read_text(encoding="utf-8"))
         if not isinstance(told["applications"], list):
-            raise TypeError("applications is no list")
+            raise TypeError("applications is not a list")
     except (OSError, ValueError, yaml.YAMLError, KeyError, TypeError) as error:
         raise UserError(f"{path}: not a file of Ray Serve's ({error})") from error
     return dict(told)

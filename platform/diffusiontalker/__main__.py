@@ -1,4 +1,4 @@
-"""A recording in, an animation out, by what the plain wheel holds: `python -m diffusiontalker`."""
+"""A recording in, an animation out, without any extra: `python -m diffusiontalker`."""
 
 import argparse
 import sys
@@ -19,12 +19,12 @@ def main(command: str = "python -m diffusiontalker") -> None:
     parser = argparse.ArgumentParser(
         command,
         description="Animate a recording: 52 ARKit blendshape coefficients per frame. "
-        "Recording, model and out are local paths, or s3:// addresses with the extra 'platform'.",
+        "Recording, model and out are local paths, or s3:// addresses with the extra 's3'.",
     )
     say = parser.add_argument
     say("recording", help="wav, flac, ogg or mp3; others where FFmpeg is; any rate, 0.2 s to 1 h")
     say("--model", required=True, help="an artifact, such as runs/quickstart/student")
-    say("--out", required=True, help=".csv (Live Link Face), .json, .npz; .glb with the extra")
+    say("--out", required=True, help=".csv (Live Link Face), .json, .npz; .glb needs the extra")
     say(
         "--identity",
         default=AUTO,

@@ -417,7 +417,7 @@ def mono(samples: np.ndarray, where: str, first: int | None = None) -> np.ndarra
     whole = samples.dtype.kind in "iu"
     if whole and samples.dtype not in PCM:
         raise UserError(
-            f"{where}: integers of type {samples.dtype}, whose full scale nobody knows; give int16 "
+            f"{where}: integers of type {samples.dtype}, whose full scale is unknown; give int16 "
             "or int32 PCM, or float in [-1, 1]"
         )
     if whole:

@@ -59,7 +59,7 @@ def _guarded(job: Callable[P, None], resumes: bool) -> Callable[P, None]:
             print(f"error: {error}", file=sys.stderr)
             raise SystemExit(2) from None
         except KeyboardInterrupt:
-            after = "; the same command goes on from here" if resumes else ""
+            after = "; the same command continues from here" if resumes else ""
             print(f"interrupted{after}", file=sys.stderr)
             raise SystemExit(130) from None
 

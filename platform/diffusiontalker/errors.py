@@ -10,3 +10,14 @@ class UserError(Exception):
 
     def __init__(self, message: str) -> None:
         super().__init__(" ".join(message.split()))
+
+
+def needs_extra(what: str, extra: str) -> UserError:
+    """The error where ``what`` needs an extra that is not installed.
+
+    It names the project's folder, because ``diffusiontalker`` is on no package index: by that name
+    alone pip would install whatever somebody else puts there.
+    """
+    return UserError(
+        f"{what} needs more packages: run pip install '.[{extra}]' in the project's folder"
+    )

@@ -400,7 +400,7 @@ def export_again(settings: ExportJobSettings) -> list[str]:
             f"{share:+.2%} against fp32"
         )
     if "voices_changed" in found:
-        said.append(f"voices        {found['voices_changed']} of {found['clips']} heard otherwise")
+        said.append(f"voices        {found['voices_changed']} of {found['clips']} changed")
     return said
 
 

@@ -21,7 +21,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any, TypeVar, cast
 
-from diffusiontalker.errors import UserError
+from diffusiontalker.errors import UserError, needs_extra
 
 PATIENCE = "DIFFUSIONTALKER_S3_PATIENCE_SECONDS"
 """Environment variable: how long to try again while an S3 server does not answer."""
@@ -45,7 +45,7 @@ def location(text: str | Path) -> Path:
     """A local path, made absolute, or an ``s3://bucket/key``.
 
     Raises:
-        UserError: another scheme, no bucket, or the extra ``platform`` is needed for S3.
+        UserError: another scheme, no bucket, or the extra ``s3`` is needed.
     """
     if not isinstance(text, str):
         return text if is_remote(text) else text.absolute()
@@ -66,7 +66,7 @@ def location(text: str | Path) -> Path:
         importlib.import_module("s3fs")  # the driver behind the path; its absence is said here
         from upath import UPath
     except ImportError as error:
-        raise UserError(f"{text}: S3 needs more packages: diffusiontalker[platform]") from error
+        raise needs_extra(f"{text}: S3", "s3") from error
     return cast(Path, UPath(text, **_OPTIONS))
 
 
@@ -416,7 +416,7 @@ def _explain(verb: str, path: Path, error: BaseException) -> str | None:
     reason = " ".join(str(error).split())[:200]
     if isinstance(error, ValueError) and "Invalid endpoint" in reason:
         return (
-            f"cannot {verb} {path}: AWS_ENDPOINT_URL {server!r} is no address; write it as "
+            f"cannot {verb} {path}: AWS_ENDPOINT_URL {server!r} is not an address; write it as "
             "http://host:port"
         )
     if isinstance(error, boto.NoCredentialsError | boto.PartialCredentialsError):

@@ -152,4 +152,4 @@ def test_the_bridge_follows_a_server(url: str, tmp_path: Path) -> None:
     )  # fmt: skip
     assert done.returncode == 0, done.stderr
     assert done.stdout.splitlines()[-1].startswith("30 frames, 1.0 s, ")
-    assert done.stderr.startswith("nobody listens yet at vmc 127.0.0.1:")
+    assert done.stderr.startswith("no receiver yet at vmc 127.0.0.1:")

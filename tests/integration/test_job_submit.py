@@ -1,4 +1,4 @@
-"""The whole chain on a cluster, all of it in S3: `ray start --head`, `ray job submit`, a token."""
+"""The whole chain on a cluster, all of it in S3, by the commands of docs/cluster.md."""
 
 import os
 import shutil
@@ -32,14 +32,16 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[s3.Server]:
 
 @pytest.fixture(scope="module")
 def cluster(server, tmp_path_factory):
-    """A head node on free loopback ports with its own token; yields address and environment."""
+    """A head node on free loopback ports, begun in a home without a token; yields address and
+    environment."""
     # Ray's sockets have paths of at most 107 characters, so its folder must be a short one.
     temporary = Path("/tmp") / f"dt-{uuid.uuid4().hex[:8]}"
-    token = tmp_path_factory.mktemp("token") / "token"
-    token.write_text(uuid.uuid4().hex + uuid.uuid4().hex)
+    home = tmp_path_factory.mktemp("home")
     environment = {k: v for k, v in os.environ.items() if not k.startswith("RAY_")}
-    environment |= {"RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN_PATH": str(token)}
-    environment |= server.environment
+    environment |= {"HOME": str(home), "RAY_AUTH_MODE": "token"} | server.environment
+    token = [*RAY, "get-auth-token", "--generate"]
+    subprocess.run(token, env=environment, check=True, capture_output=True)
+    assert (home / ".ray" / "auth_token").is_file()
     dashboard = free_port()
     # --block, and stopped by its process group: `ray stop` would end every cluster of the machine.
     head = subprocess.Popen(

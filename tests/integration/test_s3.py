@@ -130,7 +130,7 @@ MISTAKES = {
         "no credentials; set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, or AWS_PROFILE",
     ),
     "half-credentials": ({"AWS_SECRET_ACCESS_KEY": None}, "no credentials"),
-    "no-address": ({"AWS_ENDPOINT_URL": "127.0.0.1"}, "is no address; write it as http://host"),
+    "no-address": ({"AWS_ENDPOINT_URL": "127.0.0.1"}, "is not an address; write it as http://host"),
 }
 
 

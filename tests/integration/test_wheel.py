@@ -1,9 +1,10 @@
-"""The plain wheel in an environment of its own: what it brings, and what it does with that alone.
+"""The wheel in environments of its own: what it brings, and what it does with that alone.
 
 The package registry must be within reach, as for `make install`.
 """
 
 import os
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -22,6 +23,7 @@ ROOT = Path(__file__).parents[2]
 ASKED = {"diffusiontalker", "numpy", "onnxruntime", "pyyaml", "soundfile", "soxr"}
 BROUGHT = {"cffi", "flatbuffers", "packaging", "protobuf", "pycparser", "typing-extensions"}
 """What those five ask for themselves."""
+PIP = (sys.executable, "-m", "pip", "--quiet", "--disable-pip-version-check")
 ENVIRONMENT = {name: value for name, value in os.environ.items() if name != "PYTHONPATH"}
 
 
@@ -35,17 +37,37 @@ def run(folder: Path, *command: object, status: int = 0) -> tuple[str, str]:
     return done.stdout, done.stderr
 
 
+def found(version: str) -> str | None:
+    """An interpreter of a version such as 3.13, on the path or among pyenv's; None without one."""
+    pyenv = Path(os.environ.get("PYENV_ROOT", Path.home() / ".pyenv")) / "versions"
+    candidates = [shutil.which(f"python{version}"), *sorted(pyenv.glob(f"{version}.*/bin/python"))]
+    for candidate in filter(None, candidates):
+        # pyenv puts shims on the path for versions that it then refuses to run.
+        if subprocess.run([candidate, "--version"], capture_output=True).returncode == 0:
+            return str(candidate)
+    return None
+
+
+def installed(folder: Path, interpreter: str, what: str) -> Path:
+    """The interpreter of a new environment in ``folder`` that holds ``what``."""
+    run(folder, interpreter, "-m", "venv", "--without-pip", "alone")
+    python = folder / "alone" / "bin" / "python"
+    run(folder, *PIP, "--python", python, "install", "--no-compile", what)
+    return python
+
+
 @pytest.fixture(scope="module")
-def python(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The interpreter of an environment that holds the wheel and what it asks for."""
+def wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("wheel")
-    pip = (sys.executable, "-m", "pip", "--quiet", "--disable-pip-version-check")
-    run(folder, *pip, "wheel", "--no-deps", "--wheel-dir", folder, ROOT)
-    (wheel,) = folder.glob("*.whl")
-    run(folder, sys.executable, "-m", "venv", "--without-pip", "alone")
-    interpreter = folder / "alone" / "bin" / "python"
-    run(folder, *pip, "--python", interpreter, "install", wheel)
-    return interpreter
+    run(folder, *PIP, "wheel", "--no-deps", "--wheel-dir", folder, ROOT)
+    (built,) = folder.glob("*.whl")
+    return built
+
+
+@pytest.fixture(scope="module")
+def python(wheel: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The interpreter of an environment that holds the wheel and what it asks for."""
+    return installed(tmp_path_factory.mktemp("alone"), sys.executable, str(wheel))
 
 
 @pytest.fixture(scope="module")
@@ -117,22 +139,41 @@ def test_the_command_writes_what_needs_numpy_alone(
     np.testing.assert_allclose(writers.read_coefficients(out)[0], expected.coefficients, atol=1e-5)
 
 
-def test_s3_asks_for_the_platform(python: Path, speech: Path, tmp_path: Path) -> None:
+@pytest.mark.parametrize("version", ["3.12", "3.13", "3.14"])
+def test_newer_pythons_embed_a_student_and_write_a_glb(
+    wheel: Path, student: Path, speech: Path, tmp_path: Path, version: str
+) -> None:
+    interpreter = found(version)
+    if interpreter is None:
+        pytest.skip(f"no Python {version} on this machine")
+    python = installed(tmp_path, interpreter, f"{wheel}[glb]")
+    run(tmp_path, python, ROOT / "examples" / "embed.py", student, speech)
+    expected = Student(student).animate(*soundfile.read(speech), seed=1)
+    face = writers.read_coefficients(tmp_path / "face.csv")[0]
+    np.testing.assert_allclose(face, expected.coefficients, atol=1e-5)
+
+    options = ("--model", student, "--out", "face.glb", "--seed", 1)
+    run(tmp_path, python, "-m", "diffusiontalker", speech, *options)
+    here = writers.write(tmp_path / "here.glb", expected.coefficients, expected.fps)[0]
+    assert (tmp_path / "face.glb").stat().st_size == here.stat().st_size
+
+
+def test_s3_asks_for_its_extra(python: Path, speech: Path, tmp_path: Path) -> None:
     options = ("--model", "s3://bucket/student", "--out", "face.csv")
     said = run(tmp_path, python, "-m", "diffusiontalker", speech, *options, status=2)
     error = "error: s3://bucket/student: S3 needs more packages: "
     assert said[0] == ""
     assert said[1].startswith(error)
     assert said[1].removeprefix(error).count("\n") == 1
-    assert "diffusiontalker[platform]" in said[1]
+    assert "pip install '.[s3]'" in said[1]
 
 
-def test_a_glb_asks_for_the_platform_before_the_work(
+def test_a_glb_asks_for_its_extra_before_the_work(
     python: Path, student: Path, tmp_path: Path
 ) -> None:
     options = ("--model", student, "--out", "face.glb")
     said = run(tmp_path, python, "-m", "diffusiontalker", "none.wav", *options, status=2)
-    lacks = "needs more packages: pip install 'diffusiontalker[platform]'"
+    lacks = "needs more packages: run pip install '.[glb]' in the project's folder"
     assert said == ("", f"error: face.glb: GLB {lacks}\n")
 
     code = "from diffusiontalker.animation.rig import default_rig; default_rig()"

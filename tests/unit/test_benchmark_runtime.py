@@ -406,7 +406,7 @@ def test_the_lines_say_what_was_missed_and_what_was_refused() -> None:
     said = lines(report(fps=24_000.0))
     assert said[0] == (
         "fp16         LBE +0.01%, energy score -0.01%, LBE of streams +0.02% on 8 clips of "
-        "validation; the voice is heard otherwise in 1"
+        "validation; another voice is recognised in 1"
     )
     assert said[1].startswith("int8         LBE +3.10%, energy score +1.00%, LBE of streams +1.20%")
     assert "jobs/export.py refuses it (lbe on validation grows by 3.1%" in said[1]

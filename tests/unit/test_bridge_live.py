@@ -420,7 +420,7 @@ def test_the_extra_is_asked_for_by_its_name(
     monkeypatch.chdir(tmp_path)
     soundfile.write("a.wav", np.zeros(4000), 16_000)
     assert run(monkeypatch, "a.wav", *arguments) == 2
-    assert "pip install 'diffusiontalker[client]'" in capsys.readouterr().err
+    assert "pip install '.[client]'" in capsys.readouterr().err
 
 
 def test_usual_ports_are_those_of_the_tools() -> None:

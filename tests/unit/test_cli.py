@@ -55,7 +55,7 @@ def test_users_mistake_is_one_line_and_status_2(
 
 @pytest.mark.parametrize(
     ("resumes", "said"),
-    [(True, "interrupted; the same command goes on from here\n"), (False, "interrupted\n")],
+    [(True, "interrupted; the same command continues from here\n"), (False, "interrupted\n")],
 )
 def test_interrupt_is_130_and_promises_no_more_than_is_true(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], resumes: bool, said: str

@@ -194,7 +194,7 @@ def test_a_student_that_hears_whole_recordings(kind: dict[str, Any], tmp_path: P
         ours, theirs = run_both(student, talker, frames, frames, None, 1)
         np.testing.assert_allclose(ours, theirs, atol=1e-4)
     assert student.animate(speech(20.0), RATE).coefficients.shape == (600, 52)
-    with pytest.raises(UserError, match="hears whole recordings alone"):
+    with pytest.raises(UserError, match="takes whole recordings only"):
         student.stream()
 
 

@@ -120,4 +120,26 @@ def test_every_declared_dependency_is_pinned_plainly():
     for extra in project["optional-dependencies"].values():
         declared += extra
     names = {canonical(re.split(r"[^\w.-]", requirement)[0]) for requirement in declared}
-    assert names - {canonical(pin.partition("==")[0]) for pin in pins} == set()
+    ours = {project["name"]}  # by which one extra includes others
+    assert names - ours - {canonical(pin.partition("==")[0]) for pin in pins} == set()
+
+
+def test_what_is_to_be_installed_is_ours_and_exists():
+    """By its name alone pip would fetch whatever somebody else puts on an index under it."""
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
+    by_name, extras = [], set()
+    for path in repository_files():
+        if b"\0" in (content := path.read_bytes()):
+            continue
+        text = content.decode()
+        if re.search(rf"pip install[^\n]*['\" ]{project['name']}\b(?!-\d)", text):
+            by_name.append(str(path.relative_to(ROOT)))
+        for listed in re.findall(r"pip install [^\n]*?'?\.\[([\w,]+)\]", text):
+            extras |= set(listed.split(","))
+    assert by_name == []
+    assert {"client", "glb", "platform"} <= extras <= set(project["optional-dependencies"])
+
+
+def test_the_wheel_asks_for_no_newest_python():
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
+    assert project["requires-python"] == ">=3.11"

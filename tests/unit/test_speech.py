@@ -118,8 +118,8 @@ def test_text_beyond_ascii_is_spoken():
     ("text", "voice", "message"),
     [
         ("Hello.", "tlh-nowhere", "no voice 'tlh-nowhere'"),
-        ("", "en-us", "said nothing for ''"),
-        ("...", "en-us", "said nothing for '...'"),
+        ("", "en-us", "made no sound for ''"),
+        ("...", "en-us", "made no sound for '...'"),
     ],
 )
 def test_what_cannot_be_said_is_refused(text: str, voice: str, message: str):
@@ -129,5 +129,5 @@ def test_what_cannot_be_said_is_refused(text: str, voice: str, message: str):
 
 def test_a_missing_library_names_the_mend(monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setitem(sys.modules, "espeakng_loader", None)
-    with pytest.raises(UserError, match=r"pip install 'diffusiontalker\[platform\]'"):
+    with pytest.raises(UserError, match=r"pip install '\.\[platform\]'"):
         speech._Engine()

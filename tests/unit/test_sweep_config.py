@@ -245,7 +245,7 @@ def test_the_folder_of_another_sweep_is_left_alone(
     assert "it is no JSON" in refused(monkeypatch, capsys, *arguments)
     (tmp_path / "trials.json").write_text("[]")
     assert refused(monkeypatch, capsys, *arguments) == (
-        f"{tmp_path / 'trials.json'}: not the trials of a sweep; remove {tmp_path} to begin anew"
+        f"{tmp_path / 'trials.json'}: not the trials of a sweep; remove {tmp_path} to start again"
     )
     (tmp_path / "trials.json").write_bytes(content["trials.json"])
     assert tuning.begin(of) == space.base_of(of)

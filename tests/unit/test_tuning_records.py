@@ -83,7 +83,7 @@ def test_a_damaged_file_is_named(tmp_path: Path, text: str, said: str) -> None:
     assert said in message
     if said == "not the trials of a sweep":
         assert message == (
-            f"{tmp_path / FILE}: not the trials of a sweep; remove {tmp_path} to begin anew"
+            f"{tmp_path / FILE}: not the trials of a sweep; remove {tmp_path} to start again"
         )
 
 

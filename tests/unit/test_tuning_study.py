@@ -257,8 +257,8 @@ def test_a_study_of_two_objectives_has_optunas_front(tmp_path: Path) -> None:
 def test_a_study_that_cannot_be_read_is_named(tmp_path: Path) -> None:
     (tmp_path / study.FILE).write_bytes(b"not a database " * 100)
     said = refusal(lambda: Study(sweep(), tmp_path))
-    assert said.startswith(f"{tmp_path / study.FILE}: not to be used as a study (")
-    assert said.endswith("remove it, it is written anew")
+    assert said.startswith(f"{tmp_path / study.FILE}: not usable as a study (")
+    assert said.endswith("remove it, and it is made again")
     (tmp_path / study.FILE).unlink()
     Study(sweep(), tmp_path).update(records(trial(0, 0.3, params=OWN)))
     assert len(opened(tmp_path).trials) == 1

@@ -341,7 +341,7 @@ def test_a_log_says_that_a_trial_goes_on(
     tune.epoch(one, 1)
     tune.epoch(one, 2)
     tune.start(one)
-    assert capsys.readouterr().out == "trial 0    goes on after epoch 2\n"
+    assert capsys.readouterr().out == "trial 0    resumes after epoch 2\n"
 
 
 def test_a_line_of_two_objectives_before_any_has_finished() -> None:

@@ -116,7 +116,7 @@ async function receive(file) {
     await stage.wear(file, file.name);
     draw();
   } else if (!backend) {
-    throw new UserError(`${file.name}: nobody is there yet to animate it`);
+    throw new UserError(`${file.name}: no student is loaded yet to animate it`);
   } else {
     await hush();
     forget();

@@ -50,7 +50,7 @@ export function keep(key) {
 
 /** @implements {import("./backend.js").Backend} */
 export class Remote {
-  about = "Recordings and what the microphone hears are sent to the server of this page.";
+  about = "Recordings and microphone audio are sent to the server of this page.";
   formats = ["npz", "glb"];
   savesIdentities = true;
 

@@ -15,7 +15,7 @@ import numpy as np
 
 from diffusiontalker import arkit, storage
 from diffusiontalker.animation import files
-from diffusiontalker.errors import UserError
+from diffusiontalker.errors import UserError, needs_extra
 
 _BROW_EYE = tuple(i for i in arkit.UPPER if arkit.CHANNELS[i].startswith(("brow", "eye")))
 _LIP_SHAPES = tuple(i for i in arkit.LIP if arkit.CHANNELS[i].startswith("mouth"))
@@ -192,15 +192,12 @@ def default_rig() -> Rig:
     ``facecap.HEIGHT_M``. The asset has no tongue, so tongueOut does not move it.
 
     Raises:
-        UserError: the extra ``platform`` is needed, or the installed openfacefx does not carry the
-            asset.
+        UserError: the extra ``glb`` is needed, or the installed openfacefx lacks the asset.
     """
     try:
         from diffusiontalker.animation import facecap
     except ImportError as error:
-        raise UserError(
-            "the default rig needs more packages: pip install 'diffusiontalker[platform]'"
-        ) from error
+        raise needs_extra("the default rig", "glb") from error
     head = facecap.load()
     deltas = _by_channel(head.deltas, head.names, "facecap.glb")
     for array in (head.mean, deltas, head.faces, head.colors):

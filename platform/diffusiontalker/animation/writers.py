@@ -1,6 +1,6 @@
 """One door for animation files: ``write`` and ``read_coefficients`` choose the format by suffix.
 
-All but ``.glb`` needs numpy alone; what writes that comes with the extra ``platform``.
+All but ``.glb`` needs numpy alone; what writes that comes with the extra ``glb``.
 """
 
 from importlib.util import find_spec
@@ -13,7 +13,7 @@ import soundfile
 from diffusiontalker import arkit, storage
 from diffusiontalker.animation import beat, files, livelink
 from diffusiontalker.animation.rig import Rig, default_rig
-from diffusiontalker.errors import UserError
+from diffusiontalker.errors import UserError, needs_extra
 
 SUFFIXES = (".csv", ".json", ".glb", ".npz", ".npy")
 """What ``write`` takes; all but ``.glb`` can be read back."""
@@ -83,11 +83,11 @@ def check_suffix(path: str | Path) -> str:
     """The lower-case suffix of ``path``, so that a job can refuse it before the work is done.
 
     Raises:
-        UserError: it is none of ``SUFFIXES``, or ``.glb`` without the extra ``platform``.
+        UserError: it is none of ``SUFFIXES``, or ``.glb`` without the extra ``glb``.
     """
     suffix = _suffix(path)
     if suffix == ".glb" and find_spec("pygltflib") is None:
-        raise UserError(f"{path}: GLB needs more packages: pip install 'diffusiontalker[platform]'")
+        raise needs_extra(f"{path}: GLB", "glb")
     return suffix
 
 

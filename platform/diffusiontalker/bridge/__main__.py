@@ -33,16 +33,16 @@ def main(command: str = "python -m diffusiontalker.bridge") -> None:
         "--to", action="append", metavar="KIND[=HOST[:PORT]]",
         help=f"{', '.join(PORTS)}; may be given several times; livelink here if left out",
     )  # fmt: skip
-    say("--subject", default="DiffusionTalker", help="what Unreal calls the face")
+    say("--subject", default="DiffusionTalker", help="the subject's name in Unreal")
     say("--identity", default=AUTO, help="a speaker of the model, or auto")
     say("--emotion", default=AUTO, help="an emotion of the model, or auto")
     say("--seed", type=int, default=0, help="another seed, another performance")
     say("--smooth-ms", type=float, default=0.0, help="average over time; lips still close")
     say("--mirror", action="store_true", help="swap left and right")
-    say("--fps", type=int, choices=(FPS, 2 * FPS), default=FPS, help="60: one between any two")
+    say("--fps", type=int, choices=(FPS, 2 * FPS), default=FPS, help="60: a frame between any two")
     say("--delay-ms", type=float, default=150.0, help="from speech to its frame; 150 if left out")
     say("--rate", type=int, default=16_000, help="of standard input, in Hz; 16000 if left out")
-    say("--pace", action="store_true", help="standard input is faster than speech: hold it back")
+    say("--pace", action="store_true", help="read standard input no faster than real time")
     try:
         bridge(parser.parse_args())
     except UserError as error:
@@ -102,7 +102,7 @@ def _teller(outlets: list[Outlet]) -> Callable[[Progress], None]:
         for outlet in outlets:
             if outlet.unheard and outlet not in missed:
                 missed.add(outlet)
-                print(f"nobody listens yet at {outlet.target}", file=sys.stderr)
+                print(f"no receiver yet at {outlet.target}", file=sys.stderr)
         if sys.stderr.isatty() and time.monotonic() - seen > 1:
             seen = time.monotonic()
             done = f"{progress.seconds:6.1f} s, {progress.frames} frames, {progress.late} late"

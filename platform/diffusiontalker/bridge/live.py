@@ -15,7 +15,7 @@ from diffusiontalker.animation import timing
 from diffusiontalker.arkit import CHANNELS, FPS
 from diffusiontalker.bridge.speech import Heard
 from diffusiontalker.bridge.targets import Outlet
-from diffusiontalker.errors import UserError
+from diffusiontalker.errors import UserError, needs_extra
 from diffusiontalker.runtime.student import Student
 
 AHEAD = 600
@@ -54,9 +54,7 @@ def remote(server: str, rate: int, **options: Any) -> Talker:
     try:
         from diffusiontalker.client import Client
     except ImportError as error:
-        raise UserError(
-            "--server needs more packages: pip install 'diffusiontalker[client]'"
-        ) from error
+        raise needs_extra("--server", "client") from error
     client = Client(server)
 
     def faces(chunks: Iterable[np.ndarray]) -> Iterator[np.ndarray]:

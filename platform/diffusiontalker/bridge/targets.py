@@ -10,7 +10,7 @@ from urllib.parse import urlsplit
 import numpy as np
 
 from diffusiontalker.bridge import ifacialmocap, livelink
-from diffusiontalker.errors import UserError
+from diffusiontalker.errors import UserError, needs_extra
 
 LOOPBACK = "127.0.0.1"
 PORTS = {"livelink": 11111, "vmc": 39539, "ifacialmocap": 49983}
@@ -71,9 +71,7 @@ def encoder(kind: str, subject: str, fps: int) -> Encoder:
     try:
         from diffusiontalker.bridge import vmc
     except ImportError as error:
-        raise UserError(
-            "--to vmc needs more packages: pip install 'diffusiontalker[client]'"
-        ) from error
+        raise needs_extra("--to vmc", "client") from error
     return vmc.packets
 
 

@@ -202,7 +202,7 @@ def address(server: str) -> str:
     except ValueError:  # UnicodeError too
         good = False
     if not good or parts.query or parts.fragment or parts.username is not None:
-        raise UserError(f"server {server!r}: is no address; write it as http://host:port")
+        raise UserError(f"server {server!r}: is not an address; write it as http://host:port")
     return server.rstrip("/")
 
 

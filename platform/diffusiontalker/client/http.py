@@ -73,7 +73,7 @@ class _Base:
         try:
             yield
         except httpx2.InvalidURL as error:
-            raise UserError(f"server {self.server!r}: is no address ({error})") from error
+            raise UserError(f"server {self.server!r}: is not an address ({error})") from error
         except httpx2.RequestError as error:
             # Before a connection there is, nothing was heard.
             unheard = isinstance(

@@ -21,7 +21,7 @@ from typing import Any
 
 import numpy as np
 
-from diffusiontalker.errors import UserError
+from diffusiontalker.errors import UserError, needs_extra
 
 _SYNCHRONOUS = 2
 _PHONEME_EVENTS_IPA = 1 | 2
@@ -72,10 +72,7 @@ class _Engine:
         try:
             import espeakng_loader
         except ImportError as error:
-            raise UserError(
-                "the procedural corpus needs espeakng-loader: "
-                "pip install 'diffusiontalker[platform]'"
-            ) from error
+            raise needs_extra("the procedural corpus", "platform") from error
         self.lib = ctypes.CDLL(espeakng_loader.get_library_path())
         data = espeakng_loader.get_data_path().encode()
         self.sample_rate = self.lib.espeak_Initialize(_SYNCHRONOUS, 0, data, _PHONEME_EVENTS_IPA)
@@ -112,7 +109,7 @@ class _Engine:
         raw = text.encode()
         self.lib.espeak_Synth(raw, len(raw) + 1, 0, 0, 0, _UTF8, None, None)
         if not any(ipa for _, ipa in self._phonemes):
-            raise UserError(f"eSpeak NG said nothing for {text!r}")
+            raise UserError(f"eSpeak NG made no sound for {text!r}")
         samples = np.concatenate(self._pcm).astype(np.float32) / 32768.0
         ends = [sample for sample, _ in self._phonemes[1:]] + [len(samples)]
         phones = [

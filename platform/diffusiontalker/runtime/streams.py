@@ -35,7 +35,7 @@ class Streams:
         """Raises UserError: the student hears whole recordings alone."""
         if student.look_ahead is None:
             raise UserError(
-                f"{student.folder}: this student hears whole recordings alone; distil one with "
+                f"{student.folder}: this student takes whole recordings only; distil one with "
                 "student.look_ahead_ms"
             )
         self.student = student
@@ -83,7 +83,7 @@ class Streams:
         if len(set(streams)) < len(streams):
             raise UserError("a stream is pushed twice at once; join its chunks, or push again")
         if any(stream.company is not self for stream in streams):
-            raise UserError("a stream of others; push streams with those they were begun with")
+            raise UserError("the stream belongs to another Streams; push it there")
         mistakes = {}
         for stream, chunk in zip(streams, chunks, strict=True):
             try:

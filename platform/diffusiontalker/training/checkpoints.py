@@ -151,7 +151,7 @@ class Kept:
         named = storage.read_json(path)
         epoch = named.get("epoch") if isinstance(named, dict) else None
         if not isinstance(epoch, int):
-            raise UserError(f"{path}: names no checkpoint; remove {self.folder} to begin anew")
+            raise UserError(f"{path}: names no checkpoint; remove {self.folder} to start again")
         with tempfile.TemporaryDirectory(prefix="diffusiontalker-") as local:
             storage.fetch(self.folder / _epoch(epoch), Path(local))
             yield Path(local)

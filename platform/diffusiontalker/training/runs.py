@@ -232,7 +232,7 @@ def _fit(
     batches = stream.batches_of(data.manifest, "train", examples, train.batch) * train.passes
     if batches < workers:
         raise UserError(
-            f"{place.stage}: {batches} training batches do not go round {workers} "
+            f"{place.stage}: {batches} training batches are too few for {workers} "
             "workers; lower training.workers or the batch, or add data"
         )
     # Ray Train deals out as many batches to every worker and drops the rest.

@@ -170,7 +170,7 @@ def read(folder: Path, key: str) -> Records:
         found = TypeAdapter(Records).validate_python(storage.read_json(path))
     except ValidationError as error:
         raise UserError(
-            f"{path}: not the trials of a sweep; remove {folder} to begin anew"
+            f"{path}: not the trials of a sweep; remove {folder} to start again"
         ) from error
     if found.key != key:
         raise UserError(

@@ -142,7 +142,7 @@ class Study:
         except Exception as error:  # of Optuna, SQLAlchemy or SQLite
             reason = str(error).splitlines()[0][:200]
             raise UserError(
-                f"{self.file}: not to be used as a study ({reason}); remove it, it is written anew"
+                f"{self.file}: not usable as a study ({reason}); remove it, and it is made again"
             ) from error
 
 

@@ -65,7 +65,7 @@ class Watch(Local, tune.Stopper):
             self.records.trials.append(found)
             self.records.trials.sort(key=lambda one: one.number)
         elif found.curve:
-            self._say(f"trial {found.number:<4} goes on after epoch {found.curve[-1]['epochs']:g}")
+            self._say(f"trial {found.number:<4} resumes after epoch {found.curve[-1]['epochs']:g}")
         found.state = "running"
         self._keep(found)
         self._show()

@@ -96,7 +96,7 @@ def facts(report: Json) -> list[str]:
             f"p99 {streaming['p99_ms']:.2f}, at most {streaming['max_ms']:.2f}); "
             f"{streaming['streams_per_core']:.0f} streams per core"
             if streaming
-            else "not measured: this student hears whole recordings alone"
+            else "not measured: this student takes whole recordings only"
         ),
         "memory       "
         + (
@@ -119,5 +119,5 @@ def growth(found: Json) -> str:
     more = f": jobs/export.py refuses it ({why}); only timed here" if why else ""
     clips, changed = found["clips"], found["voices_changed"]
     return (
-        f"{shares} on {clips} clips of validation; the voice is heard otherwise in {changed}{more}"
+        f"{shares} on {clips} clips of validation; another voice is recognised in {changed}{more}"
     )

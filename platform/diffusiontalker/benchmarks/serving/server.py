@@ -143,7 +143,7 @@ def _wait(ready: Callable[[], bool], process: subprocess.Popen[bytes], log: Path
             return
         time.sleep(0.5)
     said = log.read_text(errors="replace").strip().splitlines()[-1:] or ["nothing"]
-    raise UserError(f"the server did not start; it last said: {said[0][:300]}")
+    raise UserError(f"the server did not start; its last output: {said[0][:300]}")
 
 
 def _name(process: int) -> str:
