@@ -345,12 +345,12 @@ def test_a_wav_cut_off_gives_what_is_there(one: Path):
     assert len(read(one).audio) == RATE // 2
 
 
-def test_a_link_out_of_the_data_set_is_not_followed(tmp_path: Path):
+def test_a_link_may_lead_to_another_disk(tmp_path: Path):
     make_beat(tmp_path / "root", ["1_wayne_0_1_1"], seconds=0.3)
     wav = tmp_path / "root" / "1" / "1_wayne_0_1_1.wav"
-    wav.rename(tmp_path / "secret.wav")
-    wav.symlink_to(tmp_path / "secret.wav")
-    assert "leads out of" in refusal(lambda: read(tmp_path / "root"))
+    wav.rename(tmp_path / "elsewhere.wav")
+    wav.symlink_to(tmp_path / "elsewhere.wav")
+    assert read(tmp_path / "root").rate == RATE
 
 
 def test_a_name_that_leads_out_is_refused(one: Path):

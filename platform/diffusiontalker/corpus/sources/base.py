@@ -1,5 +1,6 @@
 """What every data set must say: which takes it holds, and what is in one of them."""
 
+import functools
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -9,8 +10,10 @@ from typing import Annotated, Any, ClassVar
 import numpy as np
 from pydantic import AfterValidator
 
-from diffusiontalker import arkit, storage
+from diffusiontalker import arkit
 from diffusiontalker.config import Section
+from diffusiontalker.corpus import tree
+from diffusiontalker.corpus.tree import Tree
 from diffusiontalker.errors import UserError
 
 
@@ -90,6 +93,9 @@ class Source(ABC):
     splits_are_final: ClassVar[bool] = False
     """True where ``Take.split`` also says who is unseen; else speakers are set aside by share."""
 
+    shared: ClassVar[str] = "one group"
+    """What takes of one group have in common, for the page."""
+
     def __init__(self, root: Path, options: Any) -> None:
         self.root = root
         self.options = options
@@ -110,23 +116,29 @@ class Source(ABC):
             UserError: whatever is wrong with it, in one line; the take is then put in quarantine.
         """
 
+    def split_notes(self, takes: Sequence[Take]) -> list[str]:
+        """What is to be known of this data set's splits beyond that, each in a few words."""
+        return []
+
+    @functools.cached_property
+    def tree(self) -> Tree:
+        """The files below the root, as they are when it is first asked for. Raises UserError."""
+        return tree.look(self.root)
+
     def files(self) -> dict[str, int]:
         """Bytes of every file below the root by its relative name. Raises UserError."""
-        return storage.sizes(self.root)
+        return {name: file.bytes for name, file in self.tree.files.items()}
 
     def path(self, name: str) -> Path:
-        """The file of that name below the root.
+        """The file of that name below the root, where links may lead to other disks.
 
         Raises:
-            UserError: the name leads out of the root.
+            UserError: the name itself leads out of the root.
         """
         parts = name.replace("\\", "/").split("/")
         if ".." in parts or name.startswith(("/", "\\")) or "\0" in name:
             raise UserError(f"{name!r}: leads out of {self.root}")
-        path = self.root / name
-        if not storage.is_remote(path) and not path.resolve().is_relative_to(self.root.resolve()):
-            raise UserError(f"{name!r}: leads out of {self.root} by a link")
-        return path
+        return self.root / name
 
 
 def unique(takes: Sequence[Take]) -> Listing:
