@@ -8,7 +8,8 @@ def prepare(config_file: cli.Config = None, overrides: cli.Overrides = None) -> 
     """Read a data set and write shards, manifest.json and prepare.html into the output.
 
     Malformed takes are put aside in quarantine.csv with the reason. Killed at any point, the same
-    command goes on where it was; the manifest comes last.
+    command goes on where it was; the manifest comes last. Run again, it keeps what is unchanged and
+    prepares anew what was made of files that have changed.
     """
     settings = config.load_data(config_file, overrides or [])
     if settings.source.kind == preparation.PROCEDURAL:
@@ -18,6 +19,11 @@ def prepare(config_file: cli.Config = None, overrides: cli.Overrides = None) -> 
     # Before Ray starts, so that a mistake in a name is said in a second.
     found = recordings.survey(settings, storage.location(settings.output))
     print(f"{len(found.listing.takes)} takes found, {len(found.listing.skipped)} files passed over")
+    if found.kept:
+        print(*preparation.unchanged(found), sep="\n")
+        return
+    for line in preparation.changed(found):
+        print(line)
     with cluster.session():
         print(*preparation.prepare(found), sep="\n")
 
