@@ -11,6 +11,7 @@ from pydantic import Field
 from diffusiontalker import arkit, audio, storage
 from diffusiontalker.animation import beat
 from diffusiontalker.config import Section
+from diffusiontalker.corpus.sources import beat2
 from diffusiontalker.corpus.sources.base import MAX_BYTES, Listing, Recording, Source, Take
 from diffusiontalker.errors import UserError
 
@@ -78,6 +79,7 @@ class Beat(Source):
                 skipped.append((files[".json"], f"larger than {MAX_BYTES >> 20} MiB"))
             else:
                 takes.append(_take(name, files, sizes[files[".wav"]]))
+        skipped += beat2.skipped(sizes)
         asked = ", ".join(str(kind) for kind in self.options.types)
         for kind, count in sorted(others.items()):
             reason = f"{count} of type {kind} ({TYPES[kind]}); source.options.types is {asked}"
@@ -86,7 +88,7 @@ class Beat(Source):
             why = "; ".join(f"{name}: {reason}" for name, reason in skipped[-3:])
             raise UserError(
                 f"{self.root}: no take of BEAT, such as 1/1_wayne_0_1_1.json and .wav; "
-                f"{why or 'source.root is the unpacked data set'}"
+                f"{why or 'source.root is the unpacked data set'}{beat2.hint(sizes)}"
             )
         return Listing(takes, skipped)
 

@@ -12,6 +12,7 @@ from pydantic import Field, field_validator
 from diffusiontalker import arkit, audio
 from diffusiontalker.animation import beat, files
 from diffusiontalker.config import Section
+from diffusiontalker.corpus.sources import beat2
 from diffusiontalker.corpus.sources.base import (
     MAX_BYTES,
     ChannelNames,
@@ -113,7 +114,7 @@ class Etf(Source):
             why = "; ".join(f"{name}: {reason}" for name, reason in skipped[:3])
             raise UserError(
                 f"{self.root}: no name.npy with a name.wav, as 3D-ETF has them; "
-                f"{why or 'source.root is the unpacked data set'}"
+                f"{why or 'source.root is the unpacked data set'}{beat2.hint(sizes)}"
             )
         listing = unique(takes)
         return Listing(listing.takes, skipped + listing.skipped)

@@ -3,6 +3,7 @@
 import csv
 import io
 import re
+import shlex
 import unicodedata
 from collections import Counter, defaultdict
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
@@ -16,6 +17,7 @@ from diffusiontalker import arkit, audio, storage
 from diffusiontalker.animation import beat, files, livelink, timing
 from diffusiontalker.config import Section
 from diffusiontalker.corpus.manifest import SPLITS
+from diffusiontalker.corpus.sources import app, beat2, naming
 from diffusiontalker.corpus.sources.base import (
     MAX_BYTES,
     ChannelNames,
@@ -31,9 +33,10 @@ AUDIO = (".wav", ".flac", ".ogg", ".mp3")
 COEFFICIENTS = (".csv", ".npz", ".json", ".npy")
 """Of two files of one name the earlier kind is read: the app's own first, then what holds names
 and rate, and an ``.npy`` only if nothing else is there."""
-LABELS = ("identity", "emotion", "split")
+VIDEO = (".mov", ".mp4", ".m4v", ".avi", ".mkv")
+"""Files whose sound can be taken out."""
+LABELS = ("identity", "emotion", "group", "split")
 """Columns of the index beside ``name``."""
-
 _Content = tuple[np.ndarray, float, float, tuple[str, ...]]
 """Values, fps, start and missing, as in ``Recording``."""
 _Labels = dict[str, str | None]
@@ -43,17 +46,25 @@ class FolderOptions(Section):
     """How to read files that do not say everything themselves."""
 
     index: str = "index.csv"
-    """Table of ``name,identity,emotion,split`` below the root; it may be absent, and so may all its
-    columns but the first. An empty cell means unknown."""
+    """Table of ``name,identity,emotion,group,split`` below the root; it may be absent, and so may
+    all its columns but the first. An empty cell means unknown."""
     fps: Annotated[float, Field(gt=0)] | None = None
     """Rate of arrays and tables that hold none. None: 30."""
     channels: Annotated[ChannelNames, Field(min_length=1)] | None = None
     """Names of the columns of arrays that hold none. None: all 52 in the project's own order."""
     stem: str | None = None
     """Regular expression, searched for in the name relative to the root and without its suffix,
-    whose groups ``identity`` and ``emotion`` are the labels of takes that the index does not label,
-    such as ``(?P<identity>[a-z]+)_(?P<emotion>[a-z]+)_``. What it does not find is unknown, save
-    that the identity is then the name of the subfolder that the take lies in."""
+    whose groups ``identity``, ``emotion`` and ``group`` (what takes that are to share a split have
+    in common, such as a sentence) are the labels of takes that the index does not label, such as
+    ``(?P<identity>[a-z]+)_(?P<emotion>[a-z]+)_``. Of what spans folders the last part counts. What
+    it does not find is unknown, save that the identity is then ``speaker`` or the name of the
+    subfolder that the take lies in."""
+    speaker: Annotated[str, Field(min_length=1)] | None = None
+    """Who speaks in all takes of which neither the index nor ``stem`` says it. None: the subfolder
+    tells, or for exports of the Live Link Face app, which have one for each take, the slate."""
+    split_folders: bool = True
+    """Whether folders ``train``, ``val`` and ``test`` at the root are splits. They are never
+    speakers."""
     scale: Annotated[float, Field(gt=0)] = 1.0
     """What coefficients are multiplied by; 0.01 for percent."""
 
@@ -64,8 +75,10 @@ class FolderOptions(Section):
             groups = set(re.compile(pattern).groupindex) if pattern is not None else {"identity"}
         except re.error as error:
             raise ValueError(f"not a regular expression: {error}") from error
-        if not groups or groups - {"identity", "emotion"}:
-            raise ValueError("needs named groups, (?P<identity>...) or (?P<emotion>...) or both")
+        if not groups or groups - {"identity", "emotion", "group"}:
+            raise ValueError(
+                "needs named groups: (?P<identity>...), (?P<emotion>...) or (?P<group>...)"
+            )
         return pattern
 
 
@@ -74,29 +87,38 @@ class Folder(Source):
 
     Options: ClassVar = FolderOptions
     splits_are_final: ClassVar[bool] = True
+    shared: ClassVar[str] = "one group of the index or the names"
 
     def takes(self) -> Listing:
         """Raises UserError: nothing usable, or an index that would lose labels."""
         sizes = self.files()
-        sounds, faces, others = _by_stem(name for name in sizes if name != self.options.index)
+        slates = app.slates(sizes)
+        notes = app.notes(sizes, slates)
+        sounds, faces, videos, others = _by_stem(
+            name for name in sizes if name not in (self.options.index, *notes)
+        )
         pairs = {stem: (sounds[stem][0], faces[stem][0]) for stem in sounds if stem in faces}
         rows, said = self._index(sizes, pairs)
-        takes, skipped = [], [*_unpaired(sounds, faces), *said]
+        takes, skipped = [], [*_unpaired(sounds, faces, videos), *beat2.skipped(sizes), *said]
         for stem, (sound, face) in pairs.items():
             if sizes[face] > MAX_BYTES:
                 skipped.append((face, f"larger than {MAX_BYTES >> 20} MiB"))
                 continue
-            labels = self._told_by_name(stem) | rows.get(stem, {})
+            labels = self._told_by_name(stem, slates) | rows.get(stem, {})
             takes.append(
                 Take(
                     stem,
                     identity=labels["identity"],
                     emotion=labels["emotion"],
+                    group=labels["group"] or "",
                     split=labels.get("split"),
                     bytes=sizes[sound],
                     files=(face, sound),
                 )
             )
+        if notes:
+            skipped.append((f"{notes[0]} and the like", f"{len(notes)} notes of the app's own"))
+        skipped += naming.of_slates(takes, slates)
         for pattern, count in others.items():
             kinds = f"audio ({', '.join(AUDIO)}) nor coefficients ({', '.join(COEFFICIENTS)})"
             skipped.append((pattern, f"{count} files: neither {kinds}"))
@@ -105,7 +127,11 @@ class Folder(Source):
             raise UserError(
                 f"{self.root}: no take; expected name.wav (or {', '.join(AUDIO[1:])}) beside "
                 f"name.csv (or {', '.join(COEFFICIENTS[1:])}); {why or 'nothing is there'}"
+                f"{beat2.hint(sizes)}"
             )
+        if self.options.split_folders:
+            takes, told = naming.in_split_folders(takes)
+            skipped += told
         return Listing(takes, skipped)
 
     def read(self, take: Take) -> Recording:
@@ -127,6 +153,8 @@ class Folder(Source):
                 return track.values, track.fps, track.start, track.missing
             case ".npz":
                 arrays = files.read_npz(path)
+                if beat2.holds(arrays):
+                    raise UserError(f"{where}: {beat2.NAMED}")
                 if "coefficients" not in arrays:
                     raise UserError(f"{where}: no array coefficients; it holds {', '.join(arrays)}")
                 fps = files.rate(arrays["fps"], where) if "fps" in arrays else default
@@ -149,11 +177,12 @@ class Folder(Source):
         values = arkit.map_by_name(files.numbers(values, where), names, where)
         return values, fps, 0.0, beat.missing(names)
 
-    def _told_by_name(self, stem: str) -> _Labels:
+    def _told_by_name(self, stem: str, slates: Mapping[str, str]) -> _Labels:
         found = re.search(self.options.stem, stem) if self.options.stem is not None else None
-        told = found.groupdict() if found else {}
-        identity = told.get("identity") or PurePosixPath(stem).parent.name
-        return {"identity": identity or None, "emotion": told.get("emotion") or None}
+        told = {key: value.rpartition("/")[2] for key, value in _groups(found) if value}
+        if not told.get("identity"):
+            told["identity"] = self.options.speaker or naming.speaker(stem, slates)
+        return {key: told.get(key) or None for key in ("identity", "emotion", "group")}
 
     def _index(
         self, sizes: Mapping[str, int], stems: Collection[str]
@@ -188,6 +217,10 @@ class Folder(Source):
         return labels, said
 
 
+def _groups(found: re.Match[str] | None) -> Iterable[tuple[str, str | None]]:
+    return found.groupdict().items() if found else ()
+
+
 def _problem(row: Mapping[str, str], known: bool) -> str | None:
     """Why a row of the index cannot be meant so."""
     if not row["name"]:
@@ -204,13 +237,14 @@ def _problem(row: Mapping[str, str], known: bool) -> str | None:
 
 def _by_stem(
     names: Iterable[str],
-) -> tuple[dict[str, list[str]], dict[str, list[str]], Counter[str]]:
-    """Audio and coefficients by stem, what is preferred first; and how many files of what other
-    kind there are. Hidden files do not count.
+) -> tuple[dict[str, list[str]], dict[str, list[str]], dict[str, str], Counter[str]]:
+    """Audio and coefficients by stem, what is preferred first; videos that may hold the audio; and
+    how many files of what other kind there are. Hidden files do not count.
 
     Stems are composed Unicode, as tables are typed; a Mac's file names are not.
     """
     sounds, faces, others = defaultdict(list), defaultdict(list), Counter[str]()
+    videos: dict[str, str] = {}
     for name in names:
         suffix = PurePosixPath(name).suffix.lower()
         stem = unicodedata.normalize("NFC", name[: len(name) - len(suffix)])
@@ -220,24 +254,36 @@ def _by_stem(
             sounds[stem].append(name)
         elif suffix in COEFFICIENTS:
             faces[stem].append(name)
+        elif suffix in VIDEO:
+            videos[stem] = name
         else:
             others[f"*{suffix}"] += 1
     for kinds, found in ((AUDIO, sounds), (COEFFICIENTS, faces)):
         for several in found.values():
             several.sort(key=lambda name: kinds.index(PurePosixPath(name).suffix.lower()))
-    return dict(sounds), dict(faces), others
+    return dict(sounds), dict(faces), videos, others
 
 
 def _unpaired(
-    sounds: dict[str, list[str]], faces: dict[str, list[str]]
+    sounds: dict[str, list[str]], faces: dict[str, list[str]], videos: dict[str, str]
 ) -> Iterator[tuple[str, str]]:
-    """Files that no take uses, and why."""
+    """Files that no take uses, and why; first those that a command would make takes of."""
+    for stem, video in videos.items():
+        if stem in faces and stem not in sounds:
+            sound = str(PurePosixPath(video).with_suffix(".wav"))
+            line = f"ffmpeg -i {shlex.quote(video)} -vn -ac 1 {shlex.quote(sound)}"
+            yield video, f"a take's sound is in its video; take it out: {line}"
+    for suffix, count in Counter(
+        PurePosixPath(video).suffix for stem, video in videos.items()
+        if stem in sounds or stem not in faces
+    ).items():  # fmt: skip
+        yield f"*{suffix}", f"{count} files: videos, of which nothing is read"
     for kind, found, partners, suffixes in (
         ("audio without coefficients", sounds, faces, COEFFICIENTS),
         ("coefficients without audio", faces, sounds, AUDIO),
     ):
         for stem, names in found.items():
-            if stem not in partners:
+            if stem not in partners and not (found is faces and stem in videos):
                 yield names[0], f"{kind} of its name ({', '.join(suffixes)})"
             for name in names[1:]:
                 yield name, f"{names[0]} is used instead"
