@@ -2,7 +2,7 @@
 
 import re
 from collections import defaultdict
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from pathlib import PurePosixPath
 from typing import Annotated, Any, ClassVar
 
@@ -36,6 +36,8 @@ EMOTIONS = {
 }
 """RAVDESS's codes, in the names that the other data sets have."""
 
+_RAVDESS = re.compile(r"\d\d-0[12](?:-\d\d){5}")
+_SONG = re.compile(r"\d\d-02(?:-\d\d){5}")
 _PARTNERS = {".npy": ".wav", ".wav": ".npy"}
 _GROUPS = {"identity", "emotion", "group"}
 _Pairs = list[tuple[str, str]]
@@ -72,15 +74,15 @@ class EtfOptions(Section):
     """What coefficients are multiplied by; 0.01 for percent."""
     stems: Annotated[tuple[StemOptions, ...], Field(min_length=1)] = (
         # RAVDESS: modality-channel-emotion-intensity-statement-repetition-actor. What an actor
-        # says twice in the same way shares a split.
+        # says twice in the same way shares a split, and so do its video and its mere sound.
         StemOptions(
-            pattern=r"(?P<group>\d\d-\d\d-(?P<emotion>\d\d)-\d\d-\d\d)-\d\d-(?P<identity>\d\d)",
+            pattern=r"\d\d-(?P<group>\d\d-(?P<emotion>\d\d)-\d\d-\d\d)-\d\d-(?P<identity>\d\d)",
             prefix="ravdess-",
         ),
         # HDTF: a video and the number of a segment, which some have cut once more. Where it names
-        # people, the number behind a name is that of their video.
-        StemOptions(pattern=r"(?P<group>(?P<identity>W[DR]A_\w+?)\d*)_\d{3}(?:_\d\d)?"),
-        StemOptions(pattern=r"(?P<group>(?P<identity>[A-Z]+_\w+?))_\d{3}(?:_\d\d)?"),
+        # people, as Ann-MarieLee, the number behind a name is that of their video.
+        StemOptions(pattern=r"(?P<group>(?P<identity>W[DR]A_\S+?)\d*)_\d{3}(?:_\d\d)?"),
+        StemOptions(pattern=r"(?P<group>(?P<identity>[A-Z]+_\S+?))_\d{3}(?:_\d\d)?"),
     )
     """The first that matches tells what is known of a take."""
     emotions: dict[str, str] = EMOTIONS
@@ -94,6 +96,7 @@ class Etf(Source):
     """
 
     Options: ClassVar = EtfOptions
+    shared: ClassVar[str] = "one video, or of one actor's statement, mood and strength"
 
     def takes(self) -> Listing:
         """Raises UserError: there is no ``.npy`` with a ``.wav`` at all."""
@@ -117,7 +120,16 @@ class Etf(Source):
                 f"{why or 'source.root is the unpacked data set'}{beat2.hint(sizes)}"
             )
         listing = unique(takes)
+        if songs := [take.files[0] for take in listing.takes if _SONG.fullmatch(take.id)]:
+            more = f" and {len(songs) - 1} more" if len(songs) > 1 else ""
+            skipped.append((songs[0] + more, "kept, but sung, not spoken (RAVDESS's channel 02)"))
         return Listing(listing.takes, skipped + listing.skipped)
+
+    def split_notes(self, takes: Sequence[Take]) -> list[str]:
+        """What RAVDESS cannot keep apart."""
+        if any(_RAVDESS.fullmatch(take.id) for take in takes):
+            return ["RAVDESS has two statements, which stand in every split"]
+        return []
 
     def read(self, take: Take) -> Recording:
         """Raises UserError."""

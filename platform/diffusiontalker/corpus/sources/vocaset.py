@@ -8,6 +8,8 @@ prepare it (``vertices_npy/{subject}_{sequence}.npy``, ``wav/{subject}_{sequence
 
 import functools
 import math
+import re
+from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path, PurePosixPath
 from typing import Annotated, Any, ClassVar
@@ -38,6 +40,9 @@ SPLITS = {
     "test_unseen": ("FaceTalk_170809_00138_TA", "FaceTalk_170731_00024_TA"),
 }
 """The published split, by speaker."""
+HELD_OUT = range(21, 41)
+"""Sentences by which the published split validates and tests. The first 20 of a speaker are, at
+least in part, those of others too (Cudeiro et al.), so of those speakers they are left out."""
 VERTICES, AUDIO, FRAMES = "data_verts.npy", "raw_audio_fixed.pkl", "subj_seq_to_idx.pkl"
 TEMPLATES = "templates.pkl"
 RAW = (VERTICES, AUDIO, FRAMES)
@@ -63,6 +68,8 @@ class VocasetOptions(Section):
     """How far the vertices of a take may stay from where the coefficients put them, as a root mean
     square (our choice). Catches scans gone wrong; that the rig is of this mesh is seen from the
     faces at rest."""
+    all_sentences: bool = False
+    """Whether to take the first 20 sentences, too, of the speakers of val and test."""
 
 
 class Vocaset(Source):
@@ -71,6 +78,7 @@ class Vocaset(Source):
     Options: ClassVar = VocasetOptions
     paths: ClassVar = ("rig",)
     splits_are_final: ClassVar[bool] = True
+    shared: ClassVar[str] = "one sentence's number"
 
     def takes(self) -> Listing:
         """Raises UserError: neither form is there, a table is damaged, or the rig does not fit."""
@@ -82,7 +90,13 @@ class Vocaset(Source):
                 "the folders vertices_npy and wav"
             )
         self._check_rig()
-        return self._raw_takes() if raw else self._derived_takes(sizes)
+        listing = self._raw_takes() if raw else self._derived_takes(sizes)
+        return listing if self.options.all_sentences else _published(listing)
+
+    def split_notes(self, takes: Sequence[Take]) -> list[str]:
+        """What the published split is."""
+        rest = "of all" if self.options.all_sentences else f"of {HELD_OUT[0]} to {HELD_OUT[-1]}"
+        return [f"the published split is by speaker, with sentences {rest} in val and test"]
 
     def read(self, take: Take) -> Recording:
         """Raises UserError."""
@@ -188,7 +202,31 @@ class Vocaset(Source):
 
 
 def _take(name: str, subject: str, size: int, of: tuple[str, ...]) -> Take:
-    return Take(name, identity=subject, split=_SPLIT_OF.get(subject), bytes=size, files=of)
+    return Take(
+        name,
+        identity=subject,
+        group=name.removeprefix(f"{subject}_"),
+        split=_SPLIT_OF.get(subject),
+        bytes=size,
+        files=of,
+    )
+
+
+def _published(listing: Listing) -> Listing:
+    """Without the sentences by which the published split measures nobody."""
+    kept, out = [], Counter[str]()
+    for take in listing.takes:
+        number = re.fullmatch(r"sentence(\d+)", take.group)
+        if take.split in (None, "train") or number is None or int(number[1]) in HELD_OUT:
+            kept.append(take)
+        else:
+            out[take.identity or ""] += 1
+    reason = (
+        f"which the published split leaves out: it validates and tests on {HELD_OUT[0]} to "
+        f"{HELD_OUT[-1]}; source.options.all_sentences=true keeps them"
+    )
+    told = [(f"{who}_sentence*", f"{n} other sentences, {reason}") for who, n in out.items()]
+    return Listing(kept, listing.skipped + told)
 
 
 def _is_vertices(name: str) -> bool:
