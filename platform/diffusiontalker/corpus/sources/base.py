@@ -13,6 +13,7 @@ from pydantic import AfterValidator
 from diffusiontalker import arkit
 from diffusiontalker.config import Section
 from diffusiontalker.corpus import tree
+from diffusiontalker.corpus.textgrid import Span
 from diffusiontalker.corpus.tree import Tree
 from diffusiontalker.errors import UserError
 
@@ -63,6 +64,12 @@ class Recording:
     """Seconds of audio before the first frame; negative if the frames begin earlier."""
     missing: tuple[str, ...] = ()
     """Channels that the take does not name; their coefficients are 0."""
+    words: tuple[Span, ...] = ()
+    """When which word is spoken, in seconds of the audio; of them each clip has its text."""
+    phones: tuple[Span, ...] = ()
+    """Likewise phones, in IPA; ``""`` is a pause."""
+    notes: tuple[str, ...] = ()
+    """What was amiss with the take although it can be used, each in a line."""
 
 
 MAX_BYTES = 64 << 20

@@ -1,6 +1,9 @@
 """BEAT2, known by its files: where it is met it is named, for it holds no coefficients to read."""
 
 from collections.abc import Collection, Iterable
+from pathlib import Path
+
+from diffusiontalker.errors import UserError
 
 NAMED = (
     "BEAT2 (SMPL-X bodies with FLAME expressions), which is not read: it has no ARKit "
@@ -23,9 +26,10 @@ def holds(arrays: Collection[str]) -> bool:
     return {"expressions", "poses"} <= {*arrays}
 
 
-def hint(names: Iterable[str]) -> str:
-    """The end of an error about a folder with nothing usable, if it is BEAT2."""
-    return f"; this is {NAMED}" if files(names) else ""
+def refuse(root: Path, names: Iterable[str]) -> None:
+    """Say of a folder with nothing usable what it is. Raises UserError if it is BEAT2."""
+    if files(names):
+        raise UserError(f"{root}: this is {NAMED}")
 
 
 def skipped(names: Iterable[str]) -> list[tuple[str, str]]:

@@ -114,10 +114,11 @@ class Etf(Source):
             else:
                 takes.append(Take(bytes=sizes[sound], files=(face, sound), **labels))
         if not pairs:
+            beat2.refuse(self.root, sizes)
             why = "; ".join(f"{name}: {reason}" for name, reason in skipped[:3])
             raise UserError(
                 f"{self.root}: no name.npy with a name.wav, as 3D-ETF has them; "
-                f"{why or 'source.root is the unpacked data set'}{beat2.hint(sizes)}"
+                f"{why or 'source.root is the unpacked data set'}"
             )
         listing = unique(takes)
         if songs := [take.files[0] for take in listing.takes if _SONG.fullmatch(take.id)]:

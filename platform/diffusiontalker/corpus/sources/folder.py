@@ -123,11 +123,11 @@ class Folder(Source):
             kinds = f"audio ({', '.join(AUDIO)}) nor coefficients ({', '.join(COEFFICIENTS)})"
             skipped.append((pattern, f"{count} files: neither {kinds}"))
         if not takes:
+            beat2.refuse(self.root, sizes)
             why = "; ".join(f"{name}: {reason}" for name, reason in skipped[:3])
             raise UserError(
                 f"{self.root}: no take; expected name.wav (or {', '.join(AUDIO[1:])}) beside "
                 f"name.csv (or {', '.join(COEFFICIENTS[1:])}); {why or 'nothing is there'}"
-                f"{beat2.hint(sizes)}"
             )
         if self.options.split_folders:
             takes, told = naming.in_split_folders(takes)
