@@ -111,6 +111,29 @@ def test_each_trouble_is_found_and_has_a_mend():
     assert set(links) <= targets
 
 
+def test_takes_without_life_are_named_kept_or_not():
+    takes = [
+        *GOOD,
+        take("hush", silent=True),
+        take("half", cancelled_db=12.0),
+        take("text", notes=("its text is unknown: x.TextGrid: cut off",)),
+        replace(refused("wax", "the face does not move"), frozen=True),
+        replace(refused("anti", "silent"), silent=True, cancelled_db=90.0),
+    ]
+    assert titles(takes)[1:] == [
+        "2 takes are silent: hush, anti.",
+        "1 take has a face that does not move: wax.",
+        "2 takes have channels that cancel each other: half, anti.",
+        "Of 1 take not all could be used: text.",
+    ]
+    found = attention(survey(takes, SHARDS))
+    assert found[1].text.endswith("1 of them is in the shards.")
+    assert [finding.section for finding in found[1:4]] == ["takes", "quarantine", "takes"]
+    lines = console_lines(takes, [], FACTS)
+    assert sum(line.startswith("  attention ") for line in lines) == 3
+    assert titles([*GOOD, take("edge", cancelled_db=10.0)]) == []
+
+
 def test_limits_are_not_crossed_by_what_lies_on_them():
     edge = take(
         "edge", "dan", seconds=60.0, clipped=0.001, pinned=channel(FLAT, "jawOpen", 0.01),
@@ -389,7 +412,8 @@ def test_console_says_the_essential():
         "  lip sync    median lag +20 ms, farthest +400 ms (late)",
         "  quarantine  1 take:",
         "    1 x the file is empty",
-        "  skipped     1 file",
+        "  skipped     1 file:",
+        "    a.txt: no audio",
         "  all of them s3://corpus/mine/quarantine.csv",
         "  shards      s3://corpus/mine/ (4 files, 10.0 MB)",
         "  page        s3://corpus/mine/prepare.html (2 things to look at)",

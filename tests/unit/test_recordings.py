@@ -7,8 +7,10 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import soundfile
 from pydantic import TypeAdapter
 from tests.sets import KIND, write_set, write_take
+from tests.sources_made import make_beat
 
 from diffusiontalker import config
 from diffusiontalker.arkit import INDEX
@@ -16,6 +18,7 @@ from diffusiontalker.config import DataSettings
 from diffusiontalker.corpus import recordings, shards
 from diffusiontalker.corpus.manifest import Manifest
 from diffusiontalker.corpus.recordings import Item
+from diffusiontalker.corpus.shards import Clip
 from diffusiontalker.corpus.sources import Source, anywhere, open_source
 from diffusiontalker.errors import UserError
 
@@ -74,6 +77,65 @@ def test_a_take_that_is_malformed_or_too_short_has_a_reason_and_no_clips(root: P
     assert "not a readable audio file" in reasons["ann-anger-0"]
     assert "NaN or infinity" in reasons["ann-anger-1"]
     assert "0.60 s: shorter than a clip may be" in reasons["ann-anger-2"]
+
+
+def read_first(root: Path, *overrides: str) -> tuple[list[Clip], recordings.TakeReport]:
+    return recordings.read_take(source_of(root), items(root)[0], settings(root, *overrides))
+
+
+def lifeless(root: Path, kind: str) -> None:
+    """Give the first take no sound, no movement, or channels that cancel."""
+    sound, face = (root / f"ann/anger/0.{suffix}" for suffix in ("wav", "npy"))
+    samples, rate = soundfile.read(sound)
+    match kind:
+        case "silent":
+            soundfile.write(sound, np.zeros(len(samples)), rate)
+        case "frozen":
+            np.save(face, np.full((75, 52), 0.25, np.float32))
+        case "cancel":
+            soundfile.write(sound, np.stack([samples, -samples], 1), rate)
+        case "half cancel":
+            soundfile.write(sound, np.stack([samples, -0.6 * samples], 1), rate)
+        case "stereo":
+            soundfile.write(sound, np.stack([samples, samples[::-1]], 1), rate)
+
+
+@pytest.mark.parametrize(
+    ("kind", "reason"),
+    [
+        ("silent", "silent: nothing in its audio"),
+        ("frozen", "the face does not move"),
+        ("cancel", "its channels cancel each other"),
+        ("half cancel", None),
+        ("stereo", None),
+    ],
+)
+def test_a_take_without_life_is_left_out_unless_it_is_wanted(
+    root: Path, kind: str, reason: str | None
+) -> None:
+    lifeless(root, kind)
+    found, report = read_first(root)
+    if reason is None:
+        assert found
+    else:
+        assert found == []
+        assert reason in (report.reason or "")
+    assert report.silent == (kind in ("silent", "cancel"))
+    assert report.frozen == (kind == "frozen")
+    assert (report.cancelled_db > 10) == ("cancel" in kind)
+    found, report = read_first(root, "keep_lifeless=true")
+    assert (len(found), report.reason) == (1, None)
+
+
+def test_clips_have_the_words_and_phones_of_their_time(tmp_path: Path) -> None:
+    make_beat(tmp_path / "beat", ["1_wayne_0_9_9"], seconds=4.0)
+    chosen = settings(tmp_path / "beat", "source.kind=beat", "clip_seconds=2")
+    source = open_source(chosen.source)
+    found, _ = recordings.read_take(source, Item(source.takes().takes[0], "train"), chosen)
+    assert [(clip.text, clip.phones) for clip in found] == [
+        ("hello", ["ʌ"]), ("wide world", ["", "w"]),
+    ]  # fmt: skip
+    assert [clip.phone_starts.tolist() for clip in found] == [[0.0], [0.0, 1.0]]
 
 
 def test_the_plan_fills_shards_and_never_mixes_splits(root: Path) -> None:

@@ -18,10 +18,10 @@ import numpy as np
 import ray
 from pydantic import TypeAdapter, ValidationError
 
-from diffusiontalker import storage
+from diffusiontalker import audio, storage
 from diffusiontalker.arkit import FPS
 from diffusiontalker.config import DataSettings
-from diffusiontalker.corpus import clips, shards, splits
+from diffusiontalker.corpus import clips, life, shards, splits
 from diffusiontalker.corpus.made import Made, made
 from diffusiontalker.corpus.manifest import (
     FILE,
@@ -33,7 +33,7 @@ from diffusiontalker.corpus.manifest import (
     write_manifest,
 )
 from diffusiontalker.corpus.shards import Clip
-from diffusiontalker.corpus.sources import Listing, Source, Take, anywhere, open_source
+from diffusiontalker.corpus.sources import Listing, Recording, Source, Take, anywhere, open_source
 from diffusiontalker.corpus.takes import QUARANTINE, TakeReport
 from diffusiontalker.errors import UserError
 
@@ -213,6 +213,12 @@ def read_take(source: Source, item: Item, settings: DataSettings) -> tuple[list[
     except UserError as error:
         # The part about the mend is for whoever reads the table: kept whole.
         return [], _report(take, item.split, reason=str(error))
+    vital = _vital(source, take, recording)
+    why = None if settings.keep_lifeless else life.lifeless(**vital)
+    if why is not None:
+        reason = f"{why}; keep_lifeless=true keeps such takes"
+        return [], _report(take, item.split, reason=reason, notes=recording.notes, **vital)
+    begin = max(recording.start, 0.0)
     spans = list(clips.cut(len(coefficients), settings.clip_seconds, settings.min_clip_seconds))
     if not spans:
         return [], _report(
@@ -221,6 +227,7 @@ def read_take(source: Source, item: Item, settings: DataSettings) -> tuple[list[
     out = []
     for number, (start, stop) in enumerate(spans):
         name = f"{take.id}-{number:03d}"
+        text, phones, phone_starts = _spoken(recording, begin + start / FPS, begin + stop / FPS)
         out.append(
             Clip(
                 id=name,
@@ -229,7 +236,9 @@ def read_take(source: Source, item: Item, settings: DataSettings) -> tuple[list[
                 identity=take.identity,
                 emotion=take.emotion,
                 split=item.split or splits.by_clip(name, settings.split),
-                text=take.text,
+                text=take.text if text is None else text,
+                phones=phones,
+                phone_starts=phone_starts,
                 audio=samples[clips.sample_of(start) : clips.sample_of(stop)],
                 coefficients=coefficients[start:stop],
             )
@@ -255,7 +264,34 @@ def read_take(source: Source, item: Item, settings: DataSettings) -> tuple[list[
         lag_correlation=lag[1] if lag else None,
         peak=float(loud.max()),
         clipped=float((loud >= 0.999).mean()),
+        notes=recording.notes,
+        **vital,
     )
+
+
+def _vital(source: Source, take: Take, recording: Recording) -> dict[str, Any]:
+    """What tells whether a take teaches anything: arguments of ``life.lifeless``."""
+    sound = life.sound_of(take.files)
+    return {
+        "silent": audio.is_quiet(recording.audio),
+        "frozen": life.is_frozen(recording.coefficients),
+        "cancelled_db": 0.0 if sound is None else life.cancelled_db(source.path(sound)),
+    }
+
+
+def _spoken(
+    recording: Recording, start: float, end: float
+) -> tuple[str | None, list[str] | None, np.ndarray | None]:
+    """The text of a part of a recording, its phones and their times in it; None: unknown."""
+    text = phones = starts = None
+    if recording.words:
+        middles = [(word, (word.start + word.end) / 2) for word in recording.words]
+        text = " ".join(word.label for word, at in middles if start <= at < end)
+    if recording.phones:
+        within = [span for span in recording.phones if span.start < end and span.end > start]
+        phones = [span.label for span in within]
+        starts = np.array([max(span.start - start, 0.0) for span in within], np.float32)
+    return text, phones, starts
 
 
 def _report(take: Take, split: str | None, **found: Any) -> TakeReport:

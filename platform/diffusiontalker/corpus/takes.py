@@ -46,3 +46,11 @@ class TakeReport:
     """Greatest absolute sample as published; 1 is full scale."""
     clipped: float = 0.0
     """Share of the samples at full scale."""
+    silent: bool = False
+    """Whether nothing is heard in it."""
+    frozen: bool = False
+    """Whether the face does not move."""
+    cancelled_db: float = 0.0
+    """By how much mixing the channels of the recording to one has weakened it."""
+    notes: tuple[str, ...] = ()
+    """What was amiss although the take can be used."""

@@ -3,6 +3,7 @@
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
+from diffusiontalker.corpus.life import CANCELLED_DB, STILL
 from diffusiontalker.report.columns import duration
 from diffusiontalker.report.survey import (
     DEAD,
@@ -67,12 +68,51 @@ def attention(found: Survey) -> list[Finding]:
     return [
         *(_splits(found.splits) if found.kept else ()),
         *_quarantine(found),
+        *lifeless(found),
         *_left_out(found),
         *_lags(found.lags),
         *_channels(found.channels),
         *_labels(found),
         *_sound(found),
+        *_notes(found),
     ]
+
+
+def lifeless(found: Survey) -> Iterator[Finding]:
+    """Takes in which nothing is heard, no face moves, or channels cancel; kept or not."""
+    cases = (
+        (
+            [t for t in found.every if t.silent],
+            "is silent", "are silent",
+            "A face that moves without a sound teaches nothing of speech.",
+            "Listen to the files; export those again of which the sound is lost.",
+        ),
+        (
+            [t for t in found.every if t.frozen],
+            "has a face that does not move", "have faces that do not move",
+            f"No channel reaches over more than {STILL:g}: nothing was tracked.",
+            "Export the coefficients again, or leave the takes out.",
+        ),
+        (
+            [t for t in found.every if t.cancelled_db > CANCELLED_DB],
+            "has channels that cancel each other", "have channels that cancel each other",
+            f"Mixed to mono they are weaker by more than {CANCELLED_DB:g} dB.",
+            "Export one channel alone, or swap the poles of one.",
+        ),
+    )  # fmt: skip
+    for takes, one, several, text, mend in cases:
+        if takes:
+            names = some((take.take for take in takes), 3)
+            kept = sum(take.reason is None for take in takes)
+            held = (
+                f" {kept:,} of them {'is' if kept == 1 else 'are'} in the shards." if kept else ""
+            )
+            yield Finding(
+                f"{count(len(takes), 'take')} {one if len(takes) == 1 else several}: {names}.",
+                text + held,
+                mend,
+                "takes" if kept else "quarantine",
+            )
 
 
 def count(number: int, noun: str) -> str:
@@ -241,6 +281,18 @@ def _sound(found: Survey) -> Iterator[Finding]:
             f"The audio of {count(len(loud), 'take')} is clipped: {some(loud, 3)}.",
             f"More than {LOUD:.1%} of its samples are at full scale.",
             "Export it again at a lower level; if it was recorded so, it stays distorted.",
+            "takes",
+        )
+
+
+def _notes(found: Survey) -> Iterator[Finding]:
+    noted = [take for take in found.kept if take.notes]
+    if noted:
+        takes = some((take.take for take in noted), 3)
+        yield Finding(
+            f"Of {count(len(noted), 'take')} not all could be used: {takes}.",
+            f"For example: {short(noted[0].notes[0], 300)}.",
+            "Mend the files and prepare again, if that is worth it.",
             "takes",
         )
 

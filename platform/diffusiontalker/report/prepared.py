@@ -10,7 +10,15 @@ from diffusiontalker import storage
 from diffusiontalker.corpus.manifest import ShardInfo
 from diffusiontalker.corpus.takes import QUARANTINE, TakeReport
 from diffusiontalker.report import survey_plots
-from diffusiontalker.report.attention import attention, count, headline, lag_in_words, share, short
+from diffusiontalker.report.attention import (
+    attention,
+    count,
+    headline,
+    lag_in_words,
+    lifeless,
+    share,
+    short,
+)
 from diffusiontalker.report.columns import DASH, duration, plain
 from diffusiontalker.report.page import fill
 from diffusiontalker.report.survey import (
@@ -167,8 +175,11 @@ def console_lines(
             f"    {len(kind.refusals):,} x {short(kind.title, 100)}"
             for kind in quarantined(found.quarantined)[:3]
         ]
+    lines += [f"  attention   {short(finding.title)}" for finding in lifeless(found)]
     if skipped:
-        lines.append(f"  skipped     {count(len(skipped), 'file')}")
+        lines.append(f"  skipped     {count(len(skipped), 'file')}:")
+        found_kinds = kinds(Refusal(name, (), reason) for name, reason in skipped)
+        lines += [f"    {_counted_reason(kind)}" for kind in found_kinds[:3]]
     if found.quarantined or skipped:
         lines.append(f"  all of them {facts.beside(QUARANTINE)}")
     findings = len(attention(found))
@@ -178,6 +189,13 @@ def console_lines(
     needs = f"{count(findings, 'thing')} to look at" if findings else "nothing needs attention"
     lines.append(f"  page        {facts.beside(PAGE_FILE)} ({needs})")
     return [_printable(line) for line in lines]
+
+
+def _counted_reason(kind: Kind) -> str:
+    """``12 x there is no such file``, or the one name and its reason."""
+    if len(kind.refusals) > 1:
+        return f"{len(kind.refusals):,} x {short(kind.title, 100)}"
+    return f"{short(kind.refusals[0].name, 40)}: {short(kind.refusals[0].reason, 100)}"
 
 
 def _hours(seconds: Sequence[tuple[str, float]]) -> str:

@@ -99,6 +99,11 @@ class Survey:
     lags: Lags
 
     @property
+    def every(self) -> Takes:
+        """All takes, those in quarantine too."""
+        return [*self.kept, *self.quarantined]
+
+    @property
     def clips(self) -> int:
         """Clips of all kept takes."""
         return sum(take.clips for take in self.kept)
