@@ -2,6 +2,7 @@
 
 from diffusiontalker import cli, cluster, config, preparation, storage
 from diffusiontalker.corpus import recordings
+from diffusiontalker.report import prepared
 
 
 def prepare(config_file: cli.Config = None, overrides: cli.Overrides = None) -> None:
@@ -18,7 +19,8 @@ def prepare(config_file: cli.Config = None, overrides: cli.Overrides = None) -> 
         return
     # Before Ray starts, so that a mistake in a name is said in a second.
     found = recordings.survey(settings, storage.location(settings.output))
-    print(f"{len(found.listing.takes)} takes found, {len(found.listing.skipped)} files passed over")
+    passed_over = len(prepared.passed_over(found.listing.skipped))
+    print(f"{len(found.listing.takes)} takes found, {passed_over} files passed over")
     if found.kept:
         print(*preparation.unchanged(found), sep="\n")
         return

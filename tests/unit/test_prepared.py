@@ -134,6 +134,14 @@ def test_takes_without_life_are_named_kept_or_not():
     assert titles([*GOOD, take("edge", cancelled_db=10.0)]) == []
 
 
+def test_links_to_nothing_are_found():
+    listed = [("a.wav", "a link to x, which is not there; fetch it"), ("b.txt", "no audio")]
+    (finding,) = attention(survey(GOOD, SHARDS, listed))
+    assert finding.title == "1 link leads to nothing: a.wav."
+    assert "a.wav" in Reader(render(GOOD, listed, FACTS)).text
+    assert "  attention   1 link leads to nothing: a.wav." in console_lines(GOOD, listed, FACTS)
+
+
 def test_limits_are_not_crossed_by_what_lies_on_them():
     edge = take(
         "edge", "dan", seconds=60.0, clipped=0.001, pinned=channel(FLAT, "jawOpen", 0.01),
@@ -404,7 +412,8 @@ def test_write_into_a_missing_folder(tmp_path):
 
 def test_console_says_the_essential():
     takes = [*GOOD, take("late", lag_seconds=0.4), refused("x", "x.wav: the file is empty")]
-    assert console_lines(takes, [("a.txt", "no audio")], FACTS) == [
+    listed = [("a.txt", "no audio"), ("b", "kept, but sung"), ("c", "kept, but sung")]
+    assert console_lines(takes, listed, FACTS) == [
         "10 min 00 s of speech in 60 clips of 5 takes by 3 speakers",
         "  splits      train 2 min 00 s, val 2 min 00 s, test_seen 2 min 00 s, "
         "test_unseen 2 min 00 s",
@@ -414,6 +423,8 @@ def test_console_says_the_essential():
         "    1 x the file is empty",
         "  skipped     1 file:",
         "    a.txt: no audio",
+        "  noted       2 files:",
+        "    2 x kept, but sung",
         "  all of them s3://corpus/mine/quarantine.csv",
         "  shards      s3://corpus/mine/ (4 files, 10.0 MB)",
         "  page        s3://corpus/mine/prepare.html (2 things to look at)",

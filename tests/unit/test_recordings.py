@@ -9,10 +9,11 @@ import numpy as np
 import pytest
 import soundfile
 from pydantic import TypeAdapter
+from tests.etf_made import make_etf
 from tests.sets import KIND, write_set, write_take
-from tests.sources_made import make_beat
+from tests.sources_made import make_beat, make_folder
 
-from diffusiontalker import config
+from diffusiontalker import config, preparation
 from diffusiontalker.arkit import INDEX
 from diffusiontalker.config import DataSettings
 from diffusiontalker.corpus import recordings, shards
@@ -295,13 +296,35 @@ def test_an_output_that_holds_another_plan_is_left_alone(root: Path) -> None:
 
 def test_quarantine_is_a_table_that_survives_commas_and_line_ends(tmp_path: Path) -> None:
     report = recordings.TakeReport('a,"b"\n', files=("a.wav", "a.npy"), reason="x, y")
-    recordings._write_tables(tmp_path, recordings.Known([report], [("c.txt", "no wav")]))
+    recordings._write_tables(
+        tmp_path, recordings.Known([report], [("c.txt", "no wav"), ("d", "kept, but odd")])
+    )
     rows = list(csv.reader(io.StringIO((tmp_path / "quarantine.csv").read_text())))
     assert rows == [
         ["what", "name", "files", "reason"],
         ["malformed take", 'a,"b"\n', "a.wav a.npy", "x, y"],
         ["skipped file", "c.txt", "c.txt", "no wav"],
+        ["note", "d", "d", "kept, but odd"],
     ]
+
+
+def split_rule(root: Path, *overrides: str) -> str:
+    chosen = settings(root, *overrides)
+    source = open_source(chosen.source)
+    return preparation.split_rule(source, source.takes().takes, chosen)
+
+
+def test_what_splits_keep_apart_is_told_of_each_source(tmp_path: Path) -> None:
+    beat = split_rule(make_beat(tmp_path / "beat", seconds=0.2), "source.kind=beat")
+    assert "6 of 6 takes in the data set's own" in beat
+    assert "authors' split is by script" in beat
+    etf = split_rule(make_etf(tmp_path / "etf", 0.2), "source.kind=3d-etf")
+    assert "one video, or of one actor's statement, mood and strength stay together (5 g" in etf
+    assert "RAVDESS has two statements" in etf
+    own = split_rule(make_folder(tmp_path / "own", seconds=0.2), "source.kind=folder")
+    assert "which takes share a sentence is not known" in own
+    clip_by_clip = split_rule(tmp_path / "own", "source.kind=folder", "split.rule=published")
+    assert "parts of one take lie on both sides" in clip_by_clip
 
 
 @pytest.mark.parametrize(

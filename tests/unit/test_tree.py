@@ -76,6 +76,14 @@ def test_what_is_no_file_is_not_opened(root: Path) -> None:
     assert found(root)[1] == dict.fromkeys(("pipe.wav", "zeros.wav"), "neither a file nor a folder")
 
 
+def test_a_name_that_no_table_can_hold_is_left_out(root: Path) -> None:
+    for name in (b"caf\xe9.wav", b"fol\xe9"):
+        os.mkdir(os.fsencode(root) + b"/" + name)
+    files, left_out = found(root)
+    assert files == {"ann/1.wav": 3}
+    assert left_out.keys() == {"caf?.wav", "fol?"}
+
+
 def test_another_content_has_another_stamp(root: Path) -> None:
     path = root / "ann" / "1.wav"
     before = tree.look(root).files["ann/1.wav"]

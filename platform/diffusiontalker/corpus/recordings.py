@@ -34,7 +34,7 @@ from diffusiontalker.corpus.manifest import (
 )
 from diffusiontalker.corpus.shards import Clip
 from diffusiontalker.corpus.sources import Listing, Recording, Source, Take, anywhere, open_source
-from diffusiontalker.corpus.takes import QUARANTINE, TakeReport
+from diffusiontalker.corpus.takes import KEPT, QUARANTINE, TakeReport
 from diffusiontalker.errors import UserError
 
 PLAN = "plan.json"
@@ -454,7 +454,8 @@ def _write_tables(folder: Path, known: Known) -> None:
         if report.reason is not None:
             table.writerow(["malformed take", report.take, " ".join(report.files), report.reason])
     for name, reason in known.skipped:
-        table.writerow(["skipped file", name, name, reason])
+        what = "note" if reason.startswith(KEPT) else "skipped file"
+        table.writerow([what, name, name, reason])
     storage.write_bytes(folder / QUARANTINE, text.getvalue().encode())
 
 

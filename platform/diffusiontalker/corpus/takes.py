@@ -5,6 +5,9 @@ from dataclasses import dataclass, field
 QUARANTINE = "quarantine.csv"
 """The table of malformed takes and of files passed over, beside the shards."""
 
+KEPT = "kept"
+"""A reason that begins so is no reason to pass a file over, but something to be known of it."""
+
 
 @dataclass(frozen=True)
 class TakeReport:

@@ -13,6 +13,9 @@ from pathlib import Path
 from diffusiontalker import storage
 from diffusiontalker.errors import UserError
 
+LOST = "which is not there"
+"""In the reason of every link to nothing."""
+
 
 @dataclass(frozen=True)
 class File:
@@ -83,7 +86,11 @@ def _local(root: Path) -> Tree:
             name = f"{where}/{entry.name}" if where else entry.name
             link = entry.is_symlink()
             found = _status(entry)
-            if isinstance(found, str):
+            if (shown := name.encode("utf-8", "replace").decode()) != name:
+                left_out.append(
+                    (shown, "its name is not UTF-8, which no table can hold: rename it")
+                )
+            elif isinstance(found, str):
                 left_out.append((name, found))
             elif stat.S_ISREG(found.st_mode):
                 files[name] = File(found.st_size, str(found.st_mtime_ns))
@@ -111,7 +118,7 @@ def _status(entry: os.DirEntry[str]) -> os.stat_result | str:
             return "a link that leads in a circle"
         if isinstance(error, FileNotFoundError) and entry.is_symlink():
             return (
-                f"a link to {os.readlink(entry.path)}, which is not there; fetch it (git lfs pull, "
+                f"a link to {os.readlink(entry.path)}, {LOST}; fetch it (git lfs pull, "
                 "git annex get, dvc pull), or remove the link"
             )
         raise UserError(f"cannot read {entry.path}: {error.strerror or error}") from error

@@ -4,6 +4,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 from diffusiontalker.corpus.life import CANCELLED_DB, STILL
+from diffusiontalker.corpus.tree import LOST
 from diffusiontalker.report.columns import duration
 from diffusiontalker.report.survey import (
     DEAD,
@@ -68,6 +69,7 @@ def attention(found: Survey) -> list[Finding]:
     return [
         *(_splits(found.splits) if found.kept else ()),
         *_quarantine(found),
+        *lost_links(found),
         *lifeless(found),
         *_left_out(found),
         *_lags(found.lags),
@@ -76,6 +78,19 @@ def attention(found: Survey) -> list[Finding]:
         *_sound(found),
         *_notes(found),
     ]
+
+
+def lost_links(found: Survey) -> Iterator[Finding]:
+    """Links to files that were never fetched: what they belong to is in no list of takes."""
+    lost = [name for name, reason in found.listed if LOST in reason]
+    if lost:
+        yield Finding(
+            f"{count(len(lost), 'link')} {'leads' if len(lost) == 1 else 'lead'} to nothing: "
+            f"{some(lost, 3)}.",
+            "The takes that they belong to were not found.",
+            "Fetch the files (git lfs pull, git annex get, dvc pull), and prepare again.",
+            "skipped",
+        )
 
 
 def lifeless(found: Survey) -> Iterator[Finding]:

@@ -117,7 +117,7 @@ class Folder(Source):
                 )
             )
         if notes:
-            skipped.append((f"{notes[0]} and the like", f"{len(notes)} notes of the app's own"))
+            skipped.append((f"{notes[0]} and the like", f"{len(notes)} of the app's own notes"))
         skipped += naming.of_slates(takes, slates)
         for pattern, count in others.items():
             kinds = f"audio ({', '.join(AUDIO)}) nor coefficients ({', '.join(COEFFICIENTS)})"

@@ -63,5 +63,7 @@ def in_split_folders(takes: list[Take]) -> tuple[list[Take], list[tuple[str, str
         if split == "test":
             split = "test_seen" if take.identity in {None, *seen} else "test_unseen"
         out.append(replace(take, split=split))
-    reason = "folders taken as splits; source.options.split_folders=false has the takes shared out"
+    reason = (
+        "kept; folders taken as splits: source.options.split_folders=false shares the takes out"
+    )
     return out, [(", ".join(f"{folder}/" for folder in folders), reason)]
