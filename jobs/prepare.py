@@ -7,7 +7,8 @@ def prepare(config_file: cli.Config = None, overrides: cli.Overrides = None) -> 
     """Read a data set and write shards, manifest.json and prepare.html into the output.
 
     Malformed takes are put aside in quarantine.csv with the reason. Killed at any point, the same
-    command goes on where it was; the manifest comes last.
+    command goes on where it was; the manifest comes last. Run again, it keeps what is unchanged and
+    prepares anew what was made of files that have changed.
 
     Example: python jobs/prepare.py --config configs/data/folder.yaml source.root=takes
     output=shards
@@ -17,6 +18,7 @@ def prepare(config_file: cli.Config = None, overrides: cli.Overrides = None) -> 
     preflight.check_holds(folder, preflight.SHARDS)
     from diffusiontalker import cluster, preparation
     from diffusiontalker.corpus import recordings
+    from diffusiontalker.report import prepared
 
     if settings.source.kind == preparation.PROCEDURAL:
         corpus = preparation.procedural_settings(settings)
@@ -25,7 +27,13 @@ def prepare(config_file: cli.Config = None, overrides: cli.Overrides = None) -> 
         return
     # Before Ray starts, so that a mistake in a name is said in a second.
     found = recordings.survey(settings, folder)
-    print(f"{len(found.listing.takes)} takes found, {len(found.listing.skipped)} files passed over")
+    passed_over = len(prepared.passed_over(found.listing.skipped))
+    print(f"{len(found.listing.takes)} takes found, {passed_over} files passed over")
+    if found.kept:
+        print(*preparation.unchanged(found), sep="\n")
+        return
+    for line in preparation.changed(found):
+        print(line)
     with cluster.session():
         print(*preparation.prepare(found), sep="\n")
 

@@ -63,6 +63,22 @@ def beat_json(values: np.ndarray, times: np.ndarray, names: Sequence[str]) -> st
     return json.dumps({"names": list(names), "frames": frames})
 
 
+def text_grid(seconds: float) -> str:
+    """As the aligner writes it: "hello" in the first half of a take, "wide world" in the second."""
+    half = seconds / 2
+    words = [(0.0, half, "hello"), (half, 1.5 * half, "wide"), (1.5 * half, seconds, "world")]
+    phones = [(0.0, half, "AH0"), (half, 1.5 * half, "sil"), (1.5 * half, seconds, "W")]
+    head = f'File type = "ooTextFile"\nObject class = "TextGrid"\n\nxmin = 0\nxmax = {seconds}\n'
+    text = f"{head}tiers? <exists>\nsize = 2\nitem []:\n"
+    for number, (name, spans) in enumerate((("words", words), ("phones", phones)), start=1):
+        text += f'    item [{number}]:\n        class = "IntervalTier"\n        name = "{name}"\n'
+        text += f"        xmin = 0\n        xmax = {seconds}\n        intervals: size = 3\n"
+        for place, (start, end, label) in enumerate(spans, start=1):
+            text += f"        intervals [{place}]:\n            xmin = {start}\n"
+            text += f'            xmax = {end}\n            text = "{label}"\n'
+    return text
+
+
 def make_beat(
     root: Path,
     takes: Sequence[str] = BEAT_TAKES,
@@ -81,7 +97,7 @@ def make_beat(
         times = start + np.arange(len(values)) / fps
         (folder / f"{take}.json").write_text(beat_json(values, times, channels))
         soundfile.write(folder / f"{take}.wav", speech(seconds, seed), RATE, subtype="PCM_16")
-        (folder / f"{take}.TextGrid").write_text('File type = "ooTextFile"\n')
+        (folder / f"{take}.TextGrid").write_text(text_grid(seconds))
         (folder / f"{take}.csv").write_text("1_neutral,0,3\n")
     return root
 

@@ -18,7 +18,7 @@ SUBJECTS = (
     "FaceTalk_170811_03275_TA",  # val
     "FaceTalk_170809_00138_TA",  # test
 )
-SEQUENCES = ("sentence01", "sentence02")
+SEQUENCES = ("sentence21", "sentence22")
 RATE = 22_000
 
 

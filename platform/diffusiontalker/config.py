@@ -428,6 +428,9 @@ class DataSettings(Section):
     to 0 to 1 either way, as all are with clip."""
     max_quarantined: Share = 0.1
     """Share of the takes that may be malformed before the whole job counts as failed."""
+    keep_lifeless: bool = False
+    """Whether takes in which nothing is heard or no face moves are kept; else they are put in
+    quarantine, since they teach a face that has nothing to do with speech."""
     shard_minutes: Annotated[float, Field(gt=0)] = 8.0
     """Minutes of speech that a shard aims for; a longer take has a shard of its own."""
     split: SplitSettings = SplitSettings()

@@ -1,20 +1,21 @@
 """Real recordings into shards, and the page that says whether they are any good."""
 
 import time
+from collections import Counter
+from collections.abc import Sequence
 from pathlib import Path
 
 from diffusiontalker import __version__, config
 from diffusiontalker.config import CorpusSettings, DataSettings
 from diffusiontalker.corpus import procedural, recordings
+from diffusiontalker.corpus.manifest import is_whole
 from diffusiontalker.corpus.recordings import Survey
+from diffusiontalker.corpus.sources import Source, Take, open_source
 from diffusiontalker.errors import UserError
 from diffusiontalker.report import prepared
+from diffusiontalker.report.attention import count, some
 from diffusiontalker.training.progress import Display
 
-RULES = {
-    "take": "all takes of one sentence lie in one split",
-    "published": "clip by clip, so that parts of one take lie on both sides",
-}
 PROCEDURAL = "procedural"
 """The kind of source that is made on the spot; its options are those of ``CorpusSettings``."""
 
@@ -22,10 +23,14 @@ PROCEDURAL = "procedural"
 def prepare(found: Survey) -> list[str]:
     """Convert a source, write the page, publish the set; returns what to tell the user.
 
+    A set that is there and still true is kept as it is.
+
     Raises:
         UserError: more takes than ``max_quarantined`` are malformed; the page tells of them.
     """
     settings, folder = found.settings, found.folder
+    if found.kept:
+        return unchanged(found)
     started = time.time()
     with Display("prepare") as display:
         outcome = recordings.convert(found, display.count)
@@ -35,7 +40,7 @@ def prepare(found: Survey) -> list[str]:
         root=settings.source.root,
         output=str(folder),
         fingerprint=manifest.fingerprint,
-        split_rule=RULES[settings.split.rule],
+        split_rule=split_rule(open_source(settings.source), found.listing.takes, settings),
         clip_seconds=settings.clip_seconds,
         started=started,
         finished=time.time(),
@@ -48,6 +53,47 @@ def prepare(found: Survey) -> list[str]:
         raise UserError(f"{outcome.problem}; {folder / prepared.PAGE_FILE} shows what was found")
     recordings.publish(folder, outcome)
     return prepared.console_lines(known.takes, known.skipped, facts)
+
+
+def unchanged(found: Survey) -> list[str]:
+    """What to tell the user of a set that is kept. Raises UserError if it is damaged."""
+    manifest, known = recordings.kept(found)
+    release = known.made.version if known.made else __version__
+    by = "" if release == __version__ else f", by release {release}: remove it to have it made anew"
+    shards = f"{count(len(manifest.shards), 'file')}, {manifest.seconds() / 60:.1f} minutes"
+    return [
+        f"unchanged since {found.folder} was made{by}; kept",
+        f"  shards      {shards}",
+        f"  page        {found.folder / prepared.PAGE_FILE}",
+    ]
+
+
+def changed(found: Survey) -> list[str]:
+    """What to tell the user of changes in a source that the output was made of before."""
+    if not found.changes:
+        return []
+    again = "all of it is" if is_whole(found.folder) else "what they concern is"
+    return [
+        f"{count(len(found.changes), 'change')} since {found.folder} was begun "
+        f"({some(found.changes, 3)}); {again} prepared again"
+    ]
+
+
+def split_rule(source: Source, takes: Sequence[Take], settings: DataSettings) -> str:
+    """In words, what the splits of these takes keep apart and what they do not."""
+    if settings.split.rule == "published":
+        return "clip by clip, so that parts of one take lie on both sides"
+    own = sum(take.split is not None for take in takes)
+    groups = Counter(take.group or take.id for take in takes if take.split is None)
+    together = sum(members > 1 for members in groups.values())
+    parts = ["all clips of a take lie in one split"]
+    if own:
+        parts.append(f"{own:,} of {count(len(takes), 'take')} in the data set's own")
+    if together:
+        parts.append(f"takes of {source.shared} stay together ({count(together, 'group')})")
+    elif groups:
+        parts.append("which takes share a sentence is not known, so one may stand in several")
+    return "; ".join([*parts, *source.split_notes(takes)])
 
 
 def procedural_settings(settings: DataSettings) -> CorpusSettings:

@@ -195,22 +195,37 @@ def files(folder: Path) -> dict[str, int]:
     """``sizes``, but nothing where nothing is. Raises UserError."""
     with _explained("read", folder):
         if is_remote(folder):
-            root: str = _s3(folder).path.rstrip("/")
-            found = attempt(folder, lambda: _s3(folder).fs.find(root, detail=True))
-            listed = {
-                name[len(root) + 1 :]: int(info["size"])
-                for name, info in found.items()
-                # Some tools and servers keep an empty object where they think of a folder.
-                if info["type"] == "file" and len(name) > len(root) and not name.endswith("/")
-            }
+            listed = {name: int(info["size"]) for name, info in objects(folder).items()}
         else:
-            paths = [Path(where) / name for where, _, names in os.walk(folder) for name in names]
+            walk = os.walk(folder, onerror=_unreadable)
+            paths = [Path(where) / name for where, _, names in walk for name in names]
             listed = {
                 path.relative_to(folder).as_posix(): path.stat().st_size
                 for path in paths
                 if path.is_file()
             }
     return dict(sorted(listed.items()))
+
+
+def objects(folder: Path) -> dict[str, dict[str, Any]]:
+    """What S3 tells of every object below a prefix, by its name relative to that; sorted.
+
+    Raises UserError.
+    """
+    root: str = _s3(folder).path.rstrip("/")
+    found = explained("read", folder, lambda: _s3(folder).fs.find(root, detail=True))
+    return {
+        name[len(root) + 1 :]: info
+        for name, info in sorted(found.items())
+        # Some tools and servers keep an empty object where they think of a folder.
+        if info["type"] == "file" and len(name) > len(root) and not name.endswith("/")
+    }
+
+
+def _unreadable(error: OSError) -> None:
+    """Raise what ``os.walk`` would pass over: a folder that is there but cannot be read."""
+    if not isinstance(error, FileNotFoundError | NotADirectoryError):
+        raise UserError(f"cannot read {error.filename}: {error.strerror or error}") from error
 
 
 def _check_bucket(path: Path, patience: float | None = None) -> None:

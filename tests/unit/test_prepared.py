@@ -123,7 +123,7 @@ def test_what_was_filled_lost_and_mended_is_said():
         "The face is lost for a while in 1 take: a.",
         "The channels of 1 take may not be what they are called: c.",
         "1 take drifts between beginning and end: c.",
-        "2 takes had to be mended in reading.",
+        "2 takes had to be mended in reading, or could not be used whole.",
     ]
     lost, doubts, drifts, mended = found.values()
     assert "31 s in all; longer ones are in no clip, 8.0 s" in lost
@@ -134,6 +134,37 @@ def test_what_was_filled_lost_and_mended_is_said():
     assert any("8.0" in row and "25.0%" in row for row in page.rows)
     assert ["Left out because the face was lost", "8.0 s"] in page.rows
     assert any("8.0 s left out, 31 s filled in" in line for line in console_lines(takes, [], FACTS))
+
+
+def test_takes_without_life_are_named_kept_or_not():
+    takes = [
+        *GOOD,
+        take("hush", silent=True),
+        take("half", cancelled_db=12.0),
+        take("text", notes=("its text is unknown: x.TextGrid: cut off",)),
+        replace(refused("wax", "the face does not move"), frozen=True),
+        replace(refused("anti", "silent"), silent=True, cancelled_db=90.0),
+    ]
+    assert titles(takes)[1:] == [
+        "2 takes are silent: hush, anti.",
+        "1 take has a face that does not move: wax.",
+        "2 takes have channels that cancel each other: half, anti.",
+        "1 take had to be mended in reading, or could not be used whole.",
+    ]
+    found = attention(survey(takes, SHARDS))
+    assert found[1].text.endswith("1 of them is in the shards.")
+    assert [finding.section for finding in found[1:4]] == ["takes", "quarantine", "takes"]
+    lines = console_lines(takes, [], FACTS)
+    assert sum(line.startswith("  attention ") for line in lines) == 3
+    assert titles([*GOOD, take("edge", cancelled_db=10.0)]) == []
+
+
+def test_links_to_nothing_are_found():
+    listed = [("a.wav", "a link to x, which is not there; fetch it"), ("b.txt", "no audio")]
+    (finding,) = attention(survey(GOOD, SHARDS, listed))
+    assert finding.title == "1 link leads to nothing: a.wav."
+    assert "a.wav" in Reader(render(GOOD, listed, FACTS)).text
+    assert "  attention   1 link leads to nothing: a.wav." in console_lines(GOOD, listed, FACTS)
 
 
 def test_limits_are_not_crossed_by_what_lies_on_them():
@@ -406,7 +437,8 @@ def test_write_into_a_missing_folder(tmp_path):
 
 def test_console_says_the_essential():
     takes = [*GOOD, take("late", lag_seconds=0.4), refused("x", "x.wav: the file is empty")]
-    assert console_lines(takes, [("a.txt", "no audio")], FACTS) == [
+    listed = [("a.txt", "no audio"), ("b", "kept, but sung"), ("c", "kept, but sung")]
+    assert console_lines(takes, listed, FACTS) == [
         "10 min 00 s of speech in 60 clips of 5 takes by 3 speakers",
         "  splits      train 2 min 00 s, val 2 min 00 s, test_seen 2 min 00 s, "
         "test_unseen 2 min 00 s",
@@ -414,7 +446,10 @@ def test_console_says_the_essential():
         "  lip sync    median lag +20 ms, farthest +400 ms (late)",
         "  quarantine  1 take:",
         "    1 x the file is empty",
-        "  skipped     1 file",
+        "  skipped     1 file:",
+        "    a.txt: no audio",
+        "  noted       2 files:",
+        "    2 x kept, but sung",
         "  all of them s3://corpus/mine/quarantine.csv",
         "  shards      s3://corpus/mine/ (4 files, 10.0 MB)",
         "  page        s3://corpus/mine/prepare.html (2 things to look at)",

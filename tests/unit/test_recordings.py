@@ -1,19 +1,25 @@
 import csv
 import io
+import os
+import shutil
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
 import soundfile
+from pydantic import TypeAdapter
+from tests.etf_made import make_etf
 from tests.sets import KIND, write_set, write_take
-from tests.sources_made import face, make_folder
+from tests.sources_made import face, make_beat, make_folder
 
-from diffusiontalker import config
+from diffusiontalker import config, preparation
 from diffusiontalker.arkit import INDEX, ORDERS
 from diffusiontalker.config import DataSettings, SourceSettings
 from diffusiontalker.corpus import clips, recordings, shards
 from diffusiontalker.corpus.manifest import Manifest
 from diffusiontalker.corpus.recordings import Item
+from diffusiontalker.corpus.shards import Clip
 from diffusiontalker.corpus.sources import Source, anywhere, open_source
 from diffusiontalker.errors import UserError
 
@@ -203,6 +209,65 @@ def test_notes_of_a_take_are_reported(tmp_path: Path) -> None:
     assert found[0].coefficients.min() == 0
 
 
+def read_first(root: Path, *overrides: str) -> tuple[list[Clip], recordings.TakeReport]:
+    return recordings.read_take(source_of(root), items(root)[0], settings(root, *overrides))
+
+
+def lifeless(root: Path, kind: str) -> None:
+    """Give the first take no sound, no movement, or channels that cancel."""
+    sound, face = (root / f"ann/anger/0.{suffix}" for suffix in ("wav", "npy"))
+    samples, rate = soundfile.read(sound)
+    match kind:
+        case "silent":
+            soundfile.write(sound, np.zeros(len(samples)), rate)
+        case "frozen":
+            np.save(face, np.full((75, 52), 0.25, np.float32))
+        case "cancel":
+            soundfile.write(sound, np.stack([samples, -samples], 1), rate)
+        case "half cancel":
+            soundfile.write(sound, np.stack([samples, -0.6 * samples], 1), rate)
+        case "stereo":
+            soundfile.write(sound, np.stack([samples, samples[::-1]], 1), rate)
+
+
+@pytest.mark.parametrize(
+    ("kind", "reason"),
+    [
+        ("silent", "silent: nothing in its audio"),
+        ("frozen", "the face does not move"),
+        ("cancel", None),
+        ("half cancel", None),
+        ("stereo", None),
+    ],
+)
+def test_a_take_without_life_is_left_out_unless_it_is_wanted(
+    root: Path, kind: str, reason: str | None
+) -> None:
+    lifeless(root, kind)
+    found, report = read_first(root)
+    if reason is None:
+        assert found
+    else:
+        assert found == []
+        assert reason in (report.reason or "")
+    assert report.silent == (kind == "silent")
+    assert report.frozen == (kind == "frozen")
+    assert (report.cancelled_db > 10) == ("cancel" in kind)
+    found, report = read_first(root, "keep_lifeless=true")
+    assert (len(found), report.reason) == (1, None)
+
+
+def test_clips_have_the_words_and_phones_of_their_time(tmp_path: Path) -> None:
+    make_beat(tmp_path / "beat", ["1_wayne_0_9_9"], seconds=4.0)
+    chosen = settings(tmp_path / "beat", "source.kind=beat", "clip_seconds=2")
+    source = open_source(chosen.source)
+    found, _ = recordings.read_take(source, Item(source.takes().takes[0], "train"), chosen)
+    assert [(clip.text, clip.phones) for clip in found] == [
+        ("hello", ["ʌ"]), ("wide world", ["", "w"]),
+    ]  # fmt: skip
+    assert [clip.phone_starts.tolist() for clip in found] == [[0.0], [0.0, 1.0]]
+
+
 def test_the_plan_fills_shards_and_never_mixes_splits(root: Path) -> None:
     chosen = settings(root, "shard_minutes=0.1", "split.unseen_speakers=[cleo]")
     takes = source_of(root).takes().takes
@@ -254,21 +319,100 @@ def test_a_finished_set_clears_away_nothing_but_its_own(tmp_path: Path) -> None:
     assert left == {"manifest.json", "part-2.wav", "part-1/interview.wav"}
 
 
-def test_a_set_is_another_when_any_of_its_files_is(root: Path) -> None:
-    def key() -> str:
-        source = source_of(root)
-        return recordings._key(settings(root), source.takes(), source.files())
+def changes(root: Path, *overrides: str) -> list[str]:
+    found = recordings.survey(settings(root, *overrides), root.parent / "out")
+    return list(found.changes)
 
-    before = key()
-    assert key() == before
-    for path in root.rglob("*"):
-        if path.is_file() and path.name != "notes.txt":
-            content = path.read_bytes()
-            path.write_bytes(content + b"\n")
-            assert key() != before, path.name
-            path.write_bytes(content)
+
+def rewrite(path: Path) -> None:
+    """Other content of the same size."""
+    content = path.read_bytes()
+    path.write_bytes(content[:-1] + bytes([content[-1] ^ 1]))
+    os.utime(path, ns=(0, path.stat().st_mtime_ns + 1))
+
+
+@pytest.mark.parametrize("whole", [True, False])
+def test_a_run_again_knows_what_has_changed(root: Path, whole: bool) -> None:
+    out = root.parent / "out"
+    found = recordings.survey(settings(root), out)
+    if whole:
+        recordings._write_tables(out, recordings.Known([], [], found.made))
+        recordings.publish(
+            out, recordings.Outcome(Manifest("x", [], [], []), recordings.Known([], []))
+        )
+    again = recordings.survey(settings(root), out)
+    assert (again.changes, again.kept) == ((), whole)
     (root / "notes.txt").write_text("of no take")
-    assert key() == before
+    assert changes(root) == []
+    rewrite(root / "ann/anger/0.wav")
+    (root / "bob/anger/1.npy").write_bytes(b"longer")
+    assert changes(root) == ["ann/anger/0.wav", "bob/anger/1.npy"]
+    write_take(root, "cleo/anger/new")
+    for path in (root / "dan").rglob("2.*"):
+        path.unlink()
+    assert len(changes(root)) == 2 + 2 + 4
+    with pytest.raises(UserError, match="other settings"):
+        changes(root, "clip_seconds=5")
+
+
+def test_the_code_of_ones_own_source_is_part_of_a_set(root: Path) -> None:
+    path = root.parent / "mine.py"
+    path.write_text(Path(KIND.partition(":")[0]).read_text())
+    kind = f"source.kind={path}:Pairs"
+    assert changes(root, kind) == []
+    os.utime(path, ns=(0, 0))
+    assert changes(root, kind) == []
+    path.write_text(path.read_text().replace("astype(np.float32)", "astype(np.float16)"))
+    assert changes(root, kind) == [str(path)]
+
+
+def test_a_set_made_elsewhere_is_the_same_but_other_data_are_not(root: Path) -> None:
+    changes(root)
+    copy = Path(shutil.copytree(root, root.parent / "copy"))
+    rewrite(copy / "ann/anger/0.wav")  # copies have other times
+    assert changes(copy) == []
+    (copy / "ann/anger/0.wav").write_bytes(b"RIFF")
+    with pytest.raises(UserError, match="another source"):
+        changes(copy)
+
+
+def test_only_the_batches_that_changed_are_made_again(root: Path) -> None:
+    chosen, out = settings(root, "shard_minutes=0.2"), root.parent / "out"
+
+    def batches() -> tuple[recordings.Survey, list[list[Item]], list[str]]:
+        found = recordings.survey(chosen, out)
+        planned = recordings.plan(source_of(root), found.listing.takes, chosen)
+        return found, planned, [recordings._key(found.made, batch) for batch in planned]
+
+    found, planned, keys = batches()
+    for number, batch in enumerate(planned):
+        part = recordings.write_batch(chosen, out, "x", number, batch)
+        note = TypeAdapter(recordings.Part).dump_json(replace(part, key=keys[number]))
+        (out / f"part-{number:05d}.json").write_bytes(note)
+    rewrite(root / planned[1][0].take.files[0])
+    found, planned, keys = batches()
+    before = {path.name for path in out.iterdir()}
+    recordings._clear(found, keys)
+    gone = before - {path.name for path in out.iterdir()}
+    assert "part-00001.json" in gone
+    assert {name.rpartition("-")[2].partition(".")[0] for name in gone} == {"00001"}
+    assert batches()[0].changes == ()
+
+
+def test_a_whole_set_of_changed_files_is_withdrawn(root: Path) -> None:
+    out = root.parent / "out"
+    found = recordings.survey(settings(root), out)
+    part = recordings.write_batch(settings(root), out, "x", 0, items(root))
+    recordings._write_tables(out, recordings.Known(part.takes, [], found.made))
+    manifest = Manifest("x", part.shards, [], [])
+    recordings.publish(out, recordings.Outcome(manifest, recordings.Known([], [])))
+    (out / "mine.txt").write_text("mine")
+    rewrite(root / "ann/anger/0.wav")
+    found = recordings.survey(settings(root), out)
+    assert not found.kept
+    recordings._clear(found, [])
+    assert {path.name for path in out.iterdir()} == {"plan.json", "takes.json", "quarantine.csv",
+                                                     "mine.txt"}  # fmt: skip
 
 
 def test_an_output_that_holds_another_plan_is_left_alone(root: Path) -> None:
@@ -281,13 +425,35 @@ def test_an_output_that_holds_another_plan_is_left_alone(root: Path) -> None:
 
 def test_quarantine_is_a_table_that_survives_commas_and_line_ends(tmp_path: Path) -> None:
     report = recordings.TakeReport('a,"b"\n', files=("a.wav", "a.npy"), reason="x, y")
-    recordings._write_tables(tmp_path, recordings.Known([report], [("c.txt", "no wav")]))
+    recordings._write_tables(
+        tmp_path, recordings.Known([report], [("c.txt", "no wav"), ("d", "kept, but odd")])
+    )
     rows = list(csv.reader(io.StringIO((tmp_path / "quarantine.csv").read_text())))
     assert rows == [
         ["what", "name", "files", "reason"],
         ["malformed take", 'a,"b"\n', "a.wav a.npy", "x, y"],
         ["skipped file", "c.txt", "c.txt", "no wav"],
+        ["note", "d", "d", "kept, but odd"],
     ]
+
+
+def split_rule(root: Path, *overrides: str) -> str:
+    chosen = settings(root, *overrides)
+    source = open_source(chosen.source)
+    return preparation.split_rule(source, source.takes().takes, chosen)
+
+
+def test_what_splits_keep_apart_is_told_of_each_source(tmp_path: Path) -> None:
+    beat = split_rule(make_beat(tmp_path / "beat", seconds=0.2), "source.kind=beat")
+    assert "6 of 6 takes in the data set's own" in beat
+    assert "authors' split is by script" in beat
+    etf = split_rule(make_etf(tmp_path / "etf", 0.2), "source.kind=3d-etf")
+    assert "one video, or of one actor's statement, mood and strength stay together (5 g" in etf
+    assert "RAVDESS has two statements" in etf
+    own = split_rule(make_folder(tmp_path / "own", seconds=0.2), "source.kind=folder")
+    assert "which takes share a sentence is not known" in own
+    clip_by_clip = split_rule(tmp_path / "own", "source.kind=folder", "split.rule=published")
+    assert "parts of one take lie on both sides" in clip_by_clip
 
 
 @pytest.mark.parametrize(
@@ -320,10 +486,26 @@ def test_names_lead_nowhere_else(root: Path, name: str) -> None:
         source_of(root).path(name)
 
 
-def test_a_link_leads_nowhere_else(root: Path, tmp_path: Path) -> None:
-    (root / "link.wav").symlink_to("/etc/hostname")
-    with pytest.raises(UserError, match="by a link"):
-        source_of(root).path("link.wav")
+def test_links_are_followed_and_those_to_nothing_are_listed(root: Path) -> None:
+    away = root.parent / "disk"
+    (root / "ann").rename(away)
+    (root / "ann").symlink_to(away)
+    (root / "bob/anger/0.wav").unlink()
+    (root / "bob/anger/0.wav").symlink_to(root / "lost.wav")
+    (root / "bob/anger/0.npy").unlink()
+    found = recordings.survey(settings(root), root.parent / "out")
+    assert len(found.listing.takes) == 23
+    assert [name for name, _ in found.listing.skipped] == ["notes.txt", "bob/anger/0.wav"]
+    assert all(recordings.read_take(source_of(root), i, settings(root))[0] for i in items(root))
+
+
+def test_a_source_of_nothing_but_dead_links_says_so(tmp_path: Path) -> None:
+    (tmp_path / "set").mkdir()
+    for name in ("one.wav", "one.csv"):
+        (tmp_path / "set" / name).symlink_to(tmp_path / "cache" / name)
+    chosen = settings(tmp_path / "set", "source.kind=folder")
+    with pytest.raises(UserError, match=r"no take; .*one\.csv: a link to .*, which is not there"):
+        recordings.survey(chosen, tmp_path / "out")
 
 
 def test_workers_in_other_folders_get_absolute_paths(monkeypatch, tmp_path: Path) -> None:

@@ -58,6 +58,38 @@ def test_segments_and_repetitions_share_a_group(tmp_path: Path) -> None:
     assert len(set(groups.values())) == 4 + 3
 
 
+@pytest.mark.parametrize(
+    ("stem", "speaker"),
+    [
+        ("WRA_Ann-MarieLee_003", "WRA_Ann-MarieLee"),
+        ("WDA_Jean-Luc0_000", "WDA_Jean-Luc"),
+        ("WRA_J.D.O'Neil2_011_04", "WRA_J.D.O'Neil"),
+        ("RD_Radio11_000", "RD_Radio11"),
+        ("RD_Late-Night2_000", "RD_Late-Night2"),
+        ("03-02-02-01-02-02-03", "ravdess-03"),
+        ("Actor_01-neutral", None),
+    ],
+)
+def test_names_with_hyphens(tmp_path: Path, stem: str, speaker: str | None) -> None:
+    write_take(tmp_path, stem, 0.5)
+    listing = source(tmp_path).takes()
+    assert [take.identity for take in listing.takes] == ([speaker] if speaker else [])
+    assert ("matches no pattern" in str(listing.skipped)) == (speaker is None)
+
+
+def test_the_video_and_the_mere_sound_of_an_utterance_share_a_group(tmp_path: Path) -> None:
+    for stem in (ANGRY, "01" + ANGRY[2:], ANGRY.replace("03-01", "03-02")):
+        write_take(tmp_path, stem, 0.5)
+    found = source(tmp_path)
+    takes = by_id(found)
+    assert takes[ANGRY].group == takes["01" + ANGRY[2:]].group
+    ((name, reason),) = found.takes().skipped
+    assert name == f"{ANGRY.replace('03-01', '03-02')}.npy"
+    assert "sung" in reason
+    assert "stand in every split" in found.split_notes(list(takes.values()))[0]
+    assert found.split_notes([Take("RD_Radio11_000")]) == []
+
+
 @pytest.mark.parametrize(("arrays", "wavs"), [("", ""), ("npy", "wav"), ("a/blendshape", "a/wav")])
 def test_arrays_lie_beside_recordings_or_in_another_folder(
     tmp_path: Path, arrays: str, wavs: str

@@ -180,6 +180,27 @@ def test_strangers_have_no_split(tmp_path: Path, rig: Rig, rig_path: Path) -> No
     assert {take.split for take in source(root, rig_path).takes().takes} == {None}
 
 
+def test_val_and_test_have_the_sentences_of_the_published_split(raw: Path, rig_path: Path) -> None:
+    index = pickle.loads((raw / "subj_seq_to_idx.pkl").read_bytes())
+    for subject in SUBJECTS:
+        for number in (1, 20, 40):
+            index[subject][f"sentence{number:02d}"] = index[subject][SEQUENCE]
+    del index[SUBJECT][SEQUENCE]  # the release lacks a few
+    (raw / "subj_seq_to_idx.pkl").write_bytes(python2_pickle(index))
+    found = source(raw, rig_path)
+    listing = found.takes()
+    of = {subject: {t.group[-2:] for t in listing.takes if t.identity == subject}
+          for subject in SUBJECTS}  # fmt: skip
+    assert of[SUBJECT] == {"01", "20", "22", "40"}
+    assert of[SUBJECTS[2]] == of[SUBJECTS[3]] == {"21", "22", "40"}
+    assert [name for name, _ in listing.skipped] == [f"{s}_sentence*" for s in SUBJECTS[2:]]
+    assert listing.skipped[0][1].startswith("2 other sentences")
+    assert "sentences of 21 to 40" in found.split_notes(listing.takes)[0]
+    every = source(raw, rig_path, all_sentences=True).takes()
+    assert len(every.takes) == 19
+    assert every.skipped == []
+
+
 def test_what_is_passed_over_in_the_published_form(raw: Path, rig_path: Path) -> None:
     index = pickle.loads((raw / "subj_seq_to_idx.pkl").read_bytes())
     index[SUBJECT]["sentence24"] = {}
@@ -194,16 +215,16 @@ def test_what_is_passed_over_in_the_published_form(raw: Path, rig_path: Path) ->
 
 
 def test_what_is_passed_over_in_prepared_copies(derived: Path, rig_path: Path) -> None:
-    (derived / "wav" / f"{SUBJECT}_sentence01.wav").unlink()
-    (derived / "vertices_npy" / f"{SUBJECT}_sentence02.npy").unlink()
+    (derived / "wav" / f"{SUBJECT}_sentence21.wav").unlink()
+    (derived / "vertices_npy" / f"{SUBJECT}_sentence22.npy").unlink()
     for folder, suffix in (("vertices_npy", ".npy"), ("wav", ".wav")):
-        (derived / folder / f"somebody_sentence01{suffix}").write_bytes(b"")
+        (derived / folder / f"somebody_sentence21{suffix}").write_bytes(b"")
         (derived / folder / f"._{TAKE}{suffix}").write_bytes(b"what macOS leaves")
     listing = source(derived, rig_path).takes()
     assert dict(listing.skipped) == {
-        f"vertices_npy/{SUBJECT}_sentence01.npy": f"there is no wav/{SUBJECT}_sentence01.wav",
-        f"wav/{SUBJECT}_sentence02.wav": f"there is no vertices_npy/{SUBJECT}_sentence02.npy",
-        "vertices_npy/somebody_sentence01.npy": "begins with no subject of templates.pkl",
+        f"vertices_npy/{SUBJECT}_sentence21.npy": f"there is no wav/{SUBJECT}_sentence21.wav",
+        f"wav/{SUBJECT}_sentence22.wav": f"there is no vertices_npy/{SUBJECT}_sentence22.npy",
+        "vertices_npy/somebody_sentence21.npy": "begins with no subject of templates.pkl",
     }
     assert len(listing.takes) == 6
 

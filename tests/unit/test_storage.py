@@ -2,6 +2,7 @@
 
 import errno
 import json
+import os
 import subprocess
 import sys
 from collections.abc import Callable
@@ -13,6 +14,7 @@ from hypothesis import strategies as st
 from tests.refusals import refusal
 
 from diffusiontalker import storage
+from diffusiontalker.corpus import tree
 
 # Locations
 
@@ -219,6 +221,32 @@ def test_sizes_tell_every_file_below(tmp_path: Path) -> None:
     assert storage.sizes(tmp_path / "empty") == {}
     for path in (tmp_path / "no", tmp_path / "c.bin"):
         assert refusal(lambda path=path: storage.sizes(path)) == f"{path}: no such folder"
+
+
+def test_a_folder_that_cannot_be_read_is_named(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "locked").mkdir()
+    scan = os.scandir
+
+    def refuse(path: str) -> object:
+        if str(path).endswith("locked"):
+            raise PermissionError(errno.EACCES, "Permission denied", str(path))
+        return scan(path)
+
+    monkeypatch.setattr(os, "scandir", refuse)
+    for listing in (storage.sizes, tree.look):
+        message = refusal(lambda listing=listing: listing(tmp_path))
+        assert message == f"cannot read {tmp_path / 'locked'}: Permission denied"
+
+
+def test_what_is_emptied_is_not_what_a_link_leads_to(tmp_path: Path) -> None:
+    for name in ("mine", "there"):
+        (tmp_path / name).mkdir()
+    (tmp_path / "mine" / "a.wav").write_text("x")
+    (tmp_path / "there" / "link").symlink_to(tmp_path / "mine")
+    storage.empty_folder(tmp_path / "there")
+    assert (tmp_path / "mine" / "a.wav").is_file()
 
 
 def test_folders_are_copied_whole_and_emptied(tmp_path: Path) -> None:

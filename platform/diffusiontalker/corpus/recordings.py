@@ -1,29 +1,31 @@
 """Takes of a source into shards, on all workers of the cluster, and what was found on the way.
 
 A batch of takes is one task of Ray Data: it writes its shards and then its part, a note of what it
-wrote. A batch whose part is there is not done again, so a killed job goes on where it was. The
-manifest is published last, by ``publish``: until then nobody takes the set for a whole one.
+wrote. A batch whose part is there is not done again unless one of its files has changed, so a
+killed job goes on where it was. The manifest is published last, by ``publish``: until then nobody
+takes the set for a whole one.
 """
 
 import contextlib
 import csv
 import io
 import re
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import ray
-from pydantic import TypeAdapter
+from pydantic import TypeAdapter, ValidationError
 
-from diffusiontalker import storage
+from diffusiontalker import audio, storage
 from diffusiontalker.arkit import FPS
-from diffusiontalker.config import DataSettings, fingerprint
-from diffusiontalker.corpus import clips, order, shards, splits
+from diffusiontalker.config import DataSettings
+from diffusiontalker.corpus import clips, life, order, shards, splits
+from diffusiontalker.corpus.made import Made, made
 from diffusiontalker.corpus.manifest import (
-    SCHEMA_VERSION,
+    FILE,
     SPLITS,
     Manifest,
     ShardInfo,
@@ -32,15 +34,8 @@ from diffusiontalker.corpus.manifest import (
     write_manifest,
 )
 from diffusiontalker.corpus.shards import Clip
-from diffusiontalker.corpus.sources import (
-    Listing,
-    Recording,
-    Source,
-    Take,
-    anywhere,
-    open_source,
-)
-from diffusiontalker.corpus.takes import QUARANTINE, TakeReport
+from diffusiontalker.corpus.sources import Listing, Recording, Source, Take, anywhere, open_source
+from diffusiontalker.corpus.takes import KEPT, QUARANTINE, TakeReport
 from diffusiontalker.errors import UserError
 
 PLAN = "plan.json"
@@ -56,6 +51,8 @@ class Known:
 
     takes: list[TakeReport]
     skipped: list[tuple[str, str]]
+    made: Made | None = None
+    """None: by a release that did not note it."""
 
 
 @dataclass(frozen=True)
@@ -65,8 +62,14 @@ class Survey:
     settings: DataSettings
     folder: Path
     listing: Listing
-    key: str
-    """What identifies the set: settings, names and sizes."""
+    made: Made
+    changes: tuple[str, ...] = ()
+    """What has changed in the source since the output, whole or not, was made of it."""
+
+    @property
+    def kept(self) -> bool:
+        """Whether the output is there and nothing is to be done."""
+        return not self.changes and is_whole(self.folder)
 
 
 @dataclass(frozen=True)
@@ -94,6 +97,8 @@ class Part:
 
     shards: list[ShardInfo]
     takes: list[TakeReport]
+    key: str = ""
+    """What it was made of."""
 
 
 def survey(settings: DataSettings, folder: Path) -> Survey:
@@ -108,20 +113,13 @@ def survey(settings: DataSettings, folder: Path) -> Survey:
     """
     settings = settings.model_copy(update={"source": anywhere(settings.source)})
     source = open_source(settings.source)
-    listing = source.takes()
+    listing = _listing(source)
     if not listing.takes:
         raise UserError(_nothing(settings.source.root, listing))
-    key = _key(settings, listing, source.files())
+    now = made(settings, source, listing.takes)
     storage.make_folder(folder)
-    if is_whole(folder):
-        if open_corpus(folder).source_fingerprint != key:
-            raise UserError(
-                f"{folder}: holds a set made of another source or with other settings; choose "
-                "another output=..., or remove it"
-            )
-    else:
-        _claim(folder, key)
-    return Survey(settings, folder, listing, key)
+    changes = _changes(folder, now) if is_whole(folder) else _claim(folder, now)
+    return Survey(settings, folder, listing, now, tuple(changes))
 
 
 def convert(found: Survey, progress: Callable[[int, int], None]) -> Outcome:
@@ -133,11 +131,12 @@ def convert(found: Survey, progress: Callable[[int, int], None]) -> Outcome:
         progress: called with takes done and takes in all.
     """
     settings, folder, listing = found.settings, found.folder, found.listing
-    if is_whole(folder):
-        known = TypeAdapter(Known).validate_json(storage.read_bytes(folder / TAKES))
-        return Outcome(open_corpus(folder), known)
+    if found.kept:
+        return Outcome(*kept(found))
     source = open_source(settings.source)
     batches = plan(source, listing.takes, settings)
+    if found.changes:
+        _clear(found, [_key(found.made, batch) for batch in batches])
     limit = settings.max_quarantined * len(listing.takes)
     written: list[ShardInfo] = []
     reports: list[TakeReport] = []
@@ -148,7 +147,7 @@ def convert(found: Survey, progress: Callable[[int, int], None]) -> Outcome:
         if sum(report.reason is not None for report in reports) > limit:
             break  # nothing that follows can mend that
     reports.sort(key=lambda report: report.take)
-    known = Known(reports, listing.skipped)
+    known = Known(reports, listing.skipped, found.made)
     _write_tables(folder, known)
     problem = _problem(found, reports, len(written))
     # Where clips are split one by one, every speaker is seen.
@@ -158,9 +157,14 @@ def convert(found: Survey, progress: Callable[[int, int], None]) -> Outcome:
         shards=sorted(written, key=lambda shard: shard.file),
         identities=sorted({r.identity for r in train if r.identity is not None}),
         emotions=sorted({r.emotion for r in train if r.emotion is not None}),
-        source_fingerprint=found.key,
+        source_fingerprint=found.made.key,
     )
     return Outcome(manifest, known, problem)
+
+
+def kept(found: Survey) -> tuple[Manifest, Known]:
+    """The whole set that is in the output already. Raises UserError if it is damaged."""
+    return open_corpus(found.folder), _known(found.folder)
 
 
 def publish(folder: Path, outcome: Outcome) -> None:
@@ -214,11 +218,17 @@ def read_take(source: Source, item: Item, settings: DataSettings) -> tuple[list[
     except UserError as error:
         # The part about the mend is for whoever reads the table: kept whole.
         return [], _report(take, item.split, reason=str(error))
+    vital = _vital(source, take, published)
+    why = None if settings.keep_lifeless else life.lifeless(vital["silent"], vital["frozen"])
+    if why is not None:
+        reason = f"{why}; keep_lifeless=true keeps such takes"
+        return [], _report(take, item.split, reason=reason, notes=recording.notes, **vital)
     seen = clips.shown(recording, len(coefficients))
     spans = clips.spans(seen, settings.clip_seconds, settings.min_clip_seconds)
     if seen.mean() < clips.LEAST_SEEN or (not spans and not seen.all()):
         lost = f"the face is lost in {1 - seen.mean():.0%} of {len(seen) / FPS:.1f} s"
         return [], _report(take, item.split, reason=f"{lost}: too little is left")
+    begin = max(recording.start, 0.0)
     if not spans:
         return [], _report(
             take, item.split, reason=f"{len(coefficients) / FPS:.2f} s: shorter than a clip may be"
@@ -226,6 +236,7 @@ def read_take(source: Source, item: Item, settings: DataSettings) -> tuple[list[
     out = []
     for number, (start, stop) in enumerate(spans):
         name = f"{take.id}-{number:03d}"
+        text, phones, phone_starts = _spoken(recording, begin + start / FPS, begin + stop / FPS)
         out.append(
             Clip(
                 id=name,
@@ -234,7 +245,9 @@ def read_take(source: Source, item: Item, settings: DataSettings) -> tuple[list[
                 identity=take.identity,
                 emotion=take.emotion,
                 split=item.split or splits.by_clip(name, settings.split),
-                text=take.text,
+                text=take.text if text is None else text,
+                phones=phones,
+                phone_starts=phone_starts,
                 audio=samples[clips.sample_of(start) : clips.sample_of(stop)],
                 coefficients=coefficients[start:stop],
             )
@@ -268,6 +281,7 @@ def read_take(source: Source, item: Item, settings: DataSettings) -> tuple[list[
         notes=recording.notes,
         peak=float(loud.max()),
         clipped=float((loud >= 0.999).mean()),
+        **vital,
     )
 
 
@@ -299,6 +313,31 @@ def _check_order(recording: Recording, doubt: order.Doubt | None) -> None:
         )
 
 
+def _vital(source: Source, take: Take, recording: Recording) -> dict[str, Any]:
+    """What tells whether a take teaches anything, as in ``TakeReport``."""
+    sound = life.sound_of(take.files)
+    return {
+        "silent": audio.is_quiet(recording.audio),
+        "frozen": life.is_frozen(recording.coefficients),
+        "cancelled_db": 0.0 if sound is None else life.cancelled_db(source.path(sound)),
+    }
+
+
+def _spoken(
+    recording: Recording, start: float, end: float
+) -> tuple[str | None, list[str] | None, np.ndarray | None]:
+    """The text of a part of a recording, its phones and their times in it; None: unknown."""
+    text = phones = starts = None
+    if recording.words:
+        middles = [(word, (word.start + word.end) / 2) for word in recording.words]
+        text = " ".join(word.label for word, at in middles if start <= at < end)
+    if recording.phones:
+        within = [span for span in recording.phones if span.start < end and span.end > start]
+        phones = [span.label for span in within]
+        starts = np.array([max(span.start - start, 0.0) for span in within], np.float32)
+    return text, phones, starts
+
+
 def _report(take: Take, split: str | None, **found: Any) -> TakeReport:
     return TakeReport(
         take=take.id, identity=take.identity, emotion=take.emotion, files=take.files, split=split,
@@ -308,15 +347,17 @@ def _report(take: Take, split: str | None, **found: Any) -> TakeReport:
 
 def _write_parts(found: Survey, batches: list[list[Item]]) -> Iterator[Part]:
     """Run all batches on the cluster; yields their parts as they are done."""
-    settings, key, root = found.settings, found.key, str(found.folder)
+    settings, of, root = found.settings, found.made.key, str(found.folder)
+    keys = [_key(found.made, batch) for batch in batches]
 
     def work(row: dict[str, Any]) -> dict[str, str]:
         number = int(row["number"])
         target = storage.location(root)
         note = target / f"{PART}{number:05d}.json"
-        if storage.is_file(note):
+        if (there := _part(note)) is not None and there.key == keys[number]:
             return {"part": storage.read_text(note)}
-        part = write_batch(settings, target, key, number, batches[number])
+        storage.remove(note)  # before its shards are written over
+        part = replace(write_batch(settings, target, of, number, batches[number]), key=keys[number])
         text = TypeAdapter(Part).dump_json(part).decode()
         storage.write_bytes(note, text.encode())
         return {"part": text}
@@ -361,27 +402,91 @@ def _bytes_per_second(source: Source, takes: Sequence[Take]) -> float:
     return DEFAULT_BYTES_PER_SECOND
 
 
-def _key(settings: DataSettings, listing: Listing, sizes: Mapping[str, int]) -> str:
-    """What identifies the set: the settings that shape it, and names and sizes of the source."""
-    shaping = settings.model_dump(mode="json", exclude={"output", "max_quarantined"})
-    shaping["source"].pop("root")  # the same set elsewhere is the same set
-    takes = [
-        [t.id, t.identity, t.emotion, t.split, *((name, sizes.get(name)) for name in t.files)]
-        for t in listing.takes
-    ]
-    return fingerprint(SCHEMA_VERSION, shaping, takes)
+def _key(of: Made, batch: Sequence[Item]) -> str:
+    return of.batch([(item.take, item.split) for item in batch])
 
 
-def _claim(folder: Path, key: str) -> None:
-    """Note whose unfinished set the folder holds. Raises UserError if it is another's."""
+def _listing(source: Source) -> Listing:
+    """A source's takes, and all that lies in its folder and can be no part of one."""
+    try:
+        listing = source.takes()
+    except UserError as error:
+        left_out = [f"{name}: {reason}" for name, reason in source.tree.left_out]
+        if not left_out:
+            raise
+        raise UserError("; ".join([str(error), *left_out[:3]])) from error
+    return Listing(listing.takes, [*listing.skipped, *source.tree.left_out])
+
+
+def _known(folder: Path) -> Known:
+    """``takes.json`` of a whole set. Raises UserError if it is damaged."""
+    path = folder / TAKES
+    try:
+        return TypeAdapter(Known).validate_json(storage.read_bytes(path))
+    except ValidationError as error:
+        raise UserError(f"{path}: damaged, or of another release; choose another output") from error
+
+
+def _changes(folder: Path, now: Made) -> list[str]:
+    """What has changed since the whole set in ``folder`` was made. Raises UserError if that is
+    another's."""
+    before = _known(folder).made
+    if before is None or not now.may_follow(before):
+        raise UserError(
+            f"{folder}: holds a set made of another source or with other settings; choose "
+            "another output=..., or remove it"
+        )
+    return now.changes(before)
+
+
+def _claim(folder: Path, now: Made) -> list[str]:
+    """Note whose unfinished set the folder holds; what has changed since that was begun.
+
+    Raises UserError if it is another's.
+    """
     path = folder / PLAN
     if not storage.is_file(path):
-        storage.write_json(path, {"key": key})
-    elif storage.read_json(path) != {"key": key}:
+        storage.write_json(path, TypeAdapter(Made).dump_python(now))
+        return []
+    try:
+        before = TypeAdapter(Made).validate_json(storage.read_bytes(path))
+    except ValidationError:
+        before = None
+    if before is None or not now.may_follow(before):
         raise UserError(
             f"{folder}: holds an unfinished set of another source or of other settings; choose "
             "another output=..., or remove it"
         )
+    return now.changes(before)
+
+
+def _clear(found: Survey, keys: Sequence[str]) -> None:
+    """Make room for a set whose source has changed: withdraw the whole one, and of an unfinished
+    one remove the batches that are to be made again. Raises UserError."""
+    folder = found.folder
+    if is_whole(folder):
+        old = open_corpus(folder).shards
+        storage.remove(folder / FILE)
+        for shard in old:
+            storage.remove(folder / shard.file)
+    for name in storage.sizes(folder):
+        if number := re.fullmatch(rf"{PART}(\d{{5,}})\.json", name):
+            part = _part(folder / name)
+            if part is None or part.key not in keys[int(number[1]) :][:1]:
+                storage.remove(folder / name)
+                for shard in part.shards if part else ():
+                    storage.remove(folder / shard.file)
+    storage.write_json(folder / PLAN, TypeAdapter(Made).dump_python(found.made))
+
+
+def _part(note: Path) -> Part | None:
+    """The part that a note is of; None where there is none of this release."""
+    if not storage.is_file(note):
+        return None
+    try:
+        return TypeAdapter(Part).validate_json(storage.read_bytes(note))
+    except ValidationError:
+        return None
 
 
 def _write_tables(folder: Path, known: Known) -> None:
@@ -393,7 +498,8 @@ def _write_tables(folder: Path, known: Known) -> None:
         if report.reason is not None:
             table.writerow(["malformed take", report.take, " ".join(report.files), report.reason])
     for name, reason in known.skipped:
-        table.writerow(["skipped file", name, name, reason])
+        what = "note" if reason.startswith(KEPT) else "skipped file"
+        table.writerow([what, name, name, reason])
     storage.write_bytes(folder / QUARANTINE, text.getvalue().encode())
 
 

@@ -5,6 +5,9 @@ from dataclasses import dataclass, field
 QUARANTINE = "quarantine.csv"
 """The table of malformed takes and of files passed over, beside the shards."""
 
+KEPT = "kept"
+"""A reason that begins so is no reason to pass a file over, but something to be known of it."""
+
 
 @dataclass(frozen=True)
 class TakeReport:
@@ -51,9 +54,15 @@ class TakeReport:
     """By how much the lag is greater at the end than at the beginning; None: no telling."""
     doubt: str | None = None
     """Why its channels may not be what they are called."""
-    notes: tuple[str, ...] = ()
-    """What was mended in reading."""
     peak: float = 0.0
     """Greatest absolute sample as published; 1 is full scale."""
     clipped: float = 0.0
     """Share of the samples at full scale."""
+    silent: bool = False
+    """Whether nothing is heard in it."""
+    frozen: bool = False
+    """Whether the face does not move."""
+    cancelled_db: float = 0.0
+    """By how much mixing the channels of the recording to one has weakened it."""
+    notes: tuple[str, ...] = ()
+    """What was mended in reading it, or could not be used of it, a line each."""

@@ -4,6 +4,8 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 from diffusiontalker.animation.tracks import MAX_GAP
+from diffusiontalker.corpus.life import CANCELLED_DB, STILL
+from diffusiontalker.corpus.tree import LOST
 from diffusiontalker.report.columns import duration
 from diffusiontalker.report.survey import (
     DEAD,
@@ -72,6 +74,8 @@ def attention(found: Survey) -> list[Finding]:
     return [
         *(_splits(found.splits) if found.kept else ()),
         *_quarantine(found),
+        *lost_links(found),
+        *lifeless(found),
         *_left_out(found),
         *_lost(found),
         *_doubts(found),
@@ -82,6 +86,56 @@ def attention(found: Survey) -> list[Finding]:
         *_sound(found),
         *_mended(found),
     ]
+
+
+def lost_links(found: Survey) -> Iterator[Finding]:
+    """Links to files that were never fetched: what they belong to is in no list of takes."""
+    lost = [name for name, reason in found.listed if LOST in reason]
+    if lost:
+        yield Finding(
+            f"{count(len(lost), 'link')} {'leads' if len(lost) == 1 else 'lead'} to nothing: "
+            f"{some(lost, 3)}.",
+            "The takes that they belong to were not found.",
+            "Fetch the files (git lfs pull, git annex get, dvc pull), and prepare again.",
+            "skipped",
+        )
+
+
+def lifeless(found: Survey) -> Iterator[Finding]:
+    """Takes in which nothing is heard, no face moves, or channels cancel; kept or not."""
+    cases = (
+        (
+            [t for t in found.every if t.silent],
+            "is silent", "are silent",
+            "A face that moves without a sound teaches nothing of speech.",
+            "Listen to the files; export those again of which the sound is lost.",
+        ),
+        (
+            [t for t in found.every if t.frozen],
+            "has a face that does not move", "have faces that do not move",
+            f"No channel reaches over more than {STILL:g}: nothing was tracked.",
+            "Export the coefficients again, or leave the takes out.",
+        ),
+        (
+            [t for t in found.every if t.cancelled_db > CANCELLED_DB],
+            "has channels that cancel each other", "have channels that cancel each other",
+            f"Mixed to mono they are weaker by more than {CANCELLED_DB:g} dB.",
+            "Export one channel alone, or swap the poles of one.",
+        ),
+    )  # fmt: skip
+    for takes, one, several, text, mend in cases:
+        if takes:
+            names = some((take.take for take in takes), 3)
+            kept = sum(take.reason is None for take in takes)
+            held = (
+                f" {kept:,} of them {'is' if kept == 1 else 'are'} in the shards." if kept else ""
+            )
+            yield Finding(
+                f"{count(len(takes), 'take')} {one if len(takes) == 1 else several}: {names}.",
+                text + held,
+                mend,
+                "takes" if kept else "quarantine",
+            )
 
 
 def count(number: int, noun: str) -> str:
@@ -226,7 +280,8 @@ def _mended(found: Survey) -> Iterator[Finding]:
     notes = [Refusal(take.take, take.files, note) for take in found.kept for note in take.notes]
     if notes:
         yield Finding(
-            f"{count(len({note.name for note in notes}), 'take')} had to be mended in reading.",
+            f"{count(len({note.name for note in notes}), 'take')} had to be mended in reading, or "
+            "could not be used whole.",
             _listed(notes),
             "Nothing has to be done if that is right; takes.json has the notes of every take.",
             "takes",

@@ -8,9 +8,18 @@ from pathlib import Path
 
 from diffusiontalker import storage
 from diffusiontalker.corpus.manifest import ShardInfo
-from diffusiontalker.corpus.takes import QUARANTINE, TakeReport
+from diffusiontalker.corpus.takes import KEPT, QUARANTINE, TakeReport
 from diffusiontalker.report import survey_plots
-from diffusiontalker.report.attention import attention, count, headline, lag_in_words, share, short
+from diffusiontalker.report.attention import (
+    attention,
+    count,
+    headline,
+    lag_in_words,
+    lifeless,
+    lost_links,
+    share,
+    short,
+)
 from diffusiontalker.report.columns import DASH, duration, plain
 from diffusiontalker.report.page import fill
 from diffusiontalker.report.survey import (
@@ -86,7 +95,7 @@ def write_prepared(
 
 def render(takes: Sequence[TakeReport], skipped: Sequence[tuple[str, str]], facts: Facts) -> str:
     """The page's HTML; the arguments are ``write_prepared``'s."""
-    found = survey(takes, facts.shards)
+    found = survey(takes, facts.shards, skipped)
     return fill(
         "prepared.html.j2",
         ["style.css", "prepared.css"],
@@ -106,7 +115,7 @@ def render(takes: Sequence[TakeReport], skipped: Sequence[tuple[str, str]], fact
         lag_limit=LAG_MILLISECONDS,
         quarantine=shown(quarantined(found.quarantined)),
         skipped=shown(kinds(Refusal(name, (), reason) for name, reason in skipped)),
-        skipped_count=len(skipped),
+        skipped_count=len(passed_over(skipped)),
         made=made(found, facts),
         whole_list=facts.beside(QUARANTINE),
         rows=ROWS,
@@ -116,6 +125,16 @@ def render(takes: Sequence[TakeReport], skipped: Sequence[tuple[str, str]], fact
 def quarantined(takes: Iterable[TakeReport]) -> list[Kind]:
     """Takes in quarantine by kind of reason."""
     return kinds(Refusal(take.take, take.files, take.reason or "") for take in takes)
+
+
+def passed_over(listed: Sequence[tuple[str, str]]) -> list[tuple[str, str]]:
+    """Files of which nothing is used."""
+    return [(name, reason) for name, reason in listed if not reason.startswith(KEPT)]
+
+
+def noted(listed: Sequence[tuple[str, str]]) -> list[tuple[str, str]]:
+    """Files that are used, although there is something to be known of them."""
+    return [(name, reason) for name, reason in listed if reason.startswith(KEPT)]
 
 
 def shown(found: Sequence[Kind]) -> list[tuple[str, int, tuple[Refusal, ...]]]:
@@ -151,7 +170,7 @@ def console_lines(
     takes: Sequence[TakeReport], skipped: Sequence[tuple[str, str]], facts: Facts
 ) -> list[str]:
     """The page in a few lines of plain text, for the end of the job; print them as they are."""
-    found = survey(takes, facts.shards)
+    found = survey(takes, facts.shards, skipped)
     lines = [headline(found)]
     if found.kept:
         held = [(name, split.seconds) for name, split in found.splits.items() if split.clips]
@@ -174,8 +193,12 @@ def console_lines(
             f"    {len(kind.refusals):,} x {short(kind.title, 100)}"
             for kind in quarantined(found.quarantined)[:3]
         ]
-    if skipped:
-        lines.append(f"  skipped     {count(len(skipped), 'file')}")
+    lines += [f"  attention   {short(f.title)}" for f in (*lost_links(found), *lifeless(found))]
+    for label, listed in (("skipped", passed_over(skipped)), ("noted", noted(skipped))):
+        if listed:
+            lines.append(f"  {label:<11} {count(len(listed), 'file')}:")
+            reasons = kinds(Refusal(name, (), reason) for name, reason in listed)
+            lines += [f"    {_counted_reason(kind)}" for kind in reasons[:3]]
     if found.quarantined or skipped:
         lines.append(f"  all of them {facts.beside(QUARANTINE)}")
     findings = len(attention(found))
@@ -185,6 +208,13 @@ def console_lines(
     needs = f"{count(findings, 'thing')} to look at" if findings else "nothing needs attention"
     lines.append(f"  page        {facts.beside(PAGE_FILE)} ({needs})")
     return [_printable(line) for line in lines]
+
+
+def _counted_reason(kind: Kind) -> str:
+    """``12 x there is no such file``, or the one name and its reason."""
+    if len(kind.refusals) > 1:
+        return f"{len(kind.refusals):,} x {short(kind.title, 100)}"
+    return f"{short(kind.refusals[0].name, 40)}: {short(kind.refusals[0].reason, 100)}"
 
 
 def _hours(seconds: Sequence[tuple[str, float]]) -> str:

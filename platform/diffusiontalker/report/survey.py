@@ -103,6 +103,13 @@ class Survey:
     channels: list[Channel]
     """All 52; none if nothing was measured."""
     lags: Lags
+    listed: tuple[tuple[str, str], ...] = ()
+    """Files passed over or noted, and why."""
+
+    @property
+    def every(self) -> Takes:
+        """All takes, those in quarantine too."""
+        return [*self.kept, *self.quarantined]
 
     @property
     def clips(self) -> int:
@@ -135,8 +142,13 @@ class Survey:
         return len(self.speakers.keys() - {None})
 
 
-def survey(takes: Sequence[TakeReport], shards: Sequence[ShardInfo]) -> Survey:
-    """Sort out the takes; the hours of the splits are those of the shards."""
+def survey(
+    takes: Sequence[TakeReport],
+    shards: Sequence[ShardInfo],
+    listed: Sequence[tuple[str, str]] = (),
+) -> Survey:
+    """Sort out the takes; the hours of the splits are those of the shards. ``listed`` are files
+    passed over or noted, and why."""
     kept = [take for take in takes if take.reason is None]
     return Survey(
         kept,
@@ -146,6 +158,7 @@ def survey(takes: Sequence[TakeReport], shards: Sequence[ShardInfo]) -> Survey:
         split_sums(shards),
         channels(kept),
         lags(kept),
+        tuple(listed),
     )
 
 

@@ -22,7 +22,7 @@ def on_one_core(found: recordings.Survey, progress: Callable[[int, int], None]) 
     batches = recordings.plan(open_source(settings.source), found.listing.takes, settings)
     speech = 0.0
     for number, batch in enumerate(batches):
-        part = recordings.write_batch(settings, found.folder, found.key, number, batch)
+        part = recordings.write_batch(settings, found.folder, found.made.key, number, batch)
         speech += sum(report.seconds for report in part.takes)
         progress(number + 1, len(batches))
     return {

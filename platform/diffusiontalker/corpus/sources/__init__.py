@@ -1,5 +1,6 @@
 """Where recordings come from. One file per data set; ``open_source`` finds it by its kind."""
 
+import hashlib
 import importlib
 import importlib.util
 import sys
@@ -9,6 +10,7 @@ from typing import Any
 
 from diffusiontalker import config, storage
 from diffusiontalker.corpus.sources.base import Listing, Recording, Source, Take
+from diffusiontalker.corpus.tree import File
 from diffusiontalker.errors import UserError
 
 KINDS = {
@@ -20,7 +22,7 @@ KINDS = {
 """The data sets that ship; any other is named as ``path/to/file.py:Class`` or
 ``package.module:Class``."""
 
-__all__ = ["KINDS", "Listing", "Recording", "Source", "Take", "anywhere", "open_source"]
+__all__ = ["KINDS", "Listing", "Recording", "Source", "Take", "anywhere", "code", "open_source"]
 
 
 def open_source(settings: config.SourceSettings) -> Source:
@@ -50,6 +52,20 @@ def anywhere(settings: config.SourceSettings) -> config.SourceSettings:
         if key in _class(settings.kind).paths and isinstance(value, str)
     }
     return settings.model_copy(update={**changes, "options": settings.options | paths})
+
+
+def code(source: Source) -> dict[str, File]:
+    """The files, by their paths, in which a source of the user's own is written; none of those
+    that ship. Their stamp is a hash: code is small, and often copied."""
+    shipped = (__name__.partition(".")[0], "abc", "builtins")
+    names = {cls.__module__ for cls in type(source).__mro__}
+    modules = [sys.modules.get(name) for name in names if name.partition(".")[0] not in shipped]
+    paths = sorted(path for module in modules if (path := getattr(module, "__file__", None)))
+    contents = {path: storage.read_bytes(Path(path)) for path in paths}
+    return {
+        path: File(len(content), hashlib.sha256(content).hexdigest())
+        for path, content in contents.items()
+    }
 
 
 def _class(kind: str) -> type[Source]:

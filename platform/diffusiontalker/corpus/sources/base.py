@@ -1,5 +1,6 @@
 """What every data set must say: which takes it holds, and what is in one of them."""
 
+import functools
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -9,10 +10,14 @@ from typing import Annotated, Any, ClassVar
 import numpy as np
 from pydantic import AfterValidator, Field, model_validator
 
-from diffusiontalker import arkit, storage
+from diffusiontalker import arkit
 from diffusiontalker.animation import files
 from diffusiontalker.animation.tracks import Track
+from diffusiontalker.audio import Sound
 from diffusiontalker.config import Section
+from diffusiontalker.corpus import tree
+from diffusiontalker.corpus.textgrid import Span
+from diffusiontalker.corpus.tree import Tree
 from diffusiontalker.errors import UserError
 
 
@@ -65,18 +70,22 @@ class Recording:
     seen: np.ndarray | None = None
     """(frames,) bool: which frames show a face; the others are filled in between. None: all."""
     notes: tuple[str, ...] = ()
-    """What was mended in reading, for the page."""
+    """What was mended in reading, or could not be used, a line each."""
     counted: bool = False
     """As ``Track.counted``."""
+    words: tuple[Span, ...] = ()
+    """When which word is spoken, in seconds of the audio; of them each clip has its text."""
+    phones: tuple[Span, ...] = ()
+    """Likewise phones, in IPA; ``""`` is a pause."""
     by_position: bool = False
     """Whether channels were taken in the project's order, because nothing names them."""
 
     @classmethod
-    def of(cls, track: Track, samples: np.ndarray, rate: int) -> "Recording":
-        """A face out of a file, and its audio (n,) at ``rate`` Hz."""
+    def of(cls, track: Track, sound: Sound) -> "Recording":
+        """A face and its audio, each out of a file."""
         return cls(
-            samples, rate, track.values, track.fps, track.start, track.missing, track.seen,
-            track.notes, track.counted,
+            sound.samples, sound.rate, track.values, track.fps, track.start, track.missing,
+            track.seen, (*track.notes, *sound.notes), track.counted,
         )  # fmt: skip
 
 
@@ -160,6 +169,9 @@ class Source(ABC):
     splits_are_final: ClassVar[bool] = False
     """True where ``Take.split`` also says who is unseen; else speakers are set aside by share."""
 
+    shared: ClassVar[str] = "one group"
+    """What takes of one group have in common, for the page."""
+
     def __init__(self, root: Path, options: Any) -> None:
         self.root = root
         self.options = options
@@ -180,23 +192,29 @@ class Source(ABC):
             UserError: whatever is wrong with it, in one line; the take is then put in quarantine.
         """
 
+    def split_notes(self, takes: Sequence[Take]) -> list[str]:
+        """What is to be known of this data set's splits beyond that, each in a few words."""
+        return []
+
+    @functools.cached_property
+    def tree(self) -> Tree:
+        """The files below the root, as they are when it is first asked for. Raises UserError."""
+        return tree.look(self.root)
+
     def files(self) -> dict[str, int]:
         """Bytes of every file below the root by its relative name. Raises UserError."""
-        return storage.sizes(self.root)
+        return {name: file.bytes for name, file in self.tree.files.items()}
 
     def path(self, name: str) -> Path:
-        """The file of that name below the root.
+        """The file of that name below the root, where links may lead to other disks.
 
         Raises:
-            UserError: the name leads out of the root.
+            UserError: the name itself leads out of the root.
         """
         parts = name.replace("\\", "/").split("/")
         if ".." in parts or name.startswith(("/", "\\")) or "\0" in name:
             raise UserError(f"{name!r}: leads out of {self.root}")
-        path = self.root / name
-        if not storage.is_remote(path) and not path.resolve().is_relative_to(self.root.resolve()):
-            raise UserError(f"{name!r}: leads out of {self.root} by a link")
-        return path
+        return self.root / name
 
 
 def unique(takes: Sequence[Take]) -> Listing:

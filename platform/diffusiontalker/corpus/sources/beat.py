@@ -1,8 +1,10 @@
-"""BEAT as published: ``{speaker}/{speaker}_{name}_{type}_{start}_{end}.json`` and ``.wav``."""
+"""BEAT as published: ``{speaker}/{speaker}_{name}_{type}_{start}_{end}.json``, ``.wav`` and perhaps
+``.TextGrid``."""
 
 import re
 from collections import Counter, defaultdict
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
+from dataclasses import replace
 from pathlib import PurePosixPath
 from typing import Annotated, ClassVar, NamedTuple
 
@@ -12,6 +14,8 @@ from diffusiontalker import arkit, audio, storage
 from diffusiontalker.animation import beat
 from diffusiontalker.animation.tracks import Track
 from diffusiontalker.config import Section
+from diffusiontalker.corpus import textgrid
+from diffusiontalker.corpus.sources import beat2
 from diffusiontalker.corpus.sources.base import MAX_BYTES, Listing, Recording, Source, Take
 from diffusiontalker.errors import UserError
 
@@ -32,6 +36,8 @@ EMOTIONS = {
     "disgust": range(111, 119),
 }
 """Scripts of a monologue by the emotion they are spoken with; conversations have no label."""
+SCRIPTS = range(1, 119)
+"""All scripts of monologues; what has another number is read, but nothing is known of it."""
 TEST = ({*range(1, 9), 65, 73, 81, 87, 95, 103, 111}, {1})
 """Scripts of the data set's own test split, for monologues and conversations."""
 VALIDATION = ({*range(56, 65), 72, 80, 86, 94, 102, 110, 118}, {12})
@@ -64,11 +70,13 @@ class Beat(Source):
     """Speakers who read the same scripts, 51 channels (no tongueOut), the data set's own split."""
 
     Options: ClassVar = BeatOptions
+    shared: ClassVar[str] = "the same scripts"
 
     def takes(self) -> Listing:
         """Takes are found by name in whatever folder. Raises UserError."""
         sizes = self.files()
         pairs, skipped = _pairs(sizes)
+        grids = _grids(sizes)
         takes = []
         others: Counter[int] = Counter()
         for name, files in pairs.items():
@@ -80,12 +88,16 @@ class Beat(Source):
             elif sizes[files[".json"]] > MAX_BYTES:
                 skipped.append((files[".json"], f"larger than {MAX_BYTES >> 20} MiB"))
             else:
-                takes.append(_take(name, files, sizes[files[".wav"]]))
+                takes.append(_take(name, files, grids.get(name.stem), sizes[files[".wav"]]))
+                if told := _oddity(name):
+                    skipped.append((files[".json"], told))
+        skipped += beat2.skipped(sizes)
         asked = ", ".join(str(kind) for kind in self.options.types)
         for kind, count in sorted(others.items()):
             reason = f"{count} of type {kind} ({TYPES[kind]}); source.options.types is {asked}"
             skipped.append((f"*_{kind}_*_*", reason))
         if not takes:
+            beat2.refuse(self.root, sizes)
             why = "; ".join(f"{name}: {reason}" for name, reason in skipped[-3:])
             raise UserError(
                 f"{self.root}: no take of BEAT, such as 1/1_wayne_0_1_1.json and .wav; "
@@ -95,17 +107,33 @@ class Beat(Source):
 
     def read(self, take: Take) -> Recording:
         """Raises UserError."""
-        face, sound = (self.path(name) for name in take.files)
+        face, sound, *grids = (self.path(name) for name in take.files)
         track = beat.read(storage.read_text(face), str(face))
         _check_rate(track, self.options.fps, str(face))
-        return Recording.of(track, *audio.load(sound))
+        recording = Recording.of(track, audio.read(sound))
+        try:
+            tiers = {} if not grids else textgrid.tiers(
+                storage.read_bytes(grids[0], MAX_BYTES), take.files[2]
+            )  # fmt: skip
+        except UserError as error:  # the text is of use, but a take does not need it
+            note = f"its text is unknown: {error}"
+            return replace(recording, notes=(*recording.notes, note))
+        return replace(recording, words=textgrid.words(tiers), phones=textgrid.phones(tiers))
+
+    def split_notes(self, takes: Sequence[Take]) -> list[str]:
+        """What the authors' split is."""
+        return [
+            "the authors' split is by script, and a take of several is of the test if one of them "
+            "is; speakers of test_unseen read the scripts that others read"
+        ]
 
 
-def emotion(kind: int, start: int) -> str | None:
-    """The emotion of a take by its type and first script; None where BEAT gives none."""
+def emotion(kind: int, start: int, end: int) -> str | None:
+    """The emotion of a take by its type and its scripts, ``start`` to ``end``; None where BEAT
+    gives none, or several."""
     if kind % 2:
         return None
-    return next((name for name, scripts in EMOTIONS.items() if start in scripts), None)
+    return next((name for name, of in EMOTIONS.items() if start in of and end in of), None)
 
 
 def official_split(kind: int, start: int, end: int) -> str:
@@ -137,6 +165,23 @@ def _pairs(names: Iterable[str]) -> tuple[dict[_Name, dict[str, str]], list[tupl
     return pairs, skipped
 
 
+def _grids(names: Iterable[str]) -> dict[str, str]:
+    """TextGrids by the stems of their takes."""
+    paths = [PurePosixPath(name) for name in names if name.lower().endswith(".textgrid")]
+    return {path.stem: str(path) for path in reversed(paths) if not path.name.startswith(".")}
+
+
+def _oddity(name: _Name) -> str | None:
+    """What is to be known of a take whose scripts are not one emotion's, or none of BEAT's."""
+    if name.type % 2:
+        return None
+    if name.start not in SCRIPTS or name.end not in SCRIPTS:
+        return f"kept, but BEAT's scripts are {SCRIPTS[0]} to {SCRIPTS[-1]}: its emotion is unknown"
+    if emotion(name.type, name.start, name.end) is None:
+        return "kept, but its scripts are of several emotions: its emotion is unknown"
+    return None
+
+
 def _parse(stem: str) -> _Name | None:
     found = _STEM.fullmatch(stem)
     if found is None or int(found[4]) < int(found[3]):
@@ -144,15 +189,15 @@ def _parse(stem: str) -> _Name | None:
     return _Name(stem, found[1], int(found[2]), int(found[3]), int(found[4]))
 
 
-def _take(name: _Name, files: dict[str, str], size: int) -> Take:
+def _take(name: _Name, files: dict[str, str], grid: str | None, size: int) -> Take:
     return Take(
         name.stem,
         identity=name.identity,
-        emotion=emotion(name.type, name.start),
+        emotion=emotion(name.type, name.start, name.end),
         group=f"{name.type}_{name.start}_{name.end}",
         split=official_split(name.type, name.start, name.end),
         bytes=size,
-        files=(files[".json"], files[".wav"]),
+        files=(files[".json"], files[".wav"], *([] if grid is None else [grid])),
     )
 
 

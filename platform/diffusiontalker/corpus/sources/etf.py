@@ -2,7 +2,8 @@
 
 import re
 from collections import defaultdict
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
+from dataclasses import replace
 from pathlib import PurePosixPath
 from typing import Annotated, Any, ClassVar
 
@@ -11,7 +12,9 @@ from pydantic import Field, field_validator
 
 from diffusiontalker import audio
 from diffusiontalker.animation import files
+from diffusiontalker.animation.tracks import Track
 from diffusiontalker.config import Section
+from diffusiontalker.corpus.sources import beat2
 from diffusiontalker.corpus.sources.base import (
     MAX_BYTES,
     ColumnOptions,
@@ -35,6 +38,8 @@ EMOTIONS = {
 }
 """RAVDESS's codes, in the names that the other data sets have."""
 
+_RAVDESS = re.compile(r"\d\d-0[12](?:-\d\d){5}")
+_SONG = re.compile(r"\d\d-02(?:-\d\d){5}")
 _PARTNERS = {".npy": ".wav", ".wav": ".npy"}
 _GROUPS = {"identity", "emotion", "group"}
 _Pairs = list[tuple[str, str]]
@@ -69,15 +74,15 @@ class EtfOptions(ColumnOptions):
     """What coefficients are multiplied by; 0.01 for percent."""
     stems: Annotated[tuple[StemOptions, ...], Field(min_length=1)] = (
         # RAVDESS: modality-channel-emotion-intensity-statement-repetition-actor. What an actor
-        # says twice in the same way shares a split.
+        # says twice in the same way shares a split, and so do its video and its mere sound.
         StemOptions(
-            pattern=r"(?P<group>\d\d-\d\d-(?P<emotion>\d\d)-\d\d-\d\d)-\d\d-(?P<identity>\d\d)",
+            pattern=r"\d\d-(?P<group>\d\d-(?P<emotion>\d\d)-\d\d-\d\d)-\d\d-(?P<identity>\d\d)",
             prefix="ravdess-",
         ),
         # HDTF: a video and the number of a segment, which some have cut once more. Where it names
-        # people, the number behind a name is that of their video.
-        StemOptions(pattern=r"(?P<group>(?P<identity>W[DR]A_\w+?)\d*)_\d{3}(?:_\d\d)?"),
-        StemOptions(pattern=r"(?P<group>(?P<identity>[A-Z]+_\w+?))_\d{3}(?:_\d\d)?"),
+        # people, as Ann-MarieLee, the number behind a name is that of their video.
+        StemOptions(pattern=r"(?P<group>(?P<identity>W[DR]A_\S+?)\d*)_\d{3}(?:_\d\d)?"),
+        StemOptions(pattern=r"(?P<group>(?P<identity>[A-Z]+_\S+?))_\d{3}(?:_\d\d)?"),
     )
     """The first that matches tells what is known of a take."""
     emotions: dict[str, str] = EMOTIONS
@@ -91,6 +96,7 @@ class Etf(Source):
     """
 
     Options: ClassVar = EtfOptions
+    shared: ClassVar[str] = "one video, or of one actor's statement, mood and strength"
 
     def takes(self) -> Listing:
         """Raises UserError: there is no ``.npy`` with a ``.wav`` at all."""
@@ -108,27 +114,31 @@ class Etf(Source):
             else:
                 takes.append(Take(bytes=sizes[sound], files=(face, sound), **labels))
         if not pairs:
+            beat2.refuse(self.root, sizes)
             why = "; ".join(f"{name}: {reason}" for name, reason in skipped[:3])
             raise UserError(
                 f"{self.root}: no name.npy with a name.wav, as 3D-ETF has them; "
                 f"{why or 'source.root is the unpacked data set'}"
             )
         listing = unique(takes)
+        if songs := [take.files[0] for take in listing.takes if _SONG.fullmatch(take.id)]:
+            more = f" and {len(songs) - 1} more" if len(songs) > 1 else ""
+            skipped.append((songs[0] + more, "kept, but sung, not spoken (RAVDESS's channel 02)"))
         return Listing(listing.takes, skipped + listing.skipped)
+
+    def split_notes(self, takes: Sequence[Take]) -> list[str]:
+        """What RAVDESS cannot keep apart."""
+        if any(_RAVDESS.fullmatch(take.id) for take in takes):
+            return ["RAVDESS has two statements, which stand in every split"]
+        return []
 
     def read(self, take: Take) -> Recording:
         """Raises UserError."""
         face, sound = (self.path(name) for name in take.files)
         values, missing = self.options.array(files.read_npy(face), None, str(face))
-        samples, rate = audio.load(sound)
-        return Recording(
-            samples,
-            rate,
-            values * np.float32(self.options.scale),
-            self.options.fps,
-            missing=missing,
-            by_position=self.options.channels is None,
-        )
+        fps, values = self.options.fps, values * np.float32(self.options.scale)
+        recording = Recording.of(Track(values, fps, fps, missing=missing), audio.read(sound))
+        return replace(recording, by_position=self.options.channels is None)
 
     def _labels(self, stem: str) -> dict[str, Any]:
         """What a stem says, as arguments of ``Take``. Raises UserError if no pattern matches."""

@@ -1,6 +1,7 @@
 """A folder of the user's own: ``name.wav`` beside ``name.csv``, and an ``index.csv`` of labels."""
 
 import re
+import shlex
 import unicodedata
 from collections import Counter, defaultdict
 from collections.abc import Collection, Iterable, Iterator, Mapping
@@ -15,6 +16,7 @@ from diffusiontalker import arkit, audio, storage
 from diffusiontalker.animation import beat, files, livelink, tables, timing
 from diffusiontalker.animation.tracks import Track
 from diffusiontalker.corpus.manifest import SPLITS
+from diffusiontalker.corpus.sources import app, beat2, naming
 from diffusiontalker.corpus.sources.base import (
     MAX_BYTES,
     ColumnOptions,
@@ -32,9 +34,10 @@ COEFFICIENTS = (".csv", ".npz", ".json", ".npy")
 and rate, and an ``.npy`` only if nothing else is there."""
 CLOCKS = ("time", "timestamp")
 """Columns of seconds in a table of coefficients."""
-LABELS = ("identity", "emotion", "split")
+VIDEO = (".mov", ".mp4", ".m4v", ".avi", ".mkv")
+"""Files whose sound can be taken out."""
+LABELS = ("identity", "emotion", "group", "split")
 """Columns of the index beside ``name``."""
-
 _Labels = dict[str, str | None]
 
 
@@ -42,16 +45,24 @@ class FolderOptions(ColumnOptions):
     """How to read files that do not say everything themselves."""
 
     index: str = "index.csv"
-    """Table of ``name,identity,emotion,split`` below the root; it may be absent, and so may all its
-    columns but the first. An empty cell means unknown."""
+    """Table of ``name,identity,emotion,group,split`` below the root; it may be absent, and so may
+    all its columns but the first. An empty cell means unknown."""
     fps: Annotated[float, Field(gt=0)] | None = None
     """Rate of arrays, tables and JSON that hold none, and of Live Link Face CSV whatever their
     timecodes look like. None: 30, and what the timecodes say."""
     stem: str | None = None
     """Regular expression, searched for in the name relative to the root and without its suffix,
-    whose groups ``identity`` and ``emotion`` are the labels of takes that the index does not label,
-    such as ``(?P<identity>[a-z]+)_(?P<emotion>[a-z]+)_``. What it does not find is unknown, save
-    that the identity is then the name of the subfolder that the take lies in."""
+    whose groups ``identity``, ``emotion`` and ``group`` (what takes that are to share a split have
+    in common, such as a sentence) are the labels of takes that the index does not label, such as
+    ``(?P<identity>[a-z]+)_(?P<emotion>[a-z]+)_``. Of what spans folders the last part counts. What
+    it does not find is unknown, save that the identity is then ``speaker`` or the name of the
+    subfolder that the take lies in."""
+    speaker: Annotated[str, Field(min_length=1)] | None = None
+    """Who speaks in all takes of which neither the index nor ``stem`` says it. None: the subfolder
+    tells, or for exports of the Live Link Face app, which have one for each take, the slate."""
+    split_folders: bool = True
+    """Whether folders ``train``, ``val`` and ``test`` at the root are splits. They are never
+    speakers."""
     scale: Annotated[float, Field(gt=0)] = 1.0
     """What coefficients are multiplied by; 0.01 for percent."""
 
@@ -62,8 +73,10 @@ class FolderOptions(ColumnOptions):
             groups = set(re.compile(pattern).groupindex) if pattern is not None else {"identity"}
         except re.error as error:
             raise ValueError(f"not a regular expression: {error}") from error
-        if not groups or groups - {"identity", "emotion"}:
-            raise ValueError("needs named groups, (?P<identity>...) or (?P<emotion>...) or both")
+        if not groups or groups - {"identity", "emotion", "group"}:
+            raise ValueError(
+                "needs named groups: (?P<identity>...), (?P<emotion>...) or (?P<group>...)"
+            )
         return pattern
 
 
@@ -72,45 +85,58 @@ class Folder(Source):
 
     Options: ClassVar = FolderOptions
     splits_are_final: ClassVar[bool] = True
+    shared: ClassVar[str] = "one group of the index or the names"
 
     def takes(self) -> Listing:
         """Raises UserError: nothing usable, or an index that would lose labels."""
         sizes = self.files()
-        sounds, faces, others = _by_stem(name for name in sizes if name != self.options.index)
+        slates = app.slates(sizes)
+        notes = app.notes(sizes, slates)
+        sounds, faces, videos, others = _by_stem(
+            name for name in sizes if name not in (self.options.index, *notes)
+        )
         pairs = {stem: (sounds[stem][0], faces[stem][0]) for stem in sounds if stem in faces}
         rows, said = self._index(sizes, pairs)
-        takes, skipped = [], [*_unpaired(sounds, faces), *said]
+        takes, skipped = [], [*_unpaired(sounds, faces, videos), *beat2.skipped(sizes), *said]
         for stem, (sound, face) in pairs.items():
             if sizes[face] > MAX_BYTES:
                 skipped.append((face, f"larger than {MAX_BYTES >> 20} MiB"))
                 continue
-            labels = self._told_by_name(stem) | rows.get(stem, {})
+            labels = self._told_by_name(stem, slates) | rows.get(stem, {})
             takes.append(
                 Take(
                     stem,
                     identity=labels["identity"],
                     emotion=labels["emotion"],
+                    group=labels["group"] or "",
                     split=labels.get("split"),
                     bytes=sizes[sound],
                     files=(face, sound),
                 )
             )
+        if notes:
+            skipped.append((f"{notes[0]} and the like", f"{len(notes)} of the app's own notes"))
+        skipped += naming.of_slates(takes, slates)
         for pattern, count in others.items():
             kinds = f"audio ({', '.join(AUDIO)}) nor coefficients ({', '.join(COEFFICIENTS)})"
             skipped.append((pattern, f"{count} files: neither {kinds}"))
         if not takes:
+            beat2.refuse(self.root, sizes)
             why = "; ".join(f"{name}: {reason}" for name, reason in skipped[:3])
             raise UserError(
                 f"{self.root}: no take; expected name.wav (or {', '.join(AUDIO[1:])}) beside "
                 f"name.csv (or {', '.join(COEFFICIENTS[1:])}); {why or 'nothing is there'}"
             )
+        if self.options.split_folders:
+            takes, told = naming.in_split_folders(takes)
+            skipped += told
         return Listing(takes, skipped)
 
     def read(self, take: Take) -> Recording:
         """Raises UserError."""
         face, sound = (self.path(name) for name in take.files)
         track, by_position = self._track(face)
-        recording = Recording.of(track, *audio.load(sound))
+        recording = Recording.of(track, audio.read(sound))
         values = recording.coefficients * np.float32(self.options.scale)
         return replace(recording, coefficients=values, by_position=by_position)
 
@@ -125,6 +151,8 @@ class Folder(Source):
                 return beat.read(storage.read_text(path), where, default, ignore), False
             case ".npz":
                 arrays = files.read_npz(path)
+                if beat2.holds(arrays):
+                    raise UserError(f"{where}: {beat2.NAMED}")
                 if "coefficients" not in arrays:
                     raise UserError(f"{where}: no array coefficients; it holds {', '.join(arrays)}")
                 values = arrays["coefficients"]
@@ -162,11 +190,12 @@ class Folder(Source):
         notes = (*table.notes, *even.notes)
         return Track(even.values, even.fps, even.exact, float(times[0]), missing, even.seen, notes)
 
-    def _told_by_name(self, stem: str) -> _Labels:
+    def _told_by_name(self, stem: str, slates: Mapping[str, str]) -> _Labels:
         found = re.search(self.options.stem, stem) if self.options.stem is not None else None
-        told = found.groupdict() if found else {}
-        identity = told.get("identity") or PurePosixPath(stem).parent.name
-        return {"identity": identity or None, "emotion": told.get("emotion") or None}
+        told = {key: value.rpartition("/")[2] for key, value in _groups(found) if value}
+        if not told.get("identity"):
+            told["identity"] = self.options.speaker or naming.speaker(stem, slates)
+        return {key: told.get(key) or None for key in ("identity", "emotion", "group")}
 
     def _index(
         self, sizes: Mapping[str, int], stems: Collection[str]
@@ -201,6 +230,10 @@ class Folder(Source):
         return labels, said
 
 
+def _groups(found: re.Match[str] | None) -> Iterable[tuple[str, str | None]]:
+    return found.groupdict().items() if found else ()
+
+
 def _problem(row: Mapping[str, str], known: bool) -> str | None:
     """Why a row of the index cannot be meant so."""
     if not row["name"]:
@@ -217,13 +250,14 @@ def _problem(row: Mapping[str, str], known: bool) -> str | None:
 
 def _by_stem(
     names: Iterable[str],
-) -> tuple[dict[str, list[str]], dict[str, list[str]], Counter[str]]:
-    """Audio and coefficients by stem, what is preferred first; and how many files of what other
-    kind there are. Hidden files do not count.
+) -> tuple[dict[str, list[str]], dict[str, list[str]], dict[str, str], Counter[str]]:
+    """Audio and coefficients by stem, what is preferred first; videos that may hold the audio; and
+    how many files of what other kind there are. Hidden files do not count.
 
     Stems are composed Unicode, as tables are typed; a Mac's file names are not.
     """
     sounds, faces, others = defaultdict(list), defaultdict(list), Counter[str]()
+    videos: dict[str, str] = {}
     for name in names:
         suffix = PurePosixPath(name).suffix.lower()
         stem = unicodedata.normalize("NFC", name[: len(name) - len(suffix)])
@@ -233,24 +267,36 @@ def _by_stem(
             sounds[stem].append(name)
         elif suffix in COEFFICIENTS:
             faces[stem].append(name)
+        elif suffix in VIDEO:
+            videos[stem] = name
         else:
             others[f"*{suffix}"] += 1
     for kinds, found in ((AUDIO, sounds), (COEFFICIENTS, faces)):
         for several in found.values():
             several.sort(key=lambda name: kinds.index(PurePosixPath(name).suffix.lower()))
-    return dict(sounds), dict(faces), others
+    return dict(sounds), dict(faces), videos, others
 
 
 def _unpaired(
-    sounds: dict[str, list[str]], faces: dict[str, list[str]]
+    sounds: dict[str, list[str]], faces: dict[str, list[str]], videos: dict[str, str]
 ) -> Iterator[tuple[str, str]]:
-    """Files that no take uses, and why."""
+    """Files that no take uses, and why; first those that a command would make takes of."""
+    for stem, video in videos.items():
+        if stem in faces and stem not in sounds:
+            sound = str(PurePosixPath(video).with_suffix(".wav"))
+            line = f"ffmpeg -i {shlex.quote(video)} -vn -ac 1 {shlex.quote(sound)}"
+            yield video, f"a take's sound is in its video; take it out: {line}"
+    for suffix, count in Counter(
+        PurePosixPath(video).suffix for stem, video in videos.items()
+        if stem in sounds or stem not in faces
+    ).items():  # fmt: skip
+        yield f"*{suffix}", f"{count} files: videos, of which nothing is read"
     for kind, found, partners, suffixes in (
         ("audio without coefficients", sounds, faces, COEFFICIENTS),
         ("coefficients without audio", faces, sounds, AUDIO),
     ):
         for stem, names in found.items():
-            if stem not in partners:
+            if stem not in partners and not (found is faces and stem in videos):
                 yield names[0], f"{kind} of its name ({', '.join(suffixes)})"
             for name in names[1:]:
                 yield name, f"{names[0]} is used instead"

@@ -8,6 +8,8 @@ prepare it (``vertices_npy/{subject}_{sequence}.npy``, ``wav/{subject}_{sequence
 
 import functools
 import math
+import re
+from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path, PurePosixPath
 from typing import Annotated, Any, ClassVar
@@ -18,6 +20,8 @@ from pydantic import Field
 from diffusiontalker import audio, storage
 from diffusiontalker.animation import files, timing
 from diffusiontalker.animation.rig import Rig
+from diffusiontalker.animation.tracks import Track
+from diffusiontalker.audio import Sound
 from diffusiontalker.config import Section
 from diffusiontalker.corpus.sources import pickles
 from diffusiontalker.corpus.sources.base import Listing, Recording, Source, Take
@@ -38,6 +42,9 @@ SPLITS = {
     "test_unseen": ("FaceTalk_170809_00138_TA", "FaceTalk_170731_00024_TA"),
 }
 """The published split, by speaker."""
+HELD_OUT = range(21, 41)
+"""Sentences by which the published split validates and tests. The first 20 of a speaker are, at
+least in part, those of others too (Cudeiro et al.), so of those speakers they are left out."""
 VERTICES, AUDIO, FRAMES = "data_verts.npy", "raw_audio_fixed.pkl", "subj_seq_to_idx.pkl"
 TEMPLATES = "templates.pkl"
 RAW = (VERTICES, AUDIO, FRAMES)
@@ -63,6 +70,8 @@ class VocasetOptions(Section):
     """How far the vertices of a take may stay from where the coefficients put them, as a root mean
     square (our choice). Catches scans gone wrong; that the rig is of this mesh is seen from the
     faces at rest."""
+    all_sentences: bool = False
+    """Whether to take the first 20 sentences, too, of the speakers of val and test."""
 
 
 class Vocaset(Source):
@@ -71,6 +80,7 @@ class Vocaset(Source):
     Options: ClassVar = VocasetOptions
     paths: ClassVar = ("rig",)
     splits_are_final: ClassVar[bool] = True
+    shared: ClassVar[str] = "one sentence's number"
 
     def takes(self) -> Listing:
         """Raises UserError: neither form is there, a table is damaged, or the rig does not fit."""
@@ -82,7 +92,13 @@ class Vocaset(Source):
                 "the folders vertices_npy and wav"
             )
         self._check_rig()
-        return self._raw_takes() if raw else self._derived_takes(sizes)
+        listing = self._raw_takes() if raw else self._derived_takes(sizes)
+        return listing if self.options.all_sentences else _published(listing)
+
+    def split_notes(self, takes: Sequence[Take]) -> list[str]:
+        """What the published split is."""
+        rest = "of all" if self.options.all_sentences else f"of {HELD_OUT[0]} to {HELD_OUT[-1]}"
+        return [f"the published split is by speaker, with sentences {rest} in val and test"]
 
     def read(self, take: Take) -> Recording:
         """Raises UserError."""
@@ -90,11 +106,11 @@ class Vocaset(Source):
         template = _array(_table(self.path(TEMPLATES)).get(subject), f"{TEMPLATES}: {subject}")
         if take.files[0] == VERTICES:
             times, vertices = self._raw_vertices(subject, take.id)
-            samples, rate = self._raw_audio(subject, take.id)
+            sound = Sound(*self._raw_audio(subject, take.id))
         else:
             vertices = _vertices(self.path(take.files[0]), None)
             times = np.arange(len(vertices)) / self.options.fps
-            samples, rate = audio.load(self.path(take.files[1]))
+            sound = audio.read(self.path(take.files[1]))
         rig = _rig(self.options.rig)
         values, residual = rig.coefficients(
             files.numbers(vertices, take.id), files.numbers(template, take.id)
@@ -106,10 +122,10 @@ class Vocaset(Source):
                 f"{self.options.max_residual_mm:g}; give a rig of this mesh, in metres"
             )
         even = timing.evenly(times, values, take.id)
-        start = float(times[0])
-        return Recording(
-            samples, rate, even.values, even.fps, start, rig.still, even.seen, even.notes
+        track = Track(
+            even.values, even.fps, even.exact, float(times[0]), rig.still, even.seen, even.notes
         )
+        return Recording.of(track, sound)
 
     def _check_rig(self) -> None:
         """Compare the speakers' faces with the rig's: another mesh, unit or axis shows here, where
@@ -191,7 +207,31 @@ class Vocaset(Source):
 
 
 def _take(name: str, subject: str, size: int, of: tuple[str, ...]) -> Take:
-    return Take(name, identity=subject, split=_SPLIT_OF.get(subject), bytes=size, files=of)
+    return Take(
+        name,
+        identity=subject,
+        group=name.removeprefix(f"{subject}_"),
+        split=_SPLIT_OF.get(subject),
+        bytes=size,
+        files=of,
+    )
+
+
+def _published(listing: Listing) -> Listing:
+    """Without the sentences by which the published split measures nobody."""
+    kept, out = [], Counter[str]()
+    for take in listing.takes:
+        number = re.fullmatch(r"sentence(\d+)", take.group)
+        if take.split in (None, "train") or number is None or int(number[1]) in HELD_OUT:
+            kept.append(take)
+        else:
+            out[take.identity or ""] += 1
+    reason = (
+        f"which the published split leaves out: it validates and tests on {HELD_OUT[0]} to "
+        f"{HELD_OUT[-1]}; source.options.all_sentences=true keeps them"
+    )
+    told = [(f"{who}_sentence*", f"{n} other sentences, {reason}") for who, n in out.items()]
+    return Listing(kept, listing.skipped + told)
 
 
 def _is_vertices(name: str) -> bool:
