@@ -1,6 +1,7 @@
-"""Queries: each option once, and none that nobody knows."""
+"""What is asked: each option once, and none that nobody knows."""
 
 import difflib
+import json
 from typing import Any
 
 from pydantic import BaseModel, ConfigDict, ValidationError, model_validator
@@ -21,7 +22,7 @@ class Asked(BaseModel):
         names = list(cls.model_fields)
         for name in given if isinstance(given, dict) else ():
             if name not in names:
-                near = difflib.get_close_matches(str(name), names, n=1)
+                near = difflib.get_close_matches(str(name)[:80], names, n=1)
                 hint = f"did you mean {near[0]}?" if near else f"known: {', '.join(names)}"
                 error = PydanticCustomError(
                     "unknown_option", "is no option; {hint}", {"hint": hint}
@@ -39,3 +40,15 @@ def check_once(query: QueryParams) -> None:
         if name in seen:
             raise Problem(422, f"{name[:80]}: is given twice; give it once", name[:80])
         seen.add(name)
+
+
+def parsed(text: str) -> Any:
+    """JSON in which every key stands once. Raises ValueError and RecursionError."""
+
+    def once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+        found = dict(pairs)
+        if len(found) < len(pairs):
+            raise ValueError("a key is there twice")
+        return found
+
+    return json.loads(text, object_pairs_hook=once)

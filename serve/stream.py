@@ -14,6 +14,7 @@ from serve.flow import LARGEST_MESSAGE
 from serve.inbox import Inbox
 from serve.pace import Pace
 from serve.problems import Problem, blame, invalid, unready
+from serve.query import parsed
 from serve.service import Service, Serving, caller_of
 from serve.students import Served
 
@@ -217,9 +218,9 @@ class Session:
         if len(text) > LARGEST_CONTROL:
             raise Problem(413, f"message: more than {LARGEST_CONTROL} characters of text", "type")
         try:
-            message = CONTROL.validate_json(text)
-        except ValidationError as error:
-            said = error.errors()[0]["msg"]
+            message = CONTROL.validate_python(parsed(text))
+        except (ValueError, RecursionError) as error:
+            said = error.errors()[0]["msg"] if isinstance(error, ValidationError) else str(error)
             detail = f"message: {said}; send pin or close, or samples as bytes"
             return await _refuse(self._socket, Problem(422, detail[:300], "type"), False)
         if isinstance(message, Close):

@@ -377,7 +377,7 @@ def test_there_is_no_such_route_or_method(folder, page: bool) -> None:
             pass
 
 
-def test_a_stream_without_its_upgrade_is_told_of_the_proxy(client) -> None:
+def test_a_stream_without_its_upgrade_gets_a_hint(client) -> None:
     answer = client.get("/v1/stream")
     assert "proxy" in problem(answer, 426, None)
     assert answer.headers["upgrade"] == "websocket"

@@ -103,6 +103,8 @@ def test_pins_change_the_face_and_wrong_pins_do_not_end_it(client) -> None:
             ('{"type": "pin", "emotion": "glee"}', "known: neutral, anger"),
             ('{"type": "pin", "emotion": {"anger": -1}}', "0 or more"),
             ('{"type": "pin", "colour": "red"}', "not permitted"),
+            ('{"type": "pin", "emotion": {"anger": 1, "anger": 2}}', "twice"),
+            ("[" * 10_000, "pin or close"),
             ('{"type": "jump"}', "pin or close"),
             ("no json", "pin or close"),
         ):
