@@ -48,7 +48,7 @@ def _within(low: float, high: float) -> list[float]:
             return found
     # Less than about an octave: even steps, the widest of 1, 2 or 5 that are enough.
     power = 10.0 ** math.ceil(math.log10(high - low))
-    for step in (power, power / 2, power / 5, power / 10, power / 20):
+    for step in (power / parts for parts in (1, 2, 5, 10, 20, 50)):
         multiples = range(math.ceil(low / step - 1e-9), math.floor(high / step + 1e-9) + 1)
         if len(multiples) >= FEWEST:
             break
