@@ -106,7 +106,7 @@ def test_calls_that_are_refused_change_nothing(student: Student) -> None:
     company, silence = Streams(student), np.zeros(TICK, np.float32)
     stream, stranger = Stream(company), student.stream()
     assert "pushed twice at once" in refusal(lambda: company.push([stream] * 2, [silence] * 2))
-    assert "a stream of others" in refusal(lambda: company.push([stream, stranger], [silence] * 2))
+    assert "another Streams" in refusal(lambda: company.push([stream, stranger], [silence] * 2))
     assert "1 chunks for 2 streams" in refusal(lambda: company.push([stream] * 2, [silence]))
     assert stream.close().shape == (0, 52)  # it has heard nothing
 
