@@ -40,7 +40,7 @@ class Peer:
 
 def scope(kind: str, path: str, query: str = "", key: str = "") -> Scope:
     """Of a request (POST) or a stream."""
-    headers = [(b"host", b"here")]
+    headers = [(b"host", b"localhost")]
     if key:
         headers.append((b"authorization", f"Bearer {key}".encode()))
     return {

@@ -266,5 +266,5 @@ def test_a_flac_that_does_not_tell_its_length_is_read(tmp_path: Path):
 
 @pytest.mark.parametrize("odd", [["a.wav"], b"RIFF", [True, False], [None]])
 def test_what_is_no_array_of_numbers_is_refused(odd: object) -> None:
-    with pytest.raises(UserError, match="samples of type"):
+    with pytest.raises(UserError, match="samples"):
         prepare(odd, SAMPLE_RATE)  # type: ignore[arg-type]

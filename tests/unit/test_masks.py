@@ -13,7 +13,7 @@ from torch.testing import assert_close
 from diffusiontalker.config import LossSettings
 from diffusiontalker.objectives import losses
 from diffusiontalker.runtime.log_mel import PER_FRAME
-from diffusiontalker.training import loop
+from diffusiontalker.training.fit import validate
 from diffusiontalker.training.tasks import RoundTask, TeacherTask
 
 WEIGHTS = LossSettings(energy=0.3, energy_chunk=4)
@@ -126,18 +126,17 @@ def test_padding_reaches_no_loss_and_no_gradient(
 @pytest.mark.parametrize("garbage", GARBAGE)
 @pytest.mark.parametrize(("make", "shape"), TASKS)
 def test_padding_reaches_no_validation_metric(
-    monkeypatch: pytest.MonkeyPatch, make: Any, shape: dict[str, Any], garbage: float
+    make: Any, shape: dict[str, Any], garbage: float
 ) -> None:
     task = prepared(make, shape, training=False)
     split = [models.batch(LENGTHS), models.batch((9, 12), window=12, seed=1)]
 
-    def validate(batches: list[dict[str, Tensor]]) -> dict[str, float]:
-        monkeypatch.setattr(loop.stream, "batches", lambda *_: iter(batches))
-        return loop.validate(task, None, torch.device("cpu"))
+    def found(batches: list[dict[str, Tensor]]) -> dict[str, float]:
+        return validate(task, batches, torch.device("cpu"))
 
-    clean = validate(split)
-    assert clean == validate(split)
-    assert clean == pytest.approx(validate([padded(b, garbage) for b in split]), rel=1e-4, abs=1e-5)
+    clean = found(split)
+    assert clean == found(split)
+    assert clean == pytest.approx(found([padded(b, garbage) for b in split]), rel=1e-4, abs=1e-5)
 
 
 def test_what_is_real_does_count() -> None:
