@@ -1,5 +1,6 @@
 """Streams that Ray Serve refuses or loses end with a reason, as those that a replica ends."""
 
+import asyncio
 from contextlib import suppress
 
 from serve.access import PROTOCOL
@@ -11,6 +12,8 @@ DETAILS = {
     429: "all replicas are full; try again shortly",
     503: "no replica is there now; try again shortly",
 }
+PATIENCE = 1.0
+"""Seconds for a peer to read how its stream ended: one that reads nothing holds up no shutdown."""
 LOST = Problem(503, "the server lost this stream, or was too busy to begin it; begin it again")
 
 
@@ -56,9 +59,10 @@ def _problem(status: int) -> Problem:
 async def _end(scope: Scope, send: Send, accepted: bool, problem: Problem) -> None:
     """Accept, if that is still to do: of any other answer a browser tells its page nothing."""
     code, reason = problem.close
-    with suppress(OSError, RuntimeError):  # it has gone
-        if not accepted:
-            ours = PROTOCOL if PROTOCOL in scope.get("subprotocols", ()) else None
-            await send({"type": "websocket.accept", "subprotocol": ours})
-        await send({"type": "websocket.send", "text": problem.message(closing=True)})
-        await send({"type": "websocket.close", "code": code, "reason": reason})
+    with suppress(OSError, RuntimeError, TimeoutError):  # it has gone
+        async with asyncio.timeout(PATIENCE):
+            if not accepted:
+                ours = PROTOCOL if PROTOCOL in scope.get("subprotocols", ()) else None
+                await send({"type": "websocket.accept", "subprotocol": ours})
+            await send({"type": "websocket.send", "text": problem.message(closing=True)})
+            await send({"type": "websocket.close", "code": code, "reason": reason})
