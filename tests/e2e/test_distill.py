@@ -23,9 +23,8 @@ from diffusiontalker.arkit import CHANNELS
 ROOT = Path(__file__).parents[2]
 
 
-# Each training stage starts Ray Train's workers, some 20 s: a chain of several rounds is
-# test_job_submit's, which does without.
-DIFFUSION = ("diffusion={steps: 4, rounds: [2]}", "evaluation.teacher_steps=[4, 2]")
+# Two rounds of the shipped three: each starts Ray Train's workers, some 20 s.
+DIFFUSION = ("diffusion={steps: 4, rounds: [2, 1]}", "evaluation.teacher_steps=[4, 2]")
 
 
 def start(output: Path, log: Path) -> subprocess.Popen[bytes]:
@@ -84,7 +83,12 @@ def test_summary_holds_the_contract(finished) -> None:
     output, _, _ = finished
     summary = json.loads((output / "summary.json").read_text())
     seen = {(r["name"], r["steps"], r["distilled"], r["split"]) for r in summary["rows"]}
-    models = [("teacher", 4, False), ("teacher", 2, False), ("student-2", 2, True)]
+    models = [
+        ("teacher", 4, False),
+        ("teacher", 2, False),
+        ("student-2", 2, True),
+        ("student-1", 1, True),
+    ]
     assert seen == {(*m, split) for m in models for split in ("test_seen", "test_unseen")}
     for row in summary["rows"]:
         for key in ("mbe", "lbe", "fdd", "lve", "eve", "energy_score", "diversity_upper",

@@ -161,11 +161,12 @@ def test_a_recording_passes_and_tells_where_it_came_from(
     assert json.loads(lines.text.splitlines()[-1]) == {"type": "end", "frames": 30}
 
 
-def test_a_stream_passes(proxy: int) -> None:
+def test_a_stream_passes(proxy: int, upstream: tuple[int, list[Scope]]) -> None:
     sound = (speech(2.0) * 32767).round().astype("<i2")
 
     async def talk() -> list[dict]:
-        async with websockets.connect(f"ws://127.0.0.1:{proxy}/v1/stream") as socket:
+        address, claimed = f"ws://127.0.0.1:{proxy}/v1/stream", {"X-Forwarded-For": "192.0.2.1"}
+        async with websockets.connect(address, additional_headers=claimed) as socket:
             for chunk in np.array_split(sound, 50):
                 await socket.send(chunk.tobytes())
             await socket.send('{"type": "close"}')
@@ -173,6 +174,9 @@ def test_a_stream_passes(proxy: int) -> None:
 
     said = asyncio.run(talk())
     assert [said[0]["type"], said[-1]] == ["ready", {"type": "end", "frames": 60}]
+    headers = dict(next(s for s in reversed(upstream[1]) if s["type"] == "websocket")["headers"])
+    assert headers[b"host"] == f"127.0.0.1:{proxy}".encode()
+    assert headers[b"x-forwarded-for"] == b"127.0.0.1"
 
 
 def test_headers_that_do_not_end_are_not_waited_for(proxy: int) -> None:

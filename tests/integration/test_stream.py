@@ -156,7 +156,7 @@ def test_a_killed_run_on_s3_goes_on_with_the_data_of_its_epoch(
     root = storage.location(f"s3://{server.bucket()}/run")
     manifest = write(root / "corpus")
     own = {"workers": 2, "worker_cpus": 0.25, "seed": 3}
-    settings = Settings.model_validate({"training": own})
+    settings = Settings.model_validate({"output": str(tmp_path), "training": own})
     train = TrainSettings(epochs=3, passes=2, batch=BATCH)
     per_epoch = stream.batches_of(manifest, "train", EXAMPLES, BATCH) * train.passes // 2
     history = runs._fit(
