@@ -28,6 +28,10 @@ test: lint ## Run the linters, the type checker, the import contracts and every 
 	$(BIN)/pytest -n auto --maxprocesses 4 --dist loadfile --no-loadscope-reorder \
 	  tests/e2e tests/integration tests/unit
 
+.PHONY: check
+check: lint ## The quick round: the linters, the type checker, the contracts and the unit tests
+	$(BIN)/pytest -n auto --maxprocesses 2 --dist loadfile tests/unit
+
 .PHONY: lint
 lint: $(INSTALLED) ## Run ruff, mypy and import-linter; stop at the first that fails
 	$(BIN)/ruff check .

@@ -9,9 +9,14 @@ from pathlib import Path
 
 import pytest
 from filelock import FileLock
+from hypothesis import settings
 
 from diffusiontalker.export import artifact
 from diffusiontalker.model.talker import Talker
+
+# A limit on the time of an example finds busy machines, not faults.
+settings.register_profile("untimed", deadline=None)
+settings.load_profile("untimed")
 
 
 @pytest.fixture(scope="session", autouse=True)
