@@ -193,12 +193,13 @@ def test_energy_reaches_the_upper_face_alone() -> None:
 def test_a_student_like_its_teacher_has_nothing_to_distil_at_the_last_step() -> None:
     # with one model on both sides and x_0 predicted from z = its own mean, the two half steps of
     # the teacher land where one step lands: here the model ignores z altogether
-    teacher = models.talker(teacher=False)
+    teacher = models.talker(
+        teacher=False, personalizer=PersonalizerSettings(dim=8, fused=8, from_voice=0.0)
+    )
     torch.nn.init.zeros_(teacher.decoder.out.weight)
     torch.nn.init.zeros_(teacher.decoder.out.bias)
     teacher.residual_variance.fill_(1e-6)
     task = RoundTask(copy.deepcopy(teacher).requires_grad_(True), teacher, 2, only(dis=1.0)).eval()
-    task.talker.config.personalizer.__dict__["from_voice"] = 0.0
     parts = task(models.batch(), generator())
     assert parts["dis"].item() == pytest.approx(0, abs=1e-6)
     assert parts["ae"].item() == 0
