@@ -387,11 +387,22 @@ def ship(
 
 
 def summary_of(root: Path) -> Json:
-    """The summary of a finished run. Raises UserError if there is none."""
+    """The summary of a finished run, which names folders where they are now. Raises UserError if
+    there is none."""
     if not storage.is_file(root / "summary.json"):
         raise UserError(f"{root}: holds no summary.json; give the folder of a finished run")
     found: Json = storage.read_json(root / "summary.json")
+    for model in found.get("models", []):
+        model["folder"] = _moved(root, model["folder"])
+    if "shards" in found:
+        found["shards"] = _moved(root, found["shards"])
     return found
+
+
+def _moved(root: Path, folder: str) -> str:
+    """A stage's folder: in the run's, wherever that was when the stage was done."""
+    own = root / folder.rstrip("/").rpartition("/")[2]
+    return str(own) if storage.is_file(own / DONE) else folder
 
 
 def export_again(settings: ExportJobSettings) -> list[str]:

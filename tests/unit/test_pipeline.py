@@ -44,6 +44,17 @@ def test_what_look_ahead_cost_with_other_settings_is_not_reported(
     assert rows() == []
 
 
+def test_a_run_that_was_moved_is_read_where_it_is(tmp_path: Path) -> None:
+    own = tmp_path / "round-2-abc"
+    own.mkdir()
+    storage.write_json(own / pipeline.DONE, {"seconds": 1.0})
+    there = {"models": [{"folder": "/gone/round-2-abc"}], "shards": "/elsewhere/mine"}
+    storage.write_json(tmp_path / "summary.json", there)
+    found = pipeline.summary_of(tmp_path)
+    assert found["models"] == [{"folder": str(own)}]
+    assert found["shards"] == "/elsewhere/mine"  # the user's own shards lie in no run
+
+
 def test_a_run_whose_last_checkpoint_is_not_of_its_last_epoch_is_not_done(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
