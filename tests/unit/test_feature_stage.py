@@ -80,12 +80,14 @@ def test_an_encoder_that_dies_again_and_again_is_not_started_without_end(
     def lost(pool: list[object], work: object) -> list[tuple[str, str]]:
         raise RayActorError
 
-    actor = SimpleNamespace(
-        options=lambda **given: options.update(given) or SimpleNamespace(remote=lambda *_: "actor")
-    )
+    def with_options(**given: Any) -> SimpleNamespace:
+        options.update(given)
+        return SimpleNamespace(remote=lambda *_: "actor")
+
     ray = SimpleNamespace(
-        remote=lambda _: actor, cluster_resources=lambda: {"CPU": 1.0}, kill=killed.append
-    )
+        remote=lambda _: SimpleNamespace(options=with_options),
+        cluster_resources=lambda: {"CPU": 1.0}, kill=killed.append,
+    )  # fmt: skip
     monkeypatch.setattr(stage, "ray", ray)
     monkeypatch.setattr(stage, "shared_out", lost)
     encoder: Any = SimpleNamespace(
