@@ -3,8 +3,10 @@
 import logging
 import os
 import re
+import signal
 import socket
 import sys
+import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
@@ -65,7 +67,8 @@ def session() -> Iterator[None]:
         os.environ.setdefault("RAY_TRAIN_ENABLE_PREEMPTION_WATCHER", "0")
     logging.getLogger("ray").setLevel(logging.ERROR)
     _reachable(address)
-    _connect(address, options)
+    with _own_sigterm():
+        _connect(address, options)
     configure()
     try:
         yield
@@ -78,6 +81,16 @@ def session() -> Iterator[None]:
         raise cause from error
     finally:
         ray.shutdown()
+
+
+@contextmanager
+def _own_sigterm() -> Iterator[None]:
+    """Afterwards SIGTERM does what it did before: Ray's own handler aborts the process with a trace
+    of its stack, and nothing that the process has begun is ended."""
+    before = signal.getsignal(signal.SIGTERM)
+    yield
+    if callable(before) and threading.current_thread() is threading.main_thread():
+        signal.signal(signal.SIGTERM, before)
 
 
 def local_cpus() -> int:

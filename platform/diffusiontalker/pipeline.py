@@ -235,6 +235,16 @@ def round_key(s: Settings, steps: int, teacher: str, corpus: Sequence[str | None
     )  # fmt: skip
 
 
+def look_ahead_key(s: Settings, data: Data) -> str:
+    """The hash of all that determines what look-ahead costs, but for the look-ahead."""
+    student = s.student.model_copy(update={"look_ahead_ms": None})
+    own, corpus = s.model_copy(update={"student": student}), identity(data)
+    return fingerprint(
+        teacher_key(own, corpus), *(round_key(own, n, "", corpus) for n in s.diffusion.rounds),
+        s.evaluation, s.diffusion.sampler, rig_hash(s),
+    )  # fmt: skip
+
+
 def batch_workers(s: Settings) -> int:
     """How many workers' batches make a step, which so determines what is learned."""
     return max(s.training.workers, 1)
@@ -296,10 +306,10 @@ def deliver(run: Run, data: Data, models: list[Model], summary: Json) -> None:
     talker = load_talker(folder)
     with run.timed("export"):
         exported = ship(
-            talker, steps, run.root / "student", artifact.model_card(summary, name),
+            talker, steps, run.root / artifact.STUDENT, artifact.model_card(summary, name),
             run.settings.export, evaluate.load_clips(data.folder, data.manifest, "val"),
         )  # fmt: skip
-    student = Student(run.root / "student")
+    student = Student(run.root / artifact.STUDENT)
     clips = evaluate.load_clips(data.folder, data.manifest, data.manifest.test_splits()[0])
     clip = held_out_clip(clips)
     face = student.animate(clip.audio, SAMPLE_RATE).coefficients
@@ -314,9 +324,7 @@ def deliver(run: Run, data: Data, models: list[Model], summary: Json) -> None:
         "export": exported,
         "streaming": streamed,
     }
-    summary["look_ahead"] = (
-        storage.read_json(run.root / LOOK_AHEAD) if storage.is_file(run.root / LOOK_AHEAD) else []
-    )
+    summary["look_ahead"] = look_ahead_rows(run, data)
     summary["shards"] = str(data.folder)
     summary["models"] = [
         {"name": name, "steps": steps, "folder": str(folder)} for name, steps, folder in models
@@ -348,6 +356,20 @@ def deliver(run: Run, data: Data, models: list[Model], summary: Json) -> None:
     page.write_report(run.root / "report.html", summary, histories, sample)
 
 
+def look_ahead_rows(run: Run, data: Data) -> list[Json]:
+    """What look-ahead costs, where ``jobs/benchmark.py look-ahead`` measured it with the run's
+    settings; of other settings it says nothing of this run."""
+    path = run.root / LOOK_AHEAD
+    if not storage.is_file(path):
+        return []
+    found = storage.read_json(path)
+    if isinstance(found, dict) and found.get("key") == look_ahead_key(run.settings, data):
+        rows: list[Json] = found["rows"]
+        return rows
+    print(f"{path}: of other settings, so the report leaves it out", flush=True)
+    return []
+
+
 def ship(
     talker: Talker, steps: int, folder: Path, card: str, settings: ExportSettings,
     clips: list[Clip],
@@ -365,11 +387,22 @@ def ship(
 
 
 def summary_of(root: Path) -> Json:
-    """The summary of a finished run. Raises UserError if there is none."""
+    """The summary of a finished run, which names folders where they are now. Raises UserError if
+    there is none."""
     if not storage.is_file(root / "summary.json"):
         raise UserError(f"{root}: holds no summary.json; give the folder of a finished run")
     found: Json = storage.read_json(root / "summary.json")
+    for model in found.get("models", []):
+        model["folder"] = _moved(root, model["folder"])
+    if "shards" in found:
+        found["shards"] = _moved(root, found["shards"])
     return found
+
+
+def _moved(root: Path, folder: str) -> str:
+    """A stage's folder: in the run's, wherever that was when the stage was done."""
+    own = root / folder.rstrip("/").rpartition("/")[2]
+    return str(own) if storage.is_file(own / DONE) else folder
 
 
 def export_again(settings: ExportJobSettings) -> list[str]:
@@ -493,4 +526,4 @@ def conclude(root: Path) -> None:
     for goal in summary["goals"]:
         print(goals.line(goal))
     print(f"\nreport    {root / 'report.html'}\nsummary   {root / 'summary.json'}")
-    print(f"artifact  {root / 'student'}\nsample    {root / 'sample'}")
+    print(f"artifact  {root / artifact.STUDENT}\nsample    {root / 'sample'}")

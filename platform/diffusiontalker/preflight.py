@@ -57,6 +57,10 @@ def check(settings: Settings, config_file: str | None = None, measured: bool = T
             "train the teacher alone with jobs/train.py"
         )
     check_inputs(settings, measured)
+    if measured:
+        from diffusiontalker.export import artifact
+
+        artifact.check_place(storage.location(settings.output) / artifact.STUDENT)
     text = f"{ORIGIN}{origin}\n{to_yaml(settings)}"
     storage.write_bytes(storage.location(settings.output) / SETTINGS, text.encode())
 
@@ -88,6 +92,13 @@ def check_holds(folder: Path, wanted: str) -> None:
     for what, mark in MARKS.items():
         if what != wanted and storage.is_file(folder / mark):
             raise UserError(f"{folder}: holds {what}, as {mark} shows; name another output=...")
+    path = folder / SETTINGS
+    if wanted == SHARDS or storage.is_file(folder / MARKS[wanted]) or not storage.is_file(path):
+        return
+    if wanted != RUN or not storage.read_text(path).startswith(ORIGIN):
+        raise UserError(
+            f"{path}: is not {wanted}'s, which would replace it; name another output=..."
+        )
 
 
 def _check_output(settings: Settings, config_file: str | None) -> str:

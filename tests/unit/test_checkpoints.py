@@ -258,3 +258,21 @@ def test_a_kept_checkpoint_that_is_damaged_is_named(tmp_path: Path) -> None:
     (tmp_path / "run" / "last.json").write_text("{")
     with pytest.raises(UserError, match="no JSON"), kept.last():
         pass
+
+
+def test_a_checkpoint_that_cannot_be_used_is_named_where_it_lies(tmp_path: Path) -> None:
+    kept = Kept(tmp_path / "run")
+    kept.save(written(tmp_path / "local", "of another release"), 1)
+    module = nn.Linear(2, 2)
+
+    def use() -> None:
+        with kept.last() as folder:
+            assert folder is not None
+            checkpoints.load_run(folder, module, {}, torch.optim.AdamW(module.parameters()))
+
+    with pytest.raises(UserError) as caught:
+        use()
+    said = str(caught.value)
+    assert "diffusiontalker-" not in said  # the copy, which is gone
+    assert str(tmp_path / "run" / "epoch-0001") in said
+    assert f"remove {tmp_path / 'run'}" in said

@@ -1,5 +1,6 @@
 """Starting Ray and connecting to it: one retry, and one line. Ray itself is not started."""
 
+import signal
 from collections.abc import Callable
 
 import pytest
@@ -89,3 +90,20 @@ def test_a_cluster_that_answers_but_does_not_let_in(
     assert "127.0.0.1:6379" in said
     assert "RAY_AUTH_MODE=token" in said
     assert calls == ["init", "shutdown"]
+
+
+def test_to_be_asked_to_end_is_still_the_jobs_to_hear(
+    failing: Failing, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    failing()
+
+    def init(*_: object, **__: object) -> None:
+        signal.signal(signal.SIGTERM, signal.SIG_DFL)  # as Ray's does, to its own handler
+
+    monkeypatch.setattr(ray, "init", init)
+    before = signal.signal(signal.SIGTERM, signal.default_int_handler)
+    try:
+        with cluster.session():
+            assert signal.getsignal(signal.SIGTERM) is signal.default_int_handler
+    finally:
+        signal.signal(signal.SIGTERM, before)

@@ -219,10 +219,12 @@ def test_artifact_holds_what_it_should(folder: Path, talker: Talker) -> None:
     assert artifact.size_mb(folder) == pytest.approx(expected)
 
 
-def test_export_replaces_whole_folders(own: Path) -> None:
-    (own / "stale.txt").write_text("old")
+def test_an_export_replaces_the_artifact_and_keeps_what_lies_beside_it(own: Path) -> None:
+    (own / "mine.txt").write_text("mine")
+    (own / "frame.onnx").write_text("of a student that streams")
     artifact.export(models.talker(teacher=False, look_ahead=None), 1, own, "new")
-    assert not (own / "stale.txt").exists()
+    assert (own / "mine.txt").read_text() == "mine"
+    assert not (own / "frame.onnx").exists()
     assert Student(own).steps == 1
 
 

@@ -3,9 +3,12 @@
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 
 import numpy as np
 import pytest
+from ray.exceptions import RayActorError
 
 from diffusiontalker.config import EncoderSettings
 from diffusiontalker.corpus import shards
@@ -66,3 +69,34 @@ def test_fit_cuts_or_repeats_the_last_column() -> None:
     np.testing.assert_array_equal(fit(mel, 2), mel)
     np.testing.assert_array_equal(fit(mel, 1), mel[:2])
     np.testing.assert_array_equal(fit(mel, 3), np.vstack([mel, mel[3], mel[3]]))
+
+
+def test_an_encoder_that_dies_again_and_again_is_not_started_without_end(
+    corpus_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    options: dict[str, Any] = {}
+    killed: list[object] = []
+
+    def lost(pool: list[object], work: object) -> list[tuple[str, str]]:
+        raise RayActorError
+
+    def with_options(**given: Any) -> SimpleNamespace:
+        options.update(given)
+        return SimpleNamespace(remote=lambda *_: "actor")
+
+    ray = SimpleNamespace(
+        remote=lambda _: SimpleNamespace(options=with_options),
+        cluster_resources=lambda: {"CPU": 1.0}, kill=killed.append,
+    )  # fmt: skip
+    monkeypatch.setattr(stage, "ray", ray)
+    monkeypatch.setattr(stage, "shared_out", lost)
+    encoder: Any = SimpleNamespace(
+        name="model", layers=(0,), revision=None, dim=4, fingerprint=lambda: "abc"
+    )
+    with pytest.raises(UserError, match=r"ended 4 times at the same shard.*encoder\.actors"):
+        stage.extract(
+            corpus_folder, tmp_path / "features", encoder, EncoderSettings(), False,
+            lambda done, total: None,
+        )  # fmt: skip
+    assert options["max_task_retries"] == stage.RETRIES > 0
+    assert killed == ["actor"]

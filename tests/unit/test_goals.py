@@ -187,3 +187,14 @@ def test_a_goal_in_words() -> None:
     )
     assert goals.line(goals.between("x", 1.0, 0.8, 1.2)) == "met    x: 1 (target 0.8 to 1.2)"
     assert goals.why_open(goals.at_most("x", 1.0, None)) == "not measured"
+
+
+def test_a_stream_that_settles_is_judged_by_the_clips_that_are_long_enough() -> None:
+    artifact = {"fps": 26_000.0, "size_mb": 3.3, "streaming": {**STREAMING, "settled_clips": 2}}
+    found = goals.check(
+        summary(row("teacher", 16), row("student-2", 2), artifact=artifact), "student-2"
+    )
+    counts = {goal["name"]: goal["clips"] for goal in found if "streaming" in goal["name"]}
+    assert sorted(counts.values()) == [2, 32, 32]
+    (settled,) = (goal for goal in found if "after a second" in goal["name"])
+    assert (settled["clips"], settled["met"]) == (2, None)

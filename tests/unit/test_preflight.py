@@ -134,6 +134,30 @@ def test_a_folder_that_holds_something_else(check: Check, tmp_path: Path, what: 
     assert what in refusal(check)
 
 
+def test_settings_of_somebody_else_are_not_replaced(check: Check, tmp_path: Path) -> None:
+    own = tmp_path / "run" / "settings.yaml"
+    own.parent.mkdir()
+    own.write_text("debug: true\n")
+    assert str(own) in refusal(check)
+    sweep = config.load_as(SweepSettings, "configs/sweep-quick.yaml", [f"output={own.parent}"])
+    with pytest.raises(UserError, match=r"settings\.yaml"):
+        tuning.begin(sweep)
+    assert own.read_text() == "debug: true\n"
+    # A run of a release that did not note the configuration is one.
+    (own.parent / preflight.MARKS[preflight.RUN]).write_text("{}")
+    check()
+
+
+def test_no_hour_of_training_before_the_student_is_refused_its_folder(
+    check: Check, tmp_path: Path
+) -> None:
+    mine = tmp_path / "run" / "student" / "thesis.md"
+    mine.parent.mkdir(parents=True)
+    mine.write_text("mine")
+    assert "thesis.md" in refusal(check)
+    check(measured=False)  # the teacher alone needs none
+
+
 def test_neither_a_sweep_nor_a_set_goes_into_a_run(tmp_path: Path) -> None:
     (tmp_path / preflight.MARKS[preflight.RUN]).write_text("{}")
     for own in (preflight.SWEEP, preflight.SHARDS):

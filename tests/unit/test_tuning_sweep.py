@@ -1,5 +1,6 @@
 """The frame of a sweep, without Ray: whose folder it is, and which figures are final."""
 
+from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -7,8 +8,9 @@ from typing import Any
 import pytest
 from tests.unit import sweeps
 
+from diffusiontalker.corpus.manifest import open_corpus, write_manifest
 from diffusiontalker.errors import UserError
-from diffusiontalker.tuning import sweep
+from diffusiontalker.tuning import space, sweep
 from diffusiontalker.tuning.records import FIGURES, TRIAL
 
 
@@ -42,3 +44,13 @@ def test_the_figures_of_a_run_that_did_not_end_well_are_none() -> None:
     final.on_trial_error(2, [], trial("broken"))
     assert final.figures == {"well": dict.fromkeys(FIGURES, 2.0)}
     assert final.ended == 3
+
+
+def test_trials_on_data_that_were_prepared_anew_are_not_compared(corpus_folder: Path) -> None:
+    asked = sweeps.sweep(changes={"corpus.path": str(corpus_folder)})
+    base = space.base_of(asked)
+    before = sweep.key_of(asked, base)
+    assert sweep.key_of(asked, base) == before
+    manifest = open_corpus(corpus_folder)
+    write_manifest(corpus_folder, replace(manifest, shards=manifest.shards[:1]))
+    assert sweep.key_of(asked, base) != before

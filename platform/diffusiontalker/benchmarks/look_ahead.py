@@ -25,6 +25,7 @@ def run(settings: Settings, values: Sequence[float | None] = VALUES) -> list[Jso
     Raises:
         UserError: as ``pipeline.distill``.
     """
+    pipeline.Run(settings).describe()  # from here on the folder is a run's
     rows: list[Json] = []
     for ms in values:
         student = settings.student.model_copy(update={"look_ahead_ms": ms})
@@ -39,8 +40,8 @@ def run(settings: Settings, values: Sequence[float | None] = VALUES) -> list[Jso
             for row in summary["rows"]
             if row["name"] == models[-1][0]
         ]
-        storage.write_json(one.root / pipeline.LOOK_AHEAD, rows)
-    pipeline.Run(settings).describe()
+        found = {"key": pipeline.look_ahead_key(settings, data), "rows": rows}
+        storage.write_json(one.root / pipeline.LOOK_AHEAD, found)
     return rows
 
 

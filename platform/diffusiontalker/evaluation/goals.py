@@ -44,7 +44,8 @@ def check(summary: Json, student: str) -> list[Json]:
             at_most("streaming, voice pinned: LBE above whole recordings'",
                     streaming["pinned_growth"], GROWTH, streamed, share=True),
             at_most("streaming, voice followed, after a second: LBE above whole recordings'",
-                    streaming["settled_growth"], GROWTH, streamed, share=True),
+                    streaming["settled_growth"], GROWTH,
+                    streaming.get("settled_clips", streamed), share=True),
             at_most(f"streaming, voice followed, clips of {seconds}: LBE above whole recordings'",
                     streaming["growth"], GROWTH, streamed, share=True),
         ]  # fmt: skip

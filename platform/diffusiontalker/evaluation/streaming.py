@@ -73,6 +73,7 @@ def compare(
     return {
         "look_ahead_ms": student.stream().look_ahead_ms,
         "clips": len(clips),
+        "settled_clips": len(settled["whole"]) // SEEDS,
         "seconds_per_clip": fmean(len(clip.coefficients) for clip in clips) / FPS,
         "lbe_whole": means["whole"],
         "lbe_pinned": means["pinned"],

@@ -36,6 +36,8 @@ from diffusiontalker.runtime.voice import Statistics, moments
 Json = dict[str, Any]
 
 
+STUDENT = "student"
+"""The folder of its artifact in a run's."""
 TOLERANCE = 1e-3
 """Largest difference of a coefficient between the graph and PyTorch that an export may have."""
 PROCEDURAL = "procedural"
@@ -68,8 +70,8 @@ def export(
     Args:
         talker: a student.
         steps: sampling steps, unrolled into the graph.
-        folder: local or in S3; emptied first. While the files are written, one is missing, and
-            ``Student`` says so.
+        folder: local or in S3. An artifact there is removed first: while the files are written, one
+            is missing, and ``Student`` says so.
         card: text of the model card.
         settings: precision of the weights, and by how much errors may grow for it.
         clips: of validation, to calibrate and to judge a precision below fp32 with.
@@ -84,7 +86,7 @@ def export(
     """
     if talker.config.feature_dim is not None:
         raise UserError("only a student can be exported: a teacher needs its frozen encoder")
-    _check_place(folder)
+    check_place(folder)
     config = {
         "format_version": FORMAT_VERSION,
         "release": __version__,
@@ -105,23 +107,30 @@ def export(
         export_onnx(talker, steps, made)
         check(made, talker, steps)
         found = _compress(made, settings, clips)
-        storage.empty_folder(folder)
+        storage.make_folder(folder)
+        for name in filter(_is_part, storage.files(folder)):
+            storage.remove(folder / name)
         storage.store(made, folder)
     return found
 
 
-def _check_place(folder: Path) -> None:
-    """An artifact replaces all that is in its folder: that must be another artifact, or what an
-    interrupted export left of one. Raises UserError."""
+def check_place(folder: Path) -> None:
+    """An artifact replaces the one in its folder, or what an interrupted export left of one; a
+    folder of something else is no place for it. Raises UserError."""
     if storage.is_bucket(folder):
         raise UserError(f"{folder}: is a whole bucket; give the artifact a prefix of its own")
     there = storage.files(folder)
-    strange = [name for name in there if name not in PARTS and not name.endswith(".tmp")]
+    strange = [name for name in there if not _is_part(name)]
     if strange and not there.keys() >= {CONFIG, *GRAPHS}:
         raise UserError(
-            f"{folder}: holds other files, such as {strange[0]}, and an export would replace them; "
-            "give a folder of its own"
+            f"{folder}: holds other files, such as {strange[0]}, and an artifact has a folder of "
+            "its own; name another, or empty that one"
         )
+
+
+def _is_part(name: str) -> bool:
+    """Whether a file in an artifact's folder is of the artifact, or a part that was begun."""
+    return name in PARTS or ("/" not in name and name.startswith(".") and name.endswith(".tmp"))
 
 
 def _compress(folder: Path, settings: ExportSettings, clips: Sequence[Clip]) -> Json:

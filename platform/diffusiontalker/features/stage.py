@@ -6,7 +6,9 @@ that exist are kept, so a killed run goes on where it was; an actor that is lost
 is started again by Ray, and given its shard again.
 
 Not Ray Data's own pool: it leaves the arguments of its actors in the object store, from which a
-restarted one may miss them, as Ray warns in every run. These are values that travel along.
+restarted one may miss them, as Ray warns in every run; and what would tell it not to restart any,
+``map(max_restarts=0)`` or ``ray_remote_args_fn``, Ray 2.60 gives up. These are values that travel
+along.
 """
 
 from collections.abc import Callable, Iterator, Mapping
@@ -18,6 +20,7 @@ import numpy as np
 import pyarrow as pa
 import ray
 import torch
+from ray.exceptions import RayActorError
 
 from diffusiontalker import storage
 from diffusiontalker.config import EncoderSettings, fingerprint
@@ -33,6 +36,8 @@ from diffusiontalker.errors import UserError
 from diffusiontalker.features.encoder import FrozenEncoder
 from diffusiontalker.runtime.log_mel import PER_FRAME, log_mel
 
+RETRIES = 3
+"""Times that a shard is given to an actor again whose process was lost with it."""
 VERSION = 1
 """Raise it when the same corpus and encoder give other columns: old caches are left alone then."""
 
@@ -84,7 +89,8 @@ def extract(
 
     Raises:
         UserError: a corrupt shard, a folder that cannot be read or written, features of something
-            else in ``target``, or no room for an actor in the cluster.
+            else in ``target``, no room for an actor in the cluster, or one that is lost with the
+            same shard again and again.
     """
     corpus, weights = open_corpus(source), encoder.fingerprint()
     if is_whole(target):
@@ -92,7 +98,7 @@ def extract(
     storage.make_folder(target)
     actor = ray.remote(_FeatureWriter).options(
         num_cpus=1, num_gpus=settings.gpus_per_actor if gpu else 0,
-        max_restarts=-1, max_task_retries=-1, scheduling_strategy="SPREAD",
+        max_restarts=-1, max_task_retries=RETRIES, scheduling_strategy="SPREAD",
     )  # fmt: skip
     count = pool_size(len(corpus.shards), settings, gpu, ray.cluster_resources())
     origin = encoder.name, encoder.layers, encoder.revision
@@ -107,6 +113,12 @@ def extract(
                 raise UserError(mistake)
             done.append(ShardInfo.from_json(info))
             progress(len(done), len(corpus.shards))
+    except RayActorError as error:
+        raise UserError(
+            f"{source}: the process of an encoder ended {RETRIES + 1} times at the same shard; if "
+            "its machine ran out of memory, lower encoder.actors or encoder.extract_seconds, or "
+            "prepare the corpus with shorter clips"
+        ) from error
     finally:
         for one in pool:
             ray.kill(one)

@@ -154,7 +154,11 @@ class Kept:
             raise UserError(f"{path}: names no checkpoint; remove {self.folder} to start again")
         with tempfile.TemporaryDirectory(prefix="diffusiontalker-") as local:
             storage.fetch(self.folder / _epoch(epoch), Path(local))
-            yield Path(local)
+            try:
+                yield Path(local)
+            except UserError as error:  # of the copy, which is gone when it is read
+                said = str(error).replace(local, str(self.folder / _epoch(epoch)))
+                raise UserError(f"{said}; remove {self.folder} to start it again") from error
 
 
 def _epoch(number: int) -> str:

@@ -14,6 +14,7 @@ import torch
 from torch import nn
 
 from diffusiontalker.config import TrainSettings
+from diffusiontalker.errors import UserError
 from diffusiontalker.training import stream
 from diffusiontalker.training.checkpoints import RunState
 from diffusiontalker.training.fit import Batch, Judge, Save, fit
@@ -107,4 +108,8 @@ def opened(checkpoint: ray.train.Checkpoint | None) -> Iterator[Path | None]:
         yield None
     else:
         with checkpoint.as_directory() as folder:
-            yield Path(folder)
+            try:
+                yield Path(folder)
+            except UserError as error:
+                run = checkpoint.path.rpartition("/")[0]
+                raise UserError(f"{error}; remove {run} to start it again") from error

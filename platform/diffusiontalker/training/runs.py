@@ -36,7 +36,7 @@ from diffusiontalker.training.examples import (
     PhonemeExamples,
     base_phoneme,
 )
-from diffusiontalker.training.fit import Judge, Save, fit, trained_of
+from diffusiontalker.training.fit import Judge, Save, diverged, fit, trained_of
 from diffusiontalker.training.progress import Steps
 from diffusiontalker.training.ray_train import TaskMaker, Work
 
@@ -250,7 +250,14 @@ def _fit(
     with run(settings, work, train_set, val_set, place) as folder:
         if folder is None:
             raise RuntimeError(f"{place.stage}: the run ended without a checkpoint")
-        return checkpoints.load_average(folder, trained_of(task)).history
+        state = checkpoints.load_average(folder, trained_of(task))
+    if state.epoch < train.epochs and diverged(state.history) is None:
+        raise UserError(
+            f"{place.stage}: trained to the end, and the last checkpoint in {place.storage} is of "
+            f"epoch {state.epoch} of {train.epochs}: another job trains there; end one of them, "
+            "then run the same again"
+        )
+    return state.history
 
 
 def _fit_here(

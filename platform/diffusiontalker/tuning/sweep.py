@@ -15,6 +15,7 @@ from ray import tune
 
 from diffusiontalker import pipeline, preflight, storage
 from diffusiontalker.config import Settings, SweepSettings, fingerprint, to_yaml
+from diffusiontalker.corpus.manifest import open_corpus
 from diffusiontalker.errors import UserError
 from diffusiontalker.training import runs
 from diffusiontalker.training.progress import Display
@@ -79,7 +80,9 @@ def key_of(sweep: SweepSettings, base: Settings) -> str:
         for key, value in plain["training"].items()
         if key not in ("gpu", "worker_cpus", "threads", "max_failures")
     }
-    return fingerprint(own, plain)
+    path = base.corpus.path  # whose content may change under its name
+    content = [] if path is None else [open_corpus(storage.location(path)).fingerprint]
+    return fingerprint(own, plain, *content)
 
 
 def run(sweep: SweepSettings) -> Records:
@@ -90,9 +93,9 @@ def run(sweep: SweepSettings) -> Records:
     """
     base = begin(sweep)
     folder = storage.location(sweep.output)
-    storage.write_bytes(folder / "settings.yaml", to_yaml(sweep).encode())
     known = records.read(folder, key_of(sweep, base))
     known.write(folder)  # from here on the folder is a sweep's
+    storage.write_bytes(folder / preflight.SETTINGS, to_yaml(sweep).encode())
     plan = prepare(sweep, base, folder / TRIALS)
     search(sweep, plan, known, folder)
     if not known.in_state("done"):

@@ -1,0 +1,99 @@
+"""The chain's own rules, without Ray: what a run takes for its own, and what is done."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+import torch
+from torch import nn
+
+from diffusiontalker import config, pipeline, storage
+from diffusiontalker.config import Settings, TrainSettings
+from diffusiontalker.corpus.manifest import open_corpus
+from diffusiontalker.errors import UserError
+from diffusiontalker.training import checkpoints, runs
+from diffusiontalker.training.checkpoints import RunState
+from diffusiontalker.training.runs import Data
+
+
+class Task(nn.Linear):
+    """An objective, as far as its checkpoints go."""
+
+    @property
+    def trained(self) -> nn.Module:
+        return self
+
+
+def settings(*overrides: str) -> Settings:
+    return config.load("configs/quickstart.yaml", overrides)
+
+
+def test_what_look_ahead_cost_with_other_settings_is_not_reported(
+    corpus_folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    data = Data(corpus_folder, open_corpus(corpus_folder))
+
+    def rows(*overrides: str) -> list[Any]:
+        run: Any = SimpleNamespace(settings=settings(*overrides), root=tmp_path)
+        return pipeline.look_ahead_rows(run, data)
+
+    assert rows() == []
+    key = pipeline.look_ahead_key(settings(), data)
+    file = tmp_path / pipeline.LOOK_AHEAD
+    storage.write_json(file, {"key": key, "rows": [{"look_ahead_ms": 0.0}]})
+    assert rows() == rows("student.look_ahead_ms=160", "training.threads=2") != []
+    assert capsys.readouterr().out == ""
+    assert rows("losses.exp=2") == []
+    assert str(file) in capsys.readouterr().out
+    storage.write_json(file, [{"look_ahead_ms": 0.0}])  # as an earlier release wrote it
+    assert rows() == []
+
+
+def test_a_run_that_was_moved_is_read_where_it_is(tmp_path: Path) -> None:
+    own = tmp_path / "round-2-abc"
+    own.mkdir()
+    storage.write_json(own / pipeline.DONE, {"seconds": 1.0})
+    there = {"models": [{"folder": "/gone/round-2-abc"}], "shards": "/elsewhere/mine"}
+    storage.write_json(tmp_path / "summary.json", there)
+    found = pipeline.summary_of(tmp_path)
+    assert found["models"] == [{"folder": str(own)}]
+    assert found["shards"] == "/elsewhere/mine"  # the user's own shards lie in no run
+
+
+def test_a_run_whose_last_checkpoint_is_not_of_its_last_epoch_is_not_done(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    task = Task(2, 2)
+    found = RunState(epoch=1, history=[{"step": 1, "val_loss": 1.0}])
+
+    @contextmanager
+    def run(*_: object) -> Iterator[Path]:
+        # As another job leaves it, which began the same run a little later.
+        checkpoints.save_run(
+            tmp_path, found, task, dict(task.state_dict()), torch.optim.AdamW(task.parameters())
+        )
+        yield tmp_path
+
+    monkeypatch.setattr(runs, "_fit_here", run)
+    monkeypatch.setattr(
+        runs, "stream",
+        SimpleNamespace(batches_of=lambda *_: 8, Epoch=object, dataset=lambda *_: None),
+    )  # fmt: skip
+    given: Any = SimpleNamespace(folder=tmp_path, manifest=None)
+    place = runs.Place(tmp_path / "train", "teacher-abc", "teacher")
+
+    def fitted(epochs: int) -> list[dict[str, float]]:
+        what: Any = None
+        return runs._fit(
+            settings("training.workers=0"), TrainSettings(epochs=epochs), given, what,
+            lambda: task, task, place,
+        )  # fmt: skip
+
+    with pytest.raises(UserError, match="epoch 1 of 2"):
+        fitted(2)
+    assert fitted(1) == found.history
+    found.history[0]["val_loss"] = float("nan")  # which ends before, and is told of elsewhere
+    assert len(fitted(2)) == 1
