@@ -209,6 +209,82 @@ def test_notes_of_a_take_are_reported(tmp_path: Path) -> None:
     assert found[0].coefficients.min() == 0
 
 
+def test_a_sound_that_is_cut_short_is_said_to_be_so_where_it_does_not_fit(tmp_path: Path) -> None:
+    root = make_folder(tmp_path / "mine", ["one.csv"], seconds=6.0)
+    content = (root / "one.wav").read_bytes()
+    (root / "one.wav").write_bytes(content[: len(content) // 2])
+    found, report = reported(root, tmp_path)
+    assert found == []
+    assert "cut short" in report.reason
+    assert "cut short" in report.notes[0]
+
+
+def test_what_a_face_is_like_is_told_by_the_frames_that_show_it(tmp_path: Path) -> None:
+    root = make_folder(tmp_path / "mine", ["one.csv"], seconds=6.0)
+    header, *rows = (root / "one.csv").read_text().splitlines()
+    column = header.split(",").index("EyeBlinkLeft")
+    for number in (59, 121):  # full at both sides of what is lost
+        cells = rows[number].split(",")
+        cells[column] = "1.0"
+        rows[number] = ",".join(cells)
+    (root / "one.csv").write_text("\n".join([header, *rows]))
+    lose(root / "one.csv", (60, 121))
+    _, report = reported(root, tmp_path)
+    assert report.lost_seconds == pytest.approx(2.0, abs=0.1)
+    assert report.pinned[INDEX["eyeBlinkLeft"]] == pytest.approx(2 / 119, abs=1e-4)
+
+
+def test_a_jaw_that_no_column_names_is_not_in_doubt(tmp_path: Path) -> None:
+    root = make_folder(tmp_path / "mine", ["one.csv"], seconds=6.0)
+    _, report = reported(root, tmp_path, ignore=["jawOpen"])
+    assert report.missing == ("jawOpen",)
+    assert report.doubt is None
+
+
+@pytest.mark.parametrize("kind", ["code", "shape", "gone"])
+def test_whatever_fails_in_one_take_is_a_reason(
+    root: Path, kind: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    source = source_of(root)
+    (item, *_) = items(root)
+    match kind:
+        case "code":
+            monkeypatch.setattr(type(source), "read", lambda self, take: {}["no such\nkey"])
+        case "shape":
+            published = replace(source.read(item.take), coefficients=np.zeros((75, 51), np.float32))
+            monkeypatch.setattr(type(source), "read", lambda self, take: published)
+        case "gone":
+            loss = UserError("cannot read a.wav: gone")
+            monkeypatch.setattr(recordings.life, "cancelled_db", raising(loss))
+    found, report = recordings.read_take(source, item, settings(root))
+    assert found == []
+    words = {"code": "KeyError", "shape": "(75, 51)", "gone": "gone"}
+    assert words[kind] in report.reason
+    assert "\n" not in report.reason
+    assert recordings.plan(source, [item.take], settings(root))
+
+
+def raising(error: Exception):
+    def fail(*_: object) -> None:
+        raise error
+
+    return fail
+
+
+def test_a_server_that_is_away_is_no_fault_of_a_take(
+    root: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    source, (item, *_) = source_of(root), items(root)
+    away = UserError("cannot read s3://a/b: the server does not answer")
+    away.__cause__ = TimeoutError()
+    monkeypatch.setattr(type(source), "read", raising(away))
+    monkeypatch.setattr(recordings.storage, "is_remote", lambda path: path == source.root)
+    with pytest.raises(UserError, match="does not answer"):
+        recordings.read_take(source, item, settings(root))
+    away.__cause__ = FileNotFoundError()
+    assert recordings.read_take(source, item, settings(root))[1].reason == str(away)
+
+
 def read_first(root: Path, *overrides: str) -> tuple[list[Clip], recordings.TakeReport]:
     return recordings.read_take(source_of(root), items(root)[0], settings(root, *overrides))
 

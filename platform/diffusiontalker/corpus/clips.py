@@ -12,7 +12,7 @@ import numpy as np
 
 from diffusiontalker import audio as sound
 from diffusiontalker.animation.tracks import MAX_GAP, gaps
-from diffusiontalker.arkit import FPS, INDEX
+from diffusiontalker.arkit import CHANNELS, FPS, INDEX
 from diffusiontalker.audio import SAMPLE_RATE
 from diffusiontalker.corpus.sources.base import Recording
 from diffusiontalker.errors import UserError
@@ -55,6 +55,8 @@ def ranged(recording: Recording, rule: Literal["refuse", "clip"]) -> Recording:
         UserError: not finite, on another scale, or beyond these and not to be clipped.
     """
     values = recording.coefficients
+    if values.ndim != 2 or values.shape[1] != len(CHANNELS):
+        raise UserError(f"coefficients of shape {values.shape}, expected (frames, {len(CHANNELS)})")
     if len(values) == 0:
         raise UserError("holds no frames of coefficients")
     if not np.isfinite(values).all():

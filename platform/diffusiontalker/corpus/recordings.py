@@ -10,6 +10,7 @@ import contextlib
 import csv
 import io
 import re
+import traceback
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -208,17 +209,22 @@ def plan(source: Source, takes: Sequence[Take], settings: DataSettings) -> list[
 def read_take(source: Source, item: Item, settings: DataSettings) -> tuple[list[Clip], TakeReport]:
     """The clips of a take, and what was found in it; a malformed one has a reason and no clips."""
     take = item.take
+    published: Recording | None = None
     try:
         published = source.read(take)
         recording, (samples, coefficients, left_out) = _in_step(
             clips.ranged(published, settings.out_of_range), settings
         )
-        doubt = order.doubt(samples, coefficients)
+        named = "jawOpen" not in recording.missing
+        doubt = order.doubt(samples, coefficients) if named else None
         _check_order(recording, doubt)
-    except UserError as error:
-        # The part about the mend is for whoever reads the table: kept whole.
-        return [], _report(take, item.split, reason=str(error))
-    vital = _vital(source, take, published)
+        vital = _vital(source, take, published)
+    except Exception as error:  # whatever one take is like, the others are read
+        if storage.is_remote(source.root) and storage.may_pass(error):
+            raise  # nothing is wrong with the take
+        notes = published.notes if published is not None else ()
+        reason = _reason(error, notes)
+        return [], _report(take, item.split, reason=reason, notes=notes)
     why = None if settings.keep_lifeless else life.lifeless(vital["silent"], vital["frozen"])
     if why is not None:
         reason = f"{why}; keep_lifeless=true keeps such takes"
@@ -227,12 +233,14 @@ def read_take(source: Source, item: Item, settings: DataSettings) -> tuple[list[
     spans = clips.spans(seen, settings.clip_seconds, settings.min_clip_seconds)
     if seen.mean() < clips.LEAST_SEEN or (not spans and not seen.all()):
         lost = f"the face is lost in {1 - seen.mean():.0%} of {len(seen) / FPS:.1f} s"
-        return [], _report(take, item.split, reason=f"{lost}: too little is left")
+        return [], _report(
+            take, item.split, reason=f"{lost}: too little is left", notes=recording.notes, **vital
+        )
     begin = max(recording.start, 0.0)
     if not spans:
-        return [], _report(
-            take, item.split, reason=f"{len(coefficients) / FPS:.2f} s: shorter than a clip may be"
-        )
+        short = f"{len(coefficients) / FPS:.2f} s: shorter than a clip may be"
+        reason = "; ".join([f"{short} (min_clip_seconds)", *recording.notes])
+        return [], _report(take, item.split, reason=reason, notes=recording.notes, **vital)
     out = []
     for number, (start, stop) in enumerate(spans):
         name = f"{take.id}-{number:03d}"
@@ -258,6 +266,7 @@ def read_take(source: Source, item: Item, settings: DataSettings) -> tuple[list[
     kept = float(inside.sum()) / FPS
     lag = clips.lip_audio_lag(samples, coefficients)
     raw = published.coefficients
+    raw = raw if published.seen is None else raw[published.seen]
     loud = np.abs(recording.audio)
     return out, _report(
         take,
@@ -283,6 +292,20 @@ def read_take(source: Source, item: Item, settings: DataSettings) -> tuple[list[
         clipped=float((loud >= 0.999).mean()),
         **vital,
     )
+
+
+def _reason(error: Exception, notes: Sequence[str]) -> str:
+    """Why a take is malformed, with what was noted in reading it: a sound that is cut short does
+    not fit its face, for one.
+
+    The part about the mend is for whoever reads the table: kept whole.
+    """
+    text = str(error)
+    if not isinstance(error, UserError):
+        place = traceback.extract_tb(error.__traceback__)[-1]
+        said = " ".join(text.split())[:200]
+        text = f"{type(error).__name__}: {said} ({Path(place.filename).name}, line {place.lineno})"
+    return "; ".join([text, *notes])
 
 
 def _in_step(
@@ -396,7 +419,7 @@ def _bytes_per_second(source: Source, takes: Sequence[Take]) -> float:
     for take in ordered[middle : middle + 3]:
         try:
             recording = source.read(take)
-        except UserError:
+        except Exception:  # what is wrong with it is found when it is read for good
             continue
         return max(take.bytes, 1) / max(len(recording.audio) / recording.rate, 0.1)
     return DEFAULT_BYTES_PER_SECOND
