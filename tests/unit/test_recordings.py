@@ -137,6 +137,14 @@ def test_columns_in_another_order_are_seen_by_the_jaw(tmp_path: Path, order: str
     assert "jawOpen does not follow the sound" in report.doubt
 
 
+def test_an_order_that_nothing_confirms_is_noted(tmp_path: Path) -> None:
+    root = make_folder(tmp_path / "mine", ["one.npy"], seconds=2.0)
+    assert reported(root, tmp_path)[1].notes == (recordings.UNCONFIRMED,)
+    assert reported(root, tmp_path, channels="arkit")[1].notes == ()
+    make_folder(root, ["one.npy"], seconds=4.0)
+    assert reported(root, tmp_path)[1].notes == ()
+
+
 def test_a_jaw_that_stands_still_while_there_is_sound(tmp_path: Path) -> None:
     root = make_folder(tmp_path / "mine", ["one.npy"], seconds=6.0)
     values = np.load(root / "one.npy")
@@ -489,6 +497,49 @@ def test_a_whole_set_of_changed_files_is_withdrawn(root: Path) -> None:
     recordings._clear(found, [])
     assert {path.name for path in out.iterdir()} == {"plan.json", "takes.json", "quarantine.csv",
                                                      "mine.txt"}  # fmt: skip
+
+
+def publish_all(root: Path) -> Path:
+    """The set of ``root``, whole, in one shard."""
+    out = root.parent / "out"
+    found = recordings.survey(settings(root), out)
+    part = recordings.write_batch(settings(root), out, "x", 0, items(root))
+    known = recordings.Known(part.takes, [], found.made)
+    recordings._write_tables(out, known)
+    recordings.publish(out, recordings.Outcome(Manifest("x", part.shards, [], []), known))
+    return out
+
+
+def test_a_whole_set_that_has_lost_a_shard_is_made_again(root: Path) -> None:
+    out = publish_all(root)
+    assert recordings.survey(settings(root), out).kept
+    (out / "train-00000.parquet").unlink()
+    found = recordings.survey(settings(root), out)
+    assert found.changes == ("train-00000.parquet: the shard is missing",)
+    assert "train-00000.parquet" in preparation.changed(found)[0]
+    recordings._clear(found, [])
+    assert not (out / "manifest.json").exists()
+    assert recordings.survey(settings(root), out).changes == ()
+
+
+def test_no_shard_of_an_earlier_state_stays_beside_a_set(root: Path) -> None:
+    out = root.parent / "out"
+    recordings.survey(settings(root), out)
+    for name in ("train-00007.parquet", "mine-00007.parquet"):  # of a batch cut off, and not ours
+        (out / name).write_bytes(b"x")
+    publish_all(root)
+    assert {path.name for path in out.glob("*.parquet")} == {
+        "train-00000.parquet", "mine-00007.parquet",
+    }  # fmt: skip
+
+
+def test_shards_that_no_plan_accounts_for_are_not_written_over(root: Path) -> None:
+    out = root.parent / "out"
+    out.mkdir()
+    (out / "train-00000.parquet").write_bytes(b"mine")
+    with pytest.raises(UserError, match="would be written over"):
+        recordings.survey(settings(root), out)
+    assert {path.name for path in out.iterdir()} == {"train-00000.parquet"}
 
 
 def test_an_output_that_holds_another_plan_is_left_alone(root: Path) -> None:

@@ -11,7 +11,7 @@ import csv
 import io
 import re
 import traceback
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -42,6 +42,12 @@ from diffusiontalker.errors import UserError
 PLAN = "plan.json"
 PART = "part-"
 TAKES = "takes.json"
+SHARD = re.compile(rf"(?:{'|'.join(SPLITS)})-\d{{5,}}\.parquet")
+"""How files of shards are called."""
+UNCONFIRMED = (
+    "nothing names its columns: taken in the project's order, which so short or silent a sound "
+    "cannot confirm; source.options.channels says it"
+)
 DEFAULT_BYTES_PER_SECOND = 96_000
 """Of audio, where no take can be read to measure it: 48 kHz, 16 bit, mono."""
 
@@ -169,8 +175,10 @@ def kept(found: Survey) -> tuple[Manifest, Known]:
 
 
 def publish(folder: Path, outcome: Outcome) -> None:
-    """Declare the set whole, and clear away what only an unfinished one needs. Raises UserError."""
+    """Declare the set whole, and clear away what only an unfinished one needs, or had. Raises
+    UserError."""
     write_manifest(folder, outcome.manifest)
+    _remove_shards(folder, {shard.file for shard in outcome.manifest.shards})
     for name in storage.sizes(folder):
         if name == PLAN or re.fullmatch(rf"{PART}\d{{5,}}\.json", name):
             storage.remove(folder / name)
@@ -218,6 +226,8 @@ def read_take(source: Source, item: Item, settings: DataSettings) -> tuple[list[
         named = "jawOpen" not in recording.missing
         doubt = order.doubt(samples, coefficients) if named else None
         _check_order(recording, doubt)
+        if recording.by_position and clips.loudness(samples, len(coefficients)) is None:
+            recording = replace(recording, notes=(*recording.notes, UNCONFIRMED))
         vital = _vital(source, take, published)
     except Exception as error:  # whatever one take is like, the others are read
         if storage.is_remote(source.root) and storage.may_pass(error):
@@ -451,15 +461,26 @@ def _known(folder: Path) -> Known:
 
 
 def _changes(folder: Path, now: Made) -> list[str]:
-    """What has changed since the whole set in ``folder`` was made. Raises UserError if that is
-    another's."""
+    """What has changed since the whole set in ``folder`` was made, or is lost of it. Raises
+    UserError if that is another's."""
     before = _known(folder).made
     if before is None or not now.may_follow(before):
         raise UserError(
             f"{folder}: holds a set made of another source or with other settings; choose "
             "another output=..., or remove it"
         )
-    return now.changes(before)
+    return now.changes(before) or _losses(folder)
+
+
+def _losses(folder: Path) -> list[str]:
+    """A shard that is missing or cut, and why. Raises UserError if the manifest cannot be read."""
+    try:
+        open_corpus(folder)
+    except UserError as error:
+        if error.__cause__ is not None:
+            raise
+        return [str(error).removeprefix(f"{folder}/").partition(";")[0]]
+    return []
 
 
 def _claim(folder: Path, now: Made) -> list[str]:
@@ -469,6 +490,11 @@ def _claim(folder: Path, now: Made) -> list[str]:
     """
     path = folder / PLAN
     if not storage.is_file(path):
+        if there := [name for name in storage.files(folder) if SHARD.fullmatch(name)]:
+            raise UserError(
+                f"{folder}: holds {there[0]}, which would be written over, and neither {PLAN} nor "
+                f"{FILE} says of what set it is; choose another output=..., or remove it"
+            )
         storage.write_json(path, TypeAdapter(Made).dump_python(now))
         return []
     try:
@@ -487,11 +513,11 @@ def _clear(found: Survey, keys: Sequence[str]) -> None:
     """Make room for a set whose source has changed: withdraw the whole one, and of an unfinished
     one remove the batches that are to be made again. Raises UserError."""
     folder = found.folder
+    # First of all: from now on, too, it says whose the folder is.
+    storage.write_json(folder / PLAN, TypeAdapter(Made).dump_python(found.made))
     if is_whole(folder):
-        old = open_corpus(folder).shards
         storage.remove(folder / FILE)
-        for shard in old:
-            storage.remove(folder / shard.file)
+        _remove_shards(folder)
     for name in storage.sizes(folder):
         if number := re.fullmatch(rf"{PART}(\d{{5,}})\.json", name):
             part = _part(folder / name)
@@ -499,7 +525,14 @@ def _clear(found: Survey, keys: Sequence[str]) -> None:
                 storage.remove(folder / name)
                 for shard in part.shards if part else ():
                     storage.remove(folder / shard.file)
-    storage.write_json(folder / PLAN, TypeAdapter(Made).dump_python(found.made))
+
+
+def _remove_shards(folder: Path, but: Collection[str] = ()) -> None:
+    """Remove the shards in a set's folder: none may stay beside those that readers find there by
+    their names. Raises UserError."""
+    for name in storage.files(folder):
+        if SHARD.fullmatch(name) and name not in but:
+            storage.remove(folder / name)
 
 
 def _part(note: Path) -> Part | None:
