@@ -8,6 +8,7 @@ import numpy as np
 
 from diffusiontalker import arkit
 from diffusiontalker.animation import files, tables, timing, tracks
+from diffusiontalker.animation.tables import Table
 from diffusiontalker.animation.tracks import Track
 from diffusiontalker.errors import UserError
 
@@ -74,7 +75,14 @@ def read(text: str, where: str, fps: float | None = None, ignore: tuple[str, ...
         UserError: no Timecode column, no row with a face, a row of another length, a value that is
             not a finite number, an unknown channel.
     """
-    table = tables.ended(tables.parse(text, where))
+    return of_table(tables.parse(text, where), where, fps, ignore)
+
+
+def of_table(
+    table: Table, where: str, fps: float | None = None, ignore: tuple[str, ...] = ()
+) -> Track:
+    """``read``, of a table that is parsed already. Raises UserError."""
+    table = tables.ended(table)
     header = [name.lower() for name in table.header]
     if "timecode" not in header:
         raise UserError(f"{where}: no column Timecode, as a Live Link Face CSV has it")

@@ -172,7 +172,7 @@ class Folder(Source):
         table = tables.parse(text, where)
         header = [name.lower() for name in table.header]
         if "timecode" in header:
-            return livelink.read(text, where, self.options.fps, self.options.ignore)
+            return livelink.of_table(table, where, self.options.fps, self.options.ignore)
         clocks = [i for i, name in enumerate(header) if name in CLOCKS]
         left_out = [arkit.is_left_out(name, self.options.ignore) for name in header]
         kept = [i for i in range(len(header)) if i not in clocks and not left_out[i]]
