@@ -211,6 +211,9 @@ def test_notes_of_a_take_are_reported(tmp_path: Path) -> None:
     root = make_folder(tmp_path / "mine", ["one.npy"], seconds=6.0)
     np.save(root / "one.npy", np.load(root / "one.npy") - 0.6)
     assert "out_of_range=clip" in reported(root, tmp_path)[1].reason
+    np.save(root / "one.npy", (np.load(root / "one.npy") + 0.6) * 6)  # a whisper in per cent?
+    assert "scale=0.01" in reported(root, tmp_path)[1].reason
+    np.save(root / "one.npy", np.load(root / "one.npy") / 6 - 0.6)
     found, report = reported(root, tmp_path, "out_of_range=clip")
     assert "clipped that lay outside" in report.notes[0]
     assert report.minimum[0] == pytest.approx(-0.59)  # as published
@@ -249,7 +252,7 @@ def test_a_jaw_that_no_column_names_is_not_in_doubt(tmp_path: Path) -> None:
     assert report.doubt is None
 
 
-@pytest.mark.parametrize("kind", ["code", "shape", "gone"])
+@pytest.mark.parametrize("kind", ["code", "shape", "seen", "gone"])
 def test_whatever_fails_in_one_take_is_a_reason(
     root: Path, kind: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -261,12 +264,15 @@ def test_whatever_fails_in_one_take_is_a_reason(
         case "shape":
             published = replace(source.read(item.take), coefficients=np.zeros((75, 51), np.float32))
             monkeypatch.setattr(type(source), "read", lambda self, take: published)
+        case "seen":
+            published = replace(source.read(item.take), seen=np.ones(74, bool))
+            monkeypatch.setattr(type(source), "read", lambda self, take: published)
         case "gone":
             loss = UserError("cannot read a.wav: gone")
             monkeypatch.setattr(recordings.life, "cancelled_db", raising(loss))
     found, report = recordings.read_take(source, item, settings(root))
     assert found == []
-    words = {"code": "KeyError", "shape": "(75, 51)", "gone": "gone"}
+    words = {"code": "KeyError", "shape": "(75, 51)", "seen": "(74,)", "gone": "gone"}
     assert words[kind] in report.reason
     assert "\n" not in report.reason
     assert recordings.plan(source, [item.take], settings(root))

@@ -237,7 +237,7 @@ def read_take(source: Source, item: Item, settings: DataSettings) -> tuple[list[
         return [], _report(take, item.split, reason=reason, notes=notes)
     why = None if settings.keep_lifeless else life.lifeless(vital["silent"], vital["frozen"])
     if why is not None:
-        reason = f"{why}; keep_lifeless=true keeps such takes"
+        reason = "; ".join([f"{why}; keep_lifeless=true keeps such takes", *recording.notes])
         return [], _report(take, item.split, reason=reason, notes=recording.notes, **vital)
     seen = clips.shown(recording, len(coefficients))
     spans = clips.spans(seen, settings.clip_seconds, settings.min_clip_seconds)
