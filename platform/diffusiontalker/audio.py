@@ -50,6 +50,12 @@ CANCELLED_DB = 20
 """Channels whose average is so far below the louder of them cancel each other: our choice."""
 FORMATS = {"WAV": "wav", "WAVEX": "wav", "RF64": "wav", "FLAC": "flac", "OGG": "ogg", "MP3": "mp3"}
 """libsndfile's names of the four."""
+SUFFIXES = (".wav", ".flac", ".ogg", ".mp3")
+"""How files of them are called."""
+OTHER_SUFFIXES = (
+    ".opus", ".oga", ".m4a", ".aac", ".webm", ".aif", ".aiff", ".caf", ".wma", ".amr",
+)  # fmt: skip
+"""Likewise of Ogg, and of what ``read`` decodes where FFmpeg or PyAV is installed."""
 UNPROMISED = ("MPEG_LAYER_I", "MPEG_LAYER_II")
 """Codecs that it takes for one of them."""
 CANCELLED = "left and right cancel each other out; the louder channel alone is used"

@@ -7,6 +7,7 @@ pathlib over s3fs). Credentials come from the environment as every AWS tool read
 such a location is used.
 """
 
+import codecs
 import importlib
 import io
 import json
@@ -26,6 +27,7 @@ from diffusiontalker.errors import UserError, needs_extra
 PATIENCE = "DIFFUSIONTALKER_S3_PATIENCE_SECONDS"
 """Environment variable: how long to try again while an S3 server does not answer."""
 DEFAULT_PATIENCE = 120.0
+UTF16 = (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)
 T = TypeVar("T")
 _OPTIONS: dict[str, Any] = {
     # A listing kept in memory would not show what another worker has written since.
@@ -99,9 +101,11 @@ def read_bytes(path: Path, limit: int | None = None) -> bytes:
 
 
 def read_text(path: Path) -> str:
-    """The whole file as UTF-8, with or without a byte-order mark. Raises UserError."""
+    """The whole file as UTF-8, with or without a byte-order mark, or as UTF-16 with one, as Excel
+    writes "Unicode text". Raises UserError."""
+    content = read_bytes(path)
     try:
-        return read_bytes(path).decode("utf-8-sig")
+        return content.decode("utf-16" if content[:2] in UTF16 else "utf-8-sig")
     except UnicodeDecodeError as error:
         raise UserError(f"{path}: not UTF-8 text; is it the right file?") from error
 
@@ -388,6 +392,11 @@ def _patience() -> float:
     if not 0 <= seconds < math.inf:
         raise UserError(f"{PATIENCE}={text}: write a number of seconds, such as 120")
     return seconds
+
+
+def may_pass(error: BaseException) -> bool:
+    """Whether a ``UserError`` says that an S3 server was away: nothing of the file itself."""
+    return error.__cause__ is not None and _passing(error.__cause__)
 
 
 def _passing(error: BaseException) -> bool:

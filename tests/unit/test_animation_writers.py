@@ -438,6 +438,12 @@ TABLES = {
         f"{number - 1 if number else 'Unnamed: 0'},{line}"
         for number, line in enumerate(text.split("\n"))
     ),
+    "bars": lambda text: text.replace(",", "|"),
+    "old line ends": lambda text: text.replace("\n", "\r"),
+    "Excel's first line": lambda text: "sep=;\r\n" + text.replace(",", ";").replace(".", ","),
+    "a comma behind each line": lambda text: text.replace("\n", ",\n") + ",",
+    "a comma behind each row": lambda text: text.replace("\n", ",\n").replace(",\n", "\n", 1) + ",",
+    "empty rows": lambda text: text + ("\n" + "," * 62) * 3,
 }
 
 
@@ -448,6 +454,11 @@ def test_tables_as_people_have_them(name: str) -> None:
     assert track.fps == 30
     np.testing.assert_allclose(track.values, clip(40), atol=1e-6)
     assert ("row numbers" in " ".join(track.notes)) == ("row numbers" in name)
+
+
+def test_two_frames_on_both_sides_of_a_second() -> None:
+    track = livelink.read(timecodes(2, 30, 29), "x.csv")
+    assert (track.fps, track.values[:, 24].tolist()) == (30, [0, 1])
 
 
 def test_a_first_column_without_a_name_that_counts_nothing() -> None:

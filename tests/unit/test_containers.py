@@ -458,6 +458,14 @@ def test_what_ffmpeg_complains_of_is_said(tmp_path: Path) -> None:
 
 
 @FFMPEG
+def test_a_second_track_is_not_left_out_in_silence(tmp_path: Path) -> None:
+    second = "-f lavfi -i anullsrc=r=16000:cl=mono -map 0 -map 1 -shortest"
+    (note,) = read(converted(tmp_path / "two.mov", *second.split())).notes
+    assert "first of 2 tracks" in note
+    assert read(converted(tmp_path / "one.mov")).notes == ()
+
+
+@FFMPEG
 def test_ffmpeg_reads_one_file_as_what_it_is(tmp_path: Path) -> None:
     (tmp_path / "a.wav").write_bytes(WAV)
     playlist = f"ffconcat version 1.0\nfile '{tmp_path / 'a.wav'}'\n"

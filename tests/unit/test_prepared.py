@@ -167,6 +167,15 @@ def test_links_to_nothing_are_found():
     assert "  attention   1 link leads to nothing: a.wav." in console_lines(GOOD, listed, FACTS)
 
 
+def test_names_that_differ_in_case_alone_are_found():
+    twice = [replace(t, identity=t.identity.upper()) for t in GOOD[:1]]
+    found = titles([*GOOD, *twice])
+    assert found == [f"1 speaker may count several times: {twice[0].identity} and "
+                     f"{GOOD[0].identity}."]  # fmt: skip
+    odd = [replace(GOOD[0], take="odd", emotion="Anger "), replace(GOOD[0], emotion="anger")]
+    assert titles([*GOOD[1:], *odd]) == ["1 emotion may count several times: Anger  and anger."]
+
+
 def test_limits_are_not_crossed_by_what_lies_on_them():
     edge = take(
         "edge", "dan", seconds=60.0, clipped=0.001, pinned=channel(FLAT, "jawOpen", 0.01),

@@ -137,6 +137,14 @@ def test_columns_in_another_order_are_seen_by_the_jaw(tmp_path: Path, order: str
     assert "jawOpen does not follow the sound" in report.doubt
 
 
+def test_an_order_that_nothing_confirms_is_noted(tmp_path: Path) -> None:
+    root = make_folder(tmp_path / "mine", ["one.npy"], seconds=2.0)
+    assert reported(root, tmp_path)[1].notes == (recordings.UNCONFIRMED,)
+    assert reported(root, tmp_path, channels="arkit")[1].notes == ()
+    make_folder(root, ["one.npy"], seconds=4.0)
+    assert reported(root, tmp_path)[1].notes == ()
+
+
 def test_a_jaw_that_stands_still_while_there_is_sound(tmp_path: Path) -> None:
     root = make_folder(tmp_path / "mine", ["one.npy"], seconds=6.0)
     values = np.load(root / "one.npy")
@@ -203,10 +211,92 @@ def test_notes_of_a_take_are_reported(tmp_path: Path) -> None:
     root = make_folder(tmp_path / "mine", ["one.npy"], seconds=6.0)
     np.save(root / "one.npy", np.load(root / "one.npy") - 0.6)
     assert "out_of_range=clip" in reported(root, tmp_path)[1].reason
+    np.save(root / "one.npy", (np.load(root / "one.npy") + 0.6) * 6)  # a whisper in per cent?
+    assert "scale=0.01" in reported(root, tmp_path)[1].reason
+    np.save(root / "one.npy", np.load(root / "one.npy") / 6 - 0.6)
     found, report = reported(root, tmp_path, "out_of_range=clip")
     assert "clipped that lay outside" in report.notes[0]
     assert report.minimum[0] == pytest.approx(-0.59)  # as published
     assert found[0].coefficients.min() == 0
+
+
+def test_a_sound_that_is_cut_short_is_said_to_be_so_where_it_does_not_fit(tmp_path: Path) -> None:
+    root = make_folder(tmp_path / "mine", ["one.csv"], seconds=6.0)
+    content = (root / "one.wav").read_bytes()
+    (root / "one.wav").write_bytes(content[: len(content) // 2])
+    found, report = reported(root, tmp_path)
+    assert found == []
+    assert "cut short" in report.reason
+    assert "cut short" in report.notes[0]
+
+
+def test_what_a_face_is_like_is_told_by_the_frames_that_show_it(tmp_path: Path) -> None:
+    root = make_folder(tmp_path / "mine", ["one.csv"], seconds=6.0)
+    header, *rows = (root / "one.csv").read_text().splitlines()
+    column = header.split(",").index("EyeBlinkLeft")
+    for number in (59, 121):  # full at both sides of what is lost
+        cells = rows[number].split(",")
+        cells[column] = "1.0"
+        rows[number] = ",".join(cells)
+    (root / "one.csv").write_text("\n".join([header, *rows]))
+    lose(root / "one.csv", (60, 121))
+    _, report = reported(root, tmp_path)
+    assert report.lost_seconds == pytest.approx(2.0, abs=0.1)
+    assert report.pinned[INDEX["eyeBlinkLeft"]] == pytest.approx(2 / 119, abs=1e-4)
+
+
+def test_a_jaw_that_no_column_names_is_not_in_doubt(tmp_path: Path) -> None:
+    root = make_folder(tmp_path / "mine", ["one.csv"], seconds=6.0)
+    _, report = reported(root, tmp_path, ignore=["jawOpen"])
+    assert report.missing == ("jawOpen",)
+    assert report.doubt is None
+
+
+@pytest.mark.parametrize("kind", ["code", "shape", "seen", "gone"])
+def test_whatever_fails_in_one_take_is_a_reason(
+    root: Path, kind: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    source = source_of(root)
+    (item, *_) = items(root)
+    match kind:
+        case "code":
+            monkeypatch.setattr(type(source), "read", lambda self, take: {}["no such\nkey"])
+        case "shape":
+            published = replace(source.read(item.take), coefficients=np.zeros((75, 51), np.float32))
+            monkeypatch.setattr(type(source), "read", lambda self, take: published)
+        case "seen":
+            published = replace(source.read(item.take), seen=np.ones(74, bool))
+            monkeypatch.setattr(type(source), "read", lambda self, take: published)
+        case "gone":
+            loss = UserError("cannot read a.wav: gone")
+            monkeypatch.setattr(recordings.life, "cancelled_db", raising(loss))
+    found, report = recordings.read_take(source, item, settings(root))
+    assert found == []
+    words = {"code": "KeyError", "shape": "(75, 51)", "seen": "(74,)", "gone": "gone"}
+    assert words[kind] in report.reason
+    assert "\n" not in report.reason
+    assert recordings.plan(source, [item.take], settings(root))
+
+
+def raising(error: Exception):
+    def fail(*_: object) -> None:
+        raise error
+
+    return fail
+
+
+def test_a_server_that_is_away_is_no_fault_of_a_take(
+    root: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    source, (item, *_) = source_of(root), items(root)
+    away = UserError("cannot read s3://a/b: the server does not answer")
+    away.__cause__ = TimeoutError()
+    monkeypatch.setattr(type(source), "read", raising(away))
+    monkeypatch.setattr(recordings.storage, "is_remote", lambda path: path == source.root)
+    with pytest.raises(UserError, match="does not answer"):
+        recordings.read_take(source, item, settings(root))
+    away.__cause__ = FileNotFoundError()
+    assert recordings.read_take(source, item, settings(root))[1].reason == str(away)
 
 
 def read_first(root: Path, *overrides: str) -> tuple[list[Clip], recordings.TakeReport]:
@@ -413,6 +503,49 @@ def test_a_whole_set_of_changed_files_is_withdrawn(root: Path) -> None:
     recordings._clear(found, [])
     assert {path.name for path in out.iterdir()} == {"plan.json", "takes.json", "quarantine.csv",
                                                      "mine.txt"}  # fmt: skip
+
+
+def publish_all(root: Path) -> Path:
+    """The set of ``root``, whole, in one shard."""
+    out = root.parent / "out"
+    found = recordings.survey(settings(root), out)
+    part = recordings.write_batch(settings(root), out, "x", 0, items(root))
+    known = recordings.Known(part.takes, [], found.made)
+    recordings._write_tables(out, known)
+    recordings.publish(out, recordings.Outcome(Manifest("x", part.shards, [], []), known))
+    return out
+
+
+def test_a_whole_set_that_has_lost_a_shard_is_made_again(root: Path) -> None:
+    out = publish_all(root)
+    assert recordings.survey(settings(root), out).kept
+    (out / "train-00000.parquet").unlink()
+    found = recordings.survey(settings(root), out)
+    assert found.changes == ("train-00000.parquet: the shard is missing",)
+    assert "train-00000.parquet" in preparation.changed(found)[0]
+    recordings._clear(found, [])
+    assert not (out / "manifest.json").exists()
+    assert recordings.survey(settings(root), out).changes == ()
+
+
+def test_no_shard_of_an_earlier_state_stays_beside_a_set(root: Path) -> None:
+    out = root.parent / "out"
+    recordings.survey(settings(root), out)
+    for name in ("train-00007.parquet", "mine-00007.parquet"):  # of a batch cut off, and not ours
+        (out / name).write_bytes(b"x")
+    publish_all(root)
+    assert {path.name for path in out.glob("*.parquet")} == {
+        "train-00000.parquet", "mine-00007.parquet",
+    }  # fmt: skip
+
+
+def test_shards_that_no_plan_accounts_for_are_not_written_over(root: Path) -> None:
+    out = root.parent / "out"
+    out.mkdir()
+    (out / "train-00000.parquet").write_bytes(b"mine")
+    with pytest.raises(UserError, match="would be written over"):
+        recordings.survey(settings(root), out)
+    assert {path.name for path in out.iterdir()} == {"train-00000.parquet"}
 
 
 def test_an_output_that_holds_another_plan_is_left_alone(root: Path) -> None:

@@ -1,6 +1,8 @@
 """A user's own folder: what is found, what is said of the rest, the index, and malformed files."""
 
 import json
+import shutil
+import subprocess
 import unicodedata
 from collections.abc import Mapping
 from pathlib import Path
@@ -79,6 +81,34 @@ def test_other_audio_will_do(tmp_path: Path, suffix: str):
     (tmp_path / "one.wav").unlink()
     soundfile.write(tmp_path / f"one{suffix}", speech(1.0), RATE)
     assert len(read(tmp_path).audio) == RATE
+
+
+@pytest.mark.parametrize("suffix", [".m4a", ".opus", ".M4A", ".webm"])
+def test_other_audio_is_read_where_a_decoder_is(tmp_path: Path, suffix: str):
+    make_folder(tmp_path, ["one.npy"], "name,emotion\none.m4a,joy\n", seconds=1.0)
+    if suffix == ".opus":
+        soundfile.write(tmp_path / "a.ogg", speech(1.0), RATE, subtype="OPUS")
+        (tmp_path / "a.ogg").rename(tmp_path / "one.opus")
+    elif shutil.which("ffmpeg"):
+        command = ["ffmpeg", "-nostdin", "-v", "error", "-i", tmp_path / "one.wav"]
+        subprocess.run([*command, tmp_path / f"one{suffix}"], check=True)
+    else:
+        (tmp_path / f"one{suffix}").write_bytes(b"\0\0\0\x20ftypM4A \0\0\0\0M4A mp42")
+    (said,) = listed(tmp_path).skipped
+    assert said[1] == "one.wav is used instead"
+    (tmp_path / "one.wav").unlink()
+    assert labels(tmp_path) == {"one": (None, "joy", None)}
+    if suffix == ".opus" or shutil.which("ffmpeg"):
+        assert clips.align(read(tmp_path), 0.5)[0].shape == (RATE,)
+    else:
+        assert "ffmpeg -i" in refusal(lambda: read(tmp_path))
+
+
+def test_text_as_excel_writes_it(tmp_path: Path):
+    table = "time\tjawOpen\n0\t0,5\n0,1\t0,6\n\t\n"
+    with_sound(tmp_path, "one.csv", table.encode("utf-16"))
+    recording = read(tmp_path)
+    assert recording.coefficients[:, arkit.INDEX["jawOpen"]] == pytest.approx([0.5, 0.6])
 
 
 @pytest.mark.parametrize("name", ["o n e", "été-Ünï", "take.v2", "a,b;c", "_-", "名前", "a..b"])
@@ -509,7 +539,7 @@ CSV = {
     "nan": ("jawOpen\n0.1\nnan\n", "NaN or infinity at index (1, 0)"),
     "unknown": ("jawOpne\n0.1\n", "unknown channel 'jawOpne'; did you mean 'jawOpen'"),
     "unnamed": (",jawOpen\n0.1,0.1\n", "the first column has no name"),
-    "unnamed later": ("jawOpen,\n0,0.1\n", "unknown channel ''"),
+    "unnamed later": ("jawOpen,\n0,0.1\n", "row 1 has 2 cells, the header 1"),
     "no time": ("time,jawOpen\n,0.1\n", "a time is no number"),
     "no face": ("time,jawOpen\n0,\n0.1,\n0.2,\n", "tracking was lost all along"),
     "twice": ("jawOpen,JawOpen\n0.1,0.1\n", "'JawOpen' stands twice"),

@@ -150,8 +150,11 @@ def test_text_may_begin_with_a_byte_order_mark(tmp_path: Path) -> None:
     for content in ("żółć\r\n".encode(), "żółć\r\n".encode("utf-8-sig")):
         path.write_bytes(content)
         assert storage.read_text(path) == "żółć\r\n"
-    path.write_bytes("żółć".encode("utf-16"))
-    assert refusal(lambda: storage.read_text(path)).startswith(f"{path}: not UTF-8 text")
+    path.write_bytes("żółć\r\n".encode("utf-16"))
+    assert storage.read_text(path) == "żółć\r\n"
+    for content in ("żółć".encode("utf-16")[:-1], "Grüße".encode("latin-1")):
+        path.write_bytes(content)
+        assert refusal(lambda: storage.read_text(path)).startswith(f"{path}: not UTF-8 text")
 
 
 def test_json_that_is_none(tmp_path: Path) -> None:

@@ -8,6 +8,7 @@ import numpy as np
 
 from diffusiontalker import arkit
 from diffusiontalker.animation import files, tables, timing, tracks
+from diffusiontalker.animation.tables import Table
 from diffusiontalker.animation.tracks import Track
 from diffusiontalker.errors import UserError
 
@@ -52,7 +53,7 @@ def decode(text: str, where: str, fps: float | None = None) -> tuple[np.ndarray,
 
 
 def read(text: str, where: str, fps: float | None = None, ignore: tuple[str, ...] = ()) -> Track:
-    """A Live Link Face CSV, split by commas, semicolons or tabs; columns match by name.
+    """A Live Link Face CSV, split as ``tables.parse`` says; columns match by name.
 
     How many frames a second of its timecodes has is seen where a second ends: one of ``BASES``. A
     file without such a place is taken to count thirtieths if it counts by ones and never beyond
@@ -74,7 +75,14 @@ def read(text: str, where: str, fps: float | None = None, ignore: tuple[str, ...
         UserError: no Timecode column, no row with a face, a row of another length, a value that is
             not a finite number, an unknown channel.
     """
-    table = tables.parse(text, where)
+    return of_table(tables.parse(text, where), where, fps, ignore)
+
+
+def of_table(
+    table: Table, where: str, fps: float | None = None, ignore: tuple[str, ...] = ()
+) -> Track:
+    """``read``, of a table that is parsed already. Raises UserError."""
+    table = tables.ended(table)
     header = [name.lower() for name in table.header]
     if "timecode" not in header:
         raise UserError(f"{where}: no column Timecode, as a Live Link Face CSV has it")
@@ -140,7 +148,7 @@ def _base(seconds: np.ndarray, frames: np.ndarray, fps: float | None) -> int:
     step = _median(steps) if steps.size else 1.0
     ends = np.flatnonzero(np.diff(seconds) == 1)
     # One end may just lack frames: it counts only if no other place does.
-    if len(ends) > 1 or (len(ends) == 1 and np.ptp(steps) <= 0.2 * step):
+    if len(ends) > 1 or (len(ends) == 1 and steps.size and np.ptp(steps) <= 0.2 * step):
         told = float(np.median(frames[ends] + step - frames[ends + 1]))
         base = min(BASES, key=lambda base: abs(base - told))
         if abs(base - told) <= 0.3 and frames.max() < base:

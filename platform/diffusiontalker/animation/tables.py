@@ -4,13 +4,15 @@ import csv
 import io
 import re
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
 from diffusiontalker.errors import UserError
 
 _NO_NAME = re.compile(r"(unnamed: 0)?", re.IGNORECASE)
+_SPLIT = re.compile(r"""\s*"?sep=([,;\t|])"?[^\S\r\n]*[\r\n]+""", re.IGNORECASE)
+"""A first line by which Excel is told what splits cells."""
 
 
 @dataclass(frozen=True)
@@ -26,23 +28,31 @@ class Table:
 
 
 def parse(text: str, where: str) -> Table:
-    """A CSV. What splits its cells is told by the header: the most frequent of comma, semicolon and
-    tab. Decimal commas are understood wherever cells are not split by commas. Row numbers in a
-    first column without a name, as pandas writes them, are left out.
+    """A CSV. What splits its cells is told by a first line such as ``sep=;``, or by the header: the
+    most frequent of comma, semicolon, tab and bar. Decimal commas are understood wherever cells are
+    not split by commas. Row numbers in a first column without a name, as pandas writes them, are
+    left out, and so are empty cells behind the last name.
 
     Raises:
         UserError: not CSV, nothing in it, or a first column without a name that is none of these.
     """
-    first = text.lstrip().partition("\n")[0]
-    split = max(",;\t", key=first.count)
+    if (told := _SPLIT.match(text)) is not None:
+        text = text[told.end() :]
+    first = re.split(r"[\r\n]", text.lstrip(), maxsplit=1)[0]
+    split = told[1] if told else max(",;\t|", key=first.count)
     try:
-        lines = csv.reader(io.StringIO(text), delimiter=split)
+        lines = csv.reader(io.StringIO(text, newline=None), delimiter=split)
         rows = [[cell.strip() for cell in row] for row in lines if row]
     except csv.Error as error:
         raise UserError(f"{where}: not CSV ({error})") from error
     if not rows or not any(rows[0]):
         raise UserError(f"{where}: the table is empty")
     header, *rows = rows
+    while not header[-1]:
+        header.pop()
+    for row in rows:
+        while len(row) > len(header) and not row[-1]:
+            row.pop()
     decimal = "." if split == "," else ","
     if len(header) == 1 or not _NO_NAME.fullmatch(header[0]) or not rows:
         return Table(header, rows, decimal)
@@ -52,6 +62,15 @@ def parse(text: str, where: str) -> Table:
         raise UserError(f"{where}: the first column has no name; is it time?")
     notes = ("a first column of row numbers was left out",)
     return Table(header[1:], [row[1:] for row in rows], decimal, notes)
+
+
+def ended(table: Table) -> Table:
+    """The table without the rows at its end in which no cell holds anything, as spreadsheets add
+    them: of a table with times, where a row without one is none."""
+    count = len(table.rows)
+    while count and not any(table.rows[count - 1]):
+        count -= 1
+    return replace(table, rows=table.rows[:count])
 
 
 def numbers(
@@ -79,7 +98,7 @@ def numbers(
         try:
             values[number] = [float(row[i].replace(table.decimal, ".")) for i in columns]
         except ValueError as error:
-            raise UserError(f"{where}: row {number + 1}: {error}") from error
+            raise UserError(f"{where}: row {number + 1}: {str(error)[:100]}") from error
     return values, seen
 
 

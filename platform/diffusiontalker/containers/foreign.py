@@ -19,6 +19,8 @@ PATIENCE = 300
 """Seconds that a decoder may take."""
 HEADER = 44
 """Bytes of a WAV file without samples, at least."""
+_SAID = re.compile(r"^(?:\[[^]]*\] )?\[(?:error|fatal|panic)\] (.*)", re.MULTILINE)
+_TRACK = re.compile(r"^\[info\]   Stream #0:\d+.*?: Audio: ", re.MULTILINE)
 Decoded = tuple[BinaryIO | None, str]
 """A WAV file, if there is any sound, and what the decoder complained of."""
 
@@ -51,9 +53,11 @@ def decoded(file: BinaryIO, demuxer: str, seconds: float, size: int) -> Iterator
 
 
 def _by_ffmpeg(program: str, path: Path, demuxer: str, out: Path, seconds: float, size: int) -> str:
-    """What FFmpeg complains of. It reads this file alone, and as what it is: no playlists."""
+    """What FFmpeg complains of, or what it left out. It reads this file alone, and as what it is:
+    no playlists."""
     command = [
-        program, "-nostdin", "-hide_banner", "-v", "error", "-protocol_whitelist", "file",
+        program, "-nostdin", "-hide_banner", "-nostats", "-v", "level+info",
+        "-protocol_whitelist", "file",
         "-f", demuxer, "-i", f"file:{path.resolve()}", "-map", "0:a:0", "-map_metadata", "-1",
         "-c:a", "pcm_s16le", "-t", f"{seconds + 1:.3f}", "-fs", str(size), "-f", "wav",
         f"file:{out}",
@@ -63,20 +67,23 @@ def _by_ffmpeg(program: str, path: Path, demuxer: str, out: Path, seconds: float
     except subprocess.TimeoutExpired:
         out.unlink(missing_ok=True)
         return f"not done after {PATIENCE} s"
-    line = done.stderr.decode("utf-8", "replace").strip().partition("\n")[0]
-    said = re.sub(r"^\[[^]]*\] ", "", line).replace(str(path.resolve()), path.name)
-    return f"ffmpeg: {said[:200]}" if said else ""
+    text = done.stderr.decode("utf-8", "replace")
+    said = _SAID.search(text)
+    if said is not None:
+        return f"ffmpeg: {said[1].replace(str(path.resolve()), path.name)[:200]}"
+    return _left_out(len(_TRACK.findall(text.partition("\n[info] Output #0")[0])))
 
 
 def _by_pyav(path: Path, demuxer: str, out: Path, seconds: float, size: int) -> str:
-    """What PyAV complains of."""
+    """What PyAV complains of, or what it left out."""
     import av
 
     try:
         with av.open(str(path), format=demuxer) as container, wave.open(str(out), "wb") as sound:
-            track, written, most = container.streams.audio[0], 0, 0
+            tracks, written, most = container.streams.audio, 0, 0
+            count = len(tracks)
             to16 = av.AudioResampler(format="s16")
-            for frame in container.decode(track):
+            for frame in container.decode(tracks[0]):
                 for made in to16.resample(frame):
                     if not written:
                         channels = len(made.layout.channels)
@@ -89,4 +96,8 @@ def _by_pyav(path: Path, demuxer: str, out: Path, seconds: float, size: int) -> 
                     break
     except (av.FFmpegError, IndexError, wave.Error) as error:
         return f"PyAV: {str(error)[:200] or 'no sound in it'}"
-    return ""
+    return _left_out(count)
+
+
+def _left_out(tracks: int) -> str:
+    return f"the first of {tracks} tracks of sound alone is used" if tracks > 1 else ""

@@ -12,7 +12,7 @@ import numpy as np
 
 from diffusiontalker import audio as sound
 from diffusiontalker.animation.tracks import MAX_GAP, gaps
-from diffusiontalker.arkit import FPS, INDEX
+from diffusiontalker.arkit import CHANNELS, FPS, INDEX
 from diffusiontalker.audio import SAMPLE_RATE
 from diffusiontalker.corpus.sources.base import Recording
 from diffusiontalker.errors import UserError
@@ -55,20 +55,22 @@ def ranged(recording: Recording, rule: Literal["refuse", "clip"]) -> Recording:
         UserError: not finite, on another scale, or beyond these and not to be clipped.
     """
     values = recording.coefficients
+    if values.ndim != 2 or values.shape[1] != len(CHANNELS):
+        raise UserError(f"coefficients of shape {values.shape}, expected (frames, {len(CHANNELS)})")
     if len(values) == 0:
         raise UserError("holds no frames of coefficients")
+    if recording.seen is not None and recording.seen.shape != (len(values),):
+        raise UserError(f"seen of shape {recording.seen.shape}, expected ({len(values)},)")
     if not np.isfinite(values).all():
         frame, channel = np.argwhere(~np.isfinite(values))[0]
         raise UserError(f"NaN or infinity in frame {frame}, channel {channel}")
     low, high = values.min(), values.max()
     if high > PER_CENT or (rule == "refuse" and (low < LEAST or high > MOST)):
-        hint = (
-            "if these are per cent, set source.options.scale=0.01"
-            if high > PER_CENT
-            else "out_of_range=clip clips what lies beyond"
-        )
+        hints = ["if these are per cent, set source.options.scale=0.01"] * bool(high > MOST)
+        hints += ["out_of_range=clip clips what lies beyond"] * bool(high <= PER_CENT)
         raise UserError(
-            f"coefficients from {low:.3g} to {high:.3g}, but blendshapes lie in 0 to 1; {hint}"
+            f"coefficients from {low:.3g} to {high:.3g}, but blendshapes lie in 0 to 1; "
+            + "; ".join(hints)
         )
     outside = float(((values < 0) | (values > 1)).mean())
     notes = recording.notes

@@ -10,7 +10,7 @@ import numpy as np
 import soundfile
 
 from diffusiontalker import storage
-from diffusiontalker.audio import BLOCK, FLOOR_DB
+from diffusiontalker.audio import BLOCK, FLOOR_DB, OTHER_SUFFIXES, SUFFIXES
 
 STILL = 0.001
 """A face of which no channel reaches over more than this does not move."""
@@ -66,5 +66,5 @@ def _loss(file: Any) -> float:
 
 def sound_of(files: tuple[str, ...]) -> str | None:
     """The recording among the files of a take, by its suffix."""
-    kinds = (".wav", ".flac", ".ogg", ".mp3")
+    kinds = (*SUFFIXES, *OTHER_SUFFIXES)
     return next((name for name in files if name.lower().endswith(kinds)), None)

@@ -217,7 +217,8 @@ def read_checked(path: Path, sha256: str) -> bytes:
     content = storage.read_bytes(path)
     if hashlib.sha256(content).hexdigest() != sha256:
         raise UserError(
-            f"{path}: the shard is corrupt (its hash is not the manifest's); prepare it again"
+            f"{path}: the shard is corrupt (its hash is not the manifest's); delete it and "
+            "prepare it again"
         )
     return content
 

@@ -10,7 +10,8 @@ import contextlib
 import csv
 import io
 import re
-from collections.abc import Callable, Iterator, Sequence
+import traceback
+from collections.abc import Callable, Collection, Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -41,6 +42,12 @@ from diffusiontalker.errors import UserError
 PLAN = "plan.json"
 PART = "part-"
 TAKES = "takes.json"
+SHARD = re.compile(rf"(?:{'|'.join(SPLITS)})-\d{{5,}}\.parquet")
+"""How files of shards are called."""
+UNCONFIRMED = (
+    "nothing names its columns: taken in the project's order, which so short or silent a sound "
+    "cannot confirm; source.options.channels says it"
+)
 DEFAULT_BYTES_PER_SECOND = 96_000
 """Of audio, where no take can be read to measure it: 48 kHz, 16 bit, mono."""
 
@@ -168,8 +175,10 @@ def kept(found: Survey) -> tuple[Manifest, Known]:
 
 
 def publish(folder: Path, outcome: Outcome) -> None:
-    """Declare the set whole, and clear away what only an unfinished one needs. Raises UserError."""
+    """Declare the set whole, and clear away what only an unfinished one needs, or had. Raises
+    UserError."""
     write_manifest(folder, outcome.manifest)
+    _remove_shards(folder, {shard.file for shard in outcome.manifest.shards})
     for name in storage.sizes(folder):
         if name == PLAN or re.fullmatch(rf"{PART}\d{{5,}}\.json", name):
             storage.remove(folder / name)
@@ -208,31 +217,40 @@ def plan(source: Source, takes: Sequence[Take], settings: DataSettings) -> list[
 def read_take(source: Source, item: Item, settings: DataSettings) -> tuple[list[Clip], TakeReport]:
     """The clips of a take, and what was found in it; a malformed one has a reason and no clips."""
     take = item.take
+    published: Recording | None = None
     try:
         published = source.read(take)
         recording, (samples, coefficients, left_out) = _in_step(
             clips.ranged(published, settings.out_of_range), settings
         )
-        doubt = order.doubt(samples, coefficients)
+        named = "jawOpen" not in recording.missing
+        doubt = order.doubt(samples, coefficients) if named else None
         _check_order(recording, doubt)
-    except UserError as error:
-        # The part about the mend is for whoever reads the table: kept whole.
-        return [], _report(take, item.split, reason=str(error))
-    vital = _vital(source, take, published)
+        if recording.by_position and clips.loudness(samples, len(coefficients)) is None:
+            recording = replace(recording, notes=(*recording.notes, UNCONFIRMED))
+        vital = _vital(source, take, published)
+    except Exception as error:  # whatever one take is like, the others are read
+        if storage.is_remote(source.root) and storage.may_pass(error):
+            raise  # nothing is wrong with the take
+        notes = published.notes if published is not None else ()
+        reason = _reason(error, notes)
+        return [], _report(take, item.split, reason=reason, notes=notes)
     why = None if settings.keep_lifeless else life.lifeless(vital["silent"], vital["frozen"])
     if why is not None:
-        reason = f"{why}; keep_lifeless=true keeps such takes"
+        reason = "; ".join([f"{why}; keep_lifeless=true keeps such takes", *recording.notes])
         return [], _report(take, item.split, reason=reason, notes=recording.notes, **vital)
     seen = clips.shown(recording, len(coefficients))
     spans = clips.spans(seen, settings.clip_seconds, settings.min_clip_seconds)
     if seen.mean() < clips.LEAST_SEEN or (not spans and not seen.all()):
         lost = f"the face is lost in {1 - seen.mean():.0%} of {len(seen) / FPS:.1f} s"
-        return [], _report(take, item.split, reason=f"{lost}: too little is left")
+        return [], _report(
+            take, item.split, reason=f"{lost}: too little is left", notes=recording.notes, **vital
+        )
     begin = max(recording.start, 0.0)
     if not spans:
-        return [], _report(
-            take, item.split, reason=f"{len(coefficients) / FPS:.2f} s: shorter than a clip may be"
-        )
+        short = f"{len(coefficients) / FPS:.2f} s: shorter than a clip may be"
+        reason = "; ".join([f"{short} (min_clip_seconds)", *recording.notes])
+        return [], _report(take, item.split, reason=reason, notes=recording.notes, **vital)
     out = []
     for number, (start, stop) in enumerate(spans):
         name = f"{take.id}-{number:03d}"
@@ -258,6 +276,7 @@ def read_take(source: Source, item: Item, settings: DataSettings) -> tuple[list[
     kept = float(inside.sum()) / FPS
     lag = clips.lip_audio_lag(samples, coefficients)
     raw = published.coefficients
+    raw = raw if published.seen is None else raw[published.seen]
     loud = np.abs(recording.audio)
     return out, _report(
         take,
@@ -283,6 +302,20 @@ def read_take(source: Source, item: Item, settings: DataSettings) -> tuple[list[
         clipped=float((loud >= 0.999).mean()),
         **vital,
     )
+
+
+def _reason(error: Exception, notes: Sequence[str]) -> str:
+    """Why a take is malformed, with what was noted in reading it: a sound that is cut short does
+    not fit its face, for one.
+
+    The part about the mend is for whoever reads the table: kept whole.
+    """
+    text = str(error)
+    if not isinstance(error, UserError):
+        place = traceback.extract_tb(error.__traceback__)[-1]
+        said = " ".join(text.split())[:200]
+        text = f"{type(error).__name__}: {said} ({Path(place.filename).name}, line {place.lineno})"
+    return "; ".join([text, *notes])
 
 
 def _in_step(
@@ -396,7 +429,7 @@ def _bytes_per_second(source: Source, takes: Sequence[Take]) -> float:
     for take in ordered[middle : middle + 3]:
         try:
             recording = source.read(take)
-        except UserError:
+        except Exception:  # what is wrong with it is found when it is read for good
             continue
         return max(take.bytes, 1) / max(len(recording.audio) / recording.rate, 0.1)
     return DEFAULT_BYTES_PER_SECOND
@@ -428,15 +461,26 @@ def _known(folder: Path) -> Known:
 
 
 def _changes(folder: Path, now: Made) -> list[str]:
-    """What has changed since the whole set in ``folder`` was made. Raises UserError if that is
-    another's."""
+    """What has changed since the whole set in ``folder`` was made, or is lost of it. Raises
+    UserError if that is another's."""
     before = _known(folder).made
     if before is None or not now.may_follow(before):
         raise UserError(
             f"{folder}: holds a set made of another source or with other settings; choose "
             "another output=..., or remove it"
         )
-    return now.changes(before)
+    return now.changes(before) or _losses(folder)
+
+
+def _losses(folder: Path) -> list[str]:
+    """A shard that is missing or cut, and why. Raises UserError if the manifest cannot be read."""
+    try:
+        open_corpus(folder)
+    except UserError as error:
+        if error.__cause__ is not None:
+            raise
+        return [str(error).removeprefix(f"{folder}/").partition(";")[0]]
+    return []
 
 
 def _claim(folder: Path, now: Made) -> list[str]:
@@ -446,6 +490,11 @@ def _claim(folder: Path, now: Made) -> list[str]:
     """
     path = folder / PLAN
     if not storage.is_file(path):
+        if there := [name for name in storage.files(folder) if SHARD.fullmatch(name)]:
+            raise UserError(
+                f"{folder}: holds {there[0]}, which would be written over, and neither {PLAN} nor "
+                f"{FILE} says of what set it is; choose another output=..., or remove it"
+            )
         storage.write_json(path, TypeAdapter(Made).dump_python(now))
         return []
     try:
@@ -464,11 +513,11 @@ def _clear(found: Survey, keys: Sequence[str]) -> None:
     """Make room for a set whose source has changed: withdraw the whole one, and of an unfinished
     one remove the batches that are to be made again. Raises UserError."""
     folder = found.folder
+    # First of all: from now on, too, it says whose the folder is.
+    storage.write_json(folder / PLAN, TypeAdapter(Made).dump_python(found.made))
     if is_whole(folder):
-        old = open_corpus(folder).shards
         storage.remove(folder / FILE)
-        for shard in old:
-            storage.remove(folder / shard.file)
+        _remove_shards(folder)
     for name in storage.sizes(folder):
         if number := re.fullmatch(rf"{PART}(\d{{5,}})\.json", name):
             part = _part(folder / name)
@@ -476,7 +525,14 @@ def _clear(found: Survey, keys: Sequence[str]) -> None:
                 storage.remove(folder / name)
                 for shard in part.shards if part else ():
                     storage.remove(folder / shard.file)
-    storage.write_json(folder / PLAN, TypeAdapter(Made).dump_python(found.made))
+
+
+def _remove_shards(folder: Path, but: Collection[str] = ()) -> None:
+    """Remove the shards in a set's folder: none may stay beside those that readers find there by
+    their names. Raises UserError."""
+    for name in storage.files(folder):
+        if SHARD.fullmatch(name) and name not in but:
+            storage.remove(folder / name)
 
 
 def _part(note: Path) -> Part | None:

@@ -344,6 +344,17 @@ def _labels(found: Survey) -> Iterator[Finding]:
                 "Label them in the data set's index or through source.options, if you can.",
                 section,
             )
+    for named, noun, _, section in labels:
+        alike: dict[str, list[str]] = {}
+        for name in sorted(name for name in named if name is not None):
+            alike.setdefault(" ".join(name.casefold().split()), []).append(name)
+        if twice := [" and ".join(names) for names in alike.values() if len(names) > 1]:
+            yield Finding(
+                f"{count(len(twice), noun)} may count several times: {some(twice, 3)}.",
+                "Their names differ in case or spaces alone, and what differs is another name.",
+                "Write them alike if they are one.",
+                section,
+            )
     brief = [
         name
         for name, takes in found.speakers.items()

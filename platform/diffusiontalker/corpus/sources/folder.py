@@ -27,8 +27,8 @@ from diffusiontalker.corpus.sources.base import (
 )
 from diffusiontalker.errors import UserError
 
-AUDIO = (".wav", ".flac", ".ogg", ".mp3")
-"""Of two recordings of one name the earlier kind is heard."""
+AUDIO = audio.SUFFIXES
+"""Of two recordings of one name the earlier kind is heard; those of other kinds come after them."""
 COEFFICIENTS = (".csv", ".npz", ".json", ".npy")
 """Of two files of one name the earlier kind is read: the app's own first, then what holds names
 and rate, and an ``.npy`` only if nothing else is there."""
@@ -38,6 +38,7 @@ VIDEO = (".mov", ".mp4", ".m4v", ".avi", ".mkv")
 """Files whose sound can be taken out."""
 LABELS = ("identity", "emotion", "group", "split")
 """Columns of the index beside ``name``."""
+_SOUNDS = (*AUDIO, *audio.OTHER_SUFFIXES)
 _Labels = dict[str, str | None]
 
 
@@ -171,13 +172,14 @@ class Folder(Source):
         table = tables.parse(text, where)
         header = [name.lower() for name in table.header]
         if "timecode" in header:
-            return livelink.read(text, where, self.options.fps, self.options.ignore)
+            return livelink.of_table(table, where, self.options.fps, self.options.ignore)
         clocks = [i for i, name in enumerate(header) if name in CLOCKS]
         left_out = [arkit.is_left_out(name, self.options.ignore) for name in header]
         kept = [i for i in range(len(header)) if i not in clocks and not left_out[i]]
         if len(clocks) > 1 or not kept or not table.rows:
             raise UserError(f"{where}: expected a header of channels, one time at most, and frames")
         names = [table.header[i] for i in kept]
+        table = tables.ended(table) if clocks else table
         cells, seen = tables.numbers(table, kept, where)
         values = arkit.map_by_name(files.numbers(cells, where), names, where)
         missing = arkit.missing(names)
@@ -263,7 +265,7 @@ def _by_stem(
         stem = unicodedata.normalize("NFC", name[: len(name) - len(suffix)])
         if any(part.startswith(".") for part in name.split("/")):
             continue
-        if suffix in AUDIO:
+        if suffix in _SOUNDS:
             sounds[stem].append(name)
         elif suffix in COEFFICIENTS:
             faces[stem].append(name)
@@ -271,7 +273,7 @@ def _by_stem(
             videos[stem] = name
         else:
             others[f"*{suffix}"] += 1
-    for kinds, found in ((AUDIO, sounds), (COEFFICIENTS, faces)):
+    for kinds, found in ((_SOUNDS, sounds), (COEFFICIENTS, faces)):
         for several in found.values():
             several.sort(key=lambda name: kinds.index(PurePosixPath(name).suffix.lower()))
     return dict(sounds), dict(faces), videos, others
@@ -305,7 +307,7 @@ def _unpaired(
 def _stem_of(name: str, stems: Collection[str]) -> str:
     """The stem that a row means by its name, which may bear a suffix."""
     path = PurePosixPath(unicodedata.normalize("NFC", name.replace("\\", "/")))
-    if str(path) not in stems and path.suffix.lower() in (*AUDIO, *COEFFICIENTS):
+    if str(path) not in stems and path.suffix.lower() in (*_SOUNDS, *COEFFICIENTS):
         path = path.with_suffix("")
     return str(path)
 
