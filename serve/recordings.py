@@ -12,6 +12,7 @@ from serve.first import first
 from serve.problems import Problem, blame
 from serve.service import Service
 from serve.settings import LimitSettings
+from serve.unread import claims_more
 from starlette.datastructures import UploadFile
 from starlette.formparsers import MultiPartException, MultiPartParser
 from starlette.requests import ClientDisconnect, Request
@@ -22,6 +23,8 @@ from diffusiontalker.audio import SAMPLE_RATE, Sound
 T = TypeVar("T")
 FIELD = "file"
 """The part of a multipart body that holds the recording."""
+PIECE = 64 * 1024
+"""Bytes of a form that are read at once."""
 OPENAPI = {
     "requestBody": {
         "required": True,
@@ -49,8 +52,7 @@ async def received(request: Request, service: Service, caller: Caller) -> AsyncI
     Raises:
         Problem: too large, too slow, a multipart body without the part ``FIELD``, or no room.
     """
-    declared = request.headers.get("content-length", "")
-    if declared.isdigit() and int(declared) > service.limits.bytes:
+    if claims_more(request.headers, service.limits.bytes):
         raise _too_large(service.limits)
     service.recordings.check(caller.bucket)  # whoever is refused need not have sent it all
     with service.held.keep(caller.bucket) as hold:
@@ -113,11 +115,13 @@ def decode(body: bytes, limits: LimitSettings) -> Sound:
 
 
 async def _part(request: Request, content: bytes) -> bytes:
-    async def whole() -> AsyncIterator[bytes]:
-        yield content
+    async def pieces() -> AsyncIterator[bytes]:
+        for at in range(0, len(content), PIECE):
+            yield content[at : at + PIECE]
+            await asyncio.sleep(0)  # streams move while a form is read
 
     try:
-        form = await MultiPartParser(request.headers, whole(), max_files=1, max_fields=8).parse()  # type: ignore[arg-type]
+        form = await MultiPartParser(request.headers, pieces(), max_files=1, max_fields=8).parse()  # type: ignore[arg-type]
     except (MultiPartException, KeyError, ValueError) as error:
         raise Problem(400, f"body: not multipart form data ({error})", "body") from error
     part = form.get(FIELD)

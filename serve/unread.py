@@ -29,10 +29,18 @@ class Unread:
 
     def __call__(self, headers: Headers) -> bool:
         """Whether a request is one of them."""
-        length = headers.get("content-length", "")
-        if length.isdigit() and int(length) > MAX_BYTES:
+        if claims_more(headers, MAX_BYTES):
             return True
         return bool(self._keys) and digest(key_of(headers) or "") not in self._keys
+
+
+def claims_more(headers: Headers, most: int) -> bool:
+    """Whether a body is longer than ``most`` bytes, as its sender says."""
+    length = headers.get("content-length", "").lstrip("0")
+    if not (length.isascii() and length.isdigit()):
+        return False
+    # Python makes no number of thousands of digits.
+    return len(length) > len(str(most)) or int(length) > most
 
 
 def late(receive: Receive) -> Receive:

@@ -424,7 +424,7 @@ def test_the_microphone_moves_the_face_and_can_be_played(page: Any, tmp_path: Pa
     button = page.get_by_role("button", name="Speak")
     button.focus()
     page.keyboard.press("Enter")
-    says(page, "#status", "Listening: ")
+    assert "null" not in says(page, "#status", "Listening: "), "nobody has spoken yet"
     page.wait_for_function("() => page.frames >= 30")
     first = shown(page)
     page.get_by_label("Identity", exact=True).select_option("ben")
@@ -544,6 +544,12 @@ def test_a_server_animates(served: Any, hello: Path, settings: ServeSettings, tm
     assert not any("onnx" in url or "yaml" in url for url in asked)
 
 
+def test_a_busy_server_is_not_taken_for_a_folder_of_files(served: Any) -> None:
+    served.route("**/v1/models", lambda route: route.fulfill(status=429, body="busy"))
+    served.reload()
+    says(served, "#problem", "asked too often")
+
+
 def test_a_server_blends(served: Any, hello: Path) -> None:
     choose(served, hello)
     served.get_by_label("Emotion", exact=True).select_option("blend …")
@@ -553,7 +559,7 @@ def test_a_server_blends(served: Any, hello: Path) -> None:
 
 def test_a_server_follows_the_microphone(served: Any, tmp_path: Path) -> None:
     served.get_by_role("button", name="Speak").click()
-    says(served, "#status", "Listening: ")
+    assert "null" not in says(served, "#status", "Listening: "), "nobody has spoken yet"
     served.wait_for_function("() => page.frames >= 30")
     served.get_by_label("Identity", exact=True).select_option("ben")
     says(served, "#status", "Listening: ben")
@@ -567,7 +573,7 @@ def test_a_server_follows_the_microphone(served: Any, tmp_path: Path) -> None:
 
 def test_who_speaks_again_at_once_begins_anew(served: Any, hello: Path) -> None:
     served.get_by_role("button", name="Speak").click()
-    says(served, "#status", "Listening: ")
+    assert "null" not in says(served, "#status", "Listening: "), "nobody has spoken yet"
     served.wait_for_function("() => page.frames >= 30")
     served.evaluate(
         "() => { const speak = document.querySelector('#speak'); speak.click(); speak.click(); }"

@@ -299,9 +299,11 @@ def test_identities_are_saved_and_forgotten(ask: Any) -> None:
         asked.append((request.method, request.url.raw_path.decode(), request.content))
         if request.method == "DELETE":
             return httpx2.Response(204)
-        return httpx2.Response(201, json={"name": "anna", "seconds": 9.5, "nearest": "ann"})
+        saved = {"name": "anna", "seconds": 9.5, "nearest": "ann", "notes": ["cut short"]}
+        return httpx2.Response(201, json=saved)
 
-    assert ask(handler, "save_identity", "anna", b"RIFF") == Saved("anna", 9.5, "ann")
+    saved = ask(handler, "save_identity", "anna", b"RIFF")
+    assert saved == Saved("anna", 9.5, "ann", ("cut short",))
     assert ask(handler, "forget_identity", "an/na?") is None
     assert asked == [
         ("POST", "/v1/identities?name=anna", b"RIFF"),
@@ -678,6 +680,69 @@ def test_one_task_pushes_while_another_reads() -> None:
         assert asyncio.run(run(server)) == [0, 1, 2, 3]
 
 
+class Slow:
+    """A server that answers when nothing more comes, to a wrong pin at once."""
+
+    def __init__(self) -> None:
+        self.heard: list[float] = []
+        """Seconds that came before each answer."""
+
+    def __call__(self, socket: ServerConnection) -> None:
+        socket.send(json.dumps(READY))
+        made, waiting, closed = 0, 0.0, False
+        while not closed or waiting:
+            try:
+                message = socket.recv(0.2 if waiting else None)
+            except TimeoutError:
+                self.heard.append(waiting)
+                count, waiting = round(30 * waiting), 0.0
+                socket.send(frames_message(made, rows(made, count)))
+                made += count
+                continue
+            if isinstance(message, bytes):
+                waiting += len(message) / 32_000
+            elif message == contract.CLOSE:
+                closed = True
+            else:
+                refusal = {"type": "problem", "status": 422, "detail": "unknown emotion"}
+                socket.send(json.dumps({**refusal, "closing": False}))
+        socket.send(json.dumps({"type": "end", "frames": made}))
+
+
+def test_no_more_is_sent_than_a_slow_server_takes(follow: Any) -> None:
+    """Else pings wait behind the samples in the sockets, and the connection counts as lost."""
+    slow = Slow()
+    with serving(slow) as server:
+        made = follow(server, [np.zeros(16_000 * 13, np.float32), np.zeros(16_000 * 4, np.float32)])
+    assert sum(len(frames.coefficients) for frames in made) == 30 * 17
+    assert len(slow.heard) > 1
+    assert max(slow.heard) <= contract.AHEAD + contract.MAX_MESSAGE / 32_000
+
+
+@pytest.mark.parametrize("together", [False, True])
+def test_what_comes_while_one_pushes_is_for_who_reads(together: bool) -> None:
+    async def run(server: str) -> int:
+        async with AsyncClient(server) as client, client.stream() as stream:
+
+            async def push() -> None:
+                await stream.pin(emotion="angre")
+                for _ in range(17):
+                    await stream.push(np.zeros(16_000, np.float32))
+                await stream.close()
+
+            pushing = asyncio.create_task(push())
+            if not together:
+                await pushing
+            with pytest.raises(UserError, match="unknown emotion"):
+                await anext(stream)
+            made = sum([len(frames.coefficients) async for frames in stream])
+            await pushing
+            return made
+
+    with serving(Slow()) as server:
+        assert asyncio.run(run(server)) == 30 * 17
+
+
 def test_a_wrong_pin_is_told_and_the_stream_goes_on() -> None:
     talker = Talker()
 
@@ -838,7 +903,7 @@ def test_mistakes_of_a_stream_are_told_at_once() -> None:
     with pytest.raises(UserError, match="has not begun"):
         asyncio.run(AsyncClient().stream().push(SPEECH))
     with pytest.raises(UserError, match="NaN"):
-        list(contract.messages(np.full(10, np.nan)))
+        list(contract.messages(np.full(10, np.nan), 16_000))
 
 
 def test_an_error_of_the_speaker_is_its_own() -> None:
@@ -852,5 +917,6 @@ def test_an_error_of_the_speaker_is_its_own() -> None:
 
 
 def test_loud_samples_are_clipped() -> None:
-    (message,) = contract.messages(np.array([2.0, -2.0, 0.5]))
+    ((message, seconds),) = contract.messages(np.array([2.0, -2.0, 0.5]), 16_000)
+    assert seconds == 3 / 16_000
     assert np.frombuffer(message, "<i2").tolist() == [32767, -32767, 16384]

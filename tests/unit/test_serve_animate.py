@@ -8,14 +8,15 @@ import threading
 from collections.abc import AsyncIterator
 from io import BytesIO
 from types import SimpleNamespace
-from typing import get_args
+from typing import Any, get_args
 
 import numpy as np
 import pytest
 import ray
 import soundfile
-from serve import app, faces, log
+from serve import app, faces, log, recordings
 from serve.animate import Options, Timed
+from starlette.datastructures import Headers
 from starlette.websockets import WebSocketDisconnect
 from tests import served
 from tests.served import serving, speech, wav
@@ -106,6 +107,14 @@ def test_every_format_holds_the_same_face(client) -> None:
     assert lines[0]["channels"] == list(arkit.CHANNELS)
     np.testing.assert_allclose(lines[1]["coefficients"], face, atol=1e-5)
     assert lines[2]["frames"] == 30
+
+
+def test_json_in_parts_is_the_layout_as_a_whole() -> None:
+    face = np.random.default_rng(0).random((2 * faces.PART + 1, 52), np.float32)
+    made = faces.Made("student", 2, None, "anger", 24, ("cut short",))
+    found = json.loads(faces.encode("json", face, made))
+    told = {"model": "student", "identity": None, "emotion": "anger", "notes": ["cut short"]}
+    assert found == {**told, **beat.layout(face, 24)}
 
 
 def test_the_lines_of_ndjson_are_made_where_recordings_are(client, monkeypatch) -> None:
@@ -326,6 +335,27 @@ def test_bodies_have_a_limit_declared_or_not(folder) -> None:
 def test_broken_multipart(client, body, kind, status, field) -> None:
     answer = client.post("/v1/animate", content=body, headers={"content-type": kind})
     problem(answer, status, field)
+
+
+def test_streams_move_while_a_form_is_read(monkeypatch) -> None:
+    monkeypatch.setattr(recordings, "PIECE", 100)
+    content = bytes(1600)
+    head = b'--x\r\nContent-Disposition: form-data; name="file"; filename="a"\r\n\r\n'
+    request: Any = SimpleNamespace(
+        headers=Headers({"content-type": "multipart/form-data; boundary=x"})
+    )
+
+    async def scenario() -> tuple[bytes, int]:
+        reading = asyncio.create_task(recordings._part(request, head + content + b"\r\n--x--\r\n"))
+        turns = 0
+        while not reading.done():
+            await asyncio.sleep(0)
+            turns += 1
+        return reading.result(), turns
+
+    read, turns = asyncio.run(scenario())
+    assert read == content
+    assert turns > 16
 
 
 def test_a_caller_chooses_no_charset(client) -> None:

@@ -9,6 +9,8 @@ from serve import edge, unread
 from serve.endings import Explained
 from serve.flow import Flow
 from serve.orders import Disobeyed
+from serve.unread import claims_more
+from starlette.datastructures import Headers
 from starlette.types import Message, Receive, Scope, Send
 
 
@@ -212,6 +214,14 @@ def test_a_body_that_will_be_refused_is_not_read(
     assert (sent[0]["status"], sent[1]["body"]) == (401, b"ours")
     # So that what is still on its way is not taken for the next request.
     assert (b"connection", b"close") in sent[0]["headers"]
+
+
+@pytest.mark.parametrize(
+    ("length", "more"),
+    [("10", False), ("11", True), ("9" * 5000, True), ("0" * 5000 + "1", False), ("\xb2", False)],
+)
+def test_what_a_sender_claims_is_read_without_failing(length: str, more: bool) -> None:
+    assert claims_more(Headers({"content-length": length}), 10) is more
 
 
 def test_a_right_key_and_keys_that_the_proxy_does_not_know(monkeypatch: pytest.MonkeyPatch) -> None:

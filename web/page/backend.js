@@ -17,8 +17,8 @@ import { Remote } from "./remote.js";
  * @property {string[]} notes what is odd about the recording
  *
  * @typedef {object} Listener
- * @property {(coefficients: Float32Array, identity: string, emotion: string) => void} heard the next
- *     frames
+ * @property {(coefficients: Float32Array, identity: string | null, emotion: string | null) => void}
+ *     heard the next frames; null: nobody has spoken yet
  * @property {(error: Error) => void} refused a mistake that leaves the stream open
  * @property {(error: Error) => void} broken the stream is over before its time
  *
@@ -42,7 +42,7 @@ import { Remote } from "./remote.js";
  * @property {(recording: Recording, name: string) => Promise<Saved>} [saveIdentity]
  *
  * @typedef {import("./recording.js").Recording} Recording
- * @typedef {{name: string, seconds: number, nearest: string}} Saved
+ * @typedef {{name: string, seconds: number, nearest: string, notes: string[]}} Saved
  */
 
 /** @typedef {"page" | "server"} Kind */

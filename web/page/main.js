@@ -145,7 +145,7 @@ async function animate() {
   draw();
   const { identity, emotion } = named(set, made);
   const done = `${identity}, ${emotion}; ${made.frames} frames in ${seconds.toFixed(2)} s`;
-  tell([`${recording.name}: ${done}`, ...made.notes].join("; "));
+  tell([`${recording.name}: ${done}`, ...recording.notes, ...made.notes].join("; "));
   checkSound();
 }
 
@@ -194,11 +194,13 @@ async function converse(source, stale) {
   const stream = await backend.stream(source.rate, set, {
     heard: (coefficients, identity, emotion) => {
       own.face.append(coefficients);
-      own.caption = captioned(set, { identity, emotion });
+      const made = { identity, emotion };
+      own.caption = captioned(set, made);
       draw();
       if (live?.stream !== stream) return; // the last frames, after the end
       const late = Math.round(stream.lookAheadMs);
-      tell(`Listening: ${identity}, ${emotion}; ${own.face.frames} frames, ${late} ms behind the sound`);
+      const who = named(set, made); // nobody, until somebody speaks
+      tell(`Listening: ${who.identity}, ${who.emotion}; ${own.face.frames} frames, ${late} ms behind the sound`);
       if (own.face.seconds >= MOST_SPOKEN) attempt(hush);
     },
     refused: complain,
@@ -270,7 +272,8 @@ async function saveIdentity() {
   name.value = "";
   await settings.refresh();
   settings.chooseIdentity(made.name);
-  tell(`Saved ${made.name}: ${made.seconds.toFixed(1)} s, nearest to ${made.nearest}`);
+  const done = `Saved ${made.name}: ${made.seconds.toFixed(1)} s, nearest to ${made.nearest}`;
+  tell([done, ...recording.notes, ...made.notes].join("; "));
 }
 
 // What is seen.

@@ -6,11 +6,14 @@ import { UserError } from "../errors.js";
 const MAX_BYTES = 2 ** 28;
 /** Channels whose average is so far below the louder of them cancel each other out. */
 const CANCELLED_DB = 20;
+const CANCELLED = "left and right cancel each other out; the louder channel alone is used";
 
 /** A sound to be animated, to be played and to be sent. */
 export class Recording {
   /** @type {Promise<Float32Array> | null} */
   #samples = null;
+  /** @type {string[]} what was odd about it when this page decoded it */
+  notes = [];
 
   /**
    * @param {Blob} blob an audio file
@@ -46,17 +49,20 @@ export class Recording {
     } catch {
       throw new UserError(`${this.name}: not a recording that this browser reads (wav, flac, ogg or mp3)`);
     }
-    return mixed(Array.from({ length: sound.numberOfChannels }, (_, channel) => sound.getChannelData(channel)));
+    const channels = Array.from({ length: sound.numberOfChannels }, (_, channel) => sound.getChannelData(channel));
+    const { mono, lone } = mixed(channels);
+    if (lone) this.notes.push(CANCELLED);
+    return lone ?? mono;
   }
 }
 
-/** Channels averaged; or the louder one, where they cancel each other out. */
+/** Channels averaged; and the louder one alone, where they cancel each other out. */
 function mixed(channels) {
-  if (channels.length === 1) return channels[0];
+  if (channels.length === 1) return { mono: channels[0], lone: null };
   const mono = new Float32Array(channels[0].length);
   for (const channel of channels) channel.forEach((sample, i) => { mono[i] += sample / channels.length; });
   const loudest = channels.reduce((a, b) => (variance(b) > variance(a) ? b : a));
-  return variance(mono) < variance(loudest) * 10 ** (-CANCELLED_DB / 10) ? loudest : mono;
+  return { mono, lone: variance(mono) < variance(loudest) * 10 ** (-CANCELLED_DB / 10) ? loudest : null };
 }
 
 function variance(samples) {

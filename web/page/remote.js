@@ -40,7 +40,8 @@ export class Refusal extends UserError {
 /** Whether the page came from a server that animates. */
 export async function isThere() {
   const answer = await fetch(address("v1/models"), { headers: headers() }).catch(() => null);
-  return Boolean(answer?.headers.get("Content-Type")?.includes("json"));
+  // A busy server, or a proxy before it, may answer in other words; a folder of files has no such path.
+  return Boolean(answer?.headers.get("Content-Type")?.includes("json")) || answer?.status in PROXYS;
 }
 
 /** @param {string} key of the server; it stays in this tab, and is forgotten with it */

@@ -13,11 +13,16 @@ from diffusiontalker.errors import UserError
 
 def layout(coefficients: np.ndarray, fps: float) -> dict[str, Any]:
     """Coefficients (T, 52) in BEAT's keys, and ``fps`` beside them, as plain values."""
+    return {"names": list(arkit.CHANNELS), "fps": fps, "frames": frames(coefficients, fps)}
+
+
+def frames(coefficients: np.ndarray, fps: float, first: int = 0) -> list[dict[str, Any]]:
+    """``frames`` of the layout, the first of which has the number ``first``."""
     rows = np.round(coefficients.astype(np.float64), 6).tolist()
-    frames = [
-        {"weights": row, "time": round(i / fps, 6), "rotation": []} for i, row in enumerate(rows)
+    return [
+        {"weights": row, "time": round(i / fps, 6), "rotation": []}
+        for i, row in enumerate(rows, first)
     ]
-    return {"names": list(arkit.CHANNELS), "fps": fps, "frames": frames}
 
 
 def encode(coefficients: np.ndarray, fps: float) -> str:

@@ -33,6 +33,10 @@ MAX_ANSWER = 1 << 30
 """Bytes of an answer, and of what it unpacks to."""
 MAX_MESSAGE = 256 * 1024
 """Bytes of samples that the server takes in one message."""
+AHEAD = 5.0
+"""Seconds of audio that may be under way before more is sent. A server that processes less than it
+gets stops reading, and the pings behind those samples go unanswered, until the connection counts
+as lost."""
 FORMATS = ("json", "csv", "npz", "glb", "ndjson")
 UNHEARD = (429, 503)
 """Statuses by which a server says that it has done nothing, and may later."""
@@ -137,6 +141,8 @@ class Saved:
     seconds: float
     nearest: str
     """The library's entry most like it."""
+    notes: tuple[str, ...] = ()
+    """As in ``Face``."""
 
 
 @dataclass(frozen=True)
@@ -281,8 +287,9 @@ def stream_address(server: str, rate: int, options: Mapping[str, Any]) -> str:
     return f"ws{server.removeprefix('http')}/v1/stream?{urlencode(asked)}"
 
 
-def messages(samples: np.ndarray) -> Iterator[bytes]:
-    """Samples (n,) or (n, channels), float in [-1, 1] or PCM, as 16-bit messages of a stream.
+def messages(samples: np.ndarray, rate: int) -> Iterator[tuple[bytes, float]]:
+    """Samples (n,) or (n, channels), float in [-1, 1] or PCM, as 16-bit messages of a stream, each
+    with its seconds.
 
     Raises:
         UserError: NaN, or not audio.
@@ -290,7 +297,8 @@ def messages(samples: np.ndarray) -> Iterator[bytes]:
     heard = np.clip(audio.mono(samples, "stream"), -1, 1)
     content = np.rint(heard * 32767).astype("<i2").tobytes()
     for begin in range(0, len(content), MAX_MESSAGE):
-        yield content[begin : begin + MAX_MESSAGE]
+        part = content[begin : begin + MAX_MESSAGE]
+        yield part, len(part) / 2 / rate
 
 
 def pin(identity: Choice | None, emotion: Choice | None) -> str:
@@ -408,7 +416,20 @@ class Session:
         """None until the server has said it."""
         self.ended = False
         """Whether all frames have come."""
+        self.goes_on = False
+        """Whether the last refusal left the stream open."""
+        self.sent = 0.0
+        """Seconds of audio."""
+        self._came = 0
+        """Frames."""
         self._channels: list[str] = []
+
+    @property
+    def ahead(self) -> float:
+        """Seconds of audio that were sent, and whose frames have not come though they could."""
+        if self.ready is None or self.ended:
+            return 0.0
+        return self.sent - self._came / self.ready.fps - self.ready.look_ahead_ms / 1000
 
     def read(self, message: str | bytes) -> Frames | None:
         """The frames of a message, if it holds any.
@@ -436,6 +457,7 @@ class Session:
         values = files.numbers(values, f"{self.where}: frame {first}")
         if tuple(self._channels) != CHANNELS:
             values = arkit.map_by_name(values, self._channels, self.where)
+        self._came = first + count
         return Frames(first, values, self.ready.fps)
 
     def _hear(self, message: str) -> None:
@@ -449,6 +471,7 @@ class Session:
             case "end":
                 self.ended = True
             case "problem":
+                self.goes_on = said.get("closing") is False
                 _raise(int(said["status"]), str(said["detail"]), True, None)
 
 
@@ -514,7 +537,8 @@ def _identities(said: Any) -> Identities:
 
 
 def _saved(said: Any) -> Saved:
-    return Saved(str(said["name"]), float(said["seconds"]), str(said["nearest"]))
+    notes = tuple(_names(said.get("notes", ())))
+    return Saved(str(said["name"]), float(said["seconds"]), str(said["nearest"]), notes)
 
 
 def _emotions(said: Any) -> list[str]:

@@ -83,7 +83,7 @@ class _Base:
 
     def _opening(self, rate: int, options: StreamOptions) -> stream.Opening:
         url = contract.stream_address(self.server, rate, options)
-        return stream.Opening(url, self._headers, self.server, self.timeout, self.deadline)
+        return stream.Opening(url, self._headers, self.server, rate, self.timeout, self.deadline)
 
 
 class Client(_Base):

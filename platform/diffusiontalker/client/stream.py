@@ -1,7 +1,8 @@
 """Streams over a WebSocket: samples out, frames in, at the same time."""
 
 import asyncio
-from collections.abc import AsyncIterator, Iterable, Iterator
+from collections import deque
+from collections.abc import AsyncIterator, Callable, Iterable, Iterator
 from contextlib import AsyncExitStack, ExitStack, contextmanager
 from dataclasses import dataclass
 from typing import Any, Self
@@ -29,6 +30,8 @@ class Opening:
     headers: dict[str, str]
     where: str
     """Names the server in errors."""
+    rate: int
+    """Hz of the samples."""
     timeout: float
     deadline: float
 
@@ -78,15 +81,15 @@ def frames(opening: Opening, chunks: Iterable[np.ndarray]) -> Iterator[Frames]:
     stack, socket, session = again(_open, opening)
     with stack:
         for chunk in chunks:
-            for part in contract.messages(chunk):
+            for part, seconds in contract.messages(chunk, opening.rate):
                 _send(socket, session, part)
+                session.sent += seconds
+                while session.ahead > contract.AHEAD:
+                    yield from _next(socket, session, opening.timeout)
             yield from _arrived(socket, session)
         _send(socket, session, contract.CLOSE)
         while not session.ended:
-            with _explained(session.where):
-                message = socket.recv(opening.timeout)
-            if (made := session.read(message)) is not None:
-                yield made
+            yield from _next(socket, session, opening.timeout)
 
 
 def _open(opening: Opening) -> tuple[ExitStack, synchronous.ClientConnection, Session]:
@@ -106,6 +109,16 @@ def _send(socket: synchronous.ClientConnection, session: Session, message: str |
             # Before it closed, the server may have said why.
             while True:
                 session.read(socket.recv(0))
+
+
+def _next(
+    socket: synchronous.ClientConnection, session: Session, timeout: float
+) -> Iterator[Frames]:
+    """The frames of the next message, if it holds any."""
+    with _explained(session.where):
+        message = socket.recv(timeout)
+    if (made := session.read(message)) is not None:
+        yield made
 
 
 def _arrived(socket: synchronous.ClientConnection, session: Session) -> Iterator[Frames]:
@@ -132,6 +145,9 @@ class AsyncStream:
         self._stack = AsyncExitStack()
         self._socket: asynchronous.ClientConnection | None = None
         self._closing = False
+        self._reading = asyncio.Lock()
+        self._read: deque[Frames | UserError] = deque()
+        """What was read and not yet asked for."""
 
     async def __aenter__(self) -> Self:
         """Begin. Raises UserError."""
@@ -150,9 +166,13 @@ class AsyncStream:
         return self._session.ready
 
     async def push(self, samples: np.ndarray) -> None:
-        """The next samples (n,) or (n, channels), float in [-1, 1] or PCM. Raises UserError."""
-        for message in contract.messages(samples):
+        """The next samples (n,) or (n, channels), float in [-1, 1] or PCM; it waits while more
+        than ``contract.AHEAD`` seconds of them are under way. Raises UserError."""
+        for message, seconds in contract.messages(samples, self._opening.rate):
             await self._send(message)
+            self._session.sent += seconds
+            while self._is_ahead():
+                await self._receive(self._opening.timeout, self._is_ahead)
 
     async def pin(self, identity: Choice | None = None, emotion: Choice | None = None) -> None:
         """From the next frame on, glide to another identity or emotion; "auto" follows the voice
@@ -170,15 +190,37 @@ class AsyncStream:
 
     async def __anext__(self) -> Frames:
         """The next frames. Raises UserError."""
-        while not self._session.ended:
+        while self._lacks():
             # Until then the server may be silent for as long as the speaker is.
-            limit = self._opening.timeout if self._closing else None
-            with _explained(self._session.where):
-                async with asyncio.timeout(limit):
-                    message = await self._begun().recv()
-            if (made := self._session.read(message)) is not None:
-                return made
-        raise StopAsyncIteration
+            await self._receive(self._opening.timeout if self._closing else None, self._lacks)
+        if not self._read:
+            raise StopAsyncIteration
+        if isinstance(came := self._read.popleft(), UserError):
+            raise came
+        return came
+
+    def _is_ahead(self) -> bool:
+        return self._session.ahead > contract.AHEAD
+
+    def _lacks(self) -> bool:
+        """Whether there is nothing to give, and more to come."""
+        return not (self._read or self._session.ended)
+
+    async def _receive(self, limit: float | None, wanted: Callable[[], bool]) -> None:
+        """Keep what the next message holds, if it is still ``wanted`` when no other task reads."""
+        with _explained(self._session.where):
+            async with asyncio.timeout(limit), self._reading:
+                if not wanted():
+                    return
+                message = await self._begun().recv()
+        try:
+            made = self._session.read(message)
+        except UserError as error:
+            if not self._session.goes_on:
+                raise
+            self._read.append(error)  # for whoever reads the frames
+        else:
+            self._read.extend([made] if made is not None else [])
 
     async def _open(self) -> None:
         opening, self._session = self._opening, Session(self._opening.where)
