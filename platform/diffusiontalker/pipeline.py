@@ -392,8 +392,10 @@ def summary_of(root: Path) -> Json:
     if not storage.is_file(root / "summary.json"):
         raise UserError(f"{root}: holds no summary.json; give the folder of a finished run")
     found: Json = storage.read_json(root / "summary.json")
-    for model in found.get("models", []):
-        model["folder"] = _moved(root, model["folder"])
+    for model in found.get("models") or []:
+        # What else may be wrong with it, whoever asks for a model says.
+        if isinstance(model, dict) and "folder" in model:
+            model["folder"] = _moved(root, model["folder"])
     if "shards" in found:
         found["shards"] = _moved(root, found["shards"])
     return found
