@@ -15,6 +15,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import soundfile
+from tests.tools import tool
 
 from diffusiontalker import audio
 from diffusiontalker.audio import CANCELLED, read
@@ -421,18 +422,14 @@ def test_a_mend_can_be_pasted(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -
 # other programs
 
 
-FFMPEG = pytest.mark.skipif(shutil.which("ffmpeg") is None, reason="no FFmpeg")
-
-
 def converted(path: Path, *options: str) -> Path:
     source = path.with_name("source.wav")
     source.write_bytes(WAV)
-    command = ["ffmpeg", "-nostdin", "-v", "error", "-i", source, *options, path]
+    command = [tool("ffmpeg"), "-nostdin", "-v", "error", "-i", source, *options, path]
     subprocess.run(command, check=True)
     return path
 
 
-@FFMPEG
 @pytest.mark.parametrize("name", ["a.m4a", "a.mov", "a.webm", "a.aiff", "-a b.mp4"])
 def test_a_users_other_files_are_decoded_by_ffmpeg(tmp_path: Path, name: str) -> None:
     path = converted(tmp_path / name)
@@ -446,7 +443,6 @@ def test_a_users_other_files_are_decoded_by_ffmpeg(tmp_path: Path, name: str) ->
         read(path, max_seconds=0.4)
 
 
-@FFMPEG
 def test_what_ffmpeg_complains_of_is_said(tmp_path: Path) -> None:
     path = tmp_path / "cut.m4a"
     path.write_bytes(converted(tmp_path / "a.m4a").read_bytes()[:2000])
@@ -457,7 +453,6 @@ def test_what_ffmpeg_complains_of_is_said(tmp_path: Path) -> None:
         read(tmp_path / "six.mov")
 
 
-@FFMPEG
 def test_a_second_track_is_not_left_out_in_silence(tmp_path: Path) -> None:
     second = "-f lavfi -i anullsrc=r=16000:cl=mono -map 0 -map 1 -shortest"
     (note,) = read(converted(tmp_path / "two.mov", *second.split())).notes
@@ -465,8 +460,8 @@ def test_a_second_track_is_not_left_out_in_silence(tmp_path: Path) -> None:
     assert read(converted(tmp_path / "one.mov")).notes == ()
 
 
-@FFMPEG
 def test_ffmpeg_reads_one_file_as_what_it_is(tmp_path: Path) -> None:
+    tool("ffmpeg")
     (tmp_path / "a.wav").write_bytes(WAV)
     playlist = f"ffconcat version 1.0\nfile '{tmp_path / 'a.wav'}'\n"
     (tmp_path / "a.m4a").write_text(playlist)
