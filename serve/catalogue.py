@@ -12,8 +12,9 @@ from serve.problems import Problem, blame, responses
 from serve.service import Asking, Serving
 from serve.students import fingerprint
 
-from diffusiontalker import arkit, audio
+from diffusiontalker import arkit
 from diffusiontalker.audio import SAMPLE_RATE
+from diffusiontalker.audio.level import is_quiet
 from diffusiontalker.runtime.student import Recognised
 
 router = APIRouter(prefix="/v1")
@@ -137,7 +138,7 @@ async def save_identity(
                 422, f"body: {seconds:.1f} s of audio; an identity takes {SHORTEST:g} to "
                 f"{LONGEST:g} s", "body",
             )  # fmt: skip
-        if await run(audio.is_quiet, samples):
+        if await run(is_quiet, samples):
             raise Problem(422, "body: nobody speaks in it; send a voice", "body")
         heard: dict[str, Recognised] = {}
         for served in service.students.served:

@@ -17,8 +17,9 @@ from starlette.datastructures import UploadFile
 from starlette.formparsers import MultiPartException, MultiPartParser
 from starlette.requests import ClientDisconnect, Request
 
-from diffusiontalker import audio
-from diffusiontalker.audio import SAMPLE_RATE, Sound
+from diffusiontalker.audio import SAMPLE_RATE
+from diffusiontalker.audio.recording import DecodedAudio, decode_recording
+from diffusiontalker.audio.waveform import as_waveform
 
 T = TypeVar("T")
 FIELD = "file"
@@ -104,14 +105,14 @@ async def while_there(request: Request, work: Coroutine[Any, Any, T]) -> T:
     return await first(work, gone())
 
 
-def decode(body: bytes, limits: LimitSettings) -> Sound:
+def decode(body: bytes, limits: LimitSettings) -> DecodedAudio:
     """The recording at 16 kHz. Raises Problem."""
     with blame("body"):
         if not body:
             raise Problem(422, "body: is empty; send a recording", "body")
-        sound = audio.decode(BytesIO(body), "body", limits.seconds, SAMPLE_RATE)
-        samples = audio.check(sound.samples, sound.rate, "body")
-        return Sound(samples, SAMPLE_RATE, sound.notes)
+        sound = decode_recording(BytesIO(body), "body", limits.seconds, SAMPLE_RATE)
+        samples = as_waveform(sound.samples, sound.rate, "body")
+        return DecodedAudio(samples, SAMPLE_RATE, sound.notes)
 
 
 async def _part(request: Request, content: bytes) -> bytes:

@@ -21,7 +21,7 @@ from starlette.requests import HTTPConnection
 
 from diffusiontalker.errors import UserError
 from diffusiontalker.runtime.stream import Stream
-from diffusiontalker.runtime.streams import Streams
+from diffusiontalker.runtime.stream_batch import Streams
 from diffusiontalker.runtime.student import Student
 
 P = ParamSpec("P")

@@ -11,8 +11,8 @@ from serve.problems import Problem
 from serve.settings import ServeSettings
 
 from diffusiontalker import storage
+from diffusiontalker.audio.log_mel import look_ahead_ms
 from diffusiontalker.runtime import artifact
-from diffusiontalker.runtime.log_mel import look_ahead_ms
 from diffusiontalker.runtime.student import Student
 
 
