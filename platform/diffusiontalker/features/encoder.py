@@ -19,7 +19,7 @@ from transformers.utils.logging import disable_progress_bar
 
 from diffusiontalker import storage
 from diffusiontalker.audio import SAMPLE_RATE
-from diffusiontalker.config import layers_fit
+from diffusiontalker.config import fingerprint, layers_fit
 from diffusiontalker.errors import UserError
 from diffusiontalker.features.timing import at_frames, reach
 
@@ -183,6 +183,28 @@ def check(name: str, layers: Sequence[int], revision: str | None = None) -> None
         content = storage.read_bytes(storage.location(source) / CONFIG_NAME)
         (Path(copy) / CONFIG_NAME).write_bytes(content)
         _check_layers(name, _configuration(name, copy, None), layers)
+
+
+def content(name: str, revision: str | None = None) -> str:
+    """A hash of a model's files, which may change under its name; of a hub model, its commit.
+
+    Raises:
+        UserError: no such model, or it cannot be read.
+    """
+    source = _resolve(name)
+    folder = storage.location(source)
+    if storage.is_remote(folder):
+        tags = {key: str(info.get("ETag")) for key, info in storage.objects(folder).items()}
+        return fingerprint(tags)
+    if not folder.is_dir():
+        return str(getattr(_configuration(name, source, revision), "_commit_hash", None))
+    digest = hashlib.sha256()
+    for path in sorted(folder.iterdir()):
+        if path.name == CONFIG_NAME or path.suffix in (".json", ".safetensors"):
+            digest.update(path.name.encode())
+            with path.open("rb") as file:
+                digest.update(hashlib.file_digest(file, "sha256").digest())
+    return digest.hexdigest()
 
 
 def _check_layers(name: str, config: Any, layers: Sequence[int]) -> None:

@@ -29,6 +29,7 @@ from diffusiontalker.config import (
     Settings,
     SharedModelSettings,
     TrainSettings,
+    round_settings,
 )
 from diffusiontalker.corpus import shards
 from diffusiontalker.corpus.manifest import Manifest
@@ -122,12 +123,6 @@ def train_round(
     """One round: a student of ``steps`` steps from the model in folder ``teacher``."""
     make = partial(_make_round_task, settings, student_config(settings, data), teacher, steps)
     return _fit_motion(settings, round_settings(settings, steps), data, make, place, out)
-
-
-def round_settings(settings: Settings, steps: int) -> MotionTrainSettings:
-    """How long and how fast the round of ``steps`` steps trains."""
-    first = steps == settings.diffusion.rounds[0]
-    return settings.training.first_round if first else settings.training.round
 
 
 def teacher_config(settings: Settings, data: Data) -> TalkerConfig:
