@@ -30,36 +30,36 @@ RENAMED = {
     "encoder.passes": "training.encoder.passes",
     "encoder.batch_seconds": "training.encoder.batch_seconds",
     "encoder.learning_rate": "training.encoder.learning_rate",
-    "training.window": "training.teacher.window",
+    "training.window": "training.teacher.window, training.first_round.window and "
+    "training.round.window",
     "training.gpu": "resources.gpu",
     "training.worker_cpus": "resources.worker_cpus",
     "training.threads": "resources.threads",
     "training.max_failures": "resources.max_failures",
 }
-"""Old key or section -> new one; the longest that fits counts. (``training.window`` has become
-one window of each stage: the rounds have their own.)"""
+"""Old key or section -> new one; the longest prefix of a key counts."""
 
 
 def renames(kind: type[BaseModel], tree: Mapping[str, Any]) -> dict[str, str]:
-    """The keys of ``tree`` that a kind of settings does not know and an earlier release did, and
-    what they are called now."""
+    """The keys of ``tree`` that a kind of settings does not have and an earlier release had, and
+    their names now."""
     found = {}
     for key in dotted(dict(tree), ()):
         parts = key.split(".")
-        if _knows(kind, parts):
+        if _has(kind, parts):
             continue
         for end in range(len(parts), 0, -1):
             old, rest = ".".join(parts[:end]), parts[end:]
             new = RENAMED.get(old)
-            if new is not None and _knows(kind, [*new.split("."), *rest]):
-                if _knows(kind, parts[:end]):  # a section that is still there, for other keys
+            if new is not None and _has(kind, [*new.split(",")[0].split("."), *rest]):
+                if _has(kind, parts[:end]):  # a section that remains, with other keys
                     old, new = key, ".".join([new, *rest])
                 found[old] = new
                 break
     return found
 
 
-def _knows(kind: Any, parts: list[str]) -> bool:
+def _has(kind: Any, parts: list[str]) -> bool:
     """Whether settings of a kind have a key, or a section, at this place."""
     for part in parts:
         fields = getattr(kind, "model_fields", {})
