@@ -6,9 +6,9 @@ from diffusiontalker import cli, config, preflight, storage
 def prepare(config_file: cli.Config = None, overrides: cli.Overrides = None) -> None:
     """Read a data set and write shards, manifest.json and prepare.html into the output.
 
-    Malformed takes are listed in quarantine.csv with the reason. Killed at any point, the same
-    command resumes; the manifest is written last. Run again, it keeps what is unchanged and
-    prepares again what comes from files that have changed.
+    Malformed takes are put aside in quarantine.csv with the reason. Killed at any point, the same
+    command goes on where it was; the manifest comes last. Run again, it keeps what is unchanged and
+    prepares anew what was made of files that have changed.
 
     Example: python jobs/prepare.py --config configs/data/folder.yaml source.root=takes
     output=shards
@@ -25,7 +25,7 @@ def prepare(config_file: cli.Config = None, overrides: cli.Overrides = None) -> 
         with cluster.session():
             print(*preparation.procedural_corpus(corpus, folder), sep="\n")
         return
-    # Before Ray starts, so that a mistake in a name is reported in a second.
+    # Before Ray starts, so that a mistake in a name is said in a second.
     found = ingest.survey(settings, folder)
     passed_over = len(page.passed_over(found.listing.skipped))
     print(f"{len(found.listing.takes)} takes found, {passed_over} files passed over")

@@ -1,4 +1,4 @@
-"""Recordings into shards, with a page that shows their quality."""
+"""Real recordings into shards, and the page that says whether they are any good."""
 
 import time
 from collections import Counter
@@ -18,16 +18,16 @@ from diffusiontalker.report.prepared.findings import count, some
 from diffusiontalker.training.progress import Display
 
 PROCEDURAL = "procedural"
-"""The kind of source that is generated; its options are those of ``CorpusSettings``."""
+"""The kind of source that is made on the spot; its options are those of ``CorpusSettings``."""
 
 
 def prepare(found: Survey) -> list[str]:
-    """Convert a source, write the page, publish the set; returns lines for the console.
+    """Convert a source, write the page, publish the set; returns what to tell the user.
 
-    A set that is up to date is kept.
+    A set that is there and still true is kept as it is.
 
     Raises:
-        UserError: more takes than ``max_quarantined`` are malformed; the page lists them.
+        UserError: more takes than ``max_quarantined`` are malformed; the page tells of them.
     """
     settings, folder = found.settings, found.folder
     if found.kept:
@@ -57,10 +57,10 @@ def prepare(found: Survey) -> list[str]:
 
 
 def unchanged(found: Survey) -> list[str]:
-    """Console lines for a set that is kept. Raises UserError if it is damaged."""
+    """What to tell the user of a set that is kept. Raises UserError if it is damaged."""
     manifest, known = ingest.kept(found)
     release = known.made.version if known.made else __version__
-    by = "" if release == __version__ else f", by release {release}: remove it to prepare it again"
+    by = "" if release == __version__ else f", by release {release}: remove it to have it made anew"
     shards = f"{count(len(manifest.shards), 'file')}, {manifest.seconds() / 60:.1f} minutes"
     return [
         f"unchanged since {found.folder} was made{by}; kept",
@@ -70,7 +70,7 @@ def unchanged(found: Survey) -> list[str]:
 
 
 def changed(found: Survey) -> list[str]:
-    """Console lines for changes in a source since the output was made from it."""
+    """What to tell the user of changes in a source that the output was made of before."""
     if not found.changes:
         return []
     again = "all of it is" if is_whole(found.folder) else "what they concern is"
@@ -81,7 +81,7 @@ def changed(found: Survey) -> list[str]:
 
 
 def split_rule(source: Source, takes: Sequence[Take], settings: DataSettings) -> str:
-    """In words, what the splits of these takes keep apart."""
+    """In words, what the splits of these takes keep apart and what they do not."""
     if settings.split.rule == "published":
         return "clip by clip, so that parts of one take lie on both sides"
     own = sum(take.split is not None for take in takes)
@@ -101,7 +101,7 @@ def procedural_settings(settings: DataSettings) -> CorpusSettings:
     """The options of the procedural corpus, checked before Ray starts.
 
     Raises:
-        UserError: an option is unknown or out of range, or a setting has no effect.
+        UserError: an option is unknown or out of range, or a setting would do nothing.
     """
     corpus = config.check(CorpusSettings, settings.source.options, "source.options")
     idle = sorted(settings.model_fields_set - {"source", "output"})
@@ -109,7 +109,7 @@ def procedural_settings(settings: DataSettings) -> CorpusSettings:
     idle += ["source.options.path"] * (corpus.path is not None)
     if idle:
         raise UserError(
-            f"{', '.join(idle)}: has no effect on the procedural corpus, which has source.options "
+            f"{', '.join(idle)}: does nothing to the procedural corpus, which knows source.options "
             "alone, such as source.options.minutes"
         )
     generation.plan(corpus)
@@ -117,7 +117,7 @@ def procedural_settings(settings: DataSettings) -> CorpusSettings:
 
 
 def procedural_corpus(corpus: CorpusSettings, folder: Path) -> list[str]:
-    """Generate the procedural corpus; it has no page, since it has no malformed takes.
+    """Make the procedural corpus; it has no page, since nothing in it can be amiss.
 
     Raises:
         UserError: the output cannot be written, or holds another set.
