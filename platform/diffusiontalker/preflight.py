@@ -9,7 +9,14 @@ from pathlib import Path
 import yaml
 
 from diffusiontalker import storage
-from diffusiontalker.config import NO_RESULT, MotionTrainSettings, Settings, differences, to_yaml
+from diffusiontalker.config import (
+    NO_RESULT,
+    MotionTrainSettings,
+    Settings,
+    differences,
+    to_yaml,
+    with_current_names,
+)
 from diffusiontalker.corpus.manifest import Manifest, open_corpus
 from diffusiontalker.errors import UserError
 
@@ -136,7 +143,8 @@ def _changed(text: str, settings: Settings) -> list[str]:
     except yaml.YAMLError:
         before = None
     now = settings.model_dump(mode="json")
-    found = differences(before if isinstance(before, dict) else {}, now)
+    old = with_current_names(Settings, before if isinstance(before, dict) else {})
+    found = differences(old, now)
     return [key for key in found if key.partition(".")[0] not in NO_RESULT]
 
 

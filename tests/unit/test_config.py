@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import pytest
+import yaml
 
 from diffusiontalker import config
 from diffusiontalker.config import (
@@ -314,6 +315,17 @@ def test_an_old_override_is_told_its_new_name(old: str) -> None:
     assert "command line" in message
     assert new in message
     assert value.format(leaf) in message or f" {old} to {new}" in message
+
+
+def test_values_of_an_old_file_are_found_under_their_new_names() -> None:
+    found = config.with_current_names(Settings, yaml.safe_load(OLD))
+    assert found["corpus.minutes"] == 3
+    assert found["model.teacher.context.width"] == found["model.student.decoder.width"] == 8
+    assert found["losses.teacher.exp"] == 2
+    windows = [f"training.{name}.window" for name in ("teacher", "first_round", "round")]
+    assert [found[name] for name in windows] == [48] * 3
+    new = DEFAULTS.model_dump(mode="json")
+    assert config.differences(config.with_current_names(Settings, new), new) == []
 
 
 def test_an_old_key_of_a_sweep_is_told_its_new_name() -> None:
