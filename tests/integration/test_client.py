@@ -3,17 +3,11 @@
 import asyncio
 import subprocess
 import sys
-import time
 from collections.abc import Iterator
 from pathlib import Path
-from threading import Thread
 
 import numpy as np
 import pytest
-import uvicorn
-from serve.api import create_api
-from serve.service import Service
-from serve.students import Students
 from tests import served
 from tests.ports import free_port
 from tests.served import speech, wav
@@ -35,27 +29,8 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def url(folder: Path) -> Iterator[str]:
-    settings = served.settings(folder)
-
-    async def load(name: str) -> Student:
-        return served.student(settings.folders()[name])
-
-    api = create_api(settings, Service(settings, Students(settings, load)))
-    port = free_port()
-    server = uvicorn.Server(uvicorn.Config(api, port=port, log_level="warning"))
-    thread = Thread(target=server.run)
-    thread.start()
-    address = f"http://127.0.0.1:{port}"
-    try:
-        with Client(address) as client:
-            ends = time.monotonic() + 60
-            while not client.ready():
-                assert time.monotonic() < ends
-                time.sleep(0.05)
+    with served.listening(served.application(served.settings(folder))[0]) as address:
         yield address
-    finally:
-        server.should_exit = True
-        thread.join()
 
 
 @pytest.fixture

@@ -8,24 +8,17 @@ import subprocess
 import time
 from collections.abc import Iterator
 from pathlib import Path
-from threading import Thread
 
 import httpx2
 import numpy as np
 import pytest
-import uvicorn
 import websockets
-from serve.api import create_api
-from serve.service import Service
-from serve.students import Students
 from starlette.types import Receive, Scope, Send
 from tests import served
 from tests.ports import free_port
 from tests.served import speech, wav
 from tests.students import random_student
 from tests.tools import tool
-
-from diffusiontalker.runtime.student import Student
 
 EXAMPLES = Path(__file__).parents[2] / "examples" / "proxy"
 HEADER_SECONDS = 1
@@ -53,27 +46,17 @@ WHERE = {
 def upstream(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[int, list[Scope]]]:
     """A server's port, and what it was asked."""
     settings = served.settings(random_student(tmp_path_factory.mktemp("proxies") / "student"))
-
-    async def load(name: str) -> Student:
-        return served.student(settings.folders()[name])
-
-    api = create_api(settings, Service(settings, Students(settings, load)))
+    api, _ = served.application(settings)
     asked: list[Scope] = []
 
     async def app(scope: Scope, receive: Receive, send: Send) -> None:
         asked.append(scope)
         await api(scope, receive, send)
 
-    port = free_port()
-    server = uvicorn.Server(uvicorn.Config(app, port=port, log_level="warning"))
-    thread = Thread(target=server.run)
-    thread.start()
-    try:
+    with served.listening(app) as address:
+        port = int(address.rpartition(":")[2])
         answers(port)
         yield port, asked
-    finally:
-        server.should_exit = True
-        thread.join()
 
 
 @pytest.fixture(scope="module", params=["nginx", "caddy"])

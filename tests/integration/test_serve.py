@@ -25,7 +25,7 @@ from diffusiontalker.benchmarks import memory
 from diffusiontalker.runtime.student import Student
 
 NAME = "diffusiontalker"
-EDGE = {"RAY_SERVE_HTTP_PROXY_CALLBACK_IMPORT_PATH": "serve.edge:middlewares"}
+EDGE = {"RAY_SERVE_HTTP_PROXY_CALLBACK_IMPORT_PATH": "serve.middleware:middlewares"}
 
 
 @pytest.fixture(scope="module")

@@ -1,0 +1,1 @@
+"""The endpoints: each module has a ``router``, which ``serve.api`` includes."""
