@@ -3,9 +3,9 @@
 import argparse
 import sys
 
-from diffusiontalker import audio
 from diffusiontalker.animation import writers
 from diffusiontalker.arkit import INDEX
+from diffusiontalker.audio.recording import read_recording
 from diffusiontalker.errors import UserError
 from diffusiontalker.runtime.student import Student
 
@@ -25,7 +25,9 @@ def main() -> None:
 def embed(model: str, recording: str) -> None:
     """Animate a recording in both ways. Raises UserError."""
     student = Student(model)
-    sound = audio.read(recording)  # or your own: (n,) or (n, channels), float or PCM, and its rate
+    sound = read_recording(
+        recording
+    )  # or your own: (n,) or (n, channels), float or PCM, and its rate
     samples, rate = sound.samples, sound.rate
 
     # A whole recording: (frames, 52) in 0-1, 30 a second.

@@ -17,8 +17,8 @@ def prepare(config_file: cli.Config = None, overrides: cli.Overrides = None) -> 
     folder = storage.location(settings.output)
     preflight.check_holds(folder, preflight.SHARDS)
     from diffusiontalker import cluster, preparation
-    from diffusiontalker.corpus import recordings
-    from diffusiontalker.report import prepared
+    from diffusiontalker.corpus import ingest
+    from diffusiontalker.report.prepared import page
 
     if settings.source.kind == preparation.PROCEDURAL:
         corpus = preparation.procedural_settings(settings)
@@ -26,8 +26,8 @@ def prepare(config_file: cli.Config = None, overrides: cli.Overrides = None) -> 
             print(*preparation.procedural_corpus(corpus, folder), sep="\n")
         return
     # Before Ray starts, so that a mistake in a name is said in a second.
-    found = recordings.survey(settings, folder)
-    passed_over = len(prepared.passed_over(found.listing.skipped))
+    found = ingest.survey(settings, folder)
+    passed_over = len(page.passed_over(found.listing.skipped))
     print(f"{len(found.listing.takes)} takes found, {passed_over} files passed over")
     if found.kept:
         print(*preparation.unchanged(found), sep="\n")

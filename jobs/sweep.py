@@ -15,12 +15,12 @@ def sweep(config_file: cli.Config = None, overrides: cli.Overrides = None) -> No
     """
     settings = config.load_as(config.SweepSettings, config_file, overrides or [])
     from diffusiontalker import cluster
-    from diffusiontalker.tuning import outcome
+    from diffusiontalker.tuning import results
     from diffusiontalker.tuning import sweep as tuning
 
     tuning.begin(settings)  # a mistake is said before Ray starts
     with cluster.session():
-        outcome.conclude(settings, tuning.run(settings))
+        results.conclude(settings, tuning.run(settings))
 
 
 if __name__ == "__main__":

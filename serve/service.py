@@ -9,7 +9,7 @@ import numpy as np
 
 from diffusiontalker.errors import UserError
 from diffusiontalker.runtime.stream import Stream
-from diffusiontalker.runtime.streams import Streams
+from diffusiontalker.runtime.stream_batch import Streams
 from diffusiontalker.runtime.student import Student
 from serve.admission.access import AccessControl, Caller
 from serve.admission.capacity import Capacity

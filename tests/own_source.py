@@ -2,8 +2,8 @@
 
 import numpy as np
 
-from diffusiontalker import audio
 from diffusiontalker.animation import files
+from diffusiontalker.audio.recording import read_recording
 from diffusiontalker.config import Section
 from diffusiontalker.corpus.sources.base import Listing, Recording, Source, Take
 
@@ -33,5 +33,5 @@ class Pairs(Source):
 
     def read(self, take: Take) -> Recording:
         face = files.coefficients(files.read_npy(self.path(take.files[0])), take.files[0])
-        samples, rate = audio.load(self.path(take.files[1]))
-        return Recording(samples, rate, face.astype(np.float32), self.options.fps)
+        sound = read_recording(self.path(take.files[1]))
+        return Recording(sound.samples, sound.rate, face.astype(np.float32), self.options.fps)

@@ -1,4 +1,4 @@
-// What is done to a whole recording before it is heard: diffusiontalker/audio.py, whose numbers
+// What is done to a whole recording before it is heard: diffusiontalker/audio/{waveform,level}.py, whose numbers
 // stand here anew; tests/integration/test_web.py compares the two.
 import { joined, mean } from "./arrays.js";
 import { UserError } from "./errors.js";

@@ -1,4 +1,4 @@
-// diffusiontalker/runtime/level.py: the level of a voice while it speaks.
+// diffusiontalker/audio/level.py: the level of a voice while it speaks.
 import { FLOOR_DB, LEVEL_DB, SPAN_DB } from "./audio.js";
 
 /** Mel frames (30 s) after which what was heard weighs 1/e. */

@@ -1,4 +1,4 @@
-// diffusiontalker/runtime/log_mel.py, whose numbers stand here anew; tests/integration/test_web.py
+// diffusiontalker/audio/log_mel.py, whose numbers stand here anew; tests/integration/test_web.py
 // compares the two.
 import { mean } from "./arrays.js";
 import { SAMPLE_RATE } from "./audio.js";

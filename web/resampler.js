@@ -1,4 +1,4 @@
-// diffusiontalker/runtime/resampler.py: a windowed sinc that waits for a millisecond or two.
+// diffusiontalker/audio/resampler.py: a windowed sinc that waits for a millisecond or two.
 import { joined } from "./arrays.js";
 
 /** Zero crossings of the sinc to either side. */

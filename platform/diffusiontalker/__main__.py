@@ -5,9 +5,10 @@ import sys
 
 import numpy as np
 
-from diffusiontalker import audio
 from diffusiontalker.animation import timing, writers
 from diffusiontalker.arkit import FPS
+from diffusiontalker.audio import SAMPLE_RATE
+from diffusiontalker.audio.recording import read_recording
 from diffusiontalker.errors import UserError
 from diffusiontalker.runtime.artifact import PROVIDERS
 from diffusiontalker.runtime.student import Student
@@ -55,7 +56,7 @@ def animate(asked: argparse.Namespace) -> None:
     if asked.threads < 1:
         raise UserError(f"--threads {asked.threads}: give 1 or more")
     student = Student(asked.model, asked.threads, asked.provider)
-    sound = audio.read(asked.recording, to=audio.SAMPLE_RATE)
+    sound = read_recording(asked.recording, to=SAMPLE_RATE)
     face = student.animate(
         sound.samples, sound.rate, choice(asked.identity), choice(asked.emotion), asked.seed,
         asked.recording, asked.smooth_ms, asked.mirror,

@@ -31,8 +31,8 @@ from diffusiontalker.config import (
     Settings,
     fingerprint,
 )
-from diffusiontalker.corpus import procedural
 from diffusiontalker.corpus.manifest import SPLITS, open_corpus, verify
+from diffusiontalker.corpus.procedural import generation
 from diffusiontalker.corpus.shards import Clip
 from diffusiontalker.errors import UserError
 from diffusiontalker.evaluation import evaluate, goals, measure, streaming
@@ -41,14 +41,14 @@ from diffusiontalker.export import artifact
 from diffusiontalker.features import stage as features
 from diffusiontalker.features.encoder import FrozenEncoder
 from diffusiontalker.model.talker import Talker
-from diffusiontalker.report import page
-from diffusiontalker.report.console import console_table
-from diffusiontalker.report.sample import Sample
+from diffusiontalker.report.run import page
+from diffusiontalker.report.run.console import console_table
+from diffusiontalker.report.run.sample import Sample
 from diffusiontalker.runtime.student import Student
-from diffusiontalker.training import fit, runs
+from diffusiontalker.training import fit, stages
 from diffusiontalker.training.checkpoints import load_talker
 from diffusiontalker.training.progress import Display, new_board
-from diffusiontalker.training.runs import Data, Place
+from diffusiontalker.training.stages import Data, Place
 
 DONE = "stage.json"
 """The last file of a stage: its folder is whole."""
@@ -133,8 +133,8 @@ def corpus_data(run: Run) -> Data:
         return Data(folder, open_corpus(folder))
     folder = run.stage(
         "corpus",
-        run.folder("corpus", procedural.key_of(settings)),
-        lambda out, display: procedural.make(out, settings, display.count),
+        run.folder("corpus", generation.key_of(settings)),
+        lambda out, display: generation.make(out, settings, display.count),
     )
     return Data(folder, open_corpus(folder))
 
@@ -179,7 +179,7 @@ def train_encoder(run: Run, data: Data) -> Path:
         "encoder",
         run.folder("encoder", key),
         lambda out, _: keep_history(
-            "encoder", out, runs.train_encoder(s, data, run.place("encoder", key), out)
+            "encoder", out, stages.train_encoder(s, data, run.place("encoder", key), out)
         ),
     )
 
@@ -200,7 +200,7 @@ def train_teacher(run: Run, data: Data) -> Path:
         "teacher",
         run.folder("teacher", key),
         lambda out, _: keep_history(
-            "teacher", out, runs.train_teacher(s, data, run.place("teacher", key), out)
+            "teacher", out, stages.train_teacher(s, data, run.place("teacher", key), out)
         ),
     )
 
@@ -213,7 +213,7 @@ def train_round(run: Run, data: Data, teacher: Path, steps: int) -> Path:
         name,
         run.folder(name, key),
         lambda out, _: keep_history(
-            name, out, runs.train_round(s, data, teacher, steps, run.place(name, key), out)
+            name, out, stages.train_round(s, data, teacher, steps, run.place(name, key), out)
         ),
     )
 
@@ -231,7 +231,7 @@ def round_key(s: Settings, steps: int, teacher: str, corpus: Sequence[str | None
     """The hash of all that determines the student of a round; ``teacher`` names its guide."""
     return fingerprint(
         "round", steps, teacher, s.audio_dim, s.student, s.student_losses, s.training.window,
-        runs.round_settings(s, steps), s.training.seed, batch_workers(s), corpus,
+        stages.round_settings(s, steps), s.training.seed, batch_workers(s), corpus,
     )  # fmt: skip
 
 

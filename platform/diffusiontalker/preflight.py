@@ -153,7 +153,7 @@ def _check_machine(settings: Settings) -> None:
     """Whether this machine has what the workers ask for: Ray would wait for more without end. What
     a cluster holds, or could grow to, is not known yet. Raises UserError."""
     from diffusiontalker.cluster import LOCAL, local_cpus
-    from diffusiontalker.training.stream import READER_CPUS
+    from diffusiontalker.training.ray_data import READER_CPUS
 
     if os.environ.get("RAY_ADDRESS", LOCAL) != LOCAL:
         return
@@ -181,9 +181,9 @@ def _gpus() -> int:
 def _check_corpus(settings: Settings, measured: bool) -> None:
     """Whether there is a corpus to train on, or settings to make one. Raises UserError."""
     if settings.corpus.path is None:
-        from diffusiontalker.corpus import procedural
+        from diffusiontalker.corpus.procedural import generation
 
-        procedural.plan(settings.corpus)
+        generation.plan(settings.corpus)
         return
     folder = storage.location(settings.corpus.path)
     manifest = open_corpus(folder)
@@ -213,15 +213,15 @@ def _check_phones(folder: Path, manifest: Manifest) -> None:
 
 def _check_batches(settings: Settings, manifest: Manifest, measured: bool) -> None:
     """Whether every worker gets a batch. Raises UserError."""
-    from diffusiontalker.training import examples, stream
+    from diffusiontalker.training import ray_data, windows
 
     training = settings.training
-    motion = examples.MotionExamples(training.window, manifest.identities, manifest.emotions)
+    motion = windows.MotionExamples(training.window, manifest.identities, manifest.emotions)
     runs: dict[str, Any] = {"teacher": training.teacher}
     if measured:
         runs |= {"first_round": training.first_round, "round": training.round}
     for name, train in runs.items():
-        count = stream.batches_of(manifest, "train", motion, train.batch) * train.passes
+        count = ray_data.batches_of(manifest, "train", motion, train.batch) * train.passes
         if count < training.workers:
             raise UserError(
                 f"training.{name}: {count} batches do not go round {training.workers} workers; "

@@ -7,13 +7,14 @@ from pathlib import Path
 
 from diffusiontalker import __version__, config
 from diffusiontalker.config import CorpusSettings, DataSettings
-from diffusiontalker.corpus import procedural, recordings
+from diffusiontalker.corpus import ingest
+from diffusiontalker.corpus.ingest import Survey
 from diffusiontalker.corpus.manifest import is_whole
-from diffusiontalker.corpus.recordings import Survey
+from diffusiontalker.corpus.procedural import generation
 from diffusiontalker.corpus.sources import Source, Take, open_source
 from diffusiontalker.errors import UserError
-from diffusiontalker.report import prepared
-from diffusiontalker.report.attention import count, some
+from diffusiontalker.report.prepared import page
+from diffusiontalker.report.prepared.findings import count, some
 from diffusiontalker.training.progress import Display
 
 PROCEDURAL = "procedural"
@@ -33,9 +34,9 @@ def prepare(found: Survey) -> list[str]:
         return unchanged(found)
     started = time.time()
     with Display("prepare") as display:
-        outcome = recordings.convert(found, display.count)
+        outcome = ingest.convert(found, display.count)
     manifest = outcome.manifest
-    facts = prepared.Facts(
+    facts = page.Facts(
         source=settings.source.kind,
         root=settings.source.root,
         output=str(folder),
@@ -48,23 +49,23 @@ def prepare(found: Survey) -> list[str]:
         shards=() if outcome.problem else manifest.shards,
     )
     known = outcome.known
-    prepared.write_prepared(folder / prepared.PAGE_FILE, known.takes, known.skipped, facts)
+    page.write_prepared(folder / page.PAGE_FILE, known.takes, known.skipped, facts)
     if outcome.problem is not None:
-        raise UserError(f"{outcome.problem}; {folder / prepared.PAGE_FILE} shows what was found")
-    recordings.publish(folder, outcome)
-    return prepared.console_lines(known.takes, known.skipped, facts)
+        raise UserError(f"{outcome.problem}; {folder / page.PAGE_FILE} shows what was found")
+    ingest.publish(folder, outcome)
+    return page.console_lines(known.takes, known.skipped, facts)
 
 
 def unchanged(found: Survey) -> list[str]:
     """What to tell the user of a set that is kept. Raises UserError if it is damaged."""
-    manifest, known = recordings.kept(found)
+    manifest, known = ingest.kept(found)
     release = known.made.version if known.made else __version__
     by = "" if release == __version__ else f", by release {release}: remove it to have it made anew"
     shards = f"{count(len(manifest.shards), 'file')}, {manifest.seconds() / 60:.1f} minutes"
     return [
         f"unchanged since {found.folder} was made{by}; kept",
         f"  shards      {shards}",
-        f"  page        {found.folder / prepared.PAGE_FILE}",
+        f"  page        {found.folder / page.PAGE_FILE}",
     ]
 
 
@@ -111,7 +112,7 @@ def procedural_settings(settings: DataSettings) -> CorpusSettings:
             f"{', '.join(idle)}: does nothing to the procedural corpus, which knows source.options "
             "alone, such as source.options.minutes"
         )
-    procedural.plan(corpus)
+    generation.plan(corpus)
     return corpus
 
 
@@ -122,5 +123,5 @@ def procedural_corpus(corpus: CorpusSettings, folder: Path) -> list[str]:
         UserError: the output cannot be written, or holds another set.
     """
     with Display("prepare") as display:
-        made = procedural.make(folder, corpus, display.count)
+        made = generation.make(folder, corpus, display.count)
     return [f"{folder}: {made.seconds() / 60:.1f} minutes in {len(made.shards)} shards"]

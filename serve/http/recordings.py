@@ -11,8 +11,9 @@ from starlette.datastructures import UploadFile
 from starlette.formparsers import MultiPartException, MultiPartParser
 from starlette.requests import ClientDisconnect, Request
 
-from diffusiontalker import audio
-from diffusiontalker.audio import SAMPLE_RATE, Sound
+from diffusiontalker.audio import SAMPLE_RATE
+from diffusiontalker.audio.recording import DecodedAudio, decode_recording
+from diffusiontalker.audio.waveform import as_waveform
 from serve.admission.access import Caller
 from serve.http.problems import Problem, as_invalid
 from serve.middleware.early_refusal import declares_more_than
@@ -108,15 +109,15 @@ async def cancel_on_disconnect(request: Request, work: Coroutine[Any, Any, T]) -
     return await first_completed(work, disconnected())
 
 
-def decode(body: bytes, limits: LimitSettings, deadline: Deadline) -> Sound:
+def decode(body: bytes, limits: LimitSettings, deadline: Deadline) -> DecodedAudio:
     """The recording at 16 kHz. Raises Problem and DeadlineExceeded."""
     with as_invalid("body"):
         if not body:
             raise Problem(422, "body: is empty; send a recording", "body")
         deadline.check()
-        sound = audio.decode(BytesIO(body), "body", limits.seconds, SAMPLE_RATE)
-        samples = audio.check(sound.samples, sound.rate, "body")
-        return Sound(samples, SAMPLE_RATE, sound.notes)
+        sound = decode_recording(BytesIO(body), "body", limits.seconds, SAMPLE_RATE)
+        samples = as_waveform(sound.samples, sound.rate, "body")
+        return DecodedAudio(samples, SAMPLE_RATE, sound.notes)
 
 
 async def _multipart_file(request: Request, content: bytes) -> bytes:

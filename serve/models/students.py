@@ -9,8 +9,8 @@ from pathlib import Path
 import numpy as np
 
 from diffusiontalker import storage
+from diffusiontalker.audio.log_mel import look_ahead_ms
 from diffusiontalker.runtime import artifact
-from diffusiontalker.runtime.log_mel import look_ahead_ms
 from diffusiontalker.runtime.student import Student
 from serve.http.problems import Problem
 from serve.settings import ServeSettings

@@ -6,8 +6,8 @@ from typing import Annotated, Any, TypeVar
 from fastapi import APIRouter, Path, Query, Request, Response
 from pydantic import BaseModel
 
-from diffusiontalker import audio
 from diffusiontalker.audio import SAMPLE_RATE
+from diffusiontalker.audio.level import is_quiet
 from diffusiontalker.runtime.student import Recognised
 from diffusiontalker.runtime.voice import AUTO
 from serve.dependencies import CallerDependency, ServiceDependency
@@ -84,7 +84,7 @@ async def save_identity(
                 422, f"body: {seconds:.1f} s of audio; an identity takes {MIN_SECONDS:g} to "
                 f"{MAX_SECONDS:g} s", "body",
             )  # fmt: skip
-        if await run(audio.is_quiet, samples):
+        if await run(is_quiet, samples):
             raise Problem(422, "body: nobody speaks in it; send a voice", "body")
         voices: dict[str, Recognised] = {}
         for served in service.students.served:

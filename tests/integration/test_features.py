@@ -12,6 +12,7 @@ from transformers import HubertConfig, HubertModel
 
 from diffusiontalker import cluster, storage
 from diffusiontalker.arkit import CHANNELS
+from diffusiontalker.audio.log_mel import log_mel
 from diffusiontalker.config import EncoderSettings
 from diffusiontalker.corpus import shards
 from diffusiontalker.corpus.manifest import Manifest, open_corpus, write_manifest
@@ -19,7 +20,6 @@ from diffusiontalker.corpus.shards import Clip
 from diffusiontalker.errors import UserError
 from diffusiontalker.features.encoder import FrozenEncoder
 from diffusiontalker.features.stage import cache_name, extract, fit
-from diffusiontalker.runtime.log_mel import log_mel
 
 FRAMES = {"train-00000": (30, 30, 21), "train-00001": (30, 9), "val-00000": (12, 30)}
 

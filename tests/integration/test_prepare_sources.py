@@ -8,7 +8,7 @@ import pytest
 from tests import etf_made, sources_made, vocaset_made
 
 from diffusiontalker import cluster, config, preparation, storage
-from diffusiontalker.corpus import recordings, shards
+from diffusiontalker.corpus import ingest, shards
 from diffusiontalker.corpus.manifest import Manifest, open_corpus
 from diffusiontalker.corpus.shards import Clip
 
@@ -28,7 +28,7 @@ def prepared(kind: str, root: Path, *overrides: str) -> tuple[Manifest, dict[str
     out = root.parent / f"{root.name}-shards"
     keys = [f"source.root={root}", f"output={out}", *overrides]
     settings = config.load_data(CONFIGS / f"{kind}.yaml", keys)
-    preparation.prepare(recordings.survey(settings, storage.location(out)))
+    preparation.prepare(ingest.survey(settings, storage.location(out)))
     manifest = open_corpus(out)
     clips = [
         clip for s in manifest.shards for clip in shards.clips_of(shards.read_table(out / s.file))
@@ -109,8 +109,8 @@ def test_a_folder(tmp_path: Path) -> None:
     assert "bob/alone.wav" in page
     known = config.load_data(None, [f"source.root={root}", "source.kind=folder", "output=x"])
     report = [
-        recordings.read_take(source, recordings.Item(take, "train"), known)[1]
-        for source in [recordings.open_source(known.source)]
+        ingest.read_take(source, ingest.Item(take, "train"), known)[1]
+        for source in [ingest.open_source(known.source)]
         for take in source.takes().takes
     ]
     assert [r.lag_seconds for r in report] == [pytest.approx(0.1, abs=0.02)] * 3

@@ -9,11 +9,11 @@ from tests.unit import sweeps
 
 from diffusiontalker.arkit import INDEX
 from diffusiontalker.evaluation import goals
-from diffusiontalker.report.columns import COLUMNS
-from diffusiontalker.report.page import write_report
-from diffusiontalker.report.sample import Sample
-from diffusiontalker.report.sweep_page import write_sweep
-from diffusiontalker.tuning import outcome, space
+from diffusiontalker.report.metric_columns import COLUMNS
+from diffusiontalker.report.run.page import write_report
+from diffusiontalker.report.run.sample import Sample
+from diffusiontalker.report.sweep.page import write_sweep
+from diffusiontalker.tuning import results, space
 
 PIXELS = """canvas => {
     const copy = document.createElement("canvas");
@@ -223,7 +223,7 @@ def test_a_sweeps_page_draws_its_plots_and_copies_the_winner(page, tmp_path):
     ]
     known = sweeps.records(*trials, wall_seconds=100.0, slots=2)
     sweep = sweeps.sweep(output=str(tmp_path))
-    told = outcome.summarise(sweep, space.base_of(sweep), known, True)
+    told = results.summarise(sweep, space.base_of(sweep), known, True)
     write_sweep(tmp_path / "sweep.html", told, "losses: {exp: 2.0}\n")
     page.goto((tmp_path / "sweep.html").as_uri())
     until(lambda: page.locator(".js-plotly-plot").count() >= 3)

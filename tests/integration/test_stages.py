@@ -17,8 +17,9 @@ from tests.tiny import CONFIG, OVERRIDES
 
 from diffusiontalker import config, pipeline
 from diffusiontalker.config import CorpusSettings
-from diffusiontalker.corpus import procedural, shards
+from diffusiontalker.corpus import shards
 from diffusiontalker.corpus.manifest import Manifest, open_corpus, write_manifest
+from diffusiontalker.corpus.procedural import generation
 from diffusiontalker.corpus.shards import Clip
 from diffusiontalker.errors import UserError
 from diffusiontalker.features.stage import cache_name
@@ -263,11 +264,11 @@ def test_a_corrupt_shard_in_a_training_worker_is_one_line(tmp_path: Path) -> Non
     settings = CorpusSettings(
         speakers=2, unseen_speakers=1, minutes=0.5, eval_clips=4, expected_draws=2
     )
-    plans = procedural.plan(settings)
+    plans = generation.plan(settings)
     infos = [
         shards.write_shard(
             corpus / f"{split}-00000.parquet",
-            [procedural.make_clip(plan, settings) for plan in plans if plan.split == split],
+            [generation.make_clip(plan, settings) for plan in plans if plan.split == split],
         )
         for split in ("train", "val")
     ]

@@ -22,8 +22,8 @@ from diffusiontalker.corpus import shards
 from diffusiontalker.corpus.manifest import Manifest, open_corpus, write_manifest
 from diffusiontalker.corpus.shards import Clip
 from diffusiontalker.errors import UserError
-from diffusiontalker.training import runs, stream
-from diffusiontalker.training.examples import MotionExamples, ShardReader, portions
+from diffusiontalker.training import ray_data, stages
+from diffusiontalker.training.windows import MotionExamples, ShardReader, portions
 
 cloudpickle.register_pickle_by_value(sys.modules[__name__])  # workers do not know this file
 EXAMPLES = MotionExamples(32, ["ada"], ["anger"])
@@ -70,7 +70,7 @@ def sum_of(coefficients: np.ndarray) -> str:
 
 
 def sums(data: ray.data.Dataset) -> list[str]:
-    found = stream.batches(data.iterator(), CPU)
+    found = ray_data.batches(data.iterator(), CPU)
     return [sum_of(batch["coefficients"].numpy()) for batch in found]
 
 
@@ -83,25 +83,25 @@ def expected(folder: Path, manifest: Manifest, epoch: int, passes: int, seed: in
 
 
 def test_order_is_that_of_seed_and_epoch(server: Server, tmp_path: Path) -> None:
-    manifest, epoch = write(tmp_path), stream.Epoch()
-    data = stream.dataset(tmp_path, manifest, "train", EXAMPLES, BATCH, 3, 7, epoch)
+    manifest, epoch = write(tmp_path), ray_data.Epoch()
+    data = ray_data.dataset(tmp_path, manifest, "train", EXAMPLES, BATCH, 3, 7, epoch)
     seen = {}
     for number in (0, 2, 0):
         epoch.set(number)
         found = sums(data)
         assert found == expected(tmp_path, manifest, number, passes=3, seed=7)
-        assert len(found) == 3 * stream.batches_of(manifest, "train", EXAMPLES, BATCH)
+        assert len(found) == 3 * ray_data.batches_of(manifest, "train", EXAMPLES, BATCH)
         assert seen.setdefault(number, found) == found
     # short clips have no other crops, so that a batch may come again
     assert len(set(seen[0]) & set(seen[2])) < len(seen[0]) / 2
     # one shard at a time gives what many at once gave
-    alone = stream.dataset(tmp_path, manifest, "train", EXAMPLES, BATCH, 3, 7, epoch)
+    alone = ray_data.dataset(tmp_path, manifest, "train", EXAMPLES, BATCH, 3, 7, epoch)
     alone.context.execution_options.resource_limits = ray.data.ExecutionResources(cpu=0.5)
     assert sums(alone) == seen[0]
 
 
 def test_validation_is_the_same_every_time(server: Server, tmp_path: Path) -> None:
-    data = stream.dataset(tmp_path, write(tmp_path), "val", EXAMPLES, BATCH)
+    data = ray_data.dataset(tmp_path, write(tmp_path), "val", EXAMPLES, BATCH)
     assert sums(data) == sums(data) != []
 
 
@@ -112,7 +112,7 @@ def test_a_corrupt_shard_ends_the_stream_with_its_name(server: Server, tmp_path:
     content[2000:2064] = bytes(byte ^ 0xFF for byte in content[2000:2064])
     path.write_bytes(content)
     with pytest.raises(Exception) as caught:
-        sums(stream.dataset(tmp_path, manifest, "train", EXAMPLES, BATCH))
+        sums(ray_data.dataset(tmp_path, manifest, "train", EXAMPLES, BATCH))
     cause = cluster.user_error(caught.value)
     assert isinstance(cause, UserError)
     assert "train-2.parquet: the shard is corrupt" in str(cause)
@@ -158,11 +158,11 @@ def test_a_killed_run_on_s3_goes_on_with_the_data_of_its_epoch(
     own = {"workers": 2, "worker_cpus": 0.25, "seed": 3}
     settings = Settings.model_validate({"output": str(tmp_path), "training": own})
     train = TrainSettings(epochs=3, passes=2, batch=BATCH)
-    per_epoch = stream.batches_of(manifest, "train", EXAMPLES, BATCH) * train.passes // 2
-    history = runs._fit(
-        settings, train, runs.Data(root / "corpus", manifest), EXAMPLES,
+    per_epoch = ray_data.batches_of(manifest, "train", EXAMPLES, BATCH) * train.passes // 2
+    history = stages._fit(
+        settings, train, stages.Data(root / "corpus", manifest), EXAMPLES,
         lambda: Witness(tmp_path, per_epoch + 5), Witness(tmp_path, 0),
-        runs.Place(root / "train", uuid.uuid4().hex, "witness"),
+        stages.Place(root / "train", uuid.uuid4().hex, "witness"),
     )  # fmt: skip
     assert (tmp_path / "died").is_file()
     assert [point["step"] for point in history if "val_loss" in point] == [

@@ -18,8 +18,8 @@ from tests.tiny import CONFIG, OVERRIDES
 from diffusiontalker import cluster, config, preflight, storage
 from diffusiontalker.benchmarks import memory
 from diffusiontalker.config import SweepSettings
-from diffusiontalker.tuning import records, sweep
-from diffusiontalker.tuning.records import Records
+from diffusiontalker.tuning import sweep, trial_store
+from diffusiontalker.tuning.trial_store import Records
 
 ROOT = Path(__file__).parents[2]
 SPACE = (
@@ -65,9 +65,9 @@ def wait_for(condition: Callable[[], bool], process: subprocess.Popen[bytes], lo
 
 
 def known(folder: Path) -> Records:
-    if not storage.is_file(folder / records.FILE):
+    if not storage.is_file(folder / trial_store.FILE):
         return Records(key="")
-    return Records.model_validate(storage.read_json(folder / records.FILE))
+    return Records.model_validate(storage.read_json(folder / trial_store.FILE))
 
 
 def is_trial(process: int) -> bool:

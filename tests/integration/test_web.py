@@ -9,11 +9,10 @@ import numpy as np
 import pytest
 from tests.browsing import RATE, files_of, speech
 
-from diffusiontalker import audio
-from diffusiontalker.runtime import log_mel
-from diffusiontalker.runtime.level import Level
+from diffusiontalker.audio import log_mel
+from diffusiontalker.audio.level import Level, normalize
+from diffusiontalker.audio.resampler import Resampler
 from diffusiontalker.runtime.noise import Noise
-from diffusiontalker.runtime.resampler import Resampler
 from diffusiontalker.runtime.student import Student
 
 WEB = Path(__file__).parents[2] / "web"
@@ -150,7 +149,7 @@ def test_log_mel_and_level_and_resampler_are_pythons(runtime) -> None:
     samples = speech(2.0, 44_100)
     resampler = Resampler(44_100, RATE)
     resampled = np.concatenate([resampler.push(samples), resampler.close(len(samples))])
-    prepared = audio.normalize(resampled)
+    prepared = normalize(resampled)
     powers = np.square(resampled[:32000].reshape(-1, 320)).mean(axis=1)
     found = run(
         runtime,

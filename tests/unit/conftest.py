@@ -9,9 +9,10 @@ import pytest
 
 from diffusiontalker.arkit import CHANNELS
 from diffusiontalker.config import CorpusSettings
-from diffusiontalker.corpus import procedural, shards
+from diffusiontalker.corpus import shards
 from diffusiontalker.corpus.manifest import Manifest, write_manifest
-from diffusiontalker.corpus.procedural import Plan
+from diffusiontalker.corpus.procedural import generation
+from diffusiontalker.corpus.procedural.generation import Plan
 from diffusiontalker.corpus.shards import Clip
 
 
@@ -26,7 +27,7 @@ def tiny_corpus() -> CorpusSettings:
 @pytest.fixture(scope="session")
 def spoken(tiny_corpus: CorpusSettings) -> list[tuple[Plan, Clip]]:
     """Every clip of the tiny corpus with its plan; spoken once for all tests."""
-    return [(p, procedural.make_clip(p, tiny_corpus)) for p in procedural.plan(tiny_corpus)]
+    return [(p, generation.make_clip(p, tiny_corpus)) for p in generation.plan(tiny_corpus)]
 
 
 @pytest.fixture

@@ -7,6 +7,7 @@ import torch
 from torch import Tensor, nn
 
 from diffusiontalker.arkit import CHANNELS
+from diffusiontalker.audio.log_mel import BANDS, PER_FRAME
 from diffusiontalker.config import (
     ContextSettings,
     DecoderSettings,
@@ -14,7 +15,6 @@ from diffusiontalker.config import (
 )
 from diffusiontalker.corpus.shards import Clip
 from diffusiontalker.model.talker import Condition, Talker, TalkerConfig
-from diffusiontalker.runtime.log_mel import BANDS, PER_FRAME
 
 torch.set_num_threads(1)  # on tensors this small threads only wait for each other
 

@@ -4,7 +4,7 @@ from pathlib import Path
 from typing import Any
 
 from diffusiontalker.config import SweepSettings
-from diffusiontalker.tuning.records import Params, Point, Records, Trial
+from diffusiontalker.tuning.trial_store import Params, Point, Records, Trial
 
 ROOT = Path(__file__).resolve().parents[2]
 BASE = ROOT / "configs" / "quickstart.yaml"

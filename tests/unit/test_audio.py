@@ -2,22 +2,17 @@
 
 import struct
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 import soundfile
 import soxr
 
-from diffusiontalker.audio import (
-    FLOOR_DB,
-    LEVEL_DB,
-    SAMPLE_RATE,
-    _append,
-    load,
-    normalize,
-    prepare,
-    read,
-)
+from diffusiontalker.audio import SAMPLE_RATE
+from diffusiontalker.audio.level import FLOOR_DB, LEVEL_DB, normalize
+from diffusiontalker.audio.recording import _append, read_recording
+from diffusiontalker.audio.waveform import prepare_waveform
 from diffusiontalker.errors import UserError
 
 
@@ -27,6 +22,11 @@ def tone(rate: int = SAMPLE_RATE, seconds: float = 1.0, hz: float = 440.0) -> np
 
 def level(samples: np.ndarray) -> float:
     return float(10 * np.log10(np.mean(samples.astype(np.float64) ** 2)))
+
+
+def load(path: Path, **limits: Any) -> tuple[np.ndarray, int]:
+    sound = read_recording(path, **limits)
+    return sound.samples, sound.rate
 
 
 def refusal(path: Path, **limits: float) -> str:
@@ -113,7 +113,7 @@ def test_a_header_that_claims_more_than_there_is(tmp_path: Path):
     path = with_flac_length(wav(tmp_path / "a.flac", tone()), 3000 * SAMPLE_RATE)
     samples, _ = load(path)
     assert len(samples) == SAMPLE_RATE
-    assert read(path).notes[0].startswith("cut short")
+    assert read_recording(path).notes[0].startswith("cut short")
     # In WAV the sizes count for little: what is there is read.
     path = wav(tmp_path / "a.wav", tone())
     content = bytearray(path.read_bytes())
@@ -139,12 +139,12 @@ def test_a_truncated_wav_gives_what_is_there(tmp_path: Path):
     assert np.allclose(samples, tone()[:5000], atol=1e-4)
     path.write_bytes(path.read_bytes()[:44])
     with pytest.raises(UserError, match=r"a\.wav: holds no samples"):
-        prepare(*load(path), "a.wav")
+        prepare_waveform(*load(path), "a.wav")
 
 
 @pytest.mark.parametrize("rate", [8_000, 11_025, 16_000, 44_100, 48_000, 96_000])
 def test_every_rate_keeps_length_pitch_and_level(rate: int):
-    prepared = prepare(tone(rate), rate)
+    prepared = prepare_waveform(tone(rate), rate)
     assert prepared.dtype == np.float32
     assert len(prepared) == SAMPLE_RATE
     assert np.abs(np.fft.rfft(prepared)).argmax() == 440
@@ -154,21 +154,25 @@ def test_every_rate_keeps_length_pitch_and_level(rate: int):
 def test_resampling_does_not_shift():
     click = np.zeros(48_000, np.float32)
     click[24_000] = 1.0
-    assert np.abs(prepare(click, 48_000)).argmax() == 8_000
+    assert np.abs(prepare_waveform(click, 48_000)).argmax() == 8_000
 
 
 def test_integers_scale_by_their_full_range():
     wave = tone()
     for dtype in (np.int16, np.int32):
         whole = np.round(wave * np.iinfo(dtype).max).astype(dtype)
-        assert np.allclose(prepare(whole, SAMPLE_RATE), prepare(wave, SAMPLE_RATE), atol=1e-5)
+        assert np.allclose(
+            prepare_waveform(whole, SAMPLE_RATE), prepare_waveform(wave, SAMPLE_RATE), atol=1e-5
+        )
     full = np.tile(np.array([-32768, 32767], np.int16), SAMPLE_RATE)
-    assert level(prepare(full, SAMPLE_RATE)) == pytest.approx(LEVEL_DB, abs=0.01)
+    assert level(prepare_waveform(full, SAMPLE_RATE)) == pytest.approx(LEVEL_DB, abs=0.01)
 
 
 def test_stereo_arrays_are_averaged():
     stereo = np.stack([tone(), np.zeros(SAMPLE_RATE, np.float32)], axis=1)
-    assert np.allclose(prepare(stereo, SAMPLE_RATE), prepare(tone(), SAMPLE_RATE), atol=1e-6)
+    assert np.allclose(
+        prepare_waveform(stereo, SAMPLE_RATE), prepare_waveform(tone(), SAMPLE_RATE), atol=1e-6
+    )
 
 
 @pytest.mark.parametrize(
@@ -188,24 +192,24 @@ def test_stereo_arrays_are_averaged():
 )
 def test_prepare_refuses(samples: np.ndarray, rate: int, message: str):
     with pytest.raises(UserError) as error:
-        prepare(samples, rate, "take 3")
+        prepare_waveform(samples, rate, "take 3")
     assert str(error.value).startswith("take 3: ")
     assert message in str(error.value)
 
 
 def test_a_fifth_of_a_second_is_enough():
-    assert len(prepare(tone(8_000, 0.2), 8_000)) == 3200
+    assert len(prepare_waveform(tone(8_000, 0.2), 8_000)) == 3200
 
 
 def test_silence_stays_silence():
-    assert (prepare(np.zeros(SAMPLE_RATE), SAMPLE_RATE) == 0).all()
-    assert np.abs(prepare(np.full(SAMPLE_RATE, 0.5, np.float32), SAMPLE_RATE)).max() == 0
+    assert (prepare_waveform(np.zeros(SAMPLE_RATE), SAMPLE_RATE) == 0).all()
+    assert np.abs(prepare_waveform(np.full(SAMPLE_RATE, 0.5, np.float32), SAMPLE_RATE)).max() == 0
 
 
 def test_a_room_without_a_voice_is_no_shout() -> None:
     rng = np.random.default_rng(0)
     dither = np.round(rng.random(SAMPLE_RATE) - rng.random(SAMPLE_RATE)) / 2**15
-    found = level(prepare(dither, SAMPLE_RATE))
+    found = level(prepare_waveform(dither, SAMPLE_RATE))
     assert found == pytest.approx(level(dither) + LEVEL_DB - FLOOR_DB, abs=0.5)
     assert found < LEVEL_DB - 20
 
@@ -213,7 +217,7 @@ def test_a_room_without_a_voice_is_no_shout() -> None:
 @pytest.mark.parametrize("kind", [np.int64, np.int8, np.uint8, np.uint16])
 def test_integers_whose_full_scale_nobody_knows_are_refused(kind: type) -> None:
     with pytest.raises(UserError, match="give int16 or int32 PCM"):
-        prepare(np.ones(SAMPLE_RATE, kind), SAMPLE_RATE)
+        prepare_waveform(np.ones(SAMPLE_RATE, kind), SAMPLE_RATE)
 
 
 def test_there_may_be_more_than_a_header_told() -> None:
@@ -230,9 +234,9 @@ def test_a_recording_may_be_resampled_as_it_is_read(tmp_path: Path) -> None:
 
 
 def test_a_constant_offset_and_the_gain_do_not_matter():
-    expected = prepare(tone(), SAMPLE_RATE)
-    assert np.allclose(prepare(0.3 + tone(), SAMPLE_RATE), expected, atol=1e-5)
-    assert np.allclose(prepare(0.01 * tone(), SAMPLE_RATE), expected, atol=1e-5)
+    expected = prepare_waveform(tone(), SAMPLE_RATE)
+    assert np.allclose(prepare_waveform(0.3 + tone(), SAMPLE_RATE), expected, atol=1e-5)
+    assert np.allclose(prepare_waveform(0.01 * tone(), SAMPLE_RATE), expected, atol=1e-5)
 
 
 def test_pauses_do_not_raise_the_level():
@@ -267,4 +271,4 @@ def test_a_flac_that_does_not_tell_its_length_is_read(tmp_path: Path):
 @pytest.mark.parametrize("odd", [["a.wav"], b"RIFF", [True, False], [None]])
 def test_what_is_no_array_of_numbers_is_refused(odd: object) -> None:
     with pytest.raises(UserError, match="samples"):
-        prepare(odd, SAMPLE_RATE)  # type: ignore[arg-type]
+        prepare_waveform(odd, SAMPLE_RATE)  # type: ignore[arg-type]

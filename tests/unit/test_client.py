@@ -25,8 +25,8 @@ from websockets.datastructures import Headers
 from websockets.http11 import Request, Response
 from websockets.sync.server import ServerConnection, serve
 
-from diffusiontalker import audio
 from diffusiontalker.arkit import CHANNELS
+from diffusiontalker.audio.waveform import as_waveform
 from diffusiontalker.client import (
     AsyncClient,
     Blendshape,
@@ -147,7 +147,7 @@ def test_samples_are_sent_as_the_server_hears_them(ask: Any) -> None:
     def handler(request: httpx2.Request) -> httpx2.Response:
         heard, rate = soundfile.read(BytesIO(request.content), dtype="float32")
         assert rate == 16_000
-        np.testing.assert_array_equal(heard, audio.check(samples, 44_100))
+        np.testing.assert_array_equal(heard, as_waveform(samples, 44_100))
         return face(request)
 
     ask(handler, "animate", samples, 44_100)

@@ -17,8 +17,8 @@ import pytest
 import soundfile
 from tests.tools import tool
 
-from diffusiontalker import audio
-from diffusiontalker.audio import CANCELLED, read
+from diffusiontalker.audio.recording import DecodedAudio, _Blocks, decode_recording, read_recording
+from diffusiontalker.audio.waveform import CANCELLED, as_waveform, lone_channel, to_mono
 from diffusiontalker.containers import flac, foreign, kinds, mpeg, ogg, parts, wav
 from diffusiontalker.containers.kinds import Door
 from diffusiontalker.errors import UserError
@@ -36,8 +36,8 @@ def written(form: str, samples: np.ndarray, rate: int = RATE, **more: str) -> by
     return file.getvalue()
 
 
-def heard(content: bytes, **limits: float) -> audio.Sound:
-    return audio.decode(BytesIO(content), "a", **limits)
+def heard(content: bytes, **limits: float) -> DecodedAudio:
+    return decode_recording(BytesIO(content), "a", **limits)
 
 
 def refusal(content: bytes, **limits: float) -> str:
@@ -192,7 +192,7 @@ def test_an_mp3_alone_is_decoded_as_ever(form: str, mp3: bytes) -> None:
     expected, rate = soundfile.read(BytesIO(content), dtype="float32")
     sound = heard(content)
     assert sound.rate == rate
-    np.testing.assert_allclose(sound.samples, audio.mono(expected, "a"), atol=1e-7)
+    np.testing.assert_allclose(sound.samples, to_mono(expected, "a"), atol=1e-7)
     assert sound.notes == ()
 
 
@@ -334,7 +334,7 @@ def test_at_most_two_channels() -> None:
 def test_samples_are_bounded_before_they_are_decoded(monkeypatch: pytest.MonkeyPatch) -> None:
     """Two megabytes of FLAC may hold ten minutes of silence at 384 kHz."""
     content = written("FLAC", np.zeros((4 * 384_000, 2)), 384_000)
-    monkeypatch.setattr(audio._Blocks, "_read", None)  # nothing is decoded
+    monkeypatch.setattr(_Blocks, "_read", None)  # nothing is decoded
     message = refusal(content, max_seconds=10.0)
     assert "cut it into parts" in message
     assert "-ar 48000" in message
@@ -392,7 +392,7 @@ def test_what_curl_ate(form: str) -> None:
 def test_files_that_cannot_be_opened(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     def message(path: Path) -> str:
         with pytest.raises(UserError) as error:
-            read(path)
+            read_recording(path)
         assert str(error.value).startswith(str(path))
         return str(error.value)
 
@@ -416,7 +416,7 @@ def test_a_mend_can_be_pasted(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -
     path = tmp_path / "my voice.m4a"
     path.write_bytes(b"\0\0\0\x20ftypM4A \0\0\0\0M4A mp42")
     with pytest.raises(UserError, match=r"-i '.*my voice\.m4a' -ac 1"):
-        read(path)
+        read_recording(path)
 
 
 # other programs
@@ -433,31 +433,31 @@ def converted(path: Path, *options: str) -> Path:
 @pytest.mark.parametrize("name", ["a.m4a", "a.mov", "a.webm", "a.aiff", "-a b.mp4"])
 def test_a_users_other_files_are_decoded_by_ffmpeg(tmp_path: Path, name: str) -> None:
     path = converted(tmp_path / name)
-    sound = read(path)
+    sound = read_recording(path)
     assert len(sound.samples) / sound.rate == pytest.approx(1.0, abs=0.08)
     with path.open("rb") as file, pytest.raises(UserError, match="ffmpeg"):
-        audio.decode(file, "a stranger's")  # not what others send
-    made = audio.decode(BytesIO(path.read_bytes()), "bytes", others=True)
+        decode_recording(file, "a stranger's")  # not what others send
+    made = decode_recording(BytesIO(path.read_bytes()), "bytes", others=True)
     assert len(made.samples) == len(sound.samples)
     with pytest.raises(UserError, match="at most 0 s"):
-        read(path, max_seconds=0.4)
+        read_recording(path, max_seconds=0.4)
 
 
 def test_what_ffmpeg_complains_of_is_said(tmp_path: Path) -> None:
     path = tmp_path / "cut.m4a"
     path.write_bytes(converted(tmp_path / "a.m4a").read_bytes()[:2000])
     with pytest.raises(UserError, match=r"m4a.*cannot be decoded.*ffmpeg -i"):
-        read(path)
+        read_recording(path)
     converted(tmp_path / "six.mov", "-ac", "6")
     with pytest.raises(UserError, match="6 channels"):
-        read(tmp_path / "six.mov")
+        read_recording(tmp_path / "six.mov")
 
 
 def test_a_second_track_is_not_left_out_in_silence(tmp_path: Path) -> None:
     second = "-f lavfi -i anullsrc=r=16000:cl=mono -map 0 -map 1 -shortest"
-    (note,) = read(converted(tmp_path / "two.mov", *second.split())).notes
+    (note,) = read_recording(converted(tmp_path / "two.mov", *second.split())).notes
     assert "first of 2 tracks" in note
-    assert read(converted(tmp_path / "one.mov")).notes == ()
+    assert read_recording(converted(tmp_path / "one.mov")).notes == ()
 
 
 def test_ffmpeg_reads_one_file_as_what_it_is(tmp_path: Path) -> None:
@@ -466,7 +466,7 @@ def test_ffmpeg_reads_one_file_as_what_it_is(tmp_path: Path) -> None:
     playlist = f"ffconcat version 1.0\nfile '{tmp_path / 'a.wav'}'\n"
     (tmp_path / "a.m4a").write_text(playlist)
     with pytest.raises(UserError, match="is text"):
-        read(tmp_path / "a.m4a")
+        read_recording(tmp_path / "a.m4a")
     with foreign.decoded(BytesIO(playlist.encode()), "mov", 1.0, 1 << 20) as (sound, _):
         assert sound is None
 
@@ -477,7 +477,7 @@ def test_pyav_takes_the_place_of_ffmpeg(tmp_path: Path, monkeypatch: pytest.Monk
     with foreign.decoded(BytesIO(written("AIFF", tone())), "aiff", 9.0, 1 << 20) as (sound, said):
         assert said == ""
         assert sound is not None
-        assert len(audio.decode(sound, "a").samples) == RATE
+        assert len(decode_recording(sound, "a").samples) == RATE
 
 
 # channels
@@ -492,7 +492,7 @@ def test_stereo_that_cancels_is_heard_by_the_louder_channel() -> None:
     offset = np.stack([0.3 - 0.95 * left, 0.2 + left], axis=1)
     sound = heard(written("WAV", offset, subtype="FLOAT"))
     np.testing.assert_allclose(sound.samples, 0.2 + left, atol=1e-6)
-    assert np.allclose(audio.check(offset, RATE), audio.check(0.2 + left, RATE), atol=1e-6)
+    assert np.allclose(as_waveform(offset, RATE), as_waveform(0.2 + left, RATE), atol=1e-6)
 
 
 def test_stereo_that_does_not_cancel_is_averaged() -> None:
@@ -501,7 +501,7 @@ def test_stereo_that_does_not_cancel_is_averaged() -> None:
         sound = heard(written("WAV", stereo, subtype="FLOAT"))
         np.testing.assert_allclose(sound.samples, stereo.mean(axis=1), atol=1e-6)
         assert sound.notes == ()
-        assert audio.cancelled(stereo) is None
+        assert lone_channel(stereo) is None
 
 
 # raw samples

@@ -31,8 +31,8 @@ from diffusiontalker import storage
 from diffusiontalker.errors import UserError
 from diffusiontalker.features.encoder import FAMILIES as READ
 from diffusiontalker.features.encoder import FrozenEncoder, batches, standardise
-from diffusiontalker.training.encoder import EncoderTask, save_encoder, small_hubert
-from diffusiontalker.training.examples import IGNORED
+from diffusiontalker.training.small_encoder import EncoderTask, save_encoder, small_hubert
+from diffusiontalker.training.windows import IGNORED
 
 SHAPE: dict[str, Any] = {
     "hidden_size": 16,

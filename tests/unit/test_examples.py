@@ -11,12 +11,12 @@ from hypothesis import strategies as st
 
 from diffusiontalker.arkit import FPS
 from diffusiontalker.audio import SAMPLE_RATE
+from diffusiontalker.audio.log_mel import log_mel
 from diffusiontalker.corpus import shards
 from diffusiontalker.corpus.manifest import ShardInfo
 from diffusiontalker.corpus.shards import Clip
 from diffusiontalker.errors import UserError
-from diffusiontalker.runtime.log_mel import log_mel
-from diffusiontalker.training.examples import (
+from diffusiontalker.training.windows import (
     IGNORED,
     PADDING,
     UNKNOWN,

@@ -13,12 +13,12 @@ from tests.unit import models
 from torch import Tensor
 
 from diffusiontalker.arkit import CHANNELS, INDEX, LIP, UPPER
+from diffusiontalker.audio.log_mel import PER_FRAME
 from diffusiontalker.config import LossSettings
 from diffusiontalker.model.talker import Talker
 from diffusiontalker.objectives import metrics
-from diffusiontalker.runtime.log_mel import PER_FRAME
-from diffusiontalker.training.judge import SEED, judge
-from diffusiontalker.training.tasks import Batch, RoundTask, TeacherTask
+from diffusiontalker.training.objectives import Batch, RoundTask, TeacherTask
+from diffusiontalker.training.validation import SEED, judge
 
 LENGTHS = (20, 14, 1)
 STEPS = 3

@@ -4,8 +4,9 @@ import numpy as np
 import pytest
 
 from diffusiontalker.arkit import FPS
-from diffusiontalker.audio import SAMPLE_RATE, normalize
-from diffusiontalker.runtime.log_mel import (
+from diffusiontalker.audio import SAMPLE_RATE
+from diffusiontalker.audio.level import normalize
+from diffusiontalker.audio.log_mel import (
     BANDS,
     FFT,
     FLOOR,

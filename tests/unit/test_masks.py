@@ -10,11 +10,11 @@ from tests.unit import models
 from torch import Tensor, nn
 from torch.testing import assert_close
 
+from diffusiontalker.audio.log_mel import PER_FRAME
 from diffusiontalker.config import LossSettings
 from diffusiontalker.objectives import losses
-from diffusiontalker.runtime.log_mel import PER_FRAME
 from diffusiontalker.training.fit import validate
-from diffusiontalker.training.tasks import RoundTask, TeacherTask
+from diffusiontalker.training.objectives import RoundTask, TeacherTask
 
 WEIGHTS = LossSettings(energy=0.3, energy_chunk=4)
 EVERY_LOSS = {"loss", "mean", "exp", "lip", "vel", "con_identity", "con_emotion", "pc"}

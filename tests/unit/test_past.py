@@ -5,8 +5,8 @@ import pytest
 import torch
 from torch import Tensor
 
-from diffusiontalker.model.past import Past, Taps, TimeConv
-from diffusiontalker.runtime.history import History
+from diffusiontalker.model.convolutions import Past, Taps, TimeConv
+from diffusiontalker.runtime.layer_history import History
 
 FRAMES, WIDTH = 23, 3
 

@@ -14,9 +14,9 @@ from diffusiontalker import config, pipeline, storage
 from diffusiontalker.config import Settings, TrainSettings
 from diffusiontalker.corpus.manifest import open_corpus
 from diffusiontalker.errors import UserError
-from diffusiontalker.training import checkpoints, runs
+from diffusiontalker.training import checkpoints, stages
 from diffusiontalker.training.checkpoints import RunState
-from diffusiontalker.training.runs import Data
+from diffusiontalker.training.stages import Data
 
 
 class Task(nn.Linear):
@@ -77,17 +77,17 @@ def test_a_run_whose_last_checkpoint_is_not_of_its_last_epoch_is_not_done(
         )
         yield tmp_path
 
-    monkeypatch.setattr(runs, "_fit_here", run)
+    monkeypatch.setattr(stages, "_fit_here", run)
     monkeypatch.setattr(
-        runs, "stream",
+        stages, "ray_data",
         SimpleNamespace(batches_of=lambda *_: 8, Epoch=object, dataset=lambda *_: None),
     )  # fmt: skip
     given: Any = SimpleNamespace(folder=tmp_path, manifest=None)
-    place = runs.Place(tmp_path / "train", "teacher-abc", "teacher")
+    place = stages.Place(tmp_path / "train", "teacher-abc", "teacher")
 
     def fitted(epochs: int) -> list[dict[str, float]]:
         what: Any = None
-        return runs._fit(
+        return stages._fit(
             settings("training.workers=0"), TrainSettings(epochs=epochs), given, what,
             lambda: task, task, place,
         )  # fmt: skip

@@ -12,11 +12,11 @@ from tests.pages import EVIL, Reader, figures_of
 
 from diffusiontalker.arkit import CHANNELS, INDEX
 from diffusiontalker.corpus.manifest import ShardInfo
-from diffusiontalker.corpus.takes import TakeReport
+from diffusiontalker.corpus.take_reports import TakeReport
 from diffusiontalker.errors import UserError
-from diffusiontalker.report import survey_plots
-from diffusiontalker.report.attention import attention, headline, lag_in_words, share
-from diffusiontalker.report.prepared import (
+from diffusiontalker.report.prepared import plots
+from diffusiontalker.report.prepared.findings import attention, headline, lag_in_words, share
+from diffusiontalker.report.prepared.page import (
     REFUSALS,
     ROWS,
     Facts,
@@ -24,8 +24,8 @@ from diffusiontalker.report.prepared import (
     render,
     write_prepared,
 )
-from diffusiontalker.report.survey import Refusal, kinds, survey
-from diffusiontalker.report.survey_tables import SEVERAL, emotion_table, speaker_rows
+from diffusiontalker.report.prepared.statistics import Refusal, kinds, survey
+from diffusiontalker.report.prepared.tables import SEVERAL, emotion_table, speaker_rows
 
 FLAT = (0.0,) * 52
 
@@ -236,7 +236,7 @@ def test_unknown_emotion_is_not_neutral_nor_one_called_unknown():
     names, rows = emotion_table(survey(takes, SHARDS))
     assert names == [None, "unknown", "neutral"]
     assert rows == [("train", [180.0, 120.0, 0.0]), ("val", [0.0, 0.0, 60.0])]
-    bars = survey_plots.figures(survey(takes, SHARDS))["emotions"].data[0]
+    bars = plots.figures(survey(takes, SHARDS))["emotions"].data[0]
     assert list(bars.x) == [3.0, 2.0, 1.0]  # minutes; two bars, though they are called alike
 
 
@@ -253,7 +253,7 @@ def test_lags_are_told_with_their_sign_and_the_outliers_listed():
     assert ["late", "ann", "+400", "0.31", "2 min 00 s"] in page.rows
     assert ["early", "ann", "−200", "–", "2 min 00 s"] in page.rows
     assert "2 outliers, the farthest first" in page.text
-    histogram = survey_plots.figures(survey(takes, SHARDS))["lag"].data[0]
+    histogram = plots.figures(survey(takes, SHARDS))["lag"].data[0]
     # One frame is 33.3 ms: 20 ms are the first, 400 the twelfth, -200 the sixth before.
     assert dict(zip(histogram.customdata, histogram.y, strict=True)) == {-6: 1, 1: 5, 12: 1}
 
@@ -277,7 +277,7 @@ def test_ranges_mark_what_is_wrong():
         )
         for t in GOOD
     ]
-    found = survey_plots.figures(survey(takes, SHARDS))
+    found = plots.figures(survey(takes, SHARDS))
     upper, lip = found["upper"], found["lip"]
     drawn = [*upper.layout.yaxis.ticktext, *lip.layout.yaxis.ticktext]
     assert sorted(drawn) == sorted(CHANNELS)

@@ -11,14 +11,14 @@ import pytest
 from diffusiontalker import config, preparation
 from diffusiontalker.arkit import CHANNELS, FPS, INDEX, LIP, UPPER
 from diffusiontalker.audio import SAMPLE_RATE
+from diffusiontalker.audio.log_mel import frame_count
 from diffusiontalker.config import CorpusSettings, load
-from diffusiontalker.corpus import procedural, text
-from diffusiontalker.corpus.face import _energy
 from diffusiontalker.corpus.manifest import SPLITS, Manifest, open_corpus
-from diffusiontalker.corpus.procedural import Plan
+from diffusiontalker.corpus.procedural import generation, text
+from diffusiontalker.corpus.procedural.face import _energy
+from diffusiontalker.corpus.procedural.generation import Plan
 from diffusiontalker.corpus.shards import Clip
 from diffusiontalker.errors import UserError
-from diffusiontalker.runtime.log_mel import frame_count
 
 Spoken = list[tuple[Plan, Clip]]
 ROOT = Path(__file__).resolve().parents[2]
@@ -32,7 +32,7 @@ def planned(request: pytest.FixtureRequest) -> tuple[CorpusSettings, list[Plan]]
     settings = CorpusSettings()
     if request.param == "quickstart":
         settings = load(ROOT / "configs" / "quickstart.yaml").corpus
-    return settings, procedural.plan(settings)
+    return settings, generation.plan(settings)
 
 
 def test_splits_have_the_sizes_asked_for(planned: tuple[CorpusSettings, list[Plan]]):
@@ -40,7 +40,7 @@ def test_splits_have_the_sizes_asked_for(planned: tuple[CorpusSettings, list[Pla
     counts = Counter(p.split for p in plans)
     assert set(counts) == set(SPLITS)
     assert {counts[s] for s in SPLITS[1:]} == {settings.eval_clips}
-    assert counts["train"] == round(settings.minutes * 60 / procedural.SECONDS_PER_CLIP)
+    assert counts["train"] == round(settings.minutes * 60 / generation.SECONDS_PER_CLIP)
     assert len({p.id for p in plans}) == len({p.seed for p in plans}) == len(plans)
 
 
@@ -66,7 +66,7 @@ def test_unseen_speakers_are_in_no_other_split(planned: tuple[CorpusSettings, li
 
 @pytest.mark.parametrize("speakers", [2, 6, 7, 13, 16])
 def test_every_speaker_says_every_emotion_about_equally_often(speakers: int):
-    plans = procedural.plan(CorpusSettings(speakers=speakers, minutes=30))
+    plans = generation.plan(CorpusSettings(speakers=speakers, minutes=30))
     pairs = Counter((p.speaker.name, p.emotion) for p in plans if p.split == "train")
     assert len(pairs) == speakers * 7
     assert max(pairs.values()) - min(pairs.values()) <= 1
@@ -77,13 +77,13 @@ def test_every_speaker_says_every_emotion_about_equally_often(speakers: int):
 
 def test_the_plan_follows_the_seed():
     settings = CorpusSettings(minutes=2)
-    assert procedural.plan(settings) == procedural.plan(settings)
-    other = procedural.plan(CorpusSettings(minutes=2, seed=1))
-    assert [p.sentence for p in other] != [p.sentence for p in procedural.plan(settings)]
+    assert generation.plan(settings) == generation.plan(settings)
+    other = generation.plan(CorpusSettings(minutes=2, seed=1))
+    assert [p.sentence for p in other] != [p.sentence for p in generation.plan(settings)]
 
 
 def test_a_tiny_plan_still_has_every_speaker():
-    plans = procedural.plan(CorpusSettings(minutes=0.01, eval_clips=4))
+    plans = generation.plan(CorpusSettings(minutes=0.01, eval_clips=4))
     assert Counter(p.split for p in plans) == {
         "train": 16, "val": 4, "test_seen": 4, "test_unseen": 4
     }  # fmt: skip
@@ -98,18 +98,18 @@ def test_a_tiny_plan_still_has_every_speaker():
 )
 def test_emotions_that_cannot_be_planned(emotions: tuple[str, ...], message: str):
     with pytest.raises(UserError, match=message):
-        procedural.plan(CorpusSettings(emotions=emotions))
+        generation.plan(CorpusSettings(emotions=emotions))
 
 
 def test_batches_hold_every_clip_of_one_split_once():
     settings = CorpusSettings(minutes=5, clips_per_shard=10, eval_clips=25)
-    plans = procedural.plan(settings)
-    batches = procedural._batches(plans, settings)
+    plans = generation.plan(settings)
+    batches = generation._batches(plans, settings)
     assert sorted(p.id for b in batches.values() for p in b) == sorted(p.id for p in plans)
     assert [len(batches[f"val-{k:05d}.parquet"]) for k in range(3)] == [10, 10, 5]
     for name, batch in batches.items():
         assert {p.split for p in batch} == {name[: -len("-00000.parquet")]}
-    assert procedural._batches(plans, settings) == batches
+    assert generation._batches(plans, settings) == batches
 
 
 # Clips
@@ -139,7 +139,7 @@ def test_clips_are_whole(spoken: Spoken):
 
 def test_the_mean_length_is_what_the_plan_assumes(spoken: Spoken):
     seconds = np.mean([len(clip.coefficients) / FPS for _, clip in spoken])
-    assert seconds == pytest.approx(procedural.SECONDS_PER_CLIP, rel=0.15)
+    assert seconds == pytest.approx(generation.SECONDS_PER_CLIP, rel=0.15)
 
 
 def test_a_clip_is_the_same_whenever_it_is_made(tiny_corpus: CorpusSettings, spoken: Spoken):
@@ -147,7 +147,7 @@ def test_a_clip_is_the_same_whenever_it_is_made(tiny_corpus: CorpusSettings, spo
     # breath in eSpeak's voice draws on random numbers that other threads of the process draw on
     # too, so sound and what follows from it are compared within a hair.
     for plan, clip in (spoken[0], spoken[-1]):
-        again = procedural.make_clip(plan, tiny_corpus)
+        again = generation.make_clip(plan, tiny_corpus)
         assert again.phones == clip.phones
         assert np.array_equal(again.phone_starts, clip.phone_starts)
         assert np.corrcoef(again.audio, clip.audio)[0, 1] > 0.99
@@ -196,7 +196,7 @@ def test_the_tract_scales_sound_phones_and_face_together(
 
     def with_tract(value: float) -> Clip:
         speaker = dataclasses.replace(plan.speaker, tract=value, lag=0.0)
-        return procedural.make_clip(dataclasses.replace(plan, speaker=speaker), tiny_corpus)
+        return generation.make_clip(dataclasses.replace(plan, speaker=speaker), tiny_corpus)
 
     before, after = with_tract(1.0), with_tract(tract)
     assert after.phones == before.phones
@@ -277,7 +277,7 @@ def test_two_speakers_differ_more_than_two_draws(tiny_corpus: CorpusSettings, sp
         other, voice=plan.speaker.voice, pitch=plan.speaker.pitch, rate=plan.speaker.rate,
         tract=plan.speaker.tract,
     )  # fmt: skip
-    theirs = procedural.make_clip(dataclasses.replace(plan, speaker=face_of_other), tiny_corpus)
+    theirs = generation.make_clip(dataclasses.replace(plan, speaker=face_of_other), tiny_corpus)
     lip = list(LIP)
     assert clip.redraw is not None
     between = np.abs(theirs.coefficients - clip.coefficients)[:, lip].mean()
@@ -289,12 +289,12 @@ def test_a_folder_that_cannot_be_made(tmp_path: Path):
     (tmp_path / "file").write_text("in the way")
     folder = tmp_path / "file" / "corpus"
     with pytest.raises(UserError, match="Not a directory") as error:
-        procedural.make(folder, CorpusSettings(), lambda *_: None)
+        generation.make(folder, CorpusSettings(), lambda *_: None)
     assert str(error.value).startswith(f"cannot write {folder}: ")
 
 
 def test_a_whole_corpus_is_opened_and_not_made_again(corpus_folder: Path):
-    manifest = procedural.make(corpus_folder, CorpusSettings(), lambda *_: None)
+    manifest = generation.make(corpus_folder, CorpusSettings(), lambda *_: None)
     assert manifest == open_corpus(corpus_folder)
 
 
@@ -305,10 +305,10 @@ def test_a_set_of_other_settings_is_neither_taken_nor_mixed(
         raise KeyboardInterrupt
 
     def make(folder: Path, **changes: float) -> Manifest:
-        return procedural.make(folder, CorpusSettings(**changes), lambda *_: None)
+        return generation.make(folder, CorpusSettings(**changes), lambda *_: None)
 
     begun = tmp_path / "begun"
-    monkeypatch.setattr(procedural, "_make_shards", killed)
+    monkeypatch.setattr(generation, "_make_shards", killed)
     for _ in range(2):  # which goes on where it was
         with pytest.raises(KeyboardInterrupt):
             make(begun)
@@ -317,11 +317,11 @@ def test_a_set_of_other_settings_is_neither_taken_nor_mixed(
 
     infos = open_corpus(corpus_folder).shards
     (corpus_folder / "manifest.json").unlink()
-    monkeypatch.setattr(procedural, "_make_shards", lambda *_: infos)
+    monkeypatch.setattr(generation, "_make_shards", lambda *_: infos)
     made = make(corpus_folder)
     assert make(corpus_folder) == made
     assert {path.suffix for path in corpus_folder.iterdir()} == {".parquet", ".json"}
-    assert not (corpus_folder / procedural.CLAIM).exists()
+    assert not (corpus_folder / generation.CLAIM).exists()
     with pytest.raises(UserError, match="other settings"):
         make(corpus_folder, minutes=9)
 

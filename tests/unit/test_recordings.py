@@ -16,9 +16,9 @@ from tests.sources_made import face, make_beat, make_folder
 from diffusiontalker import config, preparation
 from diffusiontalker.arkit import INDEX, ORDERS
 from diffusiontalker.config import DataSettings, SourceSettings
-from diffusiontalker.corpus import clips, recordings, shards
+from diffusiontalker.corpus import clips, ingest, shards
+from diffusiontalker.corpus.ingest import Item
 from diffusiontalker.corpus.manifest import Manifest
-from diffusiontalker.corpus.recordings import Item
 from diffusiontalker.corpus.shards import Clip
 from diffusiontalker.corpus.sources import Source, anywhere, open_source
 from diffusiontalker.errors import UserError
@@ -47,7 +47,7 @@ def items(root: Path) -> list[Item]:
 def test_a_long_take_becomes_clips_that_join_up(root: Path) -> None:
     write_take(root, "ann/anger/long", seconds=7.3)
     item = next(i for i in items(root) if i.take.id == "ann-anger-long")
-    found, report = recordings.read_take(source_of(root), item, settings(root, "clip_seconds=3"))
+    found, report = ingest.read_take(source_of(root), item, settings(root, "clip_seconds=3"))
     assert [len(clip.coefficients) for clip in found] == [90, 90, 39]
     assert [clip.id for clip in found] == [f"ann-anger-long-{k:03d}" for k in range(3)]
     whole = np.concatenate([clip.coefficients for clip in found])
@@ -60,7 +60,7 @@ def test_a_long_take_becomes_clips_that_join_up(root: Path) -> None:
 
 def test_labels_of_a_take_are_those_of_its_clips(root: Path) -> None:
     for item in items(root):
-        (clip,), _ = recordings.read_take(source_of(root), item, settings(root))
+        (clip,), _ = ingest.read_take(source_of(root), item, settings(root))
         assert clip.identity == item.take.id.split("-")[0]
         assert clip.emotion == (None if "unlabelled" in item.take.id else "anger")
         assert clip.split == "train"
@@ -72,7 +72,7 @@ def test_a_take_that_is_malformed_or_too_short_has_a_reason_and_no_clips(root: P
     write_take(root, "ann/anger/2", seconds=0.6)
     reasons = {}
     for item in items(root)[:3]:
-        found, report = recordings.read_take(source_of(root), item, settings(root))
+        found, report = ingest.read_take(source_of(root), item, settings(root))
         assert found == []
         reasons[report.take] = report.reason
     assert "not a readable audio file" in reasons["ann-anger-0"]
@@ -86,7 +86,7 @@ def folder_item(root: Path, name: str = "one", **options: object) -> tuple[Sourc
 
 
 def reported(root: Path, tmp_path: Path, *overrides: str, **options: object):
-    return recordings.read_take(*folder_item(root, **options), settings(tmp_path, *overrides))
+    return ingest.read_take(*folder_item(root, **options), settings(tmp_path, *overrides))
 
 
 def lose(path: Path, *spans: tuple[int, int]) -> None:
@@ -139,7 +139,7 @@ def test_columns_in_another_order_are_seen_by_the_jaw(tmp_path: Path, order: str
 
 def test_an_order_that_nothing_confirms_is_noted(tmp_path: Path) -> None:
     root = make_folder(tmp_path / "mine", ["one.npy"], seconds=2.0)
-    assert reported(root, tmp_path)[1].notes == (recordings.UNCONFIRMED,)
+    assert reported(root, tmp_path)[1].notes == (ingest.UNCONFIRMED,)
     assert reported(root, tmp_path, channels="arkit")[1].notes == ()
     make_folder(root, ["one.npy"], seconds=4.0)
     assert reported(root, tmp_path)[1].notes == ()
@@ -181,19 +181,17 @@ def test_long_takes_stay_in_step(tmp_path: Path, base: int, fps: float) -> None:
     rows = [f"{code},{row.split(',', 1)[1]}" for code, row in zip(codes, rows, strict=True)]
     (root / "one.csv").write_text("\n".join([header, *rows]))
     source, item = folder_item(root)
-    recording, (samples, values, _) = recordings._in_step(
-        source.read(item.take), settings(tmp_path)
-    )
+    recording, (samples, values, _) = ingest._in_step(source.read(item.take), settings(tmp_path))
     assert recording.fps == pytest.approx(fps)
     (early, _), (late, _) = (
         clips.lip_audio_lag(samples[clips.sample_of(k) :], values[k : k + 600]) for k in (0, 3000)
     )
     assert abs(early) < 0.005
     assert abs(late) < 0.005
-    assert abs(recordings.read_take(source, item, settings(tmp_path))[1].drift_seconds) < 0.005
+    assert abs(ingest.read_take(source, item, settings(tmp_path))[1].drift_seconds) < 0.005
     if base != round(fps, 6):
         source, item = folder_item(root, fps=base)
-        report = recordings.read_take(source, item, settings(tmp_path))[1]
+        report = ingest.read_take(source, item, settings(tmp_path))[1]
         assert report.drift_seconds == pytest.approx(-0.08, abs=0.01)
 
 
@@ -203,7 +201,7 @@ def test_lips_outweigh_a_length_that_fits_by_chance(tmp_path: Path) -> None:
     soundfile.write(root / "one.wav", np.pad(samples, (0, round(0.12 * rate))), rate)
     source, item = folder_item(root)
     assert clips.paced(source.read(item.take)).fps < 60
-    _, report = recordings.read_take(source, item, settings(tmp_path))
+    _, report = ingest.read_take(source, item, settings(tmp_path))
     assert (report.fps, report.notes) == (60, ())
 
 
@@ -269,13 +267,13 @@ def test_whatever_fails_in_one_take_is_a_reason(
             monkeypatch.setattr(type(source), "read", lambda self, take: published)
         case "gone":
             loss = UserError("cannot read a.wav: gone")
-            monkeypatch.setattr(recordings.life, "cancelled_db", raising(loss))
-    found, report = recordings.read_take(source, item, settings(root))
+            monkeypatch.setattr(ingest.take_quality, "cancelled_db", raising(loss))
+    found, report = ingest.read_take(source, item, settings(root))
     assert found == []
     words = {"code": "KeyError", "shape": "(75, 51)", "seen": "(74,)", "gone": "gone"}
     assert words[kind] in report.reason
     assert "\n" not in report.reason
-    assert recordings.plan(source, [item.take], settings(root))
+    assert ingest.plan(source, [item.take], settings(root))
 
 
 def raising(error: Exception):
@@ -292,15 +290,15 @@ def test_a_server_that_is_away_is_no_fault_of_a_take(
     away = UserError("cannot read s3://a/b: the server does not answer")
     away.__cause__ = TimeoutError()
     monkeypatch.setattr(type(source), "read", raising(away))
-    monkeypatch.setattr(recordings.storage, "is_remote", lambda path: path == source.root)
+    monkeypatch.setattr(ingest.storage, "is_remote", lambda path: path == source.root)
     with pytest.raises(UserError, match="does not answer"):
-        recordings.read_take(source, item, settings(root))
+        ingest.read_take(source, item, settings(root))
     away.__cause__ = FileNotFoundError()
-    assert recordings.read_take(source, item, settings(root))[1].reason == str(away)
+    assert ingest.read_take(source, item, settings(root))[1].reason == str(away)
 
 
-def read_first(root: Path, *overrides: str) -> tuple[list[Clip], recordings.TakeReport]:
-    return recordings.read_take(source_of(root), items(root)[0], settings(root, *overrides))
+def read_first(root: Path, *overrides: str) -> tuple[list[Clip], ingest.TakeReport]:
+    return ingest.read_take(source_of(root), items(root)[0], settings(root, *overrides))
 
 
 def lifeless(root: Path, kind: str) -> None:
@@ -351,7 +349,7 @@ def test_clips_have_the_words_and_phones_of_their_time(tmp_path: Path) -> None:
     make_beat(tmp_path / "beat", ["1_wayne_0_9_9"], seconds=4.0)
     chosen = settings(tmp_path / "beat", "source.kind=beat", "clip_seconds=2")
     source = open_source(chosen.source)
-    found, _ = recordings.read_take(source, Item(source.takes().takes[0], "train"), chosen)
+    found, _ = ingest.read_take(source, Item(source.takes().takes[0], "train"), chosen)
     assert [(clip.text, clip.phones) for clip in found] == [
         ("hello", ["ʌ"]), ("wide world", ["", "w"]),
     ]  # fmt: skip
@@ -361,26 +359,26 @@ def test_clips_have_the_words_and_phones_of_their_time(tmp_path: Path) -> None:
 def test_the_plan_fills_shards_and_never_mixes_splits(root: Path) -> None:
     chosen = settings(root, "shard_minutes=0.1", "split.unseen_speakers=[cleo]")
     takes = source_of(root).takes().takes
-    batches = recordings.plan(source_of(root), takes, chosen)
+    batches = ingest.plan(source_of(root), takes, chosen)
     assert sorted(i.take.id for b in batches for i in b) == sorted(t.id for t in takes)
     assert all(len({item.split for item in batch}) == 1 for batch in batches)
     assert max(len(batch) for batch in batches) == 2  # 0.1 min hold two takes of 2.5 s
-    assert batches == recordings.plan(source_of(root), takes, chosen)
+    assert batches == ingest.plan(source_of(root), takes, chosen)
     assert {i.take.identity for b in batches for i in b if i.split == "test_unseen"} == {"cleo"}
 
 
 def test_a_take_longer_than_a_shard_has_one_of_its_own(root: Path) -> None:
     takes = source_of(root).takes().takes
-    batches = recordings.plan(source_of(root), takes, settings(root, "shard_minutes=0.001"))
+    batches = ingest.plan(source_of(root), takes, settings(root, "shard_minutes=0.001"))
     assert [len(batch) for batch in batches] == [1] * len(takes)
 
 
 def test_clip_by_clip_a_batch_writes_a_shard_for_each_split(root: Path) -> None:
     chosen = settings(root, "split.rule=published", "clip_seconds=1", "split.val=0.3")
-    (batch,) = recordings.plan(source_of(root), source_of(root).takes().takes, chosen)
+    (batch,) = ingest.plan(source_of(root), source_of(root).takes().takes, chosen)
     out = root.parent / "out"
     out.mkdir()
-    part = recordings.write_batch(chosen, out, "abc", 4, batch)
+    part = ingest.write_batch(chosen, out, "abc", 4, batch)
     assert [info.file for info in part.shards] == [
         f"{split}-00004.parquet" for split in ("test_seen", "train", "val")
     ]
@@ -403,14 +401,14 @@ def test_a_finished_set_clears_away_nothing_but_its_own(tmp_path: Path) -> None:
     for name in ("plan.json", "part-00003.json", "part-2.wav", "part-1/interview.wav"):
         (tmp_path / name).parent.mkdir(exist_ok=True)
         (tmp_path / name).write_text("{}")
-    outcome = recordings.Outcome(Manifest("hand", [], [], []), recordings.Known([], []))
-    recordings.publish(tmp_path, outcome)
+    outcome = ingest.Outcome(Manifest("hand", [], [], []), ingest.Known([], []))
+    ingest.publish(tmp_path, outcome)
     left = {str(path.relative_to(tmp_path)) for path in tmp_path.rglob("*") if path.is_file()}
     assert left == {"manifest.json", "part-2.wav", "part-1/interview.wav"}
 
 
 def changes(root: Path, *overrides: str) -> list[str]:
-    found = recordings.survey(settings(root, *overrides), root.parent / "out")
+    found = ingest.survey(settings(root, *overrides), root.parent / "out")
     return list(found.changes)
 
 
@@ -424,13 +422,11 @@ def rewrite(path: Path) -> None:
 @pytest.mark.parametrize("whole", [True, False])
 def test_a_run_again_knows_what_has_changed(root: Path, whole: bool) -> None:
     out = root.parent / "out"
-    found = recordings.survey(settings(root), out)
+    found = ingest.survey(settings(root), out)
     if whole:
-        recordings._write_tables(out, recordings.Known([], [], found.made))
-        recordings.publish(
-            out, recordings.Outcome(Manifest("x", [], [], []), recordings.Known([], []))
-        )
-    again = recordings.survey(settings(root), out)
+        ingest._write_tables(out, ingest.Known([], [], found.made))
+        ingest.publish(out, ingest.Outcome(Manifest("x", [], [], []), ingest.Known([], [])))
+    again = ingest.survey(settings(root), out)
     assert (again.changes, again.kept) == ((), whole)
     (root / "notes.txt").write_text("of no take")
     assert changes(root) == []
@@ -469,20 +465,20 @@ def test_a_set_made_elsewhere_is_the_same_but_other_data_are_not(root: Path) -> 
 def test_only_the_batches_that_changed_are_made_again(root: Path) -> None:
     chosen, out = settings(root, "shard_minutes=0.2"), root.parent / "out"
 
-    def batches() -> tuple[recordings.Survey, list[list[Item]], list[str]]:
-        found = recordings.survey(chosen, out)
-        planned = recordings.plan(source_of(root), found.listing.takes, chosen)
-        return found, planned, [recordings._key(found.made, batch) for batch in planned]
+    def batches() -> tuple[ingest.Survey, list[list[Item]], list[str]]:
+        found = ingest.survey(chosen, out)
+        planned = ingest.plan(source_of(root), found.listing.takes, chosen)
+        return found, planned, [ingest._key(found.made, batch) for batch in planned]
 
     found, planned, keys = batches()
     for number, batch in enumerate(planned):
-        part = recordings.write_batch(chosen, out, "x", number, batch)
-        note = TypeAdapter(recordings.Part).dump_json(replace(part, key=keys[number]))
+        part = ingest.write_batch(chosen, out, "x", number, batch)
+        note = TypeAdapter(ingest.Part).dump_json(replace(part, key=keys[number]))
         (out / f"part-{number:05d}.json").write_bytes(note)
     rewrite(root / planned[1][0].take.files[0])
     found, planned, keys = batches()
     before = {path.name for path in out.iterdir()}
-    recordings._clear(found, keys)
+    ingest._clear(found, keys)
     gone = before - {path.name for path in out.iterdir()}
     assert "part-00001.json" in gone
     assert {name.rpartition("-")[2].partition(".")[0] for name in gone} == {"00001"}
@@ -491,16 +487,16 @@ def test_only_the_batches_that_changed_are_made_again(root: Path) -> None:
 
 def test_a_whole_set_of_changed_files_is_withdrawn(root: Path) -> None:
     out = root.parent / "out"
-    found = recordings.survey(settings(root), out)
-    part = recordings.write_batch(settings(root), out, "x", 0, items(root))
-    recordings._write_tables(out, recordings.Known(part.takes, [], found.made))
+    found = ingest.survey(settings(root), out)
+    part = ingest.write_batch(settings(root), out, "x", 0, items(root))
+    ingest._write_tables(out, ingest.Known(part.takes, [], found.made))
     manifest = Manifest("x", part.shards, [], [])
-    recordings.publish(out, recordings.Outcome(manifest, recordings.Known([], [])))
+    ingest.publish(out, ingest.Outcome(manifest, ingest.Known([], [])))
     (out / "mine.txt").write_text("mine")
     rewrite(root / "ann/anger/0.wav")
-    found = recordings.survey(settings(root), out)
+    found = ingest.survey(settings(root), out)
     assert not found.kept
-    recordings._clear(found, [])
+    ingest._clear(found, [])
     assert {path.name for path in out.iterdir()} == {"plan.json", "takes.json", "quarantine.csv",
                                                      "mine.txt"}  # fmt: skip
 
@@ -508,29 +504,29 @@ def test_a_whole_set_of_changed_files_is_withdrawn(root: Path) -> None:
 def publish_all(root: Path) -> Path:
     """The set of ``root``, whole, in one shard."""
     out = root.parent / "out"
-    found = recordings.survey(settings(root), out)
-    part = recordings.write_batch(settings(root), out, "x", 0, items(root))
-    known = recordings.Known(part.takes, [], found.made)
-    recordings._write_tables(out, known)
-    recordings.publish(out, recordings.Outcome(Manifest("x", part.shards, [], []), known))
+    found = ingest.survey(settings(root), out)
+    part = ingest.write_batch(settings(root), out, "x", 0, items(root))
+    known = ingest.Known(part.takes, [], found.made)
+    ingest._write_tables(out, known)
+    ingest.publish(out, ingest.Outcome(Manifest("x", part.shards, [], []), known))
     return out
 
 
 def test_a_whole_set_that_has_lost_a_shard_is_made_again(root: Path) -> None:
     out = publish_all(root)
-    assert recordings.survey(settings(root), out).kept
+    assert ingest.survey(settings(root), out).kept
     (out / "train-00000.parquet").unlink()
-    found = recordings.survey(settings(root), out)
+    found = ingest.survey(settings(root), out)
     assert found.changes == ("train-00000.parquet: the shard is missing",)
     assert "train-00000.parquet" in preparation.changed(found)[0]
-    recordings._clear(found, [])
+    ingest._clear(found, [])
     assert not (out / "manifest.json").exists()
-    assert recordings.survey(settings(root), out).changes == ()
+    assert ingest.survey(settings(root), out).changes == ()
 
 
 def test_no_shard_of_an_earlier_state_stays_beside_a_set(root: Path) -> None:
     out = root.parent / "out"
-    recordings.survey(settings(root), out)
+    ingest.survey(settings(root), out)
     for name in ("train-00007.parquet", "mine-00007.parquet"):  # of a batch cut off, and not ours
         (out / name).write_bytes(b"x")
     publish_all(root)
@@ -544,7 +540,7 @@ def test_shards_that_no_plan_accounts_for_are_not_written_over(root: Path) -> No
     out.mkdir()
     (out / "train-00000.parquet").write_bytes(b"mine")
     with pytest.raises(UserError, match="would be written over"):
-        recordings.survey(settings(root), out)
+        ingest.survey(settings(root), out)
     assert {path.name for path in out.iterdir()} == {"train-00000.parquet"}
 
 
@@ -553,13 +549,13 @@ def test_an_output_that_holds_another_plan_is_left_alone(root: Path) -> None:
     out.mkdir()
     (out / "plan.json").write_text("[1]")
     with pytest.raises(UserError, match="an unfinished set of another source"):
-        recordings.survey(settings(root), out)
+        ingest.survey(settings(root), out)
 
 
 def test_quarantine_is_a_table_that_survives_commas_and_line_ends(tmp_path: Path) -> None:
-    report = recordings.TakeReport('a,"b"\n', files=("a.wav", "a.npy"), reason="x, y")
-    recordings._write_tables(
-        tmp_path, recordings.Known([report], [("c.txt", "no wav"), ("d", "kept, but odd")])
+    report = ingest.TakeReport('a,"b"\n', files=("a.wav", "a.npy"), reason="x, y")
+    ingest._write_tables(
+        tmp_path, ingest.Known([report], [("c.txt", "no wav"), ("d", "kept, but odd")])
     )
     rows = list(csv.reader(io.StringIO((tmp_path / "quarantine.csv").read_text())))
     assert rows == [
@@ -626,10 +622,10 @@ def test_links_are_followed_and_those_to_nothing_are_listed(root: Path) -> None:
     (root / "bob/anger/0.wav").unlink()
     (root / "bob/anger/0.wav").symlink_to(root / "lost.wav")
     (root / "bob/anger/0.npy").unlink()
-    found = recordings.survey(settings(root), root.parent / "out")
+    found = ingest.survey(settings(root), root.parent / "out")
     assert len(found.listing.takes) == 23
     assert [name for name, _ in found.listing.skipped] == ["notes.txt", "bob/anger/0.wav"]
-    assert all(recordings.read_take(source_of(root), i, settings(root))[0] for i in items(root))
+    assert all(ingest.read_take(source_of(root), i, settings(root))[0] for i in items(root))
 
 
 def test_a_source_of_nothing_but_dead_links_says_so(tmp_path: Path) -> None:
@@ -638,7 +634,7 @@ def test_a_source_of_nothing_but_dead_links_says_so(tmp_path: Path) -> None:
         (tmp_path / "set" / name).symlink_to(tmp_path / "cache" / name)
     chosen = settings(tmp_path / "set", "source.kind=folder")
     with pytest.raises(UserError, match=r"no take; .*one\.csv: a link to .*, which is not there"):
-        recordings.survey(chosen, tmp_path / "out")
+        ingest.survey(chosen, tmp_path / "out")
 
 
 def test_workers_in_other_folders_get_absolute_paths(monkeypatch, tmp_path: Path) -> None:

@@ -17,14 +17,15 @@ from diffusiontalker.animation.rig import Rig, default_rig
 from diffusiontalker.arkit import INDEX
 from diffusiontalker.errors import UserError
 from diffusiontalker.evaluation import goals
-from diffusiontalker.report import paint, plots
-from diffusiontalker.report.columns import BY_KEY, COLUMNS, duration, flat, plain
-from diffusiontalker.report.console import console_table
+from diffusiontalker.report import paint
 from diffusiontalker.report.face import face_data, wav_base64
-from diffusiontalker.report.page import render, table, write_report
-from diffusiontalker.report.sample import Sample
-from diffusiontalker.report.ticks import log_axis
-from diffusiontalker.report.verdict import headline, lead, verdict, what_ran
+from diffusiontalker.report.log_axis import log_axis
+from diffusiontalker.report.metric_columns import BY_KEY, COLUMNS, duration, flat, plain
+from diffusiontalker.report.run import plots
+from diffusiontalker.report.run.console import console_table
+from diffusiontalker.report.run.page import render, table, write_report
+from diffusiontalker.report.run.sample import Sample
+from diffusiontalker.report.run.verdict import headline, lead, verdict, what_ran
 
 
 def row(name, steps, distilled, split="test_seen", **figures):

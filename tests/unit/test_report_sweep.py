@@ -12,10 +12,10 @@ from plotly.offline import get_plotlyjs
 from tests.pages import EVIL, Reader, figures_of
 
 from diffusiontalker.errors import UserError
-from diffusiontalker.report import sweep_plots
-from diffusiontalker.report.sweep_axes import ceiling, number_axis, parameter_axis
-from diffusiontalker.report.sweep_page import ROWS, confirmed_rows, render, write_sweep
-from diffusiontalker.report.sweep_trials import idle_share, verdict
+from diffusiontalker.report.sweep import plots
+from diffusiontalker.report.sweep.axes import ceiling, number_axis, parameter_axis
+from diffusiontalker.report.sweep.page import ROWS, confirmed_rows, render, write_sweep
+from diffusiontalker.report.sweep.trials import idle_share, verdict
 
 SPACE = {
     "losses.exp": {"kind": "log_uniform", "low": 0.1, "high": 10.0},
@@ -240,7 +240,7 @@ def test_confirmation_leaves_out_of_the_mean_what_is_not_known():
 
 
 def test_parallel_axes_place_what_was_tried():
-    figure = sweep_plots.figures(FULL)["parallel"]
+    figure = plots.figures(FULL)["parallel"]
     best = traces(figure)["best trial"]
     assert best == [
         (0, pytest.approx((1 + math.log10(2.5)) / 2, abs=1e-5)),
@@ -260,27 +260,27 @@ def test_parallel_axes_place_what_was_tried():
 
 
 def test_a_default_without_a_result_is_left_out():
-    found = sweep_plots.figures(sweep(trial(0, state="failed"), WINNER, best="t2"))
+    found = plots.figures(sweep(trial(0, state="failed"), WINNER, best="t2"))
     for name in ("parallel", "front"):
         assert "best trial" in traces(found[name])
         assert "default" not in traces(found[name])
 
 
 def test_colours_go_by_rank_from_the_best_to_the_worst():
-    figure = sweep_plots.figures(sweep(*(trial(n, 0.1 + n / 100) for n in range(10))))["parallel"]
+    figure = plots.figures(sweep(*(trial(n, 0.1 + n / 100) for n in range(10))))["parallel"]
     ends = {
         trace.line.color: [text for x, text in zip(trace.x, trace.text, strict=True) if x == 4]
         for trace in figure.data
         if not trace.name
     }
-    ranked = [ends[light] for light, _ in sweep_plots.FIFTHS.values()]
+    ranked = [ends[light] for light, _ in plots.FIFTHS.values()]
     assert [[text.split("<br>")[0] for text in texts] for texts in ranked] == [
         [f"trial {n}", f"trial {n + 1}"] for n in range(0, 10, 2)
     ]
 
 
 def test_curves_tell_best_and_default_from_the_others_and_pruned_ones_end_early():
-    figure = sweep_plots.figures(FULL)["curves-energy_score"]
+    figure = plots.figures(FULL)["curves-energy_score"]
     lines = traces(figure)
     assert lines["best trial"] == [(1, 0.13), (2, 0.11), (3, 0.09)]
     assert lines["default"] == [(1, 0.14), (2, 0.12), (3, 0.1)]
@@ -296,7 +296,7 @@ def test_front_joins_its_trials_in_order():
         trial(4, 0.2, lbe=0.065, state="pruned"), best="t1", objectives=["energy_score", "lbe"],
         pareto=["t2", "t0", "t1"],
     )  # fmt: skip
-    figure = sweep_plots.figures(given)["front"]
+    figure = plots.figures(given)["front"]
     [front] = [trace for trace in figure.data if trace.line.shape == "hv"]
     assert list(zip(front.x, front.y, strict=True)) == [(0.08, 0.07), (0.1, 0.06), (0.12, 0.05)]
     assert traces(figure)["best trial"] == [(0.08, 0.07)]
@@ -311,14 +311,14 @@ def test_front_joins_its_trials_in_order():
 )
 def test_one_objective_is_plotted_against_another_figure(objective, second):
     given = sweep(BASE, WINNER, best="t2", objectives=[objective])
-    figure = sweep_plots.figures(given)["front"]
+    figure = plots.figures(given)["front"]
     assert figure.layout.yaxis.title.text == f"{second}, coefficients"
     assert not any(trace.line.shape for trace in figure.data)
     assert "Pareto" not in Reader(render(given, None)).text
 
 
 def test_importance_is_drawn_or_said_to_be_missing():
-    bars = sweep_plots.figures(FULL)["importance-energy_score"]
+    bars = plots.figures(FULL)["importance-energy_score"]
     assert list(bars.data[0].x) == [75.0, 25.0]
     assert list(bars.layout.yaxis.ticktext) == ["losses.exp", "diffusion.schedule"]
     page = Reader(render(FULL | {"importance": {}}, None))
@@ -332,7 +332,7 @@ def test_a_diverged_trial_does_not_squeeze_the_others():
     assert ceiling([*usual, 50.0], [*usual, 50.0]) == pytest.approx(0.1 + 3 * 0.0375)
     assert ceiling([0.1, 0.1, 7.0], [0.1, 0.1, 0.1]) == 7.0
     trials = [trial(n, score) for n, score in enumerate([*usual, 50.0])]
-    figure = sweep_plots.figures(sweep(*trials, best="t0"))["front"]
+    figure = plots.figures(sweep(*trials, best="t0"))["front"]
     assert max(x for points in traces(figure).values() for x, _ in points) < 0.3
     assert any("energy score 50.0000" in text for trace in figure.data for text in trace.text)
 

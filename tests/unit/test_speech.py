@@ -8,8 +8,8 @@ import threading
 import numpy as np
 import pytest
 
-from diffusiontalker.corpus import speech
-from diffusiontalker.corpus.speech import Prosody, speak
+from diffusiontalker.corpus.procedural import speech
+from diffusiontalker.corpus.procedural.speech import Prosody, speak
 from diffusiontalker.errors import UserError
 
 

@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from tests.refusals import refusal
 
 from diffusiontalker import storage
-from diffusiontalker.corpus import tree
+from diffusiontalker.corpus import data_folder
 
 # Locations
 
@@ -238,7 +238,7 @@ def test_a_folder_that_cannot_be_read_is_named(
         return scan(path)
 
     monkeypatch.setattr(os, "scandir", refuse)
-    for listing in (storage.sizes, tree.look):
+    for listing in (storage.sizes, data_folder.look):
         message = refusal(lambda listing=listing: listing(tmp_path))
         assert message == f"cannot read {tmp_path / 'locked'}: Permission denied"
 

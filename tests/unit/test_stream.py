@@ -13,8 +13,8 @@ import torch
 
 from diffusiontalker.corpus.manifest import Manifest, ShardInfo
 from diffusiontalker.errors import UserError
-from diffusiontalker.training import stream
-from diffusiontalker.training.examples import MotionExamples
+from diffusiontalker.training import ray_data
+from diffusiontalker.training.windows import MotionExamples
 
 
 class Rows:
@@ -39,8 +39,8 @@ def batch(frames: int = 3) -> dict[str, np.ndarray]:
 
 
 def test_a_row_is_a_batch_in_single_precision() -> None:
-    rows = Rows(stream.pack(batch(3)), stream.pack(batch(5)))
-    first, second = stream.batches(rows, torch.device("cpu"))
+    rows = Rows(ray_data.pack(batch(3)), ray_data.pack(batch(5)))
+    first, second = ray_data.batches(rows, torch.device("cpu"))
     assert {key: tuple(value.shape) for key, value in second.items()} == {
         "coefficients": (2, 5, 52),
         "features": (2, 5, 6),
@@ -68,8 +68,8 @@ def test_packing_keeps_every_value_type_and_shape() -> None:
     }
     # as it comes out of Ray: several rows in one table, cut into single ones
     other = {key: np.zeros(3) for key in given}
-    table = pa.concat_tables([stream.pack(other), stream.pack(given)])
-    found = stream.unpack(table.slice(1, 1))
+    table = pa.concat_tables([ray_data.pack(other), ray_data.pack(given)])
+    found = ray_data.unpack(table.slice(1, 1))
     assert list(found) == list(given)
     for key, value in given.items():
         assert found[key].dtype == value.dtype
@@ -77,15 +77,15 @@ def test_packing_keeps_every_value_type_and_shape() -> None:
 
 
 def test_tensors_do_not_share_rays_memory() -> None:
-    row = stream.pack(batch())
-    (tensors,) = stream.batches(Rows(row), torch.device("cpu"))
+    row = ray_data.pack(batch())
+    (tensors,) = ray_data.batches(Rows(row), torch.device("cpu"))
     for value in tensors.values():
         value.zero_()
-    assert stream.unpack(row)["coefficients"].min() == 0.5
+    assert ray_data.unpack(row)["coefficients"].min() == 0.5
 
 
 def test_features_travel_to_a_gpu_in_half_precision() -> None:
-    tensors = stream._Row(widen=False)(stream.pack(batch()))
+    tensors = ray_data._Row(widen=False)(ray_data.pack(batch()))
     assert tensors["features"].dtype == torch.float16
     assert tensors["coefficients"].dtype == torch.float32
 
@@ -100,16 +100,16 @@ def manifest(*lengths: list[int]) -> Manifest:
 def test_batches_of_a_split_by_hand() -> None:
     make = MotionExamples(100, [], [])
     # windows: 100 once, twice, three times; then 5 alike
-    assert stream.batches_of(manifest([100, 200, 300], [100] * 5), "train", make, 4) == 2 + 2
-    assert stream.batches_of(manifest([100, 200, 300], [100] * 5), "train", make, 8) == 1 + 1
+    assert ray_data.batches_of(manifest([100, 200, 300], [100] * 5), "train", make, 4) == 2 + 2
+    assert ray_data.batches_of(manifest([100, 200, 300], [100] * 5), "train", make, 8) == 1 + 1
     with pytest.raises(UserError, match="no split 'val'"):
-        stream.batches_of(manifest([100]), "val", make, 4)
+        ray_data.batches_of(manifest([100]), "val", make, 4)
 
 
 def test_tasks_that_read_shards_do_without_torch() -> None:
     """They run in many processes, and torch takes a second and 200 MB in each."""
     code = (
-        "import sys, diffusiontalker.training.stream, diffusiontalker.training.examples; "
+        "import sys, diffusiontalker.training.ray_data, diffusiontalker.training.windows; "
         "sys.exit('torch' in sys.modules)"
     )
     done = subprocess.run(

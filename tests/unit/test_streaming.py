@@ -11,11 +11,11 @@ from tests.refusals import refusal
 from tests.unit import models
 from tests.unit.test_export_runtime import speech
 
-from diffusiontalker import audio
+from diffusiontalker.audio.level import SILENT, Level, normalize
+from diffusiontalker.audio.log_mel import look_ahead, look_ahead_ms
+from diffusiontalker.audio.resampler import Resampler
+from diffusiontalker.audio.waveform import CANCELLED
 from diffusiontalker.export import artifact
-from diffusiontalker.runtime.level import Level
-from diffusiontalker.runtime.log_mel import look_ahead, look_ahead_ms
-from diffusiontalker.runtime.resampler import Resampler
 from diffusiontalker.runtime.stream import Stream
 from diffusiontalker.runtime.student import Student
 
@@ -63,7 +63,7 @@ def test_pinned_at_its_level_a_stream_is_the_recording(
     student: Student, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Level and voice are all that a stream does not know yet."""
-    samples = audio.normalize(speech(4.0))
+    samples = normalize(speech(4.0))
     pinned: dict[str, Any] = {"identity": "ben", "emotion": "anger", "seed": 1}
     stream = student.stream(**pinned)
 
@@ -127,12 +127,12 @@ def test_who_speaks_is_followed_or_pinned(student: Student) -> None:
 
 
 def test_level_finds_what_a_recording_has(student: Student) -> None:
-    """After some seconds of speech the gain is that of ``audio.normalize``, within 2 dB."""
+    """After some seconds of speech the gain is that of ``normalize``, within 2 dB."""
     for decibels in (-20, -6, 6):
         samples = speech(6.0) * np.float32(10 ** (decibels / 20))
         pieces = samples[: len(samples) // 320 * 320].reshape(-1, 320)
         gains = Level()(pieces.var(axis=1))
-        normal = audio.normalize(samples)
+        normal = normalize(samples)
         right = np.abs(normal).max() / np.abs(samples).max()
         assert abs(20 * np.log10(gains[-1, 0] / right)) < 2
     assert (Level()(np.zeros(50)) == 1).all()  # silence stays silence
@@ -197,14 +197,14 @@ def test_where_nobody_speaks_the_face_is_at_rest(student: Student) -> None:
         made = student.animate(quiet, RATE, emotion="anger")
         assert made.coefficients.shape == (60, 52)
         assert not made.coefficients.any()
-        assert (made.identity, made.emotion, made.notes) == (None, "anger", (audio.SILENT,))
+        assert (made.identity, made.emotion, made.notes) == (None, "anger", (SILENT,))
     for quiet in (np.zeros(RATE * 2, np.float32), room):
         stream = student.stream()
         assert not run(stream, quiet).any()
         assert (stream.identity, stream.emotion) == (None, None)
     left = speech(1.0)
     made = student.animate(np.stack([left, -left], axis=1), RATE)
-    assert made.notes == (audio.CANCELLED,)
+    assert made.notes == (CANCELLED,)
     np.testing.assert_array_equal(made.coefficients, student.animate(left, RATE).coefficients)
     assert student.animate(left, RATE).notes == ()
 
@@ -316,7 +316,7 @@ def test_memory_does_not_grow(student: Student) -> None:
 
 def test_smoothing_keeps_closures_and_mirroring_swaps(student: Student) -> None:
     from diffusiontalker.arkit import INDEX
-    from diffusiontalker.runtime.post import Post
+    from diffusiontalker.runtime.post_processing import Post
 
     face = np.zeros((40, 52), np.float32)
     jaw, close, blink = INDEX["jawOpen"], INDEX["mouthClose"], INDEX["eyeBlinkLeft"]

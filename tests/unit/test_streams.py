@@ -12,10 +12,10 @@ from tests.unit.test_export_runtime import speech
 
 from diffusiontalker.errors import UserError
 from diffusiontalker.export import artifact
-from diffusiontalker.runtime.speakers import Speakers
 from diffusiontalker.runtime.stream import Stream
-from diffusiontalker.runtime.streams import Streams
+from diffusiontalker.runtime.stream_batch import Streams
 from diffusiontalker.runtime.student import Student
+from diffusiontalker.runtime.voice_tracking import Speakers
 
 RATE = 16_000
 TICK = RATE // 25
@@ -152,7 +152,7 @@ def test_the_voice_is_followed_at_its_frames(
 
     monkeypatch.setattr(Speakers, "update", noted)
     # Always on the way from one pole to the other.
-    monkeypatch.setattr("diffusiontalker.runtime.speakers.GLIDES", (0.01, 0.01))
+    monkeypatch.setattr("diffusiontalker.runtime.voice_tracking.GLIDES", (0.01, 0.01))
     company = Streams(student)
     streams = [begin(company, 0), begin(company, 1)]
     streams[1].pin("ada", "neutral")

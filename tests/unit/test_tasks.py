@@ -15,9 +15,9 @@ from diffusiontalker.config import LossSettings, PersonalizerSettings
 from diffusiontalker.model.personalizer import Voice
 from diffusiontalker.model.talker import Talker
 from diffusiontalker.objectives import losses
-from diffusiontalker.training import tasks
-from diffusiontalker.training.examples import UNKNOWN
-from diffusiontalker.training.tasks import RoundTask, TeacherTask
+from diffusiontalker.training import objectives
+from diffusiontalker.training.objectives import RoundTask, TeacherTask
+from diffusiontalker.training.windows import UNKNOWN
 
 OFF = dict.fromkeys("exp lip vel mean con_identity con_emotion dis ae pc energy".split(), 0.0)
 
@@ -116,8 +116,8 @@ def test_validation_neither_augments_nor_tracks(monkeypatch: pytest.MonkeyPatch)
     def never(*_: object) -> None:
         raise AssertionError("called in evaluation mode")
 
-    monkeypatch.setattr(tasks, "augment", never)
-    monkeypatch.setattr(tasks, "track_residual", never)
+    monkeypatch.setattr(objectives, "augment", never)
+    monkeypatch.setattr(objectives, "track_residual", never)
     for task in (teacher_task(), round_task()):
         before = copy.deepcopy(task.state_dict())
         task.eval()(models.batch(), generator())
@@ -221,7 +221,7 @@ def test_library_without_a_generator_and_the_voice_for_unknown_labels() -> None:
     batch["identity"] = torch.tensor([1, UNKNOWN, 2])
     batch["emotion"] = torch.tensor([UNKNOWN, 1, 0])
     audio = talker.encode(batch["features"], batch["mask"][..., None])
-    condition, voice, keys = tasks.personalise(talker, audio, batch, None)
+    condition, voice, keys = objectives.personalise(talker, audio, batch, None)
     identity = torch.stack([keys.identity[1], voice.identity[1], keys.identity[2]])
     emotion = torch.stack([voice.emotion[0], keys.emotion[1], keys.emotion[0]])
     assert_close(condition.personalized, fused(talker, identity, emotion))
@@ -233,9 +233,9 @@ def test_library_without_a_generator_and_the_voice_for_unknown_labels() -> None:
 def test_share_from_voice(share: float, from_voice: bool) -> None:
     talker, batch = quiet(share), models.batch((20, 20, 20))
     audio = talker.encode(batch["features"], batch["mask"][..., None])
-    condition, _, keys = tasks.personalise(talker, audio, batch, generator())
+    condition, _, keys = objectives.personalise(talker, audio, batch, generator())
     mask = batch["mask"][..., None]
-    given = talker.listen(audio, tasks.beginning(mask, generator()))  # drawn before all else
+    given = talker.listen(audio, objectives.beginning(mask, generator()))  # drawn before all else
     expected = (
         (given.identity, given.emotion)
         if from_voice
@@ -246,7 +246,7 @@ def test_share_from_voice(share: float, from_voice: bool) -> None:
 
 def test_half_of_the_voices_are_heard_but_in_their_beginning() -> None:
     mask = models.batch((50,) * 1000, window=50)["mask"][..., None]
-    heard = tasks.beginning(mask, generator())[..., 0]
+    heard = objectives.beginning(mask, generator())[..., 0]
     lengths = heard.sum(1)
     assert torch.equal(heard, heard.sort(dim=1, descending=True).values)  # beginnings, no holes
     assert (lengths == 50).float().mean().item() == pytest.approx(0.5, abs=0.06)
@@ -259,9 +259,9 @@ def test_half_of_many_examples_come_from_the_voice() -> None:
     batch = models.batch((4,) * 400, window=4)
     audio = talker.encode(batch["features"], batch["mask"][..., None])
     with torch.no_grad():
-        condition, _, keys = tasks.personalise(talker, audio, batch, generator())
+        condition, _, keys = objectives.personalise(talker, audio, batch, generator())
         library = fused(talker, keys.identity[batch["identity"]], keys.emotion[batch["emotion"]])
-        given = talker.listen(audio, tasks.beginning(batch["mask"][..., None], generator()))
+        given = talker.listen(audio, objectives.beginning(batch["mask"][..., None], generator()))
         heard = fused(talker, given.identity, given.emotion)
     # identity and emotion are drawn apart: a quarter has both from the library, a quarter neither
     for both in (library, heard):
@@ -273,7 +273,7 @@ def test_gradients_reach_libraries_and_heads() -> None:
     talker, batch = quiet(0.0), models.batch((20, 20))
     batch["identity"] = torch.tensor([1, UNKNOWN])
     audio = talker.encode(batch["features"], batch["mask"][..., None])
-    condition, _, _ = tasks.personalise(talker, audio, batch, None)
+    condition, _, _ = objectives.personalise(talker, audio, batch, None)
     condition.personalized.square().sum().backward()
     entries = talker.personalizer.identities.entries.grad
     assert entries is not None
@@ -299,7 +299,7 @@ def test_contrast_by_hand() -> None:
     e = math.exp
     first = -math.log(e(2) / (e(2) + e(0) + e(-2)))
     second = -math.log(e(1.6) / (e(1.2) + e(1.6) + e(-1.2)))
-    found = tasks.contrast(voice, keys, batch, temperature=0.5)
+    found = objectives.contrast(voice, keys, batch, temperature=0.5)
     assert found["con_identity"].item() == pytest.approx((first + second) / 2, rel=1e-5)
     assert found["con_emotion"].item() == 0
 
@@ -318,7 +318,7 @@ def test_enhancer_counts_clips_of_one_speaker_and_emotion_as_positives(
     condition = models.listen(talker, batch)
     batch["identity"] = torch.tensor([0, 0, 0, UNKNOWN, UNKNOWN])
     batch["emotion"] = torch.tensor([1, 1, 0, 1, 1])
-    tasks.enhancer(talker, batch["coefficients"], condition, batch, 0.1)
+    objectives.enhancer(talker, batch["coefficients"], condition, batch, 0.1)
     expected = torch.zeros(5, 5, dtype=torch.bool)
     expected[:2, :2] = True
     expected[2, 2] = True
@@ -333,14 +333,14 @@ def test_residual_variance_by_hand() -> None:
     error[..., 0] = 0.4  # variance 0.16 on every real frame
     error[..., 1] = 5.0  # above 1: taken as 1
     error[1, 14:] = 100.0  # padding
-    tasks.track_residual(
+    objectives.track_residual(
         talker, condition.mean.detach() + error, condition, condition.mask, keep=0.9
     )
     found = talker.residual_variance[:3].tolist()
     assert found == pytest.approx([0.45 + 0.016, 0.45 + 0.1, 0.45 + 0.0001], rel=1e-5)
     papers = models.talker(depth=0)
     before = papers.residual_variance.clone()
-    tasks.track_residual(papers, error, models.listen(papers, batch), condition.mask)
+    objectives.track_residual(papers, error, models.listen(papers, batch), condition.mask)
     assert torch.equal(papers.residual_variance, before)
 
 
@@ -349,7 +349,7 @@ def test_loss_space_by_hand() -> None:
     talker.coefficient_scale.fill_(0.1)
     talker.coefficient_scale[0] = 0.4
     for power, ratio in ((0.0, 1.0), (0.5, 2.0), (1.0, 4.0)):
-        factors = tasks.loss_space(talker, LossSettings(channel_power=power))
+        factors = objectives.loss_space(talker, LossSettings(channel_power=power))
         assert (factors[0] / factors[1]).item() == pytest.approx(ratio)
         assert factors.square().mean().item() == pytest.approx(1)
 
@@ -361,23 +361,23 @@ def test_mean_error_by_hand() -> None:
     goal = condition.mean.clone()
     goal[..., 24] += 2  # the jaw is a lip channel: it counts in both terms
     goal[..., 0] += 1
-    found = tasks.mean_error(condition, goal, space, batch)
+    found = objectives.mean_error(condition, goal, space, batch)
     assert found.item() == pytest.approx((4 + 1) / 52 + 4 / len(LIP), rel=1e-5)
 
 
 def test_noisy_pair_is_clean_on_padding() -> None:
     talker, batch = models.talker(), models.batch((20, 14))
-    x_0, noise = tasks.noisy_pair(talker, batch, generator())
+    x_0, noise = objectives.noisy_pair(talker, batch, generator())
     assert not x_0[1, 14:].any()
     assert_close(x_0[0], talker.standardise(batch["coefficients"])[0])
     assert noise.shape == x_0.shape
-    assert torch.equal(noise, tasks.noisy_pair(talker, batch, generator())[1])
+    assert torch.equal(noise, objectives.noisy_pair(talker, batch, generator())[1])
 
 
 def test_augment_changes_level_tilt_and_a_few_bands_of_each_clip() -> None:
     mel = torch.zeros(200, 6, 80)
-    out = tasks.augment(mel, generator())
-    assert torch.equal(out, tasks.augment(mel, generator()))
+    out = objectives.augment(mel, generator())
+    assert torch.equal(out, objectives.augment(mel, generator()))
     assert not mel.any()
     # level and tilt: a straight line over the bands but where bands are hidden, the same in time
     assert_close(out[:, :1].expand_as(out), out)

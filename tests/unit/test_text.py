@@ -4,7 +4,7 @@ import itertools
 
 import numpy as np
 
-from diffusiontalker.corpus import text
+from diffusiontalker.corpus.procedural import text
 
 
 def some(count: int, seed: int = 0) -> list[str]:

@@ -8,8 +8,8 @@ from typing import Any
 from tensorboardX.proto.event_pb2 import Event
 from tests.unit.sweeps import point
 
-from diffusiontalker.tuning.boards import FOLDER, Boards
-from diffusiontalker.tuning.records import handed
+from diffusiontalker.tuning.tensorboard import FOLDER, Boards
+from diffusiontalker.tuning.trial_store import handed
 
 
 def trial(id: str) -> Any:

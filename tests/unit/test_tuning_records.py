@@ -10,8 +10,8 @@ from hypothesis import strategies as st
 from tests.refusals import refusal
 from tests.unit.sweeps import KEY, point, records, trial
 
-from diffusiontalker.tuning import records as module
-from diffusiontalker.tuning.records import FILE, Confirmed, Records, Trial
+from diffusiontalker.tuning import trial_store as module
+from diffusiontalker.tuning.trial_store import FILE, Confirmed, Records, Trial
 
 BOTH = ("energy_score", "lbe")
 

@@ -12,7 +12,7 @@ from tests.unit.sweeps import records, sweep, trial
 
 from diffusiontalker.config import Settings, SweepSettings
 from diffusiontalker.tuning import schedulers
-from diffusiontalker.tuning.records import Params, Records, handed
+from diffusiontalker.tuning.trial_store import Params, Records, handed
 
 CONTINUE, STOP = TrialScheduler.CONTINUE, TrialScheduler.STOP
 EPOCHS = 9

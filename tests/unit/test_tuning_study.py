@@ -13,8 +13,8 @@ from tests.unit.sweeps import EXP, LIP, records, sweep, trial
 
 from diffusiontalker.config import SweepSettings
 from diffusiontalker.tuning import study
-from diffusiontalker.tuning.records import Params, Records, handed
 from diffusiontalker.tuning.study import Search, Study
+from diffusiontalker.tuning.trial_store import Params, Records, handed
 
 BOTH = ("energy_score", "lbe")
 OWN = {"losses.exp": 1.0, "losses.lip": 1.0}

@@ -11,7 +11,7 @@ from tests.unit import sweeps
 from diffusiontalker.corpus.manifest import open_corpus, write_manifest
 from diffusiontalker.errors import UserError
 from diffusiontalker.tuning import space, sweep
-from diffusiontalker.tuning.records import FIGURES, TRIAL
+from diffusiontalker.tuning.trial_store import FIGURES, TRIAL
 
 
 def test_trials_of_somebody_else_are_not_swept_away(tmp_path: Path) -> None:

@@ -12,8 +12,8 @@ from diffusiontalker import pipeline, storage
 from diffusiontalker.config import Settings
 from diffusiontalker.errors import UserError
 from diffusiontalker.tuning import space, trial
-from diffusiontalker.tuning.records import FIGURES, handed
 from diffusiontalker.tuning.trial import Figures, Plan, run_trial
+from diffusiontalker.tuning.trial_store import FIGURES, handed
 
 Reported = list[Figures]
 

@@ -12,11 +12,11 @@ from rich.console import Console
 from rich.table import Table
 from tests.unit.sweeps import BASE, point, records, sweep, trial
 
-from diffusiontalker.tuning import outcome
-from diffusiontalker.tuning import watch as module
-from diffusiontalker.tuning.records import Confirmed, Params, Records, Trial, handed
+from diffusiontalker.tuning import callbacks as module
+from diffusiontalker.tuning import results as sweep_results
+from diffusiontalker.tuning.callbacks import Watch
 from diffusiontalker.tuning.table import SHOWN, Progress, line, results, table
-from diffusiontalker.tuning.watch import Watch
+from diffusiontalker.tuning.trial_store import Confirmed, Params, Records, Trial, handed
 
 EPOCHS = 3
 OWN = {"losses.exp": 1.0}
@@ -424,7 +424,7 @@ def test_a_terminal_has_a_live_table(
 
 def concluded(known: Records, capsys: pytest.CaptureFixture[str]) -> list[str]:
     """What is printed below the table at the end of a sweep."""
-    outcome.conclude(sweep(output="runs/of"), known)
+    sweep_results.conclude(sweep(output="runs/of"), known)
     printed = capsys.readouterr().out.splitlines()
     return printed[printed.index(next(row for row in printed if row.startswith("energy_score "))) :]
 
@@ -451,7 +451,7 @@ def test_a_base_that_failed_has_no_figures(
 ) -> None:
     known = records(trial(0, *figures, state="failed"), trial(1, 0.4, params={"losses.exp": 2.0}))
     assert concluded(known, capsys)[0] == ("energy_score 0.4000; the base's own settings failed")
-    head = outcome.winning(sweep(), known.trials[1], known).splitlines()[:2]
+    head = sweep_results.winning(sweep(), known.trials[1], known).splitlines()[:2]
     assert head == [
         f"# {BASE} with what trial 1 of 2 found: losses.exp = 2.0.",
         "# On validation:",

@@ -9,9 +9,16 @@ import pytest
 from openfacefx import IPA_MAPPING
 
 from diffusiontalker.arkit import CHANNELS, FPS, INDEX, LIP, UPPER
-from diffusiontalker.corpus import face, text
-from diffusiontalker.corpus.speech import Phone, Prosody, speak
-from diffusiontalker.corpus.voices import ACCENTS, EMOTIONS, REGIONS, VARIANTS, Speaker, speakers
+from diffusiontalker.corpus.procedural import face, text
+from diffusiontalker.corpus.procedural.speech import Phone, Prosody, speak
+from diffusiontalker.corpus.procedural.voices import (
+    ACCENTS,
+    EMOTIONS,
+    REGIONS,
+    VARIANTS,
+    Speaker,
+    speakers,
+)
 
 RATE = 16_000
 LIPS = [INDEX[name] for name in ("mouthPressLeft", "mouthPressRight", "mouthRollLower")]

@@ -11,7 +11,7 @@ from diffusiontalker.config import SweepBenchmarkSettings, SweepSettings
 from diffusiontalker.training.progress import clock
 from diffusiontalker.tuning import space
 from diffusiontalker.tuning import sweep as tuning
-from diffusiontalker.tuning.records import Records
+from diffusiontalker.tuning.trial_store import Records
 
 Json = dict[str, Any]
 

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import numpy as np
 
-from diffusiontalker import audio
+from diffusiontalker.audio.recording import read_recording
 from diffusiontalker.containers.kinds import Door
 from diffusiontalker.errors import UserError
 
@@ -22,9 +22,9 @@ def recording(path: str | Path) -> tuple[Iterator[np.ndarray], int]:
     """Chunks (n,) of a recording, each when a microphone would have it; and their rate in Hz.
 
     Raises:
-        UserError: as ``audio.read``, or it holds no samples.
+        UserError: as ``read_recording``, or it holds no samples.
     """
-    sound = audio.read(path)
+    sound = read_recording(path)
     for note in sound.notes:
         print(f"warning: {path}: {note}", file=sys.stderr)
     samples, rate = sound.samples, sound.rate

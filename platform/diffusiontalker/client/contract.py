@@ -20,9 +20,11 @@ from urllib.parse import quote, urlencode, urlsplit
 import numpy as np
 import soundfile
 
-from diffusiontalker import arkit, audio, storage
+from diffusiontalker import arkit, storage
 from diffusiontalker.animation import files
 from diffusiontalker.arkit import CHANNELS
+from diffusiontalker.audio import SAMPLE_RATE
+from diffusiontalker.audio.waveform import as_waveform, to_mono
 from diffusiontalker.errors import UserError
 
 SERVER = "http://127.0.0.1:8000"
@@ -294,7 +296,7 @@ def messages(samples: np.ndarray, rate: int) -> Iterator[tuple[bytes, float]]:
     Raises:
         UserError: NaN, or not audio.
     """
-    heard = np.clip(audio.mono(samples, "stream"), -1, 1)
+    heard = np.clip(to_mono(samples, "stream"), -1, 1)
     content = np.rint(heard * 32767).astype("<i2").tobytes()
     for begin in range(0, len(content), MAX_MESSAGE):
         part = content[begin : begin + MAX_MESSAGE]
@@ -345,8 +347,8 @@ def _content(recording: Recording, rate: int | None) -> bytes:
         if rate is None:
             raise UserError("samples have no rate; give it in Hz, as rate=48000")
         buffer = BytesIO()
-        samples = audio.check(recording, rate)
-        soundfile.write(buffer, samples, audio.SAMPLE_RATE, format="WAV", subtype="FLOAT")
+        samples = as_waveform(recording, rate)
+        soundfile.write(buffer, samples, SAMPLE_RATE, format="WAV", subtype="FLOAT")
         return buffer.getvalue()
     if rate is not None:
         raise UserError(f"rate={rate}: a file has its own; leave it out, or give samples")

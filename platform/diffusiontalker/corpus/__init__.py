@@ -1,1 +1,1 @@
-"""Where clips come from (so far a procedural corpus) and the Parquet shards they become."""
+"""Data sets: sources, clips, and the Parquet shards they become; and a procedural corpus."""

@@ -10,10 +10,10 @@ from typing import Literal
 
 import numpy as np
 
-from diffusiontalker import audio as sound
 from diffusiontalker.animation.tracks import MAX_GAP, gaps
 from diffusiontalker.arkit import CHANNELS, FPS, INDEX
 from diffusiontalker.audio import SAMPLE_RATE
+from diffusiontalker.audio.waveform import prepare_waveform
 from diffusiontalker.corpus.sources.base import Recording
 from diffusiontalker.errors import UserError
 
@@ -113,7 +113,7 @@ def align(
         that were left out because the other one lacks them.
 
     Raises:
-        UserError: lengths that differ by more, or audio that ``audio.prepare`` refuses.
+        UserError: lengths that differ by more, or audio that ``prepare_waveform`` refuses.
     """
     values = recording.coefficients
     heard = len(recording.audio) / recording.rate
@@ -131,7 +131,7 @@ def align(
         raise UserError("audio and coefficients share less than a frame")
     times = begin + np.arange(frames) / FPS
     coefficients = resample(values, recording.fps, times - recording.start)
-    samples = sound.prepare(recording.audio, recording.rate)
+    samples = prepare_waveform(recording.audio, recording.rate)
     first = round(begin * SAMPLE_RATE)
     samples = samples[first : first + sample_of(frames)]
     samples = np.pad(samples, (0, sample_of(frames) - len(samples)))  # a sample or two by rounding

@@ -16,6 +16,7 @@ from diffusiontalker import storage
 from diffusiontalker.animation.rig import Rig, default_rig
 from diffusiontalker.arkit import FPS
 from diffusiontalker.audio import SAMPLE_RATE
+from diffusiontalker.audio.log_mel import frame_count, log_mel
 from diffusiontalker.config import EvaluationSettings
 from diffusiontalker.corpus import shards
 from diffusiontalker.corpus.manifest import Manifest, open_corpus
@@ -24,7 +25,6 @@ from diffusiontalker.evaluation import measure
 from diffusiontalker.features.encoder import FrozenEncoder
 from diffusiontalker.features.stage import fit
 from diffusiontalker.model.talker import Talker
-from diffusiontalker.runtime.log_mel import frame_count, log_mel
 from diffusiontalker.training.checkpoints import load_talker
 
 Json = dict[str, Any]

@@ -10,8 +10,11 @@ import numpy as np
 import torch
 import yaml
 
-from diffusiontalker import __version__, audio, storage
+from diffusiontalker import __version__, storage
 from diffusiontalker.arkit import CHANNELS, FPS
+from diffusiontalker.audio import SAMPLE_RATE
+from diffusiontalker.audio.level import normalize
+from diffusiontalker.audio.log_mel import OVERLAP, PER_FRAME, STEM, log_mel
 from diffusiontalker.config import ExportSettings
 from diffusiontalker.corpus.shards import Clip
 from diffusiontalker.errors import UserError
@@ -29,7 +32,6 @@ from diffusiontalker.runtime.artifact import (
     graphs,
     read_config,
 )
-from diffusiontalker.runtime.log_mel import OVERLAP, PER_FRAME, STEM, log_mel
 from diffusiontalker.runtime.student import Student, chunks
 from diffusiontalker.runtime.voice import Statistics, moments
 
@@ -93,7 +95,7 @@ def export(
         "steps": steps,
         "precision": settings.precision,
         "fps": FPS,
-        "sample_rate": audio.SAMPLE_RATE,
+        "sample_rate": SAMPLE_RATE,
         "look_ahead": talker.config.look_ahead,
         "channels": list(CHANNELS),
         "identities": list(talker.config.identities),
@@ -192,8 +194,8 @@ def check(folder: Path, talker: Talker, steps: int, frames: int = 90) -> float:
         UserError: it is above ``TOLERANCE``.
     """
     rng = np.random.default_rng(0)
-    noise = rng.normal(0, 0.07, frames * audio.SAMPLE_RATE // FPS)
-    samples = audio.normalize(noise.astype(np.float32))
+    noise = rng.normal(0, 0.07, frames * SAMPLE_RATE // FPS)
+    samples = normalize(noise.astype(np.float32))
     x_T = rng.standard_normal((frames, len(CHANNELS)), np.float32)
     student = Student(folder)
     mask = torch.ones(1, frames, 1)

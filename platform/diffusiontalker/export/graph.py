@@ -22,14 +22,14 @@ import torch
 from torch import Tensor, nn
 
 from diffusiontalker.arkit import CHANNELS
+from diffusiontalker.audio.log_mel import BANDS, OVERLAP, PER_FRAME
 from diffusiontalker.diffusion.samplers import ddim_step
-from diffusiontalker.model.audio import LogMelEncoder
+from diffusiontalker.model.audio_encoder import LogMelEncoder
+from diffusiontalker.model.convolutions import Past, Taps
 from diffusiontalker.model.decoder import GruDecoder
-from diffusiontalker.model.past import Past, Taps
 from diffusiontalker.model.personalizer import VOICE
 from diffusiontalker.model.talker import Talker
 from diffusiontalker.runtime.artifact import FRAME
-from diffusiontalker.runtime.log_mel import BANDS, OVERLAP, PER_FRAME
 
 TRACED = 8
 """Frames of the example that the graphs are traced with: more than one, so that none is special."""

@@ -11,13 +11,14 @@ import onnx
 from onnx import TensorProto, helper, numpy_helper
 
 from diffusiontalker.arkit import CHANNELS
-from diffusiontalker.audio import SAMPLE_RATE, check
+from diffusiontalker.audio import SAMPLE_RATE
+from diffusiontalker.audio.waveform import as_waveform
 from diffusiontalker.corpus.shards import Clip
 from diffusiontalker.errors import UserError
 from diffusiontalker.objectives import metrics
 from diffusiontalker.runtime.artifact import graphs
 from diffusiontalker.runtime.stream import Stream
-from diffusiontalker.runtime.streams import Streams
+from diffusiontalker.runtime.stream_batch import Streams
 from diffusiontalker.runtime.student import Student, chunks
 from diffusiontalker.runtime.voice import AUTO
 
@@ -97,7 +98,7 @@ def _inputs(student: Student, clips: Sequence[Clip], graph: str) -> Iterator[dic
                 for library in student.libraries
             )
         )
-        samples = check(clip.audio, SAMPLE_RATE, clip.id)
+        samples = as_waveform(clip.audio, SAMPLE_RATE, clip.id)
         for log_mel in chunks(samples, student.look_ahead):
             heard, moved = state
             features, _ = student.listen(log_mel, state)

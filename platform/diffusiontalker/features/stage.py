@@ -23,6 +23,7 @@ import torch
 from ray.exceptions import RayActorError
 
 from diffusiontalker import storage
+from diffusiontalker.audio.log_mel import PER_FRAME, log_mel
 from diffusiontalker.config import EncoderSettings, fingerprint
 from diffusiontalker.corpus import shards
 from diffusiontalker.corpus.manifest import (
@@ -34,7 +35,6 @@ from diffusiontalker.corpus.manifest import (
 )
 from diffusiontalker.errors import UserError
 from diffusiontalker.features.encoder import FrozenEncoder
-from diffusiontalker.runtime.log_mel import PER_FRAME, log_mel
 
 RETRIES = 3
 """Times that a shard is given to an actor again whose process was lost with it."""

@@ -15,8 +15,8 @@ from torch import Tensor, nn
 
 from diffusiontalker.arkit import CHANNELS
 from diffusiontalker.config import ContextSettings, DecoderSettings
-from diffusiontalker.model.audio import FrameNorm
-from diffusiontalker.model.past import Past, Taps, TimeConv, masked
+from diffusiontalker.model.audio_encoder import FrameNorm
+from diffusiontalker.model.convolutions import Past, Taps, TimeConv, masked
 
 STEP_DIM = 64
 

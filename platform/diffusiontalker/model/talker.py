@@ -16,9 +16,9 @@ from diffusiontalker.arkit import CHANNELS, UPPER
 from diffusiontalker.config import ContextSettings, DecoderSettings, PersonalizerSettings
 from diffusiontalker.diffusion.samplers import sample
 from diffusiontalker.diffusion.schedule import Kind, Schedule, broadcast
-from diffusiontalker.model.audio import FeatureAdapter, HybridEncoder, LogMelEncoder, join
+from diffusiontalker.model.audio_encoder import FeatureAdapter, HybridEncoder, LogMelEncoder, join
+from diffusiontalker.model.convolutions import Past, Taps, TimeConv, masked
 from diffusiontalker.model.decoder import Context, make_decoder
-from diffusiontalker.model.past import Past, Taps, TimeConv, masked
 from diffusiontalker.model.personalizer import Personalizer, Voice
 
 

@@ -13,7 +13,7 @@ import numpy as np
 from diffusiontalker import arkit
 from diffusiontalker.animation.rig import Rig
 from diffusiontalker.report.paint import MOVES, center, painted, weld
-from diffusiontalker.report.sample import Sample
+from diffusiontalker.report.run.sample import Sample
 
 COEFFICIENT_SCALE = 8192
 """Steps per unit of a 16-bit coefficient, which so reaches from -4 to 4; our choice."""

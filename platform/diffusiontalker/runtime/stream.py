@@ -8,12 +8,13 @@ it from the first frame on. Until somebody speaks the face is at rest.
 
 import numpy as np
 
-from diffusiontalker.audio import SAMPLE_RATE, check_rate, mono
+from diffusiontalker.audio import SAMPLE_RATE
+from diffusiontalker.audio.log_mel import look_ahead_ms
+from diffusiontalker.audio.resampler import MAX_WEIGHTS, Resampler, weights_of
+from diffusiontalker.audio.waveform import check_rate, to_mono
 from diffusiontalker.errors import UserError
-from diffusiontalker.runtime.log_mel import look_ahead_ms
-from diffusiontalker.runtime.post import Post
-from diffusiontalker.runtime.resampler import MAX_WEIGHTS, Resampler, weights_of
-from diffusiontalker.runtime.streams import Streams
+from diffusiontalker.runtime.post_processing import Post
+from diffusiontalker.runtime.stream_batch import Streams
 from diffusiontalker.runtime.voice import AUTO, Choice
 
 MIN_RATE, MAX_RATE = 8_000, 192_000
@@ -130,7 +131,7 @@ class Stream:
         return self._post(face)
 
     def _mono(self, samples: np.ndarray) -> np.ndarray:
-        return mono(samples, self.where, self._pushed).clip(-1, 1)
+        return to_mono(samples, self.where, self._pushed).clip(-1, 1)
 
 
 def _rate(rate: float, where: str) -> int:

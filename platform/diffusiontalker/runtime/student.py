@@ -13,12 +13,11 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from diffusiontalker import audio, storage
+from diffusiontalker import storage
 from diffusiontalker.arkit import CHANNELS, FPS
-from diffusiontalker.errors import UserError
-from diffusiontalker.runtime import artifact
-from diffusiontalker.runtime.history import History
-from diffusiontalker.runtime.log_mel import (
+from diffusiontalker.audio import SAMPLE_RATE
+from diffusiontalker.audio.level import SILENT, apply_level, is_quiet, speech_level
+from diffusiontalker.audio.log_mel import (
     BANDS,
     OVERLAP,
     PER_FRAME,
@@ -29,8 +28,12 @@ from diffusiontalker.runtime.log_mel import (
     standardise,
     starts,
 )
+from diffusiontalker.audio.waveform import CANCELLED, as_waveform, lone_channel
+from diffusiontalker.errors import UserError
+from diffusiontalker.runtime import artifact
+from diffusiontalker.runtime.layer_history import History
 from diffusiontalker.runtime.noise import Noise
-from diffusiontalker.runtime.post import Post
+from diffusiontalker.runtime.post_processing import Post
 from diffusiontalker.runtime.voice import AUTO, KINDS, Choice, Library, Statistics, moments
 
 if TYPE_CHECKING:
@@ -76,7 +79,7 @@ class Performance:
     """As in ``Animation``."""
     emotion: str | None
     notes: tuple[str, ...] = ()
-    """What is odd about the recording, a line each: ``audio.SILENT``, ``audio.CANCELLED``."""
+    """What is odd about the recording, a line each: ``SILENT``, ``CANCELLED``."""
 
     def all(self) -> np.ndarray:
         """All parts as one (frames, 52), of which memory holds no second copy."""
@@ -229,7 +232,7 @@ class Student:
             mirror: swap left and right.
 
         Raises:
-            UserError: bad audio (see ``audio.check``), an unknown name or a bad value.
+            UserError: bad audio (see ``as_waveform``), an unknown name or a bad value.
         """
         made = self.perform(samples, rate, identity, emotion, seed, where, smooth_ms, mirror)
         return Animation(made.all(), made.identity, made.emotion, notes=made.notes)
@@ -243,10 +246,10 @@ class Student:
         ``check`` called before every 10 s of it: to raise there ends the work."""
         choices = self._choices(identity, emotion)
         noise, post = Noise(seed), Post(smooth_ms, mirror)
-        heard = audio.check(samples, rate, where)
-        notes = () if audio.cancelled(samples) is None else (audio.CANCELLED,)
-        if audio.is_quiet(heard):
-            return _at_rest(frame_count(len(heard)), identity, emotion, (*notes, audio.SILENT))
+        heard = as_waveform(samples, rate, where)
+        notes = () if lone_channel(samples) is None else (CANCELLED,)
+        if is_quiet(heard):
+            return _at_rest(frame_count(len(heard)), identity, emotion, (*notes, SILENT))
         features, statistics = self._hear(heard, check)
         names: list[str | None] = []
         embeddings = []
@@ -276,7 +279,7 @@ class Student:
     ) -> Recognised:  # fmt: skip
         """Who speaks in a recording, and how; ``check`` as in ``perform``. Raises UserError as
         ``animate``."""
-        _, statistics = self._hear(audio.check(samples, rate, where), check)
+        _, statistics = self._hear(as_waveform(samples, rate, where), check)
         identity, emotion = self.embed(statistics)
         return Recognised(
             identity,
@@ -287,11 +290,11 @@ class Student:
             ),
         )
 
-    def stream(self, rate: int = audio.SAMPLE_RATE, **options: Any) -> "Stream":
+    def stream(self, rate: int = SAMPLE_RATE, **options: Any) -> "Stream":
         """A face for speech as it comes; the options are those of ``Stream``. Many streams are
         quicker if they share their ``Streams`` and are pushed together."""
         from diffusiontalker.runtime.stream import Stream
-        from diffusiontalker.runtime.streams import Streams
+        from diffusiontalker.runtime.stream_batch import Streams
 
         return Stream(Streams(self), rate, **options)
 
@@ -427,7 +430,7 @@ def chunks(samples: np.ndarray, ahead: int | None, frames: int = CHUNK) -> Itera
     total = frame_count(len(samples))
     size = total if ahead is None else frames
     first = (PER_FRAME if ahead is None else ahead) - STEM + 1
-    mean, gain = audio.level(samples)
+    mean, gain = speech_level(samples)
     for begin in range(0, total, size):
         count = min(size, total - begin)
         rows = PER_FRAME * count + OVERLAP
@@ -438,6 +441,6 @@ def chunks(samples: np.ndarray, ahead: int | None, frames: int = CHUNK) -> Itera
             at = starts(int(inside[0]), int(inside[1] - inside[0]))
             heard, at = around(samples, at)
             out[inside[0] - low : inside[1] - low] = standardise(
-                power(audio.leveled(heard, mean, gain), at)
+                power(apply_level(heard, mean, gain), at)
             )
         yield out

@@ -5,7 +5,7 @@ from collections.abc import Mapping
 
 import numpy as np
 
-from diffusiontalker import audio
+from diffusiontalker.audio.waveform import is_number
 from diffusiontalker.errors import UserError
 
 KINDS = ("identity", "emotion")
@@ -82,7 +82,7 @@ class Library:
         if isinstance(choice, Mapping):
             weights = np.zeros(len(self.names))
             for name, weight in choice.items():
-                if not (audio.is_number(weight) and 0 <= weight < np.inf):
+                if not (is_number(weight) and 0 <= weight < np.inf):
                     raise UserError(f"{self.kind} {name!r}: weight {weight!r}; give 0 or more")
                 weights[self._index(name)] = weight
             embedding = weights @ self.entries

@@ -15,7 +15,7 @@ from torch import nn
 
 from diffusiontalker.config import TrainSettings
 from diffusiontalker.errors import UserError
-from diffusiontalker.training import stream
+from diffusiontalker.training import ray_data
 from diffusiontalker.training.checkpoints import RunState
 from diffusiontalker.training.fit import Batch, Judge, Save, fit
 from diffusiontalker.training.progress import Steps
@@ -30,7 +30,7 @@ class Work:
 
     make_task: TaskMaker
     settings: TrainSettings
-    epoch: stream.Epoch
+    epoch: ray_data.Epoch
     """Which the training data follow."""
     steps_per_epoch: int
     """Of one worker."""
@@ -53,7 +53,7 @@ class Work:
 
         def of(epoch: int) -> Iterable[Batch]:
             self.epoch.set(epoch)
-            return stream.batches(train, device)
+            return ray_data.batches(train, device)
 
         return of
 
@@ -66,7 +66,7 @@ def work(config: dict[str, Any]) -> None:
     fit(
         own.task(),
         own.batches(ray.train.get_dataset_shard("train"), device),
-        lambda: stream.batches(val, device),
+        lambda: ray_data.batches(val, device),
         own.settings,
         steps_per_epoch=own.steps_per_epoch,
         seed=own.seed,

@@ -16,8 +16,8 @@ from ray.tune.schedulers import (
 
 from diffusiontalker.config import Settings, SweepSettings
 from diffusiontalker.errors import UserError
-from diffusiontalker.training.stream import READER_CPUS
-from diffusiontalker.tuning.records import TRIAL, Params, Records
+from diffusiontalker.training.ray_data import READER_CPUS
+from diffusiontalker.tuning.trial_store import TRIAL, Params, Records
 
 
 @dataclass(frozen=True)

@@ -8,8 +8,8 @@ from optuna import distributions as optuna
 from diffusiontalker import config, pipeline
 from diffusiontalker.config import Choice, Settings, Spread, SweepSettings, changed, fingerprint
 from diffusiontalker.errors import UserError
-from diffusiontalker.training import runs
-from diffusiontalker.tuning.records import Params
+from diffusiontalker.training import stages as training_stages
+from diffusiontalker.tuning.trial_store import Params
 
 TEACHER = "teacher"
 SEED = "training.seed"
@@ -47,7 +47,7 @@ def epochs_of(settings: Settings, stage: Stage) -> int:
     """Epochs of one stage."""
     if stage == TEACHER:
         return settings.training.teacher.epochs
-    return runs.round_settings(settings, int(stage)).epochs
+    return training_stages.round_settings(settings, int(stage)).epochs
 
 
 def epochs_in_all(settings: Settings, stages: list[Stage]) -> int:

@@ -17,7 +17,7 @@ from diffusiontalker import storage
 from diffusiontalker.config import SweepSettings
 from diffusiontalker.errors import UserError
 from diffusiontalker.tuning import space
-from diffusiontalker.tuning.records import Params, Records, Trial, handed
+from diffusiontalker.tuning.trial_store import Params, Records, Trial, handed
 
 NAME = "sweep"
 FILE = "study.db"

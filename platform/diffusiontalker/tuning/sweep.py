@@ -17,12 +17,15 @@ from diffusiontalker import pipeline, preflight, storage
 from diffusiontalker.config import Settings, SweepSettings, fingerprint, to_yaml
 from diffusiontalker.corpus.manifest import open_corpus
 from diffusiontalker.errors import UserError
-from diffusiontalker.training import runs
+from diffusiontalker.training import stages as training_stages
 from diffusiontalker.training.progress import Display
-from diffusiontalker.training.runs import Data
-from diffusiontalker.tuning import outcome, records, schedulers, space, study
-from diffusiontalker.tuning.boards import Boards
-from diffusiontalker.tuning.records import (
+from diffusiontalker.training.stages import Data
+from diffusiontalker.tuning import results, schedulers, space, study, trial_store
+from diffusiontalker.tuning.callbacks import Local, Watch
+from diffusiontalker.tuning.table import Progress
+from diffusiontalker.tuning.tensorboard import Boards
+from diffusiontalker.tuning.trial import Plan, run_trial
+from diffusiontalker.tuning.trial_store import (
     FIGURES,
     TRIAL,
     Confirmed,
@@ -31,9 +34,6 @@ from diffusiontalker.tuning.records import (
     Trial,
     handed,
 )
-from diffusiontalker.tuning.table import Progress
-from diffusiontalker.tuning.trial import Plan, run_trial
-from diffusiontalker.tuning.watch import Local, Watch
 
 TRIALS = "trials"
 """Where trials keep their weights, and nothing is left at the end."""
@@ -61,8 +61,8 @@ def begin(sweep: SweepSettings) -> Settings:
         raise UserError("mlflow: the package is not installed; pip install mlflow, or leave it out")
     folder = storage.location(sweep.output)
     preflight.check_holds(folder, preflight.SWEEP)
-    records.read(folder, key_of(sweep, base))
-    if not storage.is_file(folder / records.FILE) and storage.files(folder / TRIALS):
+    trial_store.read(folder, key_of(sweep, base))
+    if not storage.is_file(folder / trial_store.FILE) and storage.files(folder / TRIALS):
         raise UserError(
             f"{folder / TRIALS}: is not a sweep's, which would remove it; choose another output=..."
         )
@@ -93,7 +93,7 @@ def run(sweep: SweepSettings) -> Records:
     """
     base = begin(sweep)
     folder = storage.location(sweep.output)
-    known = records.read(folder, key_of(sweep, base))
+    known = trial_store.read(folder, key_of(sweep, base))
     known.write(folder)  # from here on the folder is a sweep's
     storage.write_bytes(folder / preflight.SETTINGS, to_yaml(sweep).encode())
     plan = prepare(sweep, base, folder / TRIALS)
@@ -102,7 +102,7 @@ def run(sweep: SweepSettings) -> Records:
         said = next((t.error for t in known.in_state("failed") if t.error), "none came to its end")
         raise UserError(f"{folder}: no trial of {len(known.trials)} succeeded; the first: {said}")
     confirm(sweep, plan, known, folder)
-    outcome.deliver(sweep, base, known, folder)
+    results.deliver(sweep, base, known, folder)
     return known
 
 
@@ -216,7 +216,7 @@ def tune_trials(
         run_config=tune.RunConfig(
             # Never one name twice: Tune would mix the logs of two attempts.
             name=f"tune-{time.strftime('%Y%m%d-%H%M%S')}-{os.getpid()}",
-            **runs.storage_options(folder),
+            **training_stages.storage_options(folder),
             callbacks=callbacks,
             failure_config=tune.FailureConfig(max_failures=max_failures),
             checkpoint_config=tune.CheckpointConfig(checkpoint_at_end=False),  # the runs' own
@@ -278,7 +278,7 @@ class Keeper:
             storage.remove_folder(self.plan.folder / one.id)
             if time.monotonic() - self.paged > PAGE_EVERY:
                 self.paged = time.monotonic()
-                outcome.write_page(self.sweep, self.plan.base, self.known, self.folder)
+                results.write_page(self.sweep, self.plan.base, self.known, self.folder)
 
     def write(self) -> None:
         """Write the records as they are."""

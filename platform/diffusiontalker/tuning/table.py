@@ -7,7 +7,7 @@ from rich.box import SIMPLE_HEAD
 from rich.table import Table
 
 from diffusiontalker.training.progress import clock
-from diffusiontalker.tuning.records import Records, Trial
+from diffusiontalker.tuning.trial_store import Records, Trial
 
 SHOWN = 5
 """Finished trials in the table."""

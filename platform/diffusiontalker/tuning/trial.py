@@ -13,11 +13,11 @@ from ray.tune.integration.ray_train import TuneReportCallback
 from diffusiontalker import cluster, pipeline, storage
 from diffusiontalker.config import Settings
 from diffusiontalker.errors import UserError
-from diffusiontalker.training import runs
-from diffusiontalker.training.judge import judge
-from diffusiontalker.training.runs import Data, Place
-from diffusiontalker.tuning.records import FIGURES, TRIAL
+from diffusiontalker.training import stages as training_stages
+from diffusiontalker.training.stages import Data, Place
+from diffusiontalker.training.validation import judge
 from diffusiontalker.tuning.space import TEACHER, Stage, apply, epochs_of
+from diffusiontalker.tuning.trial_store import FIGURES, TRIAL
 
 Figures = dict[str, Any]
 
@@ -90,9 +90,9 @@ def _train(
     )
     out = folder / str(stage)
     if stage == TEACHER:
-        return runs.train_teacher(settings, plan.data, place, out)
+        return training_stages.train_teacher(settings, plan.data, place, out)
     assert model is not None
-    return runs.train_round(settings, plan.data, model, steps, place, out)
+    return training_stages.train_round(settings, plan.data, model, steps, place, out)
 
 
 def report(before: int, metrics: Mapping[str, Any]) -> None:

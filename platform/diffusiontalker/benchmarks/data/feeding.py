@@ -17,10 +17,10 @@ from torch import Tensor, nn
 from diffusiontalker.benchmarks.data.loader import loader
 from diffusiontalker.config import Settings
 from diffusiontalker.model.talker import Talker
-from diffusiontalker.training import runs, stream, tasks
-from diffusiontalker.training.examples import MotionExamples
+from diffusiontalker.training import objectives, ray_data, stages
 from diffusiontalker.training.fit import Average
-from diffusiontalker.training.runs import Data, Place
+from diffusiontalker.training.stages import Data, Place
+from diffusiontalker.training.windows import MotionExamples
 
 WARM_UP = 5
 """Training steps before the first measurement."""
@@ -108,8 +108,8 @@ def measure(
     manifest, train = data.manifest, settings.training
     examples = MotionExamples(train.window, manifest.identities, manifest.emotions)
     size = train.teacher.batch
-    batches = passes * stream.batches_of(manifest, "train", examples, size) // workers
-    train_set = stream.dataset(data.folder, manifest, "train", examples, size, passes, train.seed)
+    batches = passes * ray_data.batches_of(manifest, "train", examples, size) // workers
+    train_set = ray_data.dataset(data.folder, manifest, "train", examples, size, passes, train.seed)
     trainer = TorchTrainer(
         run,  # type: ignore[arg-type]  # a value may be returned
         train_loop_config={
@@ -164,7 +164,7 @@ def run(config: dict[str, Any]) -> list[list[list[Fed]]]:
 
 def by_ray() -> Iterable[Batch]:
     """An epoch of this worker, as in training."""
-    return stream.batches(ray.train.get_dataset_shard("train"), torch.device("cpu"))
+    return ray_data.batches(ray.train.get_dataset_shard("train"), torch.device("cpu"))
 
 
 def by_torch(data: Data, settings: Settings, batches: int) -> Iterable[Batch]:
@@ -204,9 +204,9 @@ class Step:
     """The teacher's training step, as ``fit`` takes it."""
 
     def __init__(self, data: Data, settings: Settings) -> None:
-        self.talker = Talker(runs.teacher_config(settings, data))
+        self.talker = Talker(stages.teacher_config(settings, data))
         self.talker.set_statistics(*data.manifest.statistics())
-        self.task = tasks.TeacherTask(self.talker, settings.losses)
+        self.task = objectives.TeacherTask(self.talker, settings.losses)
         self.settings = settings.training.teacher
         self.average = Average(self.talker, self.settings.ema)
         self.parameters = [p for p in self.task.parameters() if p.requires_grad]

@@ -18,7 +18,7 @@ from diffusiontalker.config import DataBenchmarkSettings, Settings
 from diffusiontalker.errors import UserError
 from diffusiontalker.evaluation.goals import at_least, at_most
 from diffusiontalker.training.progress import Display, new_board
-from diffusiontalker.training.runs import Data, Place
+from diffusiontalker.training.stages import Data, Place
 
 WORKERS = (1, 2)
 THROUGHPUT, WAITING, MEMORY, PREPARING = 0.9, 0.05, 1.25, 50.0

@@ -13,10 +13,10 @@ import numpy as np
 import soundfile
 
 from diffusiontalker.arkit import CHANNELS, FPS
+from diffusiontalker.audio.log_mel import BANDS, PER_FRAME
 from diffusiontalker.corpus import clips, shards
 from diffusiontalker.corpus.manifest import Manifest, write_manifest
 from diffusiontalker.corpus.shards import Clip
-from diffusiontalker.runtime.log_mel import BANDS, PER_FRAME
 
 SHARDS = 4
 FEATURE_DIM = 768

@@ -14,9 +14,9 @@ from plotly.offline import get_plotlyjs
 from diffusiontalker import storage
 from diffusiontalker.arkit import FPS
 from diffusiontalker.benchmarks.runtime.table import HEADINGS, facts, growth, rows, title
-from diffusiontalker.report.columns import plain
-from diffusiontalker.report.page import asset, tree
-from diffusiontalker.report.plots import COLOR, PALETTE, finished
+from diffusiontalker.report.metric_columns import plain
+from diffusiontalker.report.run.page import asset, tree
+from diffusiontalker.report.run.plots import COLOR, PALETTE, finished
 
 Json = dict[str, Any]
 SYMBOLS = ("circle", "diamond", "square", "cross")

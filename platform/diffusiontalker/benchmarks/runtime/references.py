@@ -11,12 +11,12 @@ import torch
 from transformers import HubertConfig, HubertModel
 
 from diffusiontalker.arkit import CHANNELS
+from diffusiontalker.audio.log_mel import frame_count
 from diffusiontalker.config import ContextSettings, DecoderSettings
 from diffusiontalker.diffusion.samplers import sample
 from diffusiontalker.evaluation.measure import batch_of_one
 from diffusiontalker.features.timing import at_frames, reach
 from diffusiontalker.model.talker import Condition, Talker, TalkerConfig
-from diffusiontalker.runtime.log_mel import frame_count
 
 GRU = DecoderSettings(kind="gru", width=256, depth=2)
 """v1's decoder."""

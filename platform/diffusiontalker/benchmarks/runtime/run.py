@@ -18,9 +18,10 @@ from typing import Any, get_args
 import numpy as np
 import torch
 
-from diffusiontalker import audio, pipeline, storage
+from diffusiontalker import pipeline, storage
 from diffusiontalker.arkit import FPS
 from diffusiontalker.audio import SAMPLE_RATE
+from diffusiontalker.audio.waveform import prepare_waveform
 from diffusiontalker.benchmarks.machine import machine
 from diffusiontalker.benchmarks.runtime import latency, page, process
 from diffusiontalker.benchmarks.runtime.references import V1, Hubert, megabytes
@@ -253,7 +254,7 @@ def _subjects(
     found = {
         PYTORCH: Subject(
             lambda samples: evaluate.animate(
-                talker, None, audio.prepare(samples, SAMPLE_RATE), chosen.steps, "ddim"
+                talker, None, prepare_waveform(samples, SAMPLE_RATE), chosen.steps, "ddim"
             ),
             megabytes(talker.deployed().values()),
         )

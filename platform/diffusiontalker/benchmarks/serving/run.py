@@ -11,10 +11,11 @@ import numpy as np
 import orjson
 import soundfile
 
-from diffusiontalker import audio, storage
+from diffusiontalker import storage
 from diffusiontalker.animation import beat
 from diffusiontalker.arkit import FPS
 from diffusiontalker.audio import SAMPLE_RATE
+from diffusiontalker.audio.recording import decode_recording
 from diffusiontalker.benchmarks import cores
 from diffusiontalker.benchmarks.machine import machine
 from diffusiontalker.benchmarks.serving import load, server
@@ -139,7 +140,7 @@ def _bare(student: Student, recording: bytes, rest: float, repeats: int = 20) ->
     def once() -> float:
         sleep(rest)
         begun = perf_counter()
-        sound = audio.decode(BytesIO(recording), "speech", to=SAMPLE_RATE)
+        sound = decode_recording(BytesIO(recording), "speech", to=SAMPLE_RATE)
         orjson.dumps(beat.layout(student.animate(sound.samples, sound.rate).coefficients, FPS))
         return perf_counter() - begun
 

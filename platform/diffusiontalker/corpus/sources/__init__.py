@@ -9,8 +9,8 @@ from types import ModuleType
 from typing import Any
 
 from diffusiontalker import config, storage
+from diffusiontalker.corpus.data_folder import File
 from diffusiontalker.corpus.sources.base import Listing, Recording, Source, Take
-from diffusiontalker.corpus.tree import File
 from diffusiontalker.errors import UserError
 
 KINDS = {

@@ -13,11 +13,11 @@ from pydantic import AfterValidator, Field, model_validator
 from diffusiontalker import arkit
 from diffusiontalker.animation import files
 from diffusiontalker.animation.tracks import Track
-from diffusiontalker.audio import Sound
+from diffusiontalker.audio.recording import DecodedAudio
 from diffusiontalker.config import Section
-from diffusiontalker.corpus import tree
+from diffusiontalker.corpus import data_folder
+from diffusiontalker.corpus.data_folder import Tree
 from diffusiontalker.corpus.textgrid import Span
-from diffusiontalker.corpus.tree import Tree
 from diffusiontalker.errors import UserError
 
 
@@ -81,7 +81,7 @@ class Recording:
     """Whether channels were taken in the project's order, because nothing names them."""
 
     @classmethod
-    def of(cls, track: Track, sound: Sound) -> "Recording":
+    def of(cls, track: Track, sound: DecodedAudio) -> "Recording":
         """A face and its audio, each out of a file."""
         return cls(
             sound.samples, sound.rate, track.values, track.fps, track.start, track.missing,
@@ -199,7 +199,7 @@ class Source(ABC):
     @functools.cached_property
     def tree(self) -> Tree:
         """The files below the root, as they are when it is first asked for. Raises UserError."""
-        return tree.look(self.root)
+        return data_folder.look(self.root)
 
     def files(self) -> dict[str, int]:
         """Bytes of every file below the root by its relative name. Raises UserError."""

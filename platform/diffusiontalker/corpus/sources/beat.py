@@ -10,9 +10,10 @@ from typing import Annotated, ClassVar, NamedTuple
 
 from pydantic import Field
 
-from diffusiontalker import arkit, audio, storage
+from diffusiontalker import arkit, storage
 from diffusiontalker.animation import beat
 from diffusiontalker.animation.tracks import Track
+from diffusiontalker.audio.recording import read_recording
 from diffusiontalker.config import Section
 from diffusiontalker.corpus import textgrid
 from diffusiontalker.corpus.sources import beat2
@@ -110,7 +111,7 @@ class Beat(Source):
         face, sound, *grids = (self.path(name) for name in take.files)
         track = beat.read(storage.read_text(face), str(face))
         _check_rate(track, self.options.fps, str(face))
-        recording = Recording.of(track, audio.read(sound))
+        recording = Recording.of(track, read_recording(sound))
         try:
             tiers = {} if not grids else textgrid.tiers(
                 storage.read_bytes(grids[0], MAX_BYTES), take.files[2]

@@ -10,9 +10,9 @@ from typing import Annotated, Any, ClassVar
 import numpy as np
 from pydantic import Field, field_validator
 
-from diffusiontalker import audio
 from diffusiontalker.animation import files
 from diffusiontalker.animation.tracks import Track
+from diffusiontalker.audio.recording import read_recording
 from diffusiontalker.config import Section
 from diffusiontalker.corpus.sources import beat2
 from diffusiontalker.corpus.sources.base import (
@@ -137,7 +137,7 @@ class Etf(Source):
         face, sound = (self.path(name) for name in take.files)
         values, missing = self.options.array(files.read_npy(face), None, str(face))
         fps, values = self.options.fps, values * np.float32(self.options.scale)
-        recording = Recording.of(Track(values, fps, fps, missing=missing), audio.read(sound))
+        recording = Recording.of(Track(values, fps, fps, missing=missing), read_recording(sound))
         return replace(recording, by_position=self.options.channels is None)
 
     def _labels(self, stem: str) -> dict[str, Any]:

@@ -12,9 +12,10 @@ from typing import Annotated, ClassVar
 import numpy as np
 from pydantic import Field, field_validator
 
-from diffusiontalker import arkit, audio, storage
+from diffusiontalker import arkit, storage
 from diffusiontalker.animation import beat, files, livelink, tables, timing
 from diffusiontalker.animation.tracks import Track
+from diffusiontalker.audio.recording import OTHER_SUFFIXES, SUFFIXES, read_recording
 from diffusiontalker.corpus.manifest import SPLITS
 from diffusiontalker.corpus.sources import app, beat2, naming
 from diffusiontalker.corpus.sources.base import (
@@ -27,7 +28,7 @@ from diffusiontalker.corpus.sources.base import (
 )
 from diffusiontalker.errors import UserError
 
-AUDIO = audio.SUFFIXES
+AUDIO = SUFFIXES
 """Of two recordings of one name the earlier kind is heard; those of other kinds come after them."""
 COEFFICIENTS = (".csv", ".npz", ".json", ".npy")
 """Of two files of one name the earlier kind is read: the app's own first, then what holds names
@@ -38,7 +39,7 @@ VIDEO = (".mov", ".mp4", ".m4v", ".avi", ".mkv")
 """Files whose sound can be taken out."""
 LABELS = ("identity", "emotion", "group", "split")
 """Columns of the index beside ``name``."""
-_SOUNDS = (*AUDIO, *audio.OTHER_SUFFIXES)
+_SOUNDS = (*AUDIO, *OTHER_SUFFIXES)
 _Labels = dict[str, str | None]
 
 
@@ -137,7 +138,7 @@ class Folder(Source):
         """Raises UserError."""
         face, sound = (self.path(name) for name in take.files)
         track, by_position = self._track(face)
-        recording = Recording.of(track, audio.read(sound))
+        recording = Recording.of(track, read_recording(sound))
         values = recording.coefficients * np.float32(self.options.scale)
         return replace(recording, coefficients=values, by_position=by_position)
 

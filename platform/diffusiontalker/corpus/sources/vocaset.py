@@ -17,11 +17,11 @@ from typing import Annotated, Any, ClassVar
 import numpy as np
 from pydantic import Field
 
-from diffusiontalker import audio, storage
+from diffusiontalker import storage
 from diffusiontalker.animation import files, timing
 from diffusiontalker.animation.rig import Rig
 from diffusiontalker.animation.tracks import Track
-from diffusiontalker.audio import Sound
+from diffusiontalker.audio.recording import DecodedAudio, read_recording
 from diffusiontalker.config import Section
 from diffusiontalker.corpus.sources import pickles
 from diffusiontalker.corpus.sources.base import Listing, Recording, Source, Take
@@ -106,11 +106,11 @@ class Vocaset(Source):
         template = _array(_table(self.path(TEMPLATES)).get(subject), f"{TEMPLATES}: {subject}")
         if take.files[0] == VERTICES:
             times, vertices = self._raw_vertices(subject, take.id)
-            sound = Sound(*self._raw_audio(subject, take.id))
+            sound = DecodedAudio(*self._raw_audio(subject, take.id))
         else:
             vertices = _vertices(self.path(take.files[0]), None)
             times = np.arange(len(vertices)) / self.options.fps
-            sound = audio.read(self.path(take.files[1]))
+            sound = read_recording(self.path(take.files[1]))
         rig = _rig(self.options.rig)
         values, residual = rig.coefficients(
             files.numbers(vertices, take.id), files.numbers(template, take.id)

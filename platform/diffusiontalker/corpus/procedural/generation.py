@@ -1,0 +1,227 @@
+"""The procedural corpus: made on the spot, with a known process behind it.
+
+Ray Data makes one shard per task. A shard that exists is not made again, so a killed run goes on
+where it was; the manifest is written when all are there.
+"""
+
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import ray
+import soxr
+
+from diffusiontalker import __version__, storage
+from diffusiontalker.arkit import FPS
+from diffusiontalker.audio import SAMPLE_RATE
+from diffusiontalker.audio.level import normalize
+from diffusiontalker.config import CorpusSettings, fingerprint
+from diffusiontalker.corpus import shards
+from diffusiontalker.corpus.manifest import (
+    SCHEMA_VERSION,
+    SPLITS,
+    Manifest,
+    ShardInfo,
+    is_whole,
+    open_corpus,
+    write_manifest,
+)
+from diffusiontalker.corpus.procedural import face, speech, text
+from diffusiontalker.corpus.procedural.speech import Phone, Prosody
+from diffusiontalker.corpus.procedural.voices import EMOTIONS, Emotion, Speaker, speakers
+from diffusiontalker.corpus.shards import Clip
+from diffusiontalker.errors import UserError
+
+CLAIM = "plan.json"
+"""Whose unfinished set a folder holds, as ``recordings`` notes it."""
+SECONDS_PER_CLIP = 4.2
+"""Measured mean of one or two sentences; only the number of clips follows from it."""
+
+
+Speak = Callable[[str, str, Prosody], tuple[np.ndarray, int, list[Phone]]]
+"""``speech.speak``, or a ``speech.Synthesizer``."""
+
+
+@dataclass(frozen=True)
+class Plan:
+    """One clip to be made."""
+
+    id: str
+    split: str
+    sentence: str
+    speaker: Speaker
+    emotion: str
+    seed: int
+
+
+def plan(settings: CorpusSettings) -> list[Plan]:
+    """Who says what in which emotion, for every split. Deterministic for a seed.
+
+    Raises:
+        UserError: an emotion is unknown or stands twice.
+    """
+    for emotion in settings.emotions:
+        if emotion not in EMOTIONS:
+            raise UserError(f"corpus.emotions: unknown {emotion!r}; known: {', '.join(EMOTIONS)}")
+        if settings.emotions.count(emotion) > 1:
+            raise UserError(f"corpus.emotions: {emotion!r} stands twice")
+    rng = np.random.default_rng([settings.seed, 1])
+    everyone = speakers(settings.speakers + settings.unseen_speakers, settings.seed)
+    seen, unseen = everyone[: settings.speakers], everyone[settings.speakers :]
+    train = max(round(settings.minutes * 60 / SECONDS_PER_CLIP), len(seen))
+    counts = [train, *[settings.eval_clips] * 3]
+    texts = text.split_utterances(counts, rng)
+    plans: list[Plan] = []
+    for split, utterances in zip(SPLITS, texts, strict=True):
+        people = unseen if split == "test_unseen" else seen
+        for i, said in enumerate(utterances):
+            # Every speaker says every emotion about equally often, each beginning with another.
+            turn, who = divmod(i, len(people))
+            speaker = people[who]
+            emotion = settings.emotions[(turn + who) % len(settings.emotions)]
+            plans.append(Plan(f"{split}-{i:05d}", split, said, speaker, emotion, len(plans)))
+    return plans
+
+
+def make_clip(plan: Plan, settings: CorpusSettings, speak: Speak = speech.speak) -> Clip:
+    """Speak and animate one planned clip."""
+    rng = np.random.default_rng([settings.seed, 2, plan.seed])
+    emotion = EMOTIONS[plan.emotion]
+    intensity = float(rng.uniform(0.7, 1.0))
+    prosody = plan.speaker.prosody(emotion, intensity)
+    spoken, rate, phones = speak(plan.sentence, plan.speaker.voice, prosody)
+    # A shorter vocal tract raises formants and pitch; here by playing faster, times included.
+    tract = plan.speaker.tract
+    audio = soxr.resample(spoken, rate * tract, SAMPLE_RATE).astype(np.float32)
+    phones = [Phone(p.ipa, p.start / tract, p.end / tract) for p in phones]
+    audio = normalize(_voice_quality(audio, emotion, intensity, rng))
+    performance = face.perform(audio, SAMPLE_RATE, phones, plan.speaker, emotion, intensity)
+    evaluated = plan.split != "train"
+    coefficients = face.draw(performance, np.random.default_rng([settings.seed, 3, plan.seed]))
+    frames = len(coefficients)
+    return Clip(
+        id=plan.id,
+        source="procedural",
+        identity=plan.speaker.name,
+        emotion=plan.emotion,
+        split=plan.split,
+        text=plan.sentence,
+        audio=audio[: frames * SAMPLE_RATE // FPS],
+        coefficients=coefficients,
+        phones=[p.ipa for p in phones],
+        phone_starts=np.array([p.start for p in phones], np.float32),
+        redraw=face.draw(performance, np.random.default_rng([settings.seed, 4, plan.seed]))
+        if evaluated
+        else None,
+        expected=face.expected(
+            performance, np.random.default_rng([settings.seed, 5, plan.seed]),
+            settings.expected_draws,
+        )
+        if evaluated
+        else None,
+    )  # fmt: skip
+
+
+def _voice_quality(
+    audio: np.ndarray, emotion: Emotion, intensity: float, rng: np.random.Generator
+) -> np.ndarray:
+    """Tilt, pressed overtones and tremolo of an emotion, and a little noise of a room."""
+    spectrum = np.fft.rfft(audio)
+    octaves = np.log2(np.maximum(np.fft.rfftfreq(len(audio), 1 / SAMPLE_RATE), 60.0) / 500.0)
+    spectrum *= 10 ** (emotion.tilt * intensity * octaves / 20)
+    audio = np.fft.irfft(spectrum, len(audio))
+    seconds = np.arange(len(audio)) / SAMPLE_RATE
+    if emotion.drive:
+        gain = 1.0 + emotion.drive * intensity
+        audio = np.tanh(gain * audio / np.abs(audio).max()) / gain
+    wobble = np.sin(2 * np.pi * (emotion.tremor_hz * seconds + rng.random()))
+    audio = audio * (1.0 - 0.5 * emotion.tremor * intensity * (1.0 + wobble))
+    noise = 10 ** (-rng.uniform(35, 60) / 20) * np.std(audio)
+    return (audio + noise * rng.normal(size=len(audio))).astype(np.float32)
+
+
+def make(folder: Path, settings: CorpusSettings, progress: Callable[[int, int], None]) -> Manifest:
+    """Make the corpus in ``folder``; what is there already of the same settings is kept.
+
+    Args:
+        folder: receives the shards and ``manifest.json``.
+        settings: size, speakers, seed.
+        progress: called with shards done and shards in all.
+
+    Raises:
+        UserError: an emotion is unknown, or ``folder`` holds another set.
+    """
+    key = key_of(settings)
+    if is_whole(folder):
+        made = open_corpus(folder)
+        _check_key(folder, key, made.source_fingerprint)
+        return made
+    storage.make_folder(folder)
+    claim = folder / CLAIM
+    if storage.is_file(claim):
+        _check_key(folder, key, storage.read_json(claim).get("key"))
+    storage.write_json(claim, {"key": key})
+    batches = _batches(plan(settings), settings)
+    done: list[ShardInfo] = []
+    for info in _make_shards(folder, batches, settings):
+        done.append(info)
+        progress(len(done), len(batches))
+    manifest = Manifest(
+        source="procedural",
+        shards=sorted(done, key=lambda shard: shard.file),
+        identities=[s.name for s in speakers(settings.speakers, settings.seed)],
+        emotions=list(settings.emotions),
+        source_fingerprint=key,
+    )
+    write_manifest(folder, manifest)
+    storage.remove(claim)
+    return manifest
+
+
+def key_of(settings: CorpusSettings) -> str:
+    """The hash of all that determines the set."""
+    made = settings.model_dump(mode="json", exclude={"path"})
+    return fingerprint("procedural", made, SCHEMA_VERSION, __version__)
+
+
+def _check_key(folder: Path, key: str, there: str | None) -> None:
+    """Raises UserError if what is there, as far as that is known, is another set."""
+    if there not in (None, key):
+        raise UserError(
+            f"{folder}: holds a set of other settings or of another release; choose another "
+            "output=..., or remove it"
+        )
+
+
+def _batches(plans: list[Plan], settings: CorpusSettings) -> dict[str, list[Plan]]:
+    """Shard names and their clips. Clips are shuffled so that each shard is a fair sample."""
+    out = {}
+    for split in SPLITS:
+        own = [p for p in plans if p.split == split]
+        np.random.default_rng([settings.seed, 6]).shuffle(own)
+        size = settings.clips_per_shard
+        for k in range(0, len(own), size):
+            out[f"{split}-{k // size:05d}.parquet"] = own[k : k + size]
+    return out
+
+
+def _make_shards(
+    folder: Path, batches: dict[str, list[Plan]], settings: CorpusSettings
+) -> Iterable[ShardInfo]:
+    def make_one(item: dict[str, Any]) -> dict[str, Any]:
+        path = folder / item["file"]
+        if storage.is_file(path):
+            info = shards.describe(path)
+        else:
+            with speech.Synthesizer() as speak:
+                clips = [make_clip(p, settings, speak) for p in batches[path.name]]
+            info = shards.write_shard(path, clips)
+        return {"info": info.to_json()}
+
+    names = ray.data.from_items(
+        [{"file": name} for name in batches], override_num_blocks=len(batches)
+    )
+    for row in names.map(make_one).iter_rows():
+        yield ShardInfo.from_json(row["info"])

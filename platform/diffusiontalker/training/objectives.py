@@ -1,0 +1,270 @@
+"""What each training run optimises: a module whose forward turns a batch into named losses.
+
+``losses["loss"]`` is the weighted sum; the others are its parts, unweighted, for the curves.
+``trained`` is the module that is optimised, averaged and saved.
+"""
+
+import torch
+from torch import Tensor, nn
+
+from diffusiontalker.arkit import LIP, UPPER
+from diffusiontalker.audio.log_mel import PER_FRAME
+from diffusiontalker.config import LossSettings
+from diffusiontalker.diffusion import distillation
+from diffusiontalker.diffusion.samplers import sample
+from diffusiontalker.model.personalizer import Voice
+from diffusiontalker.model.talker import Condition, Talker
+from diffusiontalker.objectives import losses
+from diffusiontalker.training.windows import UNKNOWN
+
+Batch = dict[str, Tensor]
+
+
+class TeacherTask(nn.Module):
+    """The teacher: x_0 prediction at a random time, with v1's losses and v2's enhancer."""
+
+    def __init__(self, talker: Talker, settings: LossSettings) -> None:
+        super().__init__()
+        self.talker = talker
+        self.settings = settings
+
+    @property
+    def trained(self) -> Talker:
+        """The teacher."""
+        return self.talker
+
+    def forward(self, batch: Batch, generator: torch.Generator) -> dict[str, Tensor]:
+        """One batch of motion windows."""
+        batch = without_padding(batch)
+        talker, mask = self.talker, batch["mask"][..., None]
+        log_mel = augment(batch["log_mel"], generator) if self.training else batch["log_mel"]
+        audio = talker.encode(talker.inputs(batch["features"], log_mel), mask)
+        condition, voice, keys = personalise(talker, audio, batch, generator)
+        x_0, noise = noisy_pair(talker, batch, generator)
+        t = torch.rand(len(x_0), generator=generator, device=x_0.device)
+        if self.training:
+            track_residual(talker, x_0, condition, mask)
+        x_0_hat = talker.predict(talker.schedule.add_noise(x_0, noise, t), t, condition)
+        weights = self.settings
+        space = loss_space(talker, weights)
+        p, g = x_0_hat * space, x_0 * space
+        parts = {
+            "mean": mean_error(condition, g, space, batch),
+            "exp": losses.exp(p, g, batch["mask"]),
+            "lip": losses.lip(p, g, batch["mask"]),
+            "vel": losses.vel(p, g, batch["mask"]),
+            **contrast(voice, keys, batch, weights.temperature),
+            "pc": enhancer(talker, x_0_hat, condition, batch, weights.temperature),
+        }
+        return {"loss": weigh(parts, weights), **parts}
+
+
+class RoundTask(nn.Module):
+    """One distillation round: the student's n steps land where the teacher's 2n steps land."""
+
+    def __init__(
+        self, student: Talker, teacher: Talker, steps: int, settings: LossSettings
+    ) -> None:
+        super().__init__()
+        self.talker = student
+        self.teacher = teacher.eval().requires_grad_(False)
+        self.steps = steps
+        self.settings = settings
+
+    @property
+    def trained(self) -> Talker:
+        """The student alone: its teacher is frozen, and lies in a stage of its own."""
+        return self.talker
+
+    def train(self, mode: bool = True) -> "RoundTask":
+        """The teacher stays in evaluation mode."""
+        super().train(mode)
+        self.teacher.eval()
+        return self
+
+    def forward(self, batch: Batch, generator: torch.Generator) -> dict[str, Tensor]:
+        """One batch of motion windows."""
+        batch = without_padding(batch)
+        student, teacher, mask = self.talker, self.teacher, batch["mask"][..., None]
+        heard = augment(batch["log_mel"], generator) if self.training else batch["log_mel"]
+        audio = student.encode(heard, mask)
+        condition, voice, keys = personalise(student, audio, batch, generator)
+        x_0, noise = noisy_pair(student, batch, generator)
+        # The student only ever visits the n points of its own grid.
+        k = torch.randint(1, self.steps + 1, (len(x_0),), generator=generator, device=x_0.device)
+        t = k.to(x_0.dtype) / self.steps
+        z = student.schedule.add_noise(x_0, noise, t)
+        with torch.no_grad():
+            inputs = teacher.inputs(batch["features"], batch["log_mel"])
+            teacher_audio = teacher.encode(inputs, mask)
+            teacher_condition, _, _ = personalise(teacher, teacher_audio, batch, None)
+            x_tilde = distillation.target(
+                lambda x, s: teacher.predict(x, s, teacher_condition),
+                student.schedule, z, t, self.steps,
+            )  # fmt: skip
+        if self.training:
+            track_residual(student, x_0, condition, mask)
+        x_0_hat = student.predict(z, t, condition)
+        weights = self.settings
+        space = loss_space(student, weights)
+        p, g, goal = x_0_hat * space, x_0 * space, x_tilde * space
+        truth = LIP if weights.student_truth == "lip" else None
+        parts = {
+            "mean": mean_error(condition, g, space, batch),
+            "exp": losses.exp(p, g, batch["mask"], truth),
+            "lip": losses.lip(p, g, batch["mask"]),
+            "vel": losses.vel(p, g, batch["mask"], truth),
+            "dis": losses.dis(
+                goal, p, batch["mask"], distillation.weight(student.schedule, t)
+            ),
+            "ae": losses.ae(audio, teacher_audio, batch["mask"]),
+            **contrast(voice, keys, batch, weights.temperature),
+            "pc": 0.5
+            * (
+                enhancer(student, x_0_hat, condition, batch, weights.temperature)
+                + enhancer(student, x_tilde, teacher_condition, batch, weights.temperature)
+            ),
+        }  # fmt: skip
+        if weights.energy > 0 and self.steps <= weights.energy_steps:
+            parts["energy"] = self.energy(condition, g, space, batch, generator)
+        return {"loss": weigh(parts, weights), **parts}
+
+    def energy(
+        self, condition: Condition, goal: Tensor, space: Tensor, batch: Batch,
+        generator: torch.Generator,
+    ) -> Tensor:  # fmt: skip
+        """Energy score of two whole samples against ``goal`` (in loss space), upper face."""
+        student, weights = self.talker, self.settings
+        samples = []
+        for _ in range(2):
+            noise = torch.randn(goal.shape, generator=generator, device=goal.device)
+            x_0 = sample(
+                lambda x, t: student.predict(x, t, condition),
+                student.schedule, noise * batch["mask"][..., None], self.steps,
+            )  # fmt: skip
+            samples.append(x_0 * space)
+        return losses.energy(torch.stack(samples), goal, batch["mask"], weights.energy_chunk, UPPER)
+
+
+def without_padding(batch: Batch) -> Batch:
+    """The batch with zeros on padding, whatever stood there: 0 * NaN would bring it back."""
+    padding = batch["mask"] == 0
+    per_frame = {"coefficients": 1, "features": 1, "log_mel": PER_FRAME}
+    return batch | {
+        key: batch[key].masked_fill(padding.repeat_interleave(n, dim=1)[..., None], 0)
+        for key, n in per_frame.items()
+    }
+
+
+def noisy_pair(talker: Talker, batch: Batch, generator: torch.Generator) -> tuple[Tensor, Tensor]:
+    """Standardised x_0 (B, T, 52), zero on padding, and noise like it."""
+    x_0 = talker.standardise(batch["coefficients"]) * batch["mask"][..., None]
+    return x_0, torch.randn(x_0.shape, generator=generator, device=x_0.device, dtype=x_0.dtype)
+
+
+def personalise(
+    talker: Talker, audio: Tensor, batch: Batch, generator: torch.Generator | None
+) -> tuple[Condition, Voice, Voice]:
+    """The condition, the embeddings heard (B, E), and the libraries (N, E).
+
+    Each example is conditioned on its library entries, or on what the voice says: where the label
+    is unknown, and on a random share ``from_voice`` of the others. Of half of the voices but the
+    beginning is heard, as in a stream. Without a generator all is heard, and the library is used
+    wherever it can be, as at inference with a known name.
+    """
+    mask = batch["mask"][..., None]
+    heard = mask if generator is None else beginning(mask, generator)
+    voice = talker.listen(audio, heard)
+    keys = Voice(talker.personalizer.identities(), talker.personalizer.emotions())
+    share = talker.config.personalizer.from_voice
+
+    def choose(library: Tensor, labels: Tensor, heard: Tensor) -> Tensor:
+        from_voice = labels == UNKNOWN
+        if generator is not None:
+            drawn = torch.rand(len(labels), generator=generator, device=labels.device)
+            from_voice = from_voice | (drawn < share)
+        return torch.where(from_voice[:, None], heard, library[labels.clamp(min=0)])
+
+    identity = choose(keys.identity, batch["identity"], voice.identity)
+    emotion = choose(keys.emotion, batch["emotion"], voice.emotion)
+    return talker.condition(audio, identity, emotion, mask), voice, keys
+
+
+def beginning(mask: Tensor, generator: torch.Generator) -> Tensor:
+    """The mask (B, T, 1) of random beginnings, of one frame or more, of half of the examples."""
+    drawn = torch.rand(len(mask), 1, 1, generator=generator, device=mask.device)
+    at = torch.arange(mask.shape[1], device=mask.device)[:, None]
+    return mask * (at <= drawn * 2 * mask.sum(1, keepdim=True))
+
+
+def contrast(voice: Voice, keys: Voice, batch: Batch, temperature: float) -> dict[str, Tensor]:
+    """Contrastive losses of identity and emotion against their libraries (v1's L_con, v2)."""
+
+    def one(heard: Tensor, library: Tensor, labels: Tensor) -> Tensor:
+        own = torch.arange(len(library), device=labels.device) == labels[:, None]
+        return losses.contrastive(heard, library, own, temperature)
+
+    return {
+        "con_identity": one(voice.identity, keys.identity, batch["identity"]),
+        "con_emotion": one(voice.emotion, keys.emotion, batch["emotion"]),
+    }
+
+
+def enhancer(
+    talker: Talker, x_0: Tensor, condition: Condition, batch: Batch, temperature: float
+) -> Tensor:
+    """v2's L_pc between personalized embeddings and the upper faces of predictions."""
+    same = torch.ones(len(x_0), len(x_0), dtype=torch.bool, device=x_0.device)
+    for label in (batch["identity"], batch["emotion"]):
+        same &= (label[:, None] == label) & (label != UNKNOWN)
+    upper = talker.upper_encoder(x_0, batch["mask"][..., None])
+    return losses.pc(condition.personalized, upper, temperature, same)
+
+
+def mean_error(condition: Condition, goal: Tensor, space: Tensor, batch: Batch) -> Tensor:
+    """The context's mean against the recording ``goal`` (already in loss space): all and lips."""
+    mean = condition.mean * space
+    return losses.exp(mean, goal, batch["mask"]) + losses.lip(mean, goal, batch["mask"])
+
+
+@torch.no_grad()
+def track_residual(
+    talker: Talker, x_0: Tensor, condition: Condition, mask: Tensor, keep: float = 0.98
+) -> None:
+    """Move the talker's residual variance towards this batch's; a floor keeps it invertible."""
+    if talker.context is None:
+        return
+    error = (x_0 - condition.mean).square() * mask
+    variance = (error.sum((0, 1)) / mask.sum()).clamp(1e-3, 1.0)
+    talker.residual_variance.lerp_(variance, 1 - keep)
+
+
+def loss_space(talker: Talker, settings: LossSettings) -> Tensor:
+    """Factors (52,) on standardised coefficients before a loss; their mean square is 1."""
+    factors = talker.coefficient_scale**settings.channel_power
+    return factors / factors.square().mean().sqrt()
+
+
+def weigh(parts: dict[str, Tensor], settings: LossSettings) -> Tensor:
+    """The weighted sum of the parts."""
+    return torch.stack([getattr(settings, name) * part for name, part in parts.items()]).sum()
+
+
+def augment(log_mel: Tensor, generator: torch.Generator) -> Tensor:
+    """Other rooms and microphones: level, tilt and masked bands of (B, 2T, 80).
+
+    Units are those of the standardised log-mel; 0.77 is 10 dB. Our choice, so that a student does
+    not listen to one recording chain alone. Identity and emotion survive such changes.
+    """
+    shape = (len(log_mel), 1, 1)
+
+    def normal(scale: float) -> Tensor:
+        return scale * torch.randn(shape, generator=generator, device=log_mel.device)
+
+    bands = torch.linspace(-1, 1, log_mel.shape[-1], device=log_mel.device)
+    out = log_mel + normal(0.15) + normal(0.15) * bands
+    start = torch.randint(0, log_mel.shape[-1], shape, generator=generator, device=log_mel.device)
+    width = torch.randint(0, 10, shape, generator=generator, device=log_mel.device)
+    index = torch.arange(log_mel.shape[-1], device=log_mel.device)
+    hidden = (index >= start) & (index < start + width)
+    return torch.where(hidden, out.mean(-1, keepdim=True), out)
