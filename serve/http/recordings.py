@@ -114,8 +114,9 @@ def decode(body: bytes, limits: LimitSettings, deadline: Deadline) -> DecodedAud
     with as_invalid("body"):
         if not body:
             raise Problem(422, "body: is empty; send a recording", "body")
-        deadline.check()
-        sound = decode_recording(BytesIO(body), "body", limits.seconds, SAMPLE_RATE)
+        sound = decode_recording(
+            BytesIO(body), "body", limits.seconds, SAMPLE_RATE, check=deadline.check
+        )
         samples = as_waveform(sound.samples, sound.rate, "body")
         return DecodedAudio(samples, SAMPLE_RATE, sound.notes)
 

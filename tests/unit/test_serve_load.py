@@ -10,12 +10,14 @@ import pytest
 from serve import middleware
 from serve.admission.api_keys import VARIABLE
 from serve.admission.capacity import Capacity
+from serve.http import recordings
 from serve.http.problems import Problem
 from serve.middleware import flow_control
 from serve.middleware.flow_control import FlowControl
 from serve.scheduling.batcher import MAX_LOW_PRIORITY, Batcher
 from serve.scheduling.thread_pool import Deadline, DeadlineExceeded, FairThreadPool
 from serve.service import Service
+from serve.settings import LimitSettings
 from serve.websocket.real_time import BURST, RealTimeLimiter
 from serve.websocket.receive_buffer import MAX_BYTES
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
@@ -425,6 +427,15 @@ def test_a_recording_without_a_caller_is_cancelled(folder, monkeypatch) -> None:
 
     assert asyncio.run(scenario(goes=True)) < 40
     assert asyncio.run(scenario(goes=False, request_seconds=2.0)) < 40
+
+
+def test_decoding_checks_the_deadline_between_blocks() -> None:
+    deadline = Deadline(60.0)
+    content = wav(60.0)
+    assert len(recordings.decode(content, LimitSettings(), deadline).samples) == 960_000
+    deadline.cancel()
+    with pytest.raises(DeadlineExceeded):
+        recordings.decode(content, LimitSettings(), deadline)
 
 
 def test_the_audio_encoder_checks_the_deadline_every_ten_seconds(folder) -> None:
