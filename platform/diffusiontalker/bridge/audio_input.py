@@ -1,4 +1,4 @@
-"""Speech as it comes: a recording at the pace of a microphone, or PCM from standard input."""
+"""Live audio: a recording at the rate of a microphone, or PCM from standard input."""
 
 import io
 import sys
@@ -13,9 +13,9 @@ from diffusiontalker.containers.kinds import Door
 from diffusiontalker.errors import UserError
 
 CHUNK_MS = 20
-"""Length of a chunk: its first sample waits so long for its last."""
-PAUSE = 0.25
-"""Seconds that speech is behind its time from which on it has paused, and goes on later."""
+"""Length of a chunk, by which its first sample is delayed."""
+MIN_PAUSE = 0.25
+"""Seconds by which a chunk must be behind its time to count as one after a pause."""
 
 
 def recording(path: str | Path) -> tuple[Iterator[np.ndarray], int]:
@@ -32,32 +32,32 @@ def recording(path: str | Path) -> tuple[Iterator[np.ndarray], int]:
         raise UserError(f"{path}: holds no samples")
     size = chunk_size(rate)
     chunks = (samples[at : at + size] for at in range(0, len(samples), size))
-    return paced(chunks, rate), rate
+    return in_real_time(chunks, rate), rate
 
 
-def paced(chunks: Iterable[np.ndarray], rate: int) -> Iterator[np.ndarray]:
-    """Each chunk at the time of its last sample, and not before; the first call begins."""
-    begun, samples = time.monotonic(), 0
+def in_real_time(chunks: Iterable[np.ndarray], rate: int) -> Iterator[np.ndarray]:
+    """Each chunk not before the time of its last sample; time starts at the first call."""
+    start, samples = time.monotonic(), 0
     for chunk in chunks:
         samples += len(chunk)
-        early = begun + samples / rate - time.monotonic()
-        if early < -PAUSE:
-            begun -= early
+        early = start + samples / rate - time.monotonic()
+        if early < -MIN_PAUSE:
+            start -= early
         time.sleep(max(early, 0))
         yield chunk
 
 
-def raw(stream: io.RawIOBase, rate: int) -> Iterator[np.ndarray]:
+def raw_pcm(stream: io.RawIOBase, rate: int) -> Iterator[np.ndarray]:
     """Chunks (n,) int16 of raw PCM: signed, 16 bits, little-endian, mono. The last may be short.
 
-    An odd byte at the end is no sample; a line on standard error names it.
+    An odd byte at the end is left out, and reported on standard error.
 
     Raises:
-        UserError: it is a file of sound, and no samples.
+        UserError: it is an audio file, and not raw samples.
     """
-    size, door = 2 * chunk_size(rate), Door("standard input", rate)
-    while content := _exactly(stream, size):
-        door(content)
+    size, check_raw = 2 * chunk_size(rate), Door("standard input", rate)
+    while content := _read_exactly(stream, size):
+        check_raw(content)
         if len(content) > 1:
             yield np.frombuffer(content, "<i2", len(content) // 2)
         if len(content) % 2:
@@ -69,32 +69,32 @@ def chunk_size(rate: int) -> int:
     return max(rate * CHUNK_MS // 1000, 1)
 
 
-class Heard:
-    """Chunks as they come, and when their first sample must have been spoken.
+class TimedChunks:
+    """Iterates over chunks, and estimates when the first sample was spoken.
 
-    What a pipe has kept back comes all at once: the chunk that is the furthest ahead tells best
-    when the speech began. A speaker who pauses, or whose computer does, begins anew.
+    What a pipe has buffered arrives all at once, so the estimate is the earliest start that any
+    chunk allows. After a pause of the speaker, or of the computer, it starts again.
     """
 
     def __init__(self, chunks: Iterable[np.ndarray], rate: int) -> None:
         self._chunks, self._rate = chunks, rate
-        self.begun = time.monotonic()
-        """By the monotonic clock; before the first chunk, now."""
+        self.start_time = time.monotonic()
+        """By the monotonic clock."""
 
     def __iter__(self) -> Iterator[np.ndarray]:
         samples = 0
         for chunk in self._chunks:
             first = samples == 0
             samples += len(chunk)
-            begun = time.monotonic() - samples / self._rate
+            latest = time.monotonic() - samples / self._rate
             # A sound card's clock may run slow, but by less than a thousandth.
-            known = self.begun + len(chunk) / self._rate / 1000
-            anew = first or begun > known + PAUSE
-            self.begun = begun if anew else min(begun, known)
+            estimate = self.start_time + len(chunk) / self._rate / 1000
+            restart = first or latest > estimate + MIN_PAUSE
+            self.start_time = latest if restart else min(latest, estimate)
             yield chunk
 
 
-def _exactly(stream: io.RawIOBase, size: int) -> bytes:
+def _read_exactly(stream: io.RawIOBase, size: int) -> bytes:
     """``size`` bytes, or what is left."""
     content = b""
     while len(content) < size and (part := stream.read(size - len(content))):
