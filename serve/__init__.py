@@ -2,8 +2,11 @@
 
 - ``app``: the Ray Serve deployment; ``api``: the FastAPI application of one replica
 - ``routes``: the endpoints; ``websocket``: a session of ``WS /v1/stream``
-- ``http``: query parameters, request bodies, response formats, problem details
-- ``admission``: keys, origins, rates, capacity; ``scheduling``: threads, batches, cancellation
-- ``models``: the students, saved identities, and conditioning on identity and emotion
+- ``conditioning``: identity and emotion of a request; ``service``: what the routes share
+- ``models``: the students, and saved identities
+- ``scheduling``: threads, batches, cancellation; ``admission``: keys, origins, rates, capacity
 - ``middleware``: ASGI middleware, most of it in front of Ray Serve
+- ``http``: query parameters, response formats, problem details
+
+Imports point down this list; the contract in pyproject.toml checks it.
 """

@@ -1,1 +1,1 @@
-"""Requests and responses: query parameters, bodies, formats, problem details."""
+"""Requests and responses: query parameters, formats, problem details."""

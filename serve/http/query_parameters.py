@@ -1,14 +1,19 @@
-"""Query parameters and control messages: unknown and repeated names are refused."""
+"""Query parameters and control messages; unknown and repeated names are refused."""
 
 import difflib
 import json
-from typing import Any
+from typing import Annotated, Any
 
-from pydantic import BaseModel, ConfigDict, ValidationError, model_validator
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 from pydantic_core import InitErrorDetails, PydanticCustomError
 from starlette.datastructures import QueryParams
 
+from diffusiontalker.runtime.voice import AUTO
 from serve.http.problems import Problem
+
+MAX_SEED = 2**53 - 1
+"""Largest integer that JavaScript represents exactly."""
+CHOICE_PATTERN = r"^[^\x00-\x1f]{1,1000}$"
 
 
 class QueryParameters(BaseModel):
@@ -32,6 +37,30 @@ class QueryParameters(BaseModel):
                     cls.__name__, [InitErrorDetails(type=error, loc=(str(name)[:80],), input=None)]
                 )
         return given
+
+
+class StudentParameters(QueryParameters):
+    """Which student."""
+
+    model: Annotated[str, Field(max_length=64)] | None = None
+    """Name of a student; without it, the first."""
+    steps: Annotated[int, Field(ge=1, le=1000)] | None = None
+    """The first student of so many sampling steps."""
+
+
+class AnimationParameters(StudentParameters):
+    """Conditioning, sampling and post-processing, of recordings and streams alike."""
+
+    identity: Annotated[str, Field(pattern=CHOICE_PATTERN)] = AUTO
+    """auto, a name, a saved identity, or weights over names such as ann:0.7,bob:0.3."""
+    emotion: Annotated[str, Field(pattern=CHOICE_PATTERN)] = AUTO
+    """auto, a name, or weights over names."""
+    seed: Annotated[int, Field(ge=0, le=MAX_SEED)] = 0
+    """Another seed, another performance of the same speech."""
+    smooth_ms: Annotated[float, Field(ge=0, le=500, allow_inf_nan=False)] = 0.0
+    """Time constant of a moving average; lip closures are kept."""
+    mirror: bool = False
+    """Swap left and right."""
 
 
 def check_unique(query: QueryParams) -> None:

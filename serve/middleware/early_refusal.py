@@ -8,6 +8,7 @@ from starlette.types import Message, Receive, Send
 
 from diffusiontalker.errors import UserError
 from serve.admission import api_keys
+from serve.http.content_length import declares_more_than
 from serve.settings import LimitSettings
 
 MAX_BYTES = LimitSettings().bytes
@@ -32,15 +33,6 @@ class EarlyRefusal:
             return True
         key = api_keys.key_of(headers) or ""
         return bool(self._keys) and api_keys.digest(key) not in self._keys
-
-
-def declares_more_than(max_bytes: int, headers: Headers) -> bool:
-    """Whether ``Content-Length`` is above ``max_bytes``."""
-    length = headers.get("content-length", "").lstrip("0")
-    if not (length.isascii() and length.isdigit()):
-        return False
-    # int() refuses numbers of thousands of digits.
-    return len(length) > len(str(max_bytes)) or int(length) > max_bytes
 
 
 def delayed(receive: Receive) -> Receive:

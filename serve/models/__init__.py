@@ -1,1 +1,1 @@
-"""The students that are served, and the identities and emotions that condition them."""
+"""The students that are served, and saved identities."""

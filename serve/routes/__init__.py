@@ -1,1 +1,1 @@
-"""The endpoints: each module has a ``router``, which ``serve.api`` includes."""
+"""The endpoints: modules with a ``router``, which ``serve.api`` includes, and what they share."""

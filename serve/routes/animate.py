@@ -9,53 +9,27 @@ from typing import Annotated, Any, Literal
 import numpy as np
 from fastapi import APIRouter, Query, Request
 from fastapi.responses import Response, StreamingResponse
-from pydantic import Field
 from starlette.types import Receive, Scope, Send
 
 from diffusiontalker.animation import timing
 from diffusiontalker.arkit import FPS
 from diffusiontalker.audio import SAMPLE_RATE
 from diffusiontalker.runtime.student import Student
-from diffusiontalker.runtime.voice import AUTO, Choice
+from diffusiontalker.runtime.voice import Choice
+from serve import conditioning
 from serve.admission.access import Caller
 from serve.dependencies import CallerDependency, ServiceDependency
-from serve.http import recordings, responses
+from serve.http import responses
 from serve.http.problems import Problem, as_invalid
 from serve.http.problems import responses as problem_responses
-from serve.http.query_parameters import QueryParameters
+from serve.http.query_parameters import AnimationParameters
 from serve.http.responses import HEADERS, MEDIA_TYPES, AnimationInfo, Format
-from serve.models import conditioning
 from serve.models.students import ServedStudent
+from serve.routes import request_body
 from serve.scheduling.thread_pool import Deadline
 from serve.service import Service
 
 router = APIRouter()
-MAX_SEED = 2**53 - 1
-"""Largest integer that JavaScript represents exactly."""
-
-
-class StudentParameters(QueryParameters):
-    """Which student."""
-
-    model: Annotated[str, Field(max_length=64)] | None = None
-    """Name of a student; without it, the first."""
-    steps: Annotated[int, Field(ge=1, le=1000)] | None = None
-    """The first student of so many sampling steps."""
-
-
-class AnimationParameters(StudentParameters):
-    """Conditioning, sampling and post-processing, of recordings and streams alike."""
-
-    identity: Annotated[str, Field(pattern=conditioning.PATTERN)] = AUTO
-    """auto, a name, a saved identity, or weights over names such as ann:0.7,bob:0.3."""
-    emotion: Annotated[str, Field(pattern=conditioning.PATTERN)] = AUTO
-    """auto, a name, or weights over names."""
-    seed: Annotated[int, Field(ge=0, le=MAX_SEED)] = 0
-    """Another seed, another performance of the same speech."""
-    smooth_ms: Annotated[float, Field(ge=0, le=500, allow_inf_nan=False)] = 0.0
-    """Time constant of a moving average; lip closures are kept."""
-    mirror: bool = False
-    """Swap left and right."""
 
 
 class RecordingParameters(AnimationParameters):
@@ -78,7 +52,7 @@ class RecordingParameters(AnimationParameters):
         },
         **problem_responses(400, 401, 403, 408, 413, 421, 422, 429, 500, 503, 504),
     },
-    openapi_extra=recordings.OPENAPI,
+    openapi_extra=request_body.OPENAPI,
     response_class=Response,
 )
 async def animate(
@@ -90,7 +64,7 @@ async def animate(
     """The body is the recording: wav, flac, ogg or mp3, any rate, mono or stereo."""
     served = service.students.find(query.model, query.steps)
     async with AsyncExitStack() as stack:
-        body = await stack.enter_async_context(recordings.received(request, service, caller))
+        body = await stack.enter_async_context(request_body.received(request, service, caller))
         student = await service.students.load(served.name)
         request.state.model = served.name
         identity = await conditioning.identity(query.identity, service, served, student, caller)
@@ -98,7 +72,7 @@ async def animate(
         deadline = service.new_deadline()
         start = partial(_start, service, served, student, body, identity, emotion, query, deadline)
         if query.format == "ndjson":
-            info, parts = await recordings.cancel_on_disconnect(
+            info, parts = await request_body.cancel_on_disconnect(
                 request, service.run_in_thread(caller, deadline, start)
             )
             # The response takes over the capacities in use, until its last line is sent.
@@ -107,7 +81,7 @@ async def animate(
                 service.limits.request_seconds, lines,
                 media_type=MEDIA_TYPES["ndjson"], headers=info.headers,
             )  # fmt: skip
-        info, content, frames = await recordings.cancel_on_disconnect(
+        info, content, frames = await request_body.cancel_on_disconnect(
             request,
             service.run_in_thread(caller, deadline, _whole, service, start, query.format, deadline),
         )
@@ -139,7 +113,7 @@ def _start(
     decoder. Raises Problem and DeadlineExceeded."""
     deadline.check()
     with service.metrics.timed("decode"):
-        sound = recordings.decode(body, service.limits, deadline)
+        sound = request_body.decode(body, service.limits, deadline)
     with service.metrics.timed("hear"), as_invalid("body"):
         animation = student.perform(
             sound.samples, SAMPLE_RATE, identity, emotion, query.seed, "body",
@@ -175,7 +149,7 @@ async def _ndjson(
     service: Service, caller: Caller, info: AnimationInfo, parts: Iterator[np.ndarray],
     stack: AsyncExitStack,
 ) -> AsyncIterator[bytes]:  # fmt: skip
-    """The lines of a response, each made in a thread of recordings. Closes ``stack`` at the end.
+    """The lines of a response, each made in a thread of request_body. Closes ``stack`` at the end.
     One that takes too long breaks off, without the line ``end``."""
     frames, deadline = 0, service.new_deadline()
 

@@ -8,7 +8,7 @@ from pydantic import BaseModel
 from diffusiontalker import arkit
 from serve.dependencies import CallerDependency, ServiceDependency
 from serve.http.problems import responses
-from serve.routes.animate import StudentParameters
+from serve.http.query_parameters import StudentParameters
 
 router = APIRouter(prefix="/v1")
 REFUSED = responses(401, 403, 421, 422, 429, 500, 503)

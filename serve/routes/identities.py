@@ -11,11 +11,11 @@ from diffusiontalker.audio.level import is_quiet
 from diffusiontalker.runtime.student import Recognised
 from diffusiontalker.runtime.voice import AUTO
 from serve.dependencies import CallerDependency, ServiceDependency
-from serve.http import recordings
 from serve.http.problems import Problem, as_invalid, responses
+from serve.http.query_parameters import StudentParameters
 from serve.models.saved_identities import MAX_SECONDS, MIN_SECONDS, NAME
 from serve.models.students import fingerprint
-from serve.routes.animate import StudentParameters
+from serve.routes import request_body
 
 router = APIRouter(prefix="/v1/identities")
 T = TypeVar("T")
@@ -56,7 +56,7 @@ async def identities(
     status_code=201,
     summary="Save a voice as an identity",
     responses={**REFUSED, **responses(400, 408, 409, 413, 504)},
-    openapi_extra=recordings.OPENAPI,
+    openapi_extra=request_body.OPENAPI,
 )
 async def save_identity(
     request: Request,
@@ -68,15 +68,15 @@ async def save_identity(
     for served in service.students.served:
         if name in (AUTO, *(await service.students.load(served.name)).identities):
             raise Problem(409, f"name {name!r} is of the library; choose another", "name")
-    async with recordings.received(request, service, caller) as body:
+    async with request_body.received(request, service, caller) as body:
         deadline = service.new_deadline()
 
         async def run(work: Callable[..., T], *args: Any) -> T:
-            return await recordings.cancel_on_disconnect(
+            return await request_body.cancel_on_disconnect(
                 request, service.run_in_thread(caller, deadline, work, *args)
             )
 
-        sound = await run(recordings.decode, body, service.limits, deadline)
+        sound = await run(request_body.decode, body, service.limits, deadline)
         samples = sound.samples
         seconds = len(samples) / SAMPLE_RATE
         if not MIN_SECONDS <= seconds <= MAX_SECONDS:

@@ -7,10 +7,10 @@ from pydantic import ValidationError
 
 from diffusiontalker.errors import UserError
 from diffusiontalker.runtime.stream import Stream
+from serve import conditioning
 from serve.admission.api_keys import SUBPROTOCOL
 from serve.dependencies import ServiceDependency, get_caller
 from serve.http.problems import Problem, as_invalid, operator_problem, validation_problem
-from serve.models import conditioning
 from serve.service import Service
 from serve.websocket.protocol import StreamParameters
 from serve.websocket.session import Session, send_problem

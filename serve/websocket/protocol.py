@@ -6,9 +6,8 @@ import numpy as np
 from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError, field_validator
 
 from serve.http.problems import Problem
-from serve.http.query_parameters import parse_json
+from serve.http.query_parameters import AnimationParameters, parse_json
 from serve.middleware.flow_control import MAX_MESSAGE
-from serve.routes.animate import AnimationParameters
 
 MAX_CONTROL = 16 * 1024
 """Characters of a control message."""

@@ -10,10 +10,10 @@ from diffusiontalker.arkit import CHANNELS, FPS
 from diffusiontalker.containers.kinds import Door
 from diffusiontalker.runtime.stream import Stream
 from diffusiontalker.runtime.student import Student
+from serve import conditioning
 from serve.admission.access import Caller
 from serve.http import responses
 from serve.http.problems import Problem, as_invalid
-from serve.models import conditioning
 from serve.models.students import ServedStudent
 from serve.scheduling.cancellation import first_completed
 from serve.service import Service

@@ -16,9 +16,9 @@ import ray
 import soundfile
 from serve import app
 from serve.admission.api_keys import VARIABLE
-from serve.http import recordings, responses
+from serve.http import responses
 from serve.middleware import access_log
-from serve.routes import health
+from serve.routes import health, request_body
 from serve.routes.animate import RecordingParameters, TimeLimitedResponse
 from serve.scheduling.thread_pool import THREAD_NAME
 from starlette.datastructures import Headers
@@ -348,7 +348,7 @@ def test_broken_multipart(client, body, kind, status, field) -> None:
 
 
 def test_a_form_is_parsed_in_pieces(monkeypatch) -> None:
-    monkeypatch.setattr(recordings, "PARSED_BYTES", 100)
+    monkeypatch.setattr(request_body, "PARSED_BYTES", 100)
     content = bytes(1600)
     head = b'--x\r\nContent-Disposition: form-data; name="file"; filename="a"\r\n\r\n'
     request: Any = SimpleNamespace(
@@ -357,7 +357,7 @@ def test_a_form_is_parsed_in_pieces(monkeypatch) -> None:
 
     async def scenario() -> tuple[bytes, int]:
         reading = asyncio.create_task(
-            recordings._multipart_file(request, head + content + b"\r\n--x--\r\n")
+            request_body._multipart_file(request, head + content + b"\r\n--x--\r\n")
         )
         turns = 0
         while not reading.done():
@@ -427,14 +427,14 @@ def test_a_stream_without_its_upgrade_gets_a_hint(client) -> None:
 
 
 def test_an_internal_error_does_not_show_its_cause(folder, monkeypatch) -> None:
-    monkeypatch.setattr("serve.http.recordings.decode", lambda *_: 1 / 0)
+    monkeypatch.setattr("serve.routes.request_body.decode", lambda *_: 1 / 0)
     with serving(served.settings(folder)) as client:
         told = problem(client.post("/v1/animate", content=wav(1.0)), 500, None)
     assert "ZeroDivisionError" not in told
 
 
 def test_a_page_of_another_origin_can_read_an_internal_error(folder, monkeypatch) -> None:
-    monkeypatch.setattr("serve.http.recordings.decode", lambda *_: 1 / 0)
+    monkeypatch.setattr("serve.routes.request_body.decode", lambda *_: 1 / 0)
     other = "https://elsewhere.example"
     with serving(served.settings(folder, cors_origins=[other])) as client:
         answer = client.post("/v1/animate", content=wav(1.0), headers={"Origin": other})
@@ -716,7 +716,7 @@ def test_the_access_log_has_no_names(client, caplog) -> None:
 
 
 def test_the_access_log_has_internal_errors(folder, monkeypatch, caplog) -> None:
-    monkeypatch.setattr("serve.http.recordings.decode", lambda *_: 1 / 0)
+    monkeypatch.setattr("serve.routes.request_body.decode", lambda *_: 1 / 0)
     with caplog.at_level("INFO", "ray.serve"), serving(served.settings(folder)) as client:
         client.post("/v1/animate", content=wav(1.0))
     assert '"status": 500' in caplog.text

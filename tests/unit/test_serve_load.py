@@ -10,10 +10,10 @@ import pytest
 from serve import middleware
 from serve.admission.api_keys import VARIABLE
 from serve.admission.capacity import Capacity
-from serve.http import recordings
 from serve.http.problems import Problem
 from serve.middleware import flow_control
 from serve.middleware.flow_control import FlowControl
+from serve.routes import request_body
 from serve.scheduling.batcher import MAX_LOW_PRIORITY, Batcher
 from serve.scheduling.thread_pool import Deadline, DeadlineExceeded, FairThreadPool
 from serve.service import Service
@@ -432,10 +432,10 @@ def test_a_recording_without_a_caller_is_cancelled(folder, monkeypatch) -> None:
 def test_decoding_checks_the_deadline_between_blocks() -> None:
     deadline = Deadline(60.0)
     content = wav(60.0)
-    assert len(recordings.decode(content, LimitSettings(), deadline).samples) == 960_000
+    assert len(request_body.decode(content, LimitSettings(), deadline).samples) == 960_000
     deadline.cancel()
     with pytest.raises(DeadlineExceeded):
-        recordings.decode(content, LimitSettings(), deadline)
+        request_body.decode(content, LimitSettings(), deadline)
 
 
 def test_the_audio_encoder_checks_the_deadline_every_ten_seconds(folder) -> None:

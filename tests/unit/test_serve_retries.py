@@ -7,9 +7,9 @@ from typing import Any
 import pytest
 from serve import middleware
 from serve.admission.api_keys import VARIABLE
+from serve.http.content_length import declares_more_than
 from serve.middleware import early_refusal, retries
 from serve.middleware.close_reasons import CloseReasons
-from serve.middleware.early_refusal import declares_more_than
 from serve.middleware.flow_control import FlowControl
 from serve.middleware.ray_headers import (
     NO_DISCONNECT_WATCH,

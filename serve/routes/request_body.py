@@ -1,4 +1,4 @@
-"""Recordings in request bodies: received within limits, raw or multipart, and decoded."""
+"""Request bodies that hold a recording: received within limits, raw or multipart, and decoded."""
 
 import asyncio
 from collections.abc import AsyncIterator, Callable, Coroutine
@@ -15,8 +15,8 @@ from diffusiontalker.audio import SAMPLE_RATE
 from diffusiontalker.audio.recording import DecodedAudio, decode_recording
 from diffusiontalker.audio.waveform import as_waveform
 from serve.admission.access import Caller
+from serve.http.content_length import declares_more_than
 from serve.http.problems import Problem, as_invalid
-from serve.middleware.early_refusal import declares_more_than
 from serve.scheduling.cancellation import first_completed
 from serve.scheduling.thread_pool import Deadline
 from serve.service import Service

@@ -10,7 +10,6 @@ from serve.http.problems import Problem, as_invalid
 from serve.models.students import ServedStudent, fingerprint
 from serve.service import Service
 
-PATTERN = r"^[^\x00-\x1f]{1,1000}$"
 MAX_SAVED = 8
 """Saved identities in one blend, as each is read from storage."""
 
