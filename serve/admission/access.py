@@ -60,8 +60,8 @@ class AccessControl:
         caller = self._authenticate(connection)
         if not await self._rate_limiter.allow(caller.id):
             raise Problem(
-                429, f"more than {self._rate_limiter.per_minute} requests a minute; try again in "
-                "a while", retry_after=5,
+                429, f"more than {self._rate_limiter.per_minute} requests a minute; try again soon",
+                retry_after=5,
             )  # fmt: skip
         return caller
 

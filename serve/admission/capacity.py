@@ -37,7 +37,7 @@ class Capacity:
         held, free = self._used[caller], self.limit - self.used
         if amount > free:
             raise Problem(
-                429, f"this replica has {self.limit} {self.resource} at once; try again shortly",
+                429, f"this replica is full ({self.limit} {self.resource} at once); try again soon",
                 retry_after=1,
             )  # fmt: skip
         if self.limit_per_caller is not None and held + amount > self.limit_per_caller:

@@ -18,20 +18,20 @@ from diffusiontalker.errors import UserError
 MEDIA_TYPE = "application/problem+json"
 TITLES = {
     400: "The request is malformed",
-    401: "An API key is needed",
-    403: "This is not allowed",
-    404: "There is no such thing",
-    405: "This method is not allowed here",
+    401: "An API key is required",
+    403: "Not allowed",
+    404: "Not found",
+    405: "The method is not allowed",
     408: "The request took too long to arrive",
-    409: "This conflicts with what is saved",
+    409: "Conflict with a saved identity",
     413: "The request is too large",
-    421: "This server does not go by that name",
-    422: "The request cannot be answered",
+    421: "Unknown host name",
+    422: "The request is invalid",
     426: "This is a WebSocket",
-    429: "Too much at once",
-    500: "The server failed",
+    429: "Too many requests",
+    500: "Internal error",
     503: "The server is not ready",
-    504: "The answer took too long",
+    504: "The work took too long",
 }
 CLOSE_CODES = {413: 1009, 429: 1013, 500: 1011, 503: 1012}
 """WebSocket close codes by a problem's status; all others are 1008."""
@@ -86,7 +86,7 @@ def operator_problem(error: UserError) -> Problem:
     """A ``UserError`` that the operator must mend (a folder, a bucket, a student): 503, and the
     message goes into the log alone."""
     logger.error("%s", error)
-    return Problem(503, "the server cannot do this now; its log says why", retry_after=10)
+    return Problem(503, "the server cannot do this now; the cause is in its log", retry_after=10)
 
 
 def validation_problem(error: Mapping[str, Any]) -> Problem:
@@ -159,7 +159,7 @@ class _InternalErrors:
         except Exception as error:
             if not started:
                 logger.error("a request failed", exc_info=error)
-                failed = Problem(500, "the server failed; its log says why")
+                failed = Problem(500, "internal error; the cause is in the server's log")
                 await problem_response(Request(scope), failed)(scope, receive, send)
             raise
 

@@ -1,5 +1,5 @@
 """Uploads that a replica will refuse by their headers (API key, length) are not read before it has
-done so. The replica decides, as it alone knows all limits and words the error."""
+done so. The replica decides, as it alone has all limits and error messages."""
 
 import asyncio
 

@@ -70,7 +70,7 @@ class FlowControl:
                 return
             try:
                 await send(message)
-            except Exception:  # disconnected, which nobody would read while the window is closed
+            except Exception:  # disconnected, which is not received while the window is closed
                 disconnected = True
                 window_open.set()
                 raise

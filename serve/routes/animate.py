@@ -149,7 +149,7 @@ async def _ndjson(
     service: Service, caller: Caller, info: AnimationInfo, parts: Iterator[np.ndarray],
     stack: AsyncExitStack,
 ) -> AsyncIterator[bytes]:  # fmt: skip
-    """The lines of a response, each made in a thread of request_body. Closes ``stack`` at the end.
+    """The lines of a response, each made in a thread of the pool. Closes ``stack`` at the end.
     One that takes too long breaks off, without the line ``end``."""
     frames, deadline = 0, service.new_deadline()
 

@@ -85,7 +85,7 @@ async def save_identity(
                 f"{MAX_SECONDS:g} s", "body",
             )  # fmt: skip
         if await run(is_quiet, samples):
-            raise Problem(422, "body: nobody speaks in it; send a voice", "body")
+            raise Problem(422, "body: is silent; send speech", "body")
         voices: dict[str, Recognised] = {}
         for served in service.students.served:
             student = await service.students.load(served.name)

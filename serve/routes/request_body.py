@@ -49,7 +49,7 @@ OPENAPI = {
 @asynccontextmanager
 async def received(request: Request, service: Service, caller: Caller) -> AsyncIterator[bytes]:
     """The recording in a request's body. It counts as one of ``service.recordings`` only when all
-    of it has arrived, so that slow uploads block nobody, and until the context ends.
+    of it has arrived, so that slow uploads do not block others, and until the context ends.
 
     Raises:
         Problem: too large, too slow, a multipart body without the part ``FIELD``, or no capacity.

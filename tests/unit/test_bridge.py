@@ -17,6 +17,7 @@ import numpy as np
 import pytest
 import soundfile
 from tests.ports import free_port
+from tests.refusals import refusal
 
 from diffusiontalker.bridge import __main__ as command
 from diffusiontalker.bridge import audio_input, scheduler, targets
@@ -186,10 +187,9 @@ def test_a_target_is_this_machine_unless_it_is_named(text: str, expected: Target
     ],
 )
 def test_a_wrong_target_is_one_line(text: str, said: str) -> None:
-    with pytest.raises(UserError) as told:
-        parse_target(text)
-    assert said in str(told.value)
-    assert str(told.value).startswith(f"--to {text}")
+    message = refusal(lambda: parse_target(text))
+    assert said in message
+    assert message.startswith(f"--to {text}")
 
 
 def test_a_host_that_is_not_there_is_one_line(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -230,9 +230,7 @@ def test_a_missing_receiver_is_counted_and_no_error() -> None:
 def test_a_network_that_refuses_is_one_line(receiver: socket.socket) -> None:
     refusing = sender(receiver)
     refusing._encode = lambda face, moment: [bytes(70_000)]  # more than UDP carries
-    with pytest.raises(
-        UserError, match=r"^cannot send to livelink 127.0.0.1:\d+: Message too long"
-    ):
+    with pytest.raises(UserError, match=r"livelink 127.0.0.1:\d+.*too long"):
         refusing.send(np.zeros(52), scheduler.datetime.now())
 
 

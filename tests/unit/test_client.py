@@ -14,6 +14,7 @@ import httpx2
 import numpy as np
 import pytest
 import soundfile
+from tests.refusals import refusal
 
 from diffusiontalker.arkit import CHANNELS
 from diffusiontalker.audio.waveform import as_waveform
@@ -158,9 +159,7 @@ def test_mistakes_are_raised_before_anything_is_sent(
     ask: Any, arguments: Any, options: Any, said: str
 ) -> None:
     unused = InTurn()
-    with pytest.raises(UserError) as told:
-        ask(unused, "animate", *arguments, **options)
-    assert said in str(told.value)
+    assert said in refusal(lambda: ask(unused, "animate", *arguments, **options))
     assert unused.asked == 0
 
 
@@ -324,10 +323,8 @@ def test_identities_are_saved_and_forgotten(ask: Any) -> None:
     ],
 )
 def test_an_answer_outside_the_contract_is_one_line(ask: Any, content: Any, headers: Any) -> None:
-    with pytest.raises(UserError) as told:
-        ask(InTurn(httpx2.Response(200, content=content, headers=headers)), "animate", b"RIFF")
-    assert "\n" not in str(told.value)
-    assert "server" in str(told.value)
+    answer = InTurn(httpx2.Response(200, content=content, headers=headers))
+    assert "server" in refusal(lambda: ask(answer, "animate", b"RIFF"))
 
 
 ENDLESS = {"name": "a", "steps": 2, "look_ahead_ms": 10**400, "precision": "int8"}
@@ -359,9 +356,10 @@ def test_a_refusal_has_the_servers_detail_and_is_final(
     ask: Any, waits: list[float], status: int
 ) -> None:
     server = InTurn(problem(status, "identity: unknown 'anne';\n did you mean 'ann'?"))
-    with pytest.raises(UserError) as told:
-        ask(server, "animate", b"RIFF")
-    assert str(told.value) == "identity: unknown 'anne'; did you mean 'ann'?"
+    assert (
+        refusal(lambda: ask(server, "animate", b"RIFF"))
+        == "identity: unknown 'anne'; did you mean 'ann'?"
+    )
     assert (server.asked, waits) == (1, [])
 
 
@@ -378,12 +376,12 @@ def test_another_server_is_recognised(ask: Any) -> None:
     [
         (401, "credentials", False),
         (407, "credentials", False),
-        (413, "takes no body of this size", False),
+        (413, "bodies of this size", False),
         (426, "Upgrade", False),
-        (429, "try again later", True),
+        (429, "try again", True),
         (502, "is it running", True),
-        (503, "try again later", True),
-        (504, "no longer", True),
+        (503, "try again", True),
+        (504, "timed out", True),
     ],
 )
 @pytest.mark.usefixtures("waits")
@@ -436,11 +434,9 @@ def test_a_retry_after_the_deadline_is_not_waited_for(ask: Any, waits: list[floa
 
 def test_the_last_attempt_raises_one_line(ask: Any, waits: list[float]) -> None:
     server = InTurn(httpx2.ConnectError)
-    with pytest.raises(UserError) as told:
-        ask(server, "models")
-    assert "http://127.0.0.1:8000" in str(told.value)
-    assert "it broke" in str(told.value)
-    assert "\n" not in str(told.value)
+    message = refusal(lambda: ask(server, "models"))
+    assert "http://127.0.0.1:8000" in message
+    assert "it broke" in message
     assert server.asked == retries.ATTEMPTS
 
 

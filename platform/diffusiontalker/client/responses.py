@@ -32,15 +32,14 @@ NOT_PROCESSED = (429, 503)
 TRANSIENT = (500, 502, 504)
 """Statuses that may be others on a second attempt, unless they come with problem details."""
 PROXY_ERRORS = {
-    401: "something in front of the server wants credentials of its own",
-    407: "a proxy on the way wants credentials",
-    413: "something in front of the server takes no body of this size; raise its limit there, or "
-    "send less",
-    426: "is a WebSocket; a proxy on the way does not pass the headers Upgrade and Connection on",
-    429: "is asked too often; try again later",
-    502: "something in front of the server cannot reach it; is it running?",
-    503: "is not ready, or has no room; try again later",
-    504: "something in front of the server waits for it no longer",
+    401: "a proxy in front of the server requires credentials of its own",
+    407: "a proxy requires credentials",
+    413: "a proxy in front of the server refuses bodies of this size; raise its limit or send less",
+    426: "is a WebSocket; a proxy does not pass the headers Upgrade and Connection on",
+    429: "too many requests; try again later",
+    502: "a proxy in front of the server cannot reach it; is it running?",
+    503: "is not ready, or is full; try again later",
+    504: "a proxy in front of the server timed out",
 }
 """Statuses without problem details, as proxies send them."""
 PARSE_ERRORS = (LookupError, TypeError, ValueError, OverflowError, RecursionError)
