@@ -14,7 +14,7 @@ router = APIRouter(prefix="/v1")
 REFUSED = responses(401, 403, 421, 422, 429, 500, 503)
 
 
-class Model(BaseModel):
+class ModelInfo(BaseModel):
     """A student."""
 
     name: str
@@ -27,7 +27,7 @@ class Models(BaseModel):
     """The students that are served."""
 
     default: str
-    models: list[Model]
+    models: list[ModelInfo]
 
 
 class EmotionNames(BaseModel):
@@ -36,7 +36,7 @@ class EmotionNames(BaseModel):
     emotions: list[str]
 
 
-class Blendshape(BaseModel):
+class BlendshapeInfo(BaseModel):
     """A channel."""
 
     name: str
@@ -48,7 +48,7 @@ class Blendshapes(BaseModel):
     """The channels, in the order of the coefficients."""
 
     fps: int
-    blendshapes: list[Blendshape]
+    blendshapes: list[BlendshapeInfo]
 
 
 @router.get("/models", summary="The students", responses=REFUSED)
@@ -57,7 +57,7 @@ async def models(service: ServiceDependency, caller: CallerDependency) -> Models
     return Models(
         default=service.students.default.name,
         models=[
-            Model(
+            ModelInfo(
                 name=served.name, steps=served.steps, look_ahead_ms=served.look_ahead_ms,
                 precision=served.precision,
             )
@@ -86,7 +86,9 @@ async def blendshapes(caller: CallerDependency) -> Blendshapes:
         **dict.fromkeys(arkit.UPPER, "upper"),
     }
     shapes = [
-        Blendshape(name=name, region=regions.get(at, "cheek"), mirror=arkit.CHANNELS[mirror[at]])
+        BlendshapeInfo(
+            name=name, region=regions.get(at, "cheek"), mirror=arkit.CHANNELS[mirror[at]]
+        )
         for at, name in enumerate(arkit.CHANNELS)
     ]
     return Blendshapes(fps=arkit.FPS, blendshapes=shapes)

@@ -23,8 +23,8 @@ from diffusiontalker.client.types import (
     Frames,
     Identities,
     Model,
-    Options,
     Recording,
+    RecordingOptions,
     Saved,
     StreamOptions,
     UnavailableError,
@@ -133,7 +133,7 @@ class Client(_Base):
         self._http.close()
 
     def animate(
-        self, recording: Recording, rate: int | None = None, **options: Unpack[Options]
+        self, recording: Recording, rate: int | None = None, **options: Unpack[RecordingOptions]
     ) -> Face:
         """Animate a recording.
 
@@ -141,7 +141,7 @@ class Client(_Base):
             recording: a path (local or ``s3://``), the bytes of a file (wav, flac, ogg or mp3), or
                 samples (n,) or (n, channels), float in [-1, 1] or integer PCM.
             rate: Hz of samples; a file has its own.
-            options: ``types.Options``: model, steps, identity, emotion, seed, smooth_ms,
+            options: ``types.RecordingOptions``: model, steps, identity, emotion, seed, smooth_ms,
                 mirror, fps.
 
         Raises:
@@ -155,7 +155,7 @@ class Client(_Base):
         recording: Recording,
         out: str | Path,
         rate: int | None = None,
-        **options: Unpack[Options],
+        **options: Unpack[RecordingOptions],
     ) -> Path:
         """Animate a recording into a file: .csv (Live Link Face), .json, .npz, .glb or .ndjson.
 
@@ -252,7 +252,7 @@ class AsyncClient(_Base):
         await self._http.aclose()
 
     async def animate(
-        self, recording: Recording, rate: int | None = None, **options: Unpack[Options]
+        self, recording: Recording, rate: int | None = None, **options: Unpack[RecordingOptions]
     ) -> Face:
         """As ``Client.animate``. Raises UserError."""
         return await self._send(await asyncio.to_thread(requests.animate, recording, rate, options))
@@ -262,7 +262,7 @@ class AsyncClient(_Base):
         recording: Recording,
         out: str | Path,
         rate: int | None = None,
-        **options: Unpack[Options],
+        **options: Unpack[RecordingOptions],
     ) -> Path:
         """As ``Client.download``. Raises UserError."""
         path = storage.location(out)

@@ -22,8 +22,8 @@ from diffusiontalker.client.types import (
     Face,
     Identities,
     Model,
-    Options,
     Recording,
+    RecordingOptions,
     Saved,
     StreamOptions,
 )
@@ -80,7 +80,7 @@ def animate(
     recording: Recording, rate: int | None, options: Mapping[str, Any]
 ) -> HttpRequest[Face]:
     """Raises UserError: an unreadable recording or an unknown option."""
-    query = _query(options, Options) | {"format": "npz"}
+    query = _query(options, RecordingOptions) | {"format": "npz"}
     return HttpRequest("POST", "/v1/animate", responses.face, query, _body(recording, rate))
 
 
@@ -91,7 +91,7 @@ def animate_file(
     kind = suffix.lower().removeprefix(".")
     if kind not in FORMATS:
         raise UserError(f"unknown format {suffix!r}; choose one of .{', .'.join(FORMATS)}")
-    query = _query(options, Options) | {"format": kind}
+    query = _query(options, RecordingOptions) | {"format": kind}
     return HttpRequest("POST", "/v1/animate", responses.body, query, _body(recording, rate))
 
 

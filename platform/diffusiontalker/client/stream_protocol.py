@@ -11,7 +11,7 @@ from diffusiontalker.animation import files
 from diffusiontalker.arkit import CHANNELS
 from diffusiontalker.audio.waveform import to_mono
 from diffusiontalker.client.responses import PARSE_ERRORS, raise_status
-from diffusiontalker.client.types import Choice, Frames, Ready
+from diffusiontalker.client.types import Frames, NameOrWeights, Ready
 from diffusiontalker.errors import UserError
 
 MAX_MESSAGE = 256 * 1024
@@ -37,7 +37,7 @@ def sample_messages(samples: np.ndarray, rate: int) -> Iterator[tuple[bytes, flo
         yield part, len(part) / 2 / rate
 
 
-def pin_message(identity: Choice | None, emotion: Choice | None) -> str:
+def pin_message(identity: NameOrWeights | None, emotion: NameOrWeights | None) -> str:
     """The message that changes identity and emotion; None leaves one as it is."""
     chosen = {
         kind: choice if isinstance(choice, str) else dict(choice)

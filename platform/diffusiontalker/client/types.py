@@ -11,7 +11,7 @@ from diffusiontalker.errors import UserError
 
 Recording = str | Path | bytes | np.ndarray
 """A path (local or ``s3://``), a file's bytes, or samples (n,) or (n, channels) with their rate."""
-Choice = str | Mapping[str, float]
+NameOrWeights = str | Mapping[str, float]
 """A name, ``auto``, or weights over names."""
 
 
@@ -20,14 +20,14 @@ class StreamOptions(TypedDict, total=False):
 
     model: str
     steps: int
-    identity: Choice
-    emotion: Choice
+    identity: NameOrWeights
+    emotion: NameOrWeights
     seed: int
     smooth_ms: float
     mirror: bool
 
 
-class Options(StreamOptions, total=False):
+class RecordingOptions(StreamOptions, total=False):
     """Options of a recording."""
 
     fps: int

@@ -23,7 +23,7 @@ from diffusiontalker.client.stream_protocol import (
     pin_message,
     sample_messages,
 )
-from diffusiontalker.client.types import Choice, Frames, Ready, UnavailableError
+from diffusiontalker.client.types import Frames, NameOrWeights, Ready, UnavailableError
 from diffusiontalker.errors import UserError
 
 CLOSE_TIMEOUT = 5.0
@@ -192,7 +192,9 @@ class AsyncStream:
             while self._is_ahead():
                 await self._receive(self._request.timeout, self._is_ahead)
 
-    async def pin(self, identity: Choice | None = None, emotion: Choice | None = None) -> None:
+    async def pin(
+        self, identity: NameOrWeights | None = None, emotion: NameOrWeights | None = None
+    ) -> None:
         """Move gradually to another identity or emotion; "auto" follows the voice again. Where the
         server refuses it, the error is raised where frames are read, and the stream stays open."""
         await self._send(pin_message(identity, emotion))
