@@ -45,7 +45,7 @@ def alone(talker: Talker, batch: Batch, row: int, noise: Tensor) -> np.ndarray:
     mel = batch["log_mel"][row : row + 1, : length * PER_FRAME]
     mask = torch.ones(1, length, 1)
     audio = talker.encode(talker.inputs(batch["features"][frames], mel), mask)
-    voice = talker.listen(audio, mask)
+    voice = talker.embed_voice(audio, mask)
     identities, emotions = talker.personalizer.identities(), talker.personalizer.emotions()
     identity, emotion = (
         max(library, key=lambda entry: float(entry @ heard[0]))[None]

@@ -12,7 +12,7 @@ from torch.testing import assert_close
 
 from diffusiontalker.arkit import LIP, UPPER
 from diffusiontalker.config import LossSettings, PersonalizerSettings
-from diffusiontalker.model.personalizer import Voice
+from diffusiontalker.model.personalizer import VoiceEmbeddings
 from diffusiontalker.model.talker import Talker
 from diffusiontalker.objectives import losses
 from diffusiontalker.training import objectives
@@ -235,7 +235,9 @@ def test_share_from_voice(share: float, from_voice: bool) -> None:
     audio = talker.encode(batch["features"], batch["mask"][..., None])
     condition, _, keys = objectives.personalise(talker, audio, batch, generator())
     mask = batch["mask"][..., None]
-    given = talker.listen(audio, objectives.beginning(mask, generator()))  # drawn before all else
+    given = talker.embed_voice(
+        audio, objectives.beginning(mask, generator())
+    )  # drawn before all else
     expected = (
         (given.identity, given.emotion)
         if from_voice
@@ -261,7 +263,9 @@ def test_half_of_many_examples_come_from_the_voice() -> None:
     with torch.no_grad():
         condition, _, keys = objectives.personalise(talker, audio, batch, generator())
         library = fused(talker, keys.identity[batch["identity"]], keys.emotion[batch["emotion"]])
-        given = talker.listen(audio, objectives.beginning(batch["mask"][..., None], generator()))
+        given = talker.embed_voice(
+            audio, objectives.beginning(batch["mask"][..., None], generator())
+        )
         heard = fused(talker, given.identity, given.emotion)
     # identity and emotion are drawn apart: a quarter has both from the library, a quarter neither
     for both in (library, heard):
@@ -291,7 +295,7 @@ def test_contrast_by_hand() -> None:
     # cosines with the library: [1, 0, -1] and [0.6, 0.8, -0.6]; the third clip is not named
     library = torch.tensor([[1.0, 0.0], [0.0, 1.0], [-1.0, 0.0]])
     heard = torch.tensor([[1.0, 0.0], [0.6, 0.8], [0.0, 1.0]])
-    keys, voice = Voice(library, library[:2]), Voice(heard, heard)
+    keys, voice = VoiceEmbeddings(library, library[:2]), VoiceEmbeddings(heard, heard)
     batch = {
         "identity": torch.tensor([0, 1, UNKNOWN]),
         "emotion": torch.tensor([UNKNOWN, UNKNOWN, UNKNOWN]),

@@ -12,7 +12,7 @@ from diffusiontalker.audio.log_mel import PER_FRAME
 from diffusiontalker.config import LossSettings
 from diffusiontalker.diffusion import distillation
 from diffusiontalker.diffusion.samplers import sample
-from diffusiontalker.model.personalizer import Voice
+from diffusiontalker.model.personalizer import VoiceEmbeddings
 from diffusiontalker.model.talker import Condition, Talker
 from diffusiontalker.objectives import losses
 from diffusiontalker.training.windows import UNKNOWN
@@ -164,7 +164,7 @@ def noisy_pair(talker: Talker, batch: Batch, generator: torch.Generator) -> tupl
 
 def personalise(
     talker: Talker, audio: Tensor, batch: Batch, generator: torch.Generator | None
-) -> tuple[Condition, Voice, Voice]:
+) -> tuple[Condition, VoiceEmbeddings, VoiceEmbeddings]:
     """The condition, the embeddings heard (B, E), and the libraries (N, E).
 
     Each example is conditioned on its library entries, or on what the voice says: where the label
@@ -174,8 +174,8 @@ def personalise(
     """
     mask = batch["mask"][..., None]
     heard = mask if generator is None else beginning(mask, generator)
-    voice = talker.listen(audio, heard)
-    keys = Voice(talker.personalizer.identities(), talker.personalizer.emotions())
+    voice = talker.embed_voice(audio, heard)
+    keys = VoiceEmbeddings(talker.personalizer.identities(), talker.personalizer.emotions())
     share = talker.config.personalizer.from_voice
 
     def choose(library: Tensor, labels: Tensor, heard: Tensor) -> Tensor:
@@ -197,7 +197,9 @@ def beginning(mask: Tensor, generator: torch.Generator) -> Tensor:
     return mask * (at <= drawn * 2 * mask.sum(1, keepdim=True))
 
 
-def contrast(voice: Voice, keys: Voice, batch: Batch, temperature: float) -> dict[str, Tensor]:
+def contrast(
+    voice: VoiceEmbeddings, keys: VoiceEmbeddings, batch: Batch, temperature: float
+) -> dict[str, Tensor]:
     """Contrastive losses of identity and emotion against their libraries (v1's L_con, v2)."""
 
     def one(heard: Tensor, library: Tensor, labels: Tensor) -> Tensor:

@@ -27,7 +27,7 @@ from diffusiontalker.corpus import shards
 from diffusiontalker.corpus.manifest import Manifest
 from diffusiontalker.errors import UserError
 from diffusiontalker.features.timing import reach
-from diffusiontalker.model.talker import Talker, TalkerConfig, inherit
+from diffusiontalker.model.talker import Talker, TalkerConfig, copy_matching_weights
 from diffusiontalker.training import checkpoints, objectives, ray_data, ray_train
 from diffusiontalker.training.checkpoints import RunState, load_talker, save_talker
 from diffusiontalker.training.fit import Judge, Save, diverged, fit, trained_of
@@ -198,7 +198,7 @@ def _make_round_task(
 ) -> objectives.RoundTask:
     guide = load_talker(teacher)
     student = Talker(config)
-    inherit(student, guide)
+    copy_matching_weights(student, guide)
     return objectives.RoundTask(student, guide, steps, settings.student_losses)
 
 
