@@ -216,7 +216,7 @@ def _check_batches(settings: Settings, manifest: Manifest, measured: bool) -> No
     from diffusiontalker.training import ray_data, windows
 
     training = settings.training
-    motion = windows.MotionExamples(training.window, manifest.identities, manifest.emotions)
+    motion = windows.MotionWindows(training.window, manifest.identities, manifest.emotions)
     runs: dict[str, Any] = {"teacher": training.teacher}
     if measured:
         runs |= {"first_round": training.first_round, "round": training.round}

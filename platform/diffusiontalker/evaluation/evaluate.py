@@ -121,7 +121,7 @@ def _measure_one(
     talker = load_talker(storage.location(subject.folder))
     clips = load_clips(folder, manifest, split)
     heard = [
-        measure.listen_and_sample(talker, clip, subject.steps, sampler, settings.seeds, seed=i)
+        measure.embed_and_sample(talker, clip, subject.steps, sampler, settings.seeds, seed=i)
         for i, clip in enumerate(clips)
     ]
     row: Json = measure.measure(heard, clips, measure.Vertices(rig_of(settings)))

@@ -30,10 +30,10 @@ from diffusiontalker.features.timing import reach
 from diffusiontalker.model.talker import Talker, TalkerConfig, copy_matching_weights
 from diffusiontalker.training import checkpoints, objectives, ray_data, ray_train
 from diffusiontalker.training.checkpoints import RunState, load_talker, save_talker
-from diffusiontalker.training.fit import Judge, Save, diverged, fit, trained_of
-from diffusiontalker.training.progress import Steps
-from diffusiontalker.training.ray_train import TaskMaker, Work
-from diffusiontalker.training.windows import Examples, MotionExamples, PhonemeExamples, base_phoneme
+from diffusiontalker.training.fit import Metrics, Save, diverged_epoch, fit, trained_module
+from diffusiontalker.training.progress import StepProgress
+from diffusiontalker.training.ray_train import MakeObjective, TrainLoopConfig
+from diffusiontalker.training.windows import MotionWindows, PhonemeWindows, Windowing, base_phoneme
 
 NOBODY = "unknown"
 """The one entry of a library of which no clip names any."""
@@ -50,14 +50,14 @@ class Data:
 
 
 @dataclass(frozen=True)
-class Place:
+class StageRun:
     """Where a run keeps its checkpoints, what it is called, and who hears how far it is."""
 
     storage: Path
     name: str
     stage: str
     board: ray.actor.ActorHandle | None = None
-    judge: Judge | None = None
+    metrics: Metrics | None = None
     """Metrics of the model after every epoch, beside its losses on validation."""
     on_epoch: Callable[[dict[str, Any]], None] | None = None
     """Called after every epoch with its figures, where this process trains."""
@@ -66,7 +66,7 @@ class Place:
 
 
 def train_encoder(
-    settings: Settings, data: Data, place: Place, out: Path
+    settings: Settings, data: Data, place: StageRun, out: Path
 ) -> list[dict[str, float]]:
     """Train the small HuBERT on the corpus's phonemes and save it as a Hugging Face folder.
 
@@ -76,13 +76,13 @@ def train_encoder(
         UserError: the corpus holds no phoneme alignment.
     """
     # Imported here alone: transformers takes seconds to load, and other stages do without it.
-    from diffusiontalker.training.small_encoder import EncoderTask, save_encoder
+    from diffusiontalker.training.small_encoder import PhonemeObjective, save_encoder
 
     phonemes = _phonemes(data)
     encoder, workers = settings.encoder, max(settings.training.workers, 1)
-    make = partial(_make_encoder_task, encoder.hidden, encoder.depth, len(phonemes))
+    make = partial(_make_phoneme_objective, encoder.hidden, encoder.depth, len(phonemes))
     task = make()
-    assert isinstance(task, EncoderTask)
+    assert isinstance(task, PhonemeObjective)
     shape = task.model.config
     stride, field = reach(list(shape.conv_kernel), list(shape.conv_stride))
     train = TrainSettings(
@@ -92,7 +92,7 @@ def train_encoder(
         learning_rate=encoder.learning_rate,
     )
     history = _fit(
-        settings, train, data, PhonemeExamples(ENCODER_WINDOW, phonemes, stride, field), make,
+        settings, train, data, PhonemeWindows(ENCODER_WINDOW, phonemes, stride, field), make,
         task, place,
     )  # fmt: skip
     save_encoder(task.model, out)
@@ -100,19 +100,21 @@ def train_encoder(
 
 
 def train_teacher(
-    settings: Settings, data: Data, place: Place, out: Path
+    settings: Settings, data: Data, place: StageRun, out: Path
 ) -> list[dict[str, float]]:
     """Train the teacher on cached features; writes ``talker.json`` and ``model.safetensors``."""
     mean, deviation = data.manifest.statistics()
-    make = partial(_make_teacher_task, settings, teacher_config(settings, data), mean, deviation)
+    make = partial(
+        _make_teacher_objective, settings, teacher_config(settings, data), mean, deviation
+    )
     return _fit_motion(settings, settings.training.teacher, data, make, place, out)
 
 
 def train_round(
-    settings: Settings, data: Data, teacher: Path, steps: int, place: Place, out: Path
+    settings: Settings, data: Data, teacher: Path, steps: int, place: StageRun, out: Path
 ) -> list[dict[str, float]]:
     """One round: a student of ``steps`` steps from the model in folder ``teacher``."""
-    make = partial(_make_round_task, settings, student_config(settings, data), teacher, steps)
+    make = partial(_make_round_objective, settings, student_config(settings, data), teacher, steps)
     return _fit_motion(settings, round_settings(settings, steps), data, make, place, out)
 
 
@@ -179,52 +181,52 @@ def _phonemes(data: Data) -> list[str]:
     return sorted(found)
 
 
-def _make_encoder_task(hidden: int, depth: int, phonemes: int) -> nn.Module:
-    from diffusiontalker.training.small_encoder import EncoderTask, small_hubert
+def _make_phoneme_objective(hidden: int, depth: int, phonemes: int) -> nn.Module:
+    from diffusiontalker.training.small_encoder import PhonemeObjective, small_hubert
 
-    return EncoderTask(small_hubert(hidden, depth), phonemes)
+    return PhonemeObjective(small_hubert(hidden, depth), phonemes)
 
 
-def _make_teacher_task(
+def _make_teacher_objective(
     settings: Settings, config: TalkerConfig, mean: np.ndarray, deviation: np.ndarray
-) -> objectives.TeacherTask:
+) -> objectives.TeacherObjective:
     talker = Talker(config)
     talker.set_statistics(mean, deviation)
-    return objectives.TeacherTask(talker, settings.losses)
+    return objectives.TeacherObjective(talker, settings.losses)
 
 
-def _make_round_task(
+def _make_round_objective(
     settings: Settings, config: TalkerConfig, teacher: Path, steps: int
-) -> objectives.RoundTask:
+) -> objectives.RoundObjective:
     guide = load_talker(teacher)
     student = Talker(config)
     copy_matching_weights(student, guide)
-    return objectives.RoundTask(student, guide, steps, settings.student_losses)
+    return objectives.RoundObjective(student, guide, steps, settings.student_losses)
 
 
 def _fit_motion(
-    settings: Settings, train: TrainSettings, data: Data, make: TaskMaker, place: Place,
+    settings: Settings, train: TrainSettings, data: Data, make: MakeObjective, place: StageRun,
     out: Path,
 ) -> list[dict[str, float]]:  # fmt: skip
-    examples = MotionExamples(
+    windowing = MotionWindows(
         settings.training.window, data.manifest.identities, data.manifest.emotions
     )
     task = make()
-    history = _fit(settings, train, data, examples, make, task, place)
-    assert isinstance(task, objectives.TeacherTask | objectives.RoundTask)
+    history = _fit(settings, train, data, windowing, make, task, place)
+    assert isinstance(task, objectives.TeacherObjective | objectives.RoundObjective)
     save_talker(out, task.talker)
     return history
 
 
 def _fit(
-    settings: Settings, train: TrainSettings, data: Data, examples: Examples, make: TaskMaker,
-    task: nn.Module, place: Place,
+    settings: Settings, train: TrainSettings, data: Data, windowing: Windowing, make: MakeObjective,
+    task: nn.Module, place: StageRun,
 ) -> list[dict[str, float]]:  # fmt: skip
     """Train in this process or in Ray Train's workers, and load the averaged weights of the last
     checkpoint into ``task``."""
     training = settings.training
     workers = max(training.workers, 1)
-    batches = ray_data.batches_of(data.manifest, "train", examples, train.batch) * train.passes
+    batches = ray_data.batches_of(data.manifest, "train", windowing, train.batch) * train.passes
     if batches < workers:
         raise UserError(
             f"{place.stage}: {batches} training batches are too few for {workers} "
@@ -233,20 +235,22 @@ def _fit(
     # Ray Train deals out as many batches to every worker and drops the rest.
     steps, epoch = batches // workers, ray_data.Epoch()
     train_set = ray_data.dataset(
-        data.folder, data.manifest, "train", examples, train.batch, train.passes, training.seed,
+        data.folder, data.manifest, "train", windowing, train.batch, train.passes, training.seed,
         epoch,
     )  # fmt: skip
-    val_set = ray_data.dataset(data.folder, data.manifest, "val", examples, train.batch)
+    val_set = ray_data.dataset(data.folder, data.manifest, "val", windowing, train.batch)
     progress = None
     if place.board is not None:
-        progress = Steps(place.board, place.stage, train.epochs, steps, workers)
-    work = Work(make, train, epoch, steps, training.threads, training.seed, progress, place.judge)
+        progress = StepProgress(place.board, place.stage, train.epochs, steps, workers)
+    loop = TrainLoopConfig(
+        make, train, epoch, steps, training.threads, training.seed, progress, place.metrics
+    )
     run = _fit_in_workers if training.workers else _fit_here
-    with run(settings, work, train_set, val_set, place) as folder:
+    with run(settings, loop, train_set, val_set, place) as folder:
         if folder is None:
             raise RuntimeError(f"{place.stage}: the run ended without a checkpoint")
-        state = checkpoints.load_average(folder, trained_of(task))
-    if state.epoch < train.epochs and diverged(state.history) is None:
+        state = checkpoints.load_average(folder, trained_module(task))
+    if state.epoch < train.epochs and diverged_epoch(state.history) is None:
         raise UserError(
             f"{place.stage}: trained to the end, and the last checkpoint in {place.storage} is of "
             f"epoch {state.epoch} of {train.epochs}: another job trains there; end one of them, "
@@ -256,11 +260,11 @@ def _fit(
 
 
 def _fit_here(
-    settings: Settings, work: Work, train_set: ray.data.Dataset, val_set: ray.data.Dataset,
-    place: Place,
+    settings: Settings, loop: TrainLoopConfig, train_set: ray.data.Dataset,
+    val_set: ray.data.Dataset, place: StageRun,
 ) -> AbstractContextManager[Path | None]:  # fmt: skip
     """Train in this process; opens the last checkpoint."""
-    kept = checkpoints.Kept(place.storage / place.name)
+    kept = checkpoints.CheckpointFolder(place.storage / place.name)
     device = torch.device("cuda" if settings.training.gpu else "cpu")
     val = val_set.iterator()
 
@@ -272,24 +276,24 @@ def _fit_here(
             place.on_epoch({"epoch": state.epoch, **state.history[-1]})
 
     fit(
-        work.task(), work.batches(train_set.iterator(), device),
-        lambda: ray_data.batches(val, device), work.settings, steps_per_epoch=work.steps_per_epoch,
-        seed=work.seed, device=device, resume=kept.last(), judge=work.judge, on_step=work.steps,
-        on_epoch=on_epoch,
+        loop.task(), loop.batches(train_set.iterator(), device),
+        lambda: ray_data.batches(val, device), loop.settings, steps_per_epoch=loop.steps_per_epoch,
+        seed=loop.seed, device=device, resume=kept.last(), metrics=loop.metrics,
+        on_step=loop.progress, on_epoch=on_epoch,
     )  # fmt: skip
     return kept.last()
 
 
 def _fit_in_workers(
-    settings: Settings, work: Work, train_set: ray.data.Dataset, val_set: ray.data.Dataset,
-    place: Place,
+    settings: Settings, loop: TrainLoopConfig, train_set: ray.data.Dataset,
+    val_set: ray.data.Dataset, place: StageRun,
 ) -> AbstractContextManager[Path | None]:  # fmt: skip
     """Train in the workers of Ray Train; opens the last checkpoint."""
     training = settings.training
     callbacks: list[Any] = list(place.callbacks)  # Ray's types name those of its older Train
     trainer = TorchTrainer(
-        ray_train.work,
-        train_loop_config={"work": work},
+        ray_train.train_loop,
+        train_loop_config={"loop": loop},
         datasets={"train": train_set, "val": val_set},
         dataset_config=ray.train.DataConfig(datasets_to_split=["train"]),
         scaling_config=ray.train.ScalingConfig(
@@ -306,7 +310,7 @@ def _fit_in_workers(
             callbacks=callbacks,
         ),
     )
-    return ray_train.opened(trainer.fit().checkpoint)
+    return ray_train.open_checkpoint(trainer.fit().checkpoint)
 
 
 def storage_options(folder: Path) -> dict[str, Any]:

@@ -16,7 +16,7 @@ from diffusiontalker.model.personalizer import VoiceEmbeddings
 from diffusiontalker.model.talker import Talker
 from diffusiontalker.objectives import losses
 from diffusiontalker.training import objectives
-from diffusiontalker.training.objectives import RoundTask, TeacherTask
+from diffusiontalker.training.objectives import RoundObjective, TeacherObjective
 from diffusiontalker.training.windows import UNKNOWN
 
 OFF = dict.fromkeys("exp lip vel mean con_identity con_emotion dis ae pc energy".split(), 0.0)
@@ -31,13 +31,17 @@ def generator(seed: int = 0) -> torch.Generator:
     return torch.Generator().manual_seed(seed)
 
 
-def teacher_task(settings: LossSettings | None = None, **shape: Any) -> TeacherTask:
-    return TeacherTask(models.talker(**shape), settings or LossSettings())
+def teacher_task(settings: LossSettings | None = None, **shape: Any) -> TeacherObjective:
+    return TeacherObjective(models.talker(**shape), settings or LossSettings())
 
 
-def round_task(steps: int = 2, settings: LossSettings | None = None, **shape: Any) -> RoundTask:
+def round_task(
+    steps: int = 2, settings: LossSettings | None = None, **shape: Any
+) -> RoundObjective:
     student = models.talker(seed=1, teacher=False, **shape)
-    return RoundTask(student, models.talker(**shape), steps, settings or LossSettings(energy=0.3))
+    return RoundObjective(
+        student, models.talker(**shape), steps, settings or LossSettings(energy=0.3)
+    )
 
 
 TASKS = [
@@ -46,7 +50,7 @@ TASKS = [
     pytest.param(lambda: round_task(), id="round"),
     pytest.param(lambda: round_task(kind="gru", depth=0), id="round-papers"),
     pytest.param(
-        lambda: RoundTask(
+        lambda: RoundObjective(
             models.talker(seed=2, teacher=False),
             models.talker(teacher=False),
             2,
@@ -151,7 +155,7 @@ def test_teacher_reads_features_student_reads_log_mel() -> None:
     assert led_astray["ae"] != usual["ae"]
 
 
-def output_gradient(task: RoundTask, truth: str) -> Tensor:
+def output_gradient(task: RoundObjective, truth: str) -> Tensor:
     """Gradient (52,) of exp and vel on what the student's decoder puts out."""
     task.settings = only(exp=1.0, vel=0.5, student_truth=truth)
     task.zero_grad()
@@ -199,7 +203,9 @@ def test_a_student_like_its_teacher_has_nothing_to_distil_at_the_last_step() -> 
     torch.nn.init.zeros_(teacher.decoder.out.weight)
     torch.nn.init.zeros_(teacher.decoder.out.bias)
     teacher.residual_variance.fill_(1e-6)
-    task = RoundTask(copy.deepcopy(teacher).requires_grad_(True), teacher, 2, only(dis=1.0)).eval()
+    task = RoundObjective(
+        copy.deepcopy(teacher).requires_grad_(True), teacher, 2, only(dis=1.0)
+    ).eval()
     parts = task(models.batch(), generator())
     assert parts["dis"].item() == pytest.approx(0, abs=1e-6)
     assert parts["ae"].item() == 0
