@@ -72,7 +72,7 @@ def test_losses_are_finite_and_weighed(make: Any) -> None:
 
 @pytest.mark.parametrize("make", TASKS)
 def test_every_trained_parameter_gets_a_gradient(make: Any) -> None:
-    # so that distributed workers, who wait for each other's gradients, never wait in vain
+    # so that wrap_ddp workers, who wait for each other's gradients, never wait in vain
     task = make().train()
     task(models.batch((20, 20, 14)), generator())["loss"].backward()
     without = {n for n, p in task.named_parameters() if p.requires_grad and p.grad is None}
