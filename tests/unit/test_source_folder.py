@@ -19,16 +19,16 @@ from tests.sources_made import FOLDER_TAKES, RATE, face, make_folder, speech
 from diffusiontalker import arkit, config
 from diffusiontalker.animation import livelink
 from diffusiontalker.config import SourceSettings
-from diffusiontalker.corpus import clips
-from diffusiontalker.corpus.sources import Listing, Recording, Take, open_source
-from diffusiontalker.corpus.sources.base import MAX_BYTES
+from diffusiontalker.corpus import clips, lip_sync
+from diffusiontalker.corpus.sources import Recording, Take, TakeListing, open_source
 from diffusiontalker.corpus.sources.folder import Folder
+from diffusiontalker.corpus.sources.listing import MAX_BYTES
 from diffusiontalker.errors import UserError
 
 ROOT = Path(__file__).resolve().parents[2]
 
 
-def listed(root: Path, **options: Any) -> Listing:
+def listed(root: Path, **options: Any) -> TakeListing:
     return open_source(SourceSettings(kind="folder", root=str(root), options=options)).takes()
 
 
@@ -273,7 +273,7 @@ def test_a_pattern_reads_labels_from_names(tmp_path: Path):
     [
         ({"stem": "("}, "not a regular expression"),
         ({"stem": "(.*)"}, "needs named groups"),
-        ({"stem": "(?P<speaker>.*)"}, "needs named groups"),
+        ({"stem": "(?P<speaker>.*)"}, "the groups are"),
         ({"channels": ["jawOpne"]}, "did you mean 'jawOpen'"),
         ({"channels": ["jawOpen", "JawOpen"]}, "stands twice"),
         ({"channels": []}, "source.options"),
@@ -418,7 +418,7 @@ def test_every_format_holds_the_same(tmp_path: Path, name: str):
 def test_the_mouth_follows_the_voice(tmp_path: Path, name: str):
     make_folder(tmp_path, [name], seconds=6.0, lag=-0.1)
     samples, coefficients, _ = clips.align(read(tmp_path, name.rpartition(".")[0]), 0.5)
-    measured = clips.lip_audio_lag(samples, coefficients)
+    measured = lip_sync.lip_audio_lag(samples, coefficients)
     assert measured is not None
     assert measured[0] == pytest.approx(-0.1, abs=0.5 / arkit.FPS)
 
@@ -476,12 +476,12 @@ def test_tables_of_channels_as_people_have_them(tmp_path: Path, lines: str):
     with_sound(tmp_path, "one.csv", "Unnamed: 0;jawOpen\n" + lines)
     recording = read(tmp_path)
     assert recording.coefficients[:, arkit.INDEX["jawOpen"]] == pytest.approx([0.5, 0.6, 0.7])
-    assert recording.seen.tolist() == [True, False, True]
+    assert recording.tracked.tolist() == [True, False, True]
     assert "row numbers" in recording.notes[0]
     with_sound(tmp_path, "two.csv", "time\tjawOpen\n0\t0.5\n0,1\t\n0,2\t0.7\n")
     recording = read(tmp_path, "two")
     assert recording.coefficients[:, arkit.INDEX["jawOpen"]] == pytest.approx([0.5, 0.6, 0.7])
-    assert (recording.fps, recording.seen.tolist()) == (10.0, [True, False, True])
+    assert (recording.fps, recording.tracked.tolist()) == (10.0, [True, False, True])
 
 
 def test_columns_that_are_no_channels_are_left_out(tmp_path: Path):
@@ -541,7 +541,7 @@ CSV = {
     "unnamed": (",jawOpen\n0.1,0.1\n", "the first column has no name"),
     "unnamed later": ("jawOpen,\n0,0.1\n", "row 1 has 2 cells, the header 1"),
     "no time": ("time,jawOpen\n,0.1\n", "a time is no number"),
-    "no face": ("time,jawOpen\n0,\n0.1,\n0.2,\n", "tracking was lost all along"),
+    "no face": ("time,jawOpen\n0,\n0.1,\n0.2,\n", "tracking was lost"),
     "twice": ("jawOpen,JawOpen\n0.1,0.1\n", "'JawOpen' stands twice"),
     "two times": ("time,timestamp,jawOpen\n0,0,0.1\n1,1,0.1\n", "one time at most"),
     "back": ("time,jawOpen\n0.1,0.1\n0,0.1\n", "time of frame 1 is not after"),
