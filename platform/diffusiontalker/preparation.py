@@ -61,7 +61,7 @@ def unchanged(job: IngestJob) -> list[str]:
     """Lines for the user about a set that is kept. Raises UserError if it is damaged."""
     manifest, summary = ingest.published(job)
     release = summary.provenance.version if summary.provenance else __version__
-    by = "" if release == __version__ else f", by release {release}: remove it to have it made anew"
+    by = "" if release == __version__ else f", by release {release}: remove it to prepare it again"
     shards = f"{count(len(manifest.shards), 'file')}, {manifest.seconds() / 60:.1f} minutes"
     return [
         f"unchanged since {job.folder} was made{by}; kept",
@@ -110,7 +110,7 @@ def procedural_settings(settings: DataSettings) -> CorpusSettings:
     unused += ["source.options.path"] * (corpus.path is not None)
     if unused:
         raise UserError(
-            f"{', '.join(unused)}: does nothing to the procedural corpus, which knows "
+            f"{', '.join(unused)}: has no effect on the procedural corpus, which is set by "
             "source.options alone, such as source.options.minutes"
         )
     generation.plan(corpus)

@@ -7,7 +7,7 @@ from tests.unit.ingest_sets import settings, source_of, write_own_set
 
 from diffusiontalker.corpus import shards
 from diffusiontalker.corpus.ingest.batches import plan_batches
-from diffusiontalker.corpus.ingest.convert import write_batch
+from diffusiontalker.corpus.ingest.job import write_batch
 
 
 @pytest.fixture

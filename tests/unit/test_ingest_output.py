@@ -16,7 +16,7 @@ from tests.unit.ingest_sets import items, settings, source_of, write_own_set
 from diffusiontalker import preparation
 from diffusiontalker.corpus import ingest
 from diffusiontalker.corpus.ingest.batches import Batch, batch_key, plan_batches
-from diffusiontalker.corpus.ingest.convert import IngestJob, write_batch
+from diffusiontalker.corpus.ingest.job import IngestJob, write_batch
 from diffusiontalker.corpus.ingest.output_folder import (
     BatchRecord,
     begin_again,
@@ -228,7 +228,7 @@ def test_shards_that_no_plan_accounts_for_are_not_written_over(root: Path) -> No
     out = root.parent / "out"
     out.mkdir()
     (out / "train-00000.parquet").write_bytes(b"mine")
-    with pytest.raises(UserError, match="would be written over"):
+    with pytest.raises(UserError, match="would be overwritten"):
         ingest.inspect(settings(root), out)
     assert {path.name for path in out.iterdir()} == {"train-00000.parquet"}
 
@@ -237,7 +237,7 @@ def test_an_output_that_holds_another_plan_is_left_alone(root: Path) -> None:
     out = root.parent / "out"
     out.mkdir()
     (out / "plan.json").write_text("[1]")
-    with pytest.raises(UserError, match="an unfinished set of another source"):
+    with pytest.raises(UserError, match="an unfinished set from another source"):
         ingest.inspect(settings(root), out)
 
 

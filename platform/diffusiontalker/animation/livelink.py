@@ -8,7 +8,7 @@ import numpy as np
 
 from diffusiontalker import arkit
 from diffusiontalker.animation import files, tables, timing, tracks
-from diffusiontalker.animation.tables import Table
+from diffusiontalker.animation.tables import TextTable
 from diffusiontalker.animation.tracks import Track
 from diffusiontalker.errors import UserError
 
@@ -77,7 +77,7 @@ def read(text: str, where: str, fps: float | None = None, ignore: tuple[str, ...
 
 
 def from_table(
-    table: Table, where: str, fps: float | None = None, ignore: tuple[str, ...] = ()
+    table: TextTable, where: str, fps: float | None = None, ignore: tuple[str, ...] = ()
 ) -> Track:
     """``read`` for a table that is parsed already. Raises UserError."""
     table = tables.without_empty_end(table)

@@ -16,7 +16,7 @@ _SEPARATOR_LINE = re.compile(r"""\s*"?sep=([,;\t|])"?[^\S\r\n]*[\r\n]+""", re.IG
 
 
 @dataclass(frozen=True)
-class Table:
+class TextTable:
     """Cells without surrounding space; rows may be shorter than the header."""
 
     header: list[str]
@@ -27,7 +27,7 @@ class Table:
     """What was left out."""
 
 
-def parse(text: str, where: str) -> Table:
+def parse(text: str, where: str) -> TextTable:
     """Parse a CSV.
 
     The delimiter is that of a first line such as ``sep=;``, else the most frequent of comma,
@@ -57,16 +57,16 @@ def parse(text: str, where: str) -> Table:
             row.pop()
     decimal = "." if delimiter == "," else ","
     if len(header) == 1 or not _NO_NAME.fullmatch(header[0]) or not rows:
-        return Table(header, rows, decimal)
+        return TextTable(header, rows, decimal)
     numbers = [row[0] for row in rows]
     begin = int(numbers[0]) if numbers[0].isdecimal() and len(numbers[0]) < 16 else 0
     if numbers != [str(begin + k) for k in range(len(numbers))]:
         raise UserError(f"{where}: the first column has no name; is it time?")
     notes = ("a first column of row numbers was left out",)
-    return Table(header[1:], [row[1:] for row in rows], decimal, notes)
+    return TextTable(header[1:], [row[1:] for row in rows], decimal, notes)
 
 
-def without_empty_end(table: Table) -> Table:
+def without_empty_end(table: TextTable) -> TextTable:
     """The table without empty rows at its end, as spreadsheets add them. For tables with times,
     where a row without a time is not a frame."""
     count = len(table.rows)
@@ -76,7 +76,7 @@ def without_empty_end(table: Table) -> Table:
 
 
 def numbers(
-    table: Table, columns: Sequence[int], where: str, count: int | None = None
+    table: TextTable, columns: Sequence[int], where: str, count: int | None = None
 ) -> tuple[np.ndarray, np.ndarray]:
     """Cells of some columns as (values (T, n) float64, tracked (T,) bool).
 
@@ -104,7 +104,7 @@ def numbers(
     return values, tracked
 
 
-def timestamps(table: Table, column: int, where: str) -> np.ndarray:
+def timestamps(table: TextTable, column: int, where: str) -> np.ndarray:
     """Times (T,) in a column, of untracked rows too. Raises UserError."""
     cells = [row[column] if column < len(row) else "" for row in table.rows]
     try:

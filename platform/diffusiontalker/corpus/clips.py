@@ -58,7 +58,7 @@ def in_unit_range(recording: Recording, rule: Literal["refuse", "clip"]) -> Reco
     low, high = values.min(), values.max()
     if high > PER_CENT or (rule == "refuse" and (low < LEAST or high > MOST)):
         hints = ["if these are per cent, set source.options.scale=0.01"] * bool(high > MOST)
-        hints += ["out_of_range=clip clips what lies beyond"] * bool(high <= PER_CENT)
+        hints += ["out_of_range=clip clips the values outside"] * bool(high <= PER_CENT)
         raise UserError(
             f"coefficients from {low:.3g} to {high:.3g}, but blendshapes lie in 0 to 1; "
             + "; ".join(hints)
@@ -85,7 +85,7 @@ def with_true_rate(recording: Recording) -> Recording:
     if true_gap > 1.5 / recording.fps or gap < max(1.5 / recording.fps, 2 * true_gap):
         return recording
     fps = recording.fps / NTSC
-    note = f"timecodes without dropped numbers taken to run at {fps:.2f} fps, as the audio tells"
+    note = f"non-drop-frame timecodes read at {fps:.2f} fps, which fits the length of the audio"
     return replace(recording, fps=fps, notes=(*recording.notes, note))
 
 

@@ -30,7 +30,7 @@ def rejection(silent: bool, static: bool) -> str | None:
     if silent:
         return f"silent: nothing in its audio is louder than {FLOOR_DB} dB (full scale is 0)"
     if static:
-        return f"the face does not move: no channel reaches over more than {STILL:g}"
+        return f"the face does not move: no channel has a range above {STILL:g}"
     return None
 
 

@@ -7,7 +7,7 @@ from pathlib import Path
 from diffusiontalker.config import DataSettings, SourceSettings
 from diffusiontalker.corpus import ingest
 from diffusiontalker.corpus.ingest.batches import plan_batches
-from diffusiontalker.corpus.ingest.convert import write_batch
+from diffusiontalker.corpus.ingest.job import write_batch
 from diffusiontalker.corpus.sources import open_source
 
 

@@ -6,7 +6,7 @@ finished is kept, and a published set stays as it is until the one that replaces
 (``output_folder``).
 """
 
-from diffusiontalker.corpus.ingest.convert import (
+from diffusiontalker.corpus.ingest.job import (
     IngestJob,
     IngestResult,
     convert,

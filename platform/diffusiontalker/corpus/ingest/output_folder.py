@@ -36,7 +36,7 @@ RECORD = re.compile(r"part-(\d{5,})\.json")
 
 
 @dataclass(frozen=True)
-class Plan(Provenance):
+class SetPlan(Provenance):
     """The content of ``plan.json``: what the unfinished set in a folder is made from."""
 
     first_shard: int = 0
@@ -64,7 +64,7 @@ def changes_since_published(folder: Path, now: Provenance) -> list[str]:
     before = read_takes(folder).provenance
     if before is None or not now.is_same_set(before):
         raise UserError(
-            f"{folder}: holds a set made of another source or with other settings; choose "
+            f"{folder}: holds a set made from another source or with other settings; choose "
             "another output=..., or remove it"
         )
     return now.changes_since(before) or _damage(folder)
@@ -76,8 +76,8 @@ def claim(folder: Path, now: Provenance) -> list[str]:
     if not storage.is_file(folder / PLAN):
         if found := [name for name in storage.files(folder) if SHARD.fullmatch(name)]:
             raise UserError(
-                f"{folder}: holds {found[0]}, which would be written over, and neither {PLAN} nor "
-                f"{FILE} says of what set it is; choose another output=..., or remove it"
+                f"{folder}: holds {found[0]}, which would be overwritten, and neither {PLAN} nor "
+                f"{FILE} states which set it belongs to; choose another output=..., or remove it"
             )
         _write_plan(folder, now, first_shard=0)
         return []
@@ -87,15 +87,15 @@ def claim(folder: Path, now: Provenance) -> list[str]:
         before = None
     if before is None or not now.is_same_set(before):
         raise UserError(
-            f"{folder}: holds an unfinished set of another source or of other settings; choose "
+            f"{folder}: holds an unfinished set from another source or with other settings; choose "
             "another output=..., or remove it"
         )
     return now.changes_since(before)
 
 
-def read_plan(folder: Path) -> Plan:
+def read_plan(folder: Path) -> SetPlan:
     """The plan of the unfinished set. Raises UserError, or ValidationError if it is damaged."""
-    return TypeAdapter(Plan).validate_json(storage.read_bytes(folder / PLAN))
+    return TypeAdapter(SetPlan).validate_json(storage.read_bytes(folder / PLAN))
 
 
 def begin_again(folder: Path, now: Provenance, keys: Sequence[str]) -> None:
@@ -159,8 +159,8 @@ def read_record(path: Path) -> BatchRecord | None:
 
 
 def _write_plan(folder: Path, now: Provenance, first_shard: int) -> None:
-    plan = Plan(**{**vars(now), "first_shard": first_shard})
-    storage.write_json(folder / PLAN, TypeAdapter(Plan).dump_python(plan))
+    plan = SetPlan(**{**vars(now), "first_shard": first_shard})
+    storage.write_json(folder / PLAN, TypeAdapter(SetPlan).dump_python(plan))
 
 
 def _first_shard(folder: Path, now: Provenance, published: Collection[str]) -> int:

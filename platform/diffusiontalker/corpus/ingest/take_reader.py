@@ -22,8 +22,8 @@ from diffusiontalker.corpus.take_reports import TakeReport
 from diffusiontalker.errors import UserError
 
 UNCONFIRMED = (
-    "nothing names its columns: taken in the project's order, which so short or silent a sound "
-    "cannot confirm; source.options.channels says it"
+    "its columns have no names and are assumed to be in the project's order, which so short or "
+    "silent a recording cannot confirm; source.options.channels states the order"
 )
 
 
@@ -135,9 +135,9 @@ def _check_order(recording: Recording, doubt: Doubt | None) -> None:
     """Refuse unnamed columns if the evidence is for another known order."""
     if recording.by_position and doubt is not None and doubt.order is not None:
         raise UserError(
-            f"{doubt.text}: its columns are in another order than the project's; "
-            f"source.options.channels={doubt.order} names it, a list of names any other, and "
-            "source.options.channels=arkit says that they are as they should be"
+            f"{doubt.text}: its columns are probably in another order than the project's; set "
+            f"source.options.channels={doubt.order}, or a list of names for any other order, or "
+            "source.options.channels=arkit if the project's order is right"
         )
 
 

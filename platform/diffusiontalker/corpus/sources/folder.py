@@ -100,7 +100,7 @@ class Folder(Source):
                 )
             )
         if metadata:
-            count = f"{len(metadata)} of the app's own notes"
+            count = f"{len(metadata)} metadata files of the app"
             skipped.append((f"{metadata[0]} and the like", count))
         skipped += folder_names.slate_notes(takes, slates)
         for pattern, number in found.others.items():
@@ -162,7 +162,9 @@ class Folder(Source):
         ignored = [arkit.is_left_out(name, self.options.ignore) for name in header]
         kept = [i for i in range(len(header)) if i not in time_columns and not ignored[i]]
         if len(time_columns) > 1 or not kept or not table.rows:
-            raise UserError(f"{where}: expected a header of channels, one time at most, and frames")
+            raise UserError(
+                f"{where}: expected a header of channels, at most one time column, and frames"
+            )
         names = [table.header[i] for i in kept]
         table = tables.without_empty_end(table) if time_columns else table
         cells, tracked = tables.numbers(table, kept, where)

@@ -42,12 +42,12 @@ class FilesByStem:
             if stem in self.coefficients and stem not in self.audio:
                 sound = str(PurePosixPath(video).with_suffix(".wav"))
                 command = f"ffmpeg -i {shlex.quote(video)} -vn -ac 1 {shlex.quote(sound)}"
-                yield video, f"a take's sound is in its video; take it out: {command}"
+                yield video, f"the sound of a take is in its video; extract it: {command}"
         for suffix, count in Counter(
             PurePosixPath(video).suffix for stem, video in self.videos.items()
             if stem in self.audio or stem not in self.coefficients
         ).items():  # fmt: skip
-            yield f"*{suffix}", f"{count} files: videos, of which nothing is read"
+            yield f"*{suffix}", f"{count} files: videos, which are not read"
         for kind, found, partners, suffixes in (
             ("audio without coefficients", self.audio, self.coefficients, COEFFICIENTS),
             ("coefficients without audio", self.coefficients, self.audio, SUFFIXES),

@@ -38,7 +38,7 @@ def slate_notes(takes: Sequence[Take], slates: Mapping[str, str]) -> Skipped:
         return []
     names = sorted({slates[folder] for folder in named_by_slate})
     reason = (
-        f"kept; the slate counts as the speaker ({', '.join(names[:3])}"
+        f"kept; the slate is taken as the speaker ({', '.join(names[:3])}"
         f"{', ...' if names[3:] else ''}); source.options.speaker names the person"
     )
     return [(first_and_count(named_by_slate), reason)]
@@ -64,6 +64,6 @@ def with_split_folders(takes: list[Take]) -> tuple[list[Take], Skipped]:
             split = "test_seen" if take.identity in {None, *seen} else "test_unseen"
         out.append(replace(take, split=split))
     reason = (
-        "kept; folders taken as splits: source.options.split_folders=false shares the takes out"
+        "kept; folders taken as splits; source.options.split_folders=false splits by shares instead"
     )
     return out, [(", ".join(f"{folder}/" for folder in folders), reason)]

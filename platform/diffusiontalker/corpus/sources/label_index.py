@@ -44,7 +44,7 @@ def read_index(path: Path, name: str, stems: Collection[str]) -> tuple[dict[str,
         if stem not in stems:
             notes.append((row["name"], f"in row {number} of {name}, but there is no such take"))
     if ignored := [column for column in header if column not in ("", "name", *LABELS)]:
-        notes.append((name, f"columns without a meaning here: {', '.join(ignored)}"))
+        notes.append((name, f"unknown columns: {', '.join(ignored)}"))
     if unlabelled := [stem for stem in stems if stem not in labels]:
         notes.append((first_and_count(unlabelled), f"kept, but without a row in {name}"))
     return labels, notes

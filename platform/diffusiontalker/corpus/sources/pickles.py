@@ -48,7 +48,7 @@ def load(source: bytes | BinaryIO, where: str) -> Any:
     try:
         return _Plain(source).load()
     except UserError as error:
-        raise UserError(f"{where}: refused, as {error}; is it the file that was meant?") from error
+        raise UserError(f"{where}: refused, as {error}; is it the right file?") from error
     except Exception as error:  # damage may raise any exception
         cause = f"{type(error).__name__}: {error}"[:200]
         raise UserError(f"{where}: not a pickle, or a damaged one ({cause})") from error

@@ -213,4 +213,4 @@ def _problem(job: IngestJob, reports: Sequence[TakeReport], written: int) -> str
 
 def _no_takes(root: str, listing: TakeListing) -> str:
     why = f"; {listing.skipped[0][0]}: {listing.skipped[0][1]}" if listing.skipped else ""
-    return f"{root}: holds no take that could be used, {len(listing.skipped)} passed over{why}"
+    return f"{root}: holds no usable take; {len(listing.skipped)} files skipped{why}"
