@@ -15,7 +15,7 @@ from diffusiontalker.corpus.sources import Source, Take, open_source
 from diffusiontalker.errors import UserError
 from diffusiontalker.report.prepared import page
 from diffusiontalker.report.prepared.findings import count, some
-from diffusiontalker.training.progress import Display
+from diffusiontalker.training.progress import StageDisplay
 
 PROCEDURAL = "procedural"
 """The kind of source that is generated; its options are those of ``CorpusSettings``."""
@@ -33,7 +33,7 @@ def prepare(job: IngestJob) -> list[str]:
     if job.up_to_date:
         return unchanged(job)
     started = time.time()
-    with Display("prepare") as display:
+    with StageDisplay("prepare") as display:
         result = ingest.convert(job, display.count)
     manifest = result.manifest
     facts = page.Facts(
@@ -123,6 +123,6 @@ def procedural_corpus(corpus: CorpusSettings, folder: Path) -> list[str]:
     Raises:
         UserError: the output cannot be written, or holds another set.
     """
-    with Display("prepare") as display:
+    with StageDisplay("prepare") as display:
         manifest = generation.make(folder, corpus, display.count)
     return [f"{folder}: {manifest.seconds() / 60:.1f} minutes in {len(manifest.shards)} shards"]

@@ -13,7 +13,7 @@ import numpy as np
 import ray
 import soxr
 
-from diffusiontalker import __version__, storage
+from diffusiontalker import storage
 from diffusiontalker.arkit import FPS
 from diffusiontalker.audio import SAMPLE_RATE
 from diffusiontalker.audio.level import normalize
@@ -34,6 +34,8 @@ from diffusiontalker.corpus.procedural.voices import EMOTIONS, Emotion, Speaker,
 from diffusiontalker.corpus.shards import Clip
 from diffusiontalker.errors import UserError
 
+VERSION = 1
+"""Raise it when the same settings give another corpus: an old one is left alone then."""
 PLAN = "plan.json"
 """Holds the key of an unfinished set, under the name that ``ingest`` uses."""
 SECONDS_PER_CLIP = 4.2
@@ -182,16 +184,16 @@ def make(folder: Path, settings: CorpusSettings, progress: Callable[[int, int], 
 
 
 def key_of(settings: CorpusSettings) -> str:
-    """Fingerprint of the settings, the schema and the release, which determine the set."""
+    """Fingerprint of the settings and of the versions of generator and schema."""
     content = settings.model_dump(mode="json", exclude={"path"})
-    return fingerprint("procedural", content, SCHEMA_VERSION, __version__)
+    return fingerprint("procedural", VERSION, SCHEMA_VERSION, content)
 
 
 def _check_key(folder: Path, key: str, existing: str | None) -> None:
     """Raises UserError if the folder is known to hold another set."""
     if existing not in (None, key):
         raise UserError(
-            f"{folder}: holds a set of other settings or of another release; choose another "
+            f"{folder}: holds a set of other settings or of another version; choose another "
             "output=..., or remove it"
         )
 
