@@ -265,7 +265,7 @@ ONE = "training.workers=1"
 
 
 def test_splits_that_are_missing(check: Check, tmp_path: Path) -> None:
-    assert "no whole corpus" in refusal(check, f"corpus.path={tmp_path / 'none'}")
+    assert "no complete corpus" in refusal(check, f"corpus.path={tmp_path / 'none'}")
     assert "'val'" in refusal(check, corpus(tmp_path / "a", ("train", "test_seen")))
     tests = corpus(tmp_path / "b", ("train", "val"))
     assert "test_unseen" in refusal(check, tests, ONE)
