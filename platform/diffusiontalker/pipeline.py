@@ -7,37 +7,35 @@ never picked up.
 """
 
 import hashlib
-import os
-import platform
-import subprocess
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from importlib.metadata import version
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 from rich.console import Console
 
-from diffusiontalker import __version__, storage
+from diffusiontalker import storage
 from diffusiontalker.animation import writers
 from diffusiontalker.arkit import FPS
 from diffusiontalker.audio import SAMPLE_RATE
 from diffusiontalker.config import (
+    CorpusSettings,
     ExportJobSettings,
     ExportSettings,
     Precision,
     Settings,
     fingerprint,
 )
-from diffusiontalker.corpus.manifest import SPLITS, open_corpus, verify
+from diffusiontalker.corpus.manifest import SPLITS, Manifest, open_corpus, verify
 from diffusiontalker.corpus.procedural import generation
 from diffusiontalker.corpus.shards import Clip
+from diffusiontalker.environment import environment
 from diffusiontalker.errors import UserError
 from diffusiontalker.evaluation import evaluate, goals, measure, streaming
-from diffusiontalker.evaluation.evaluate import Subject
+from diffusiontalker.evaluation.evaluate import EvaluatedModel
 from diffusiontalker.export import artifact
+from diffusiontalker.export.model_card import model_card
 from diffusiontalker.features import stage as features
 from diffusiontalker.features.encoder import FrozenEncoder
 from diffusiontalker.model.talker import Talker
@@ -45,6 +43,19 @@ from diffusiontalker.report.run import page
 from diffusiontalker.report.run.console import console_table
 from diffusiontalker.report.run.sample import Sample
 from diffusiontalker.runtime.student import Student
+from diffusiontalker.summary.run import (
+    SUMMARY,
+    TEACHER,
+    Artifact,
+    Corpus,
+    Evaluation,
+    ExportReport,
+    LookAhead,
+    LookAheadRow,
+    Row,
+    RunSummary,
+    TrainedModel,
+)
 from diffusiontalker.training import fit, stages
 from diffusiontalker.training.checkpoints import load_talker
 from diffusiontalker.training.progress import Display, new_board
@@ -56,8 +67,8 @@ HISTORY = "history.json"
 """The losses of a training run, in its stage's folder."""
 LOOK_AHEAD = "look_ahead.json"
 """What look-ahead costs, where it was measured for a run."""
-PACKAGES = ("torch", "ray", "transformers", "numpy", "pyarrow", "onnxruntime", "openfacefx")
-Json = dict[str, Any]
+ROWS = "rows.json"
+"""The metrics of all models, in the folder of the evaluation."""
 Model = tuple[str, int, Path]
 """Name, sampling steps, and the folder of the weights."""
 
@@ -120,8 +131,7 @@ def distill(settings: Settings) -> Path:
     run.describe()
     data = prepare_data(run)
     models = train_all(run, data)
-    summary = evaluate_all(run, data, models)
-    deliver(run, data, models, summary)
+    deliver(run, data, models, evaluate_all(run, data, models))
     return run.root
 
 
@@ -250,16 +260,17 @@ def batch_workers(s: Settings) -> int:
     return max(s.training.workers, 1)
 
 
-def evaluate_all(run: Run, data: Data, models: list[Model]) -> Json:
-    """Evaluate every model; returns the summary (without what only the artifact can tell)."""
+def evaluate_all(run: Run, data: Data, models: list[Model]) -> Evaluation:
+    """Metrics of every model: the teacher at all steps of ``evaluation.teacher_steps``, each
+    student at its own."""
     settings = run.settings
-    subjects = []
+    evaluated = []
     for name, steps, folder in models:
-        is_teacher = name == "teacher"
+        is_teacher = name == TEACHER
         grid = settings.evaluation.teacher_steps if is_teacher else (steps,)
         for count in grid:
-            subjects.append(
-                Subject(
+            evaluated.append(
+                EvaluatedModel(
                     name, str(folder), count, not is_teacher,
                     run.encoder if is_teacher else None,
                     settings.encoder.layers if is_teacher else (),
@@ -268,46 +279,56 @@ def evaluate_all(run: Run, data: Data, models: list[Model]) -> Json:
             )  # fmt: skip
 
     def work(out: Path, display: Display) -> None:
-        rows, floor = evaluate.evaluate(
-            subjects, data.folder, settings.evaluation, settings.diffusion.sampler, display.count
+        found = evaluate.evaluate(
+            evaluated, data.folder, settings.evaluation, settings.diffusion.sampler, display.count
         )
-        check_measured(rows)
-        storage.write_json(out / "rows.json", {"rows": rows, "floor": floor})
+        check_measured(found.rows)
+        found.write(out / ROWS)
 
     key = fingerprint(
         "evaluation", [folder.name for *_, folder in models], settings.evaluation,
         settings.diffusion.sampler, rig_hash(settings), identity(data),
     )  # fmt: skip
     folder = run.stage("evaluation", run.folder("evaluation", key), work)
-    manifest = data.manifest
-    return {
-        "corpus": {
-            "source": manifest.source,
-            "fingerprint": manifest.fingerprint,
-            "minutes": manifest.seconds() / 60,
-            "minutes_by_split": {s: manifest.seconds(s) / 60 for s in SPLITS},
-            "clips": {s: sum(x.clips for x in manifest.shards if x.split == s) for s in SPLITS},
-            "speakers": len(manifest.identities),
-            "unseen_speakers": settings.corpus.unseen_speakers
-            if settings.corpus.path is None
-            else None,
-            "emotions": manifest.emotions,
+    return Evaluation.read(folder / ROWS)
+
+
+def corpus_summary(settings: CorpusSettings, manifest: Manifest) -> Corpus:
+    """What the corpus holds, for the summary."""
+    return Corpus(
+        source=manifest.source,
+        fingerprint=manifest.fingerprint,
+        minutes=manifest.seconds() / 60,
+        minutes_by_split={split: manifest.seconds(split) / 60 for split in SPLITS},
+        clips={
+            split: sum(shard.clips for shard in manifest.shards if shard.split == split)
+            for split in SPLITS
         },
-        **storage.read_json(folder / "rows.json"),
-        "environment": environment(),
-    }
+        speakers=len(manifest.identities),
+        unseen_speakers=settings.unseen_speakers if settings.path is None else None,
+        emotions=tuple(manifest.emotions),
+    )
 
 
-def deliver(run: Run, data: Data, models: list[Model], summary: Json) -> None:
+def deliver(run: Run, data: Data, models: list[Model], evaluation: Evaluation) -> None:
     """The artifact, the sample, the summary and the report."""
-    name, steps, folder = models[-1]
-    summary["settings"] = run.settings.model_dump(mode="json")
-    summary["licence"] = run.settings.export.licence
+    settings, (name, steps, folder) = run.settings, models[-1]
+    summary = RunSummary(
+        corpus=corpus_summary(settings.corpus, data.manifest),
+        rows=evaluation.rows,
+        floor=evaluation.floor,
+        environment=environment(),
+        settings=settings.model_dump(mode="json"),
+        licence=settings.export.licence,
+        look_ahead=look_ahead_rows(run, data),
+        shards=str(data.folder),
+        models=tuple(TrainedModel(name=n, steps=s, folder=str(f)) for n, s, f in models),
+    )
     talker = load_talker(folder)
     with run.timed("export"):
         exported = ship(
-            talker, steps, run.root / artifact.STUDENT, artifact.model_card(summary, name),
-            run.settings.export, evaluate.load_clips(data.folder, data.manifest, "val"),
+            talker, steps, run.root / artifact.STUDENT, model_card(summary, name),
+            settings.export, evaluate.load_clips(data.folder, data.manifest, "val"),
         )  # fmt: skip
     student = Student(run.root / artifact.STUDENT)
     clips = evaluate.load_clips(data.folder, data.manifest, data.manifest.test_splits()[0])
@@ -315,28 +336,35 @@ def deliver(run: Run, data: Data, models: list[Model], summary: Json) -> None:
     face = student.animate(clip.audio, SAMPLE_RATE).coefficients
     write_sample(run.root / "sample", clip, face)
     with run.timed("streaming") as display:
-        streamed = streaming.measure(student, clips, run.settings.export.clips, display.count)
-    summary["artifact"] = {
-        "fps": artifact_fps(student, clip),
-        "size_mb": artifact.size_mb(student.folder),
-        "params_m": sum(tensor.numel() for tensor in talker.deployed().values()) / 1e6,
-        "threads": 1,
-        "export": exported,
-        "streaming": streamed,
-    }
-    summary["look_ahead"] = look_ahead_rows(run, data)
-    summary["shards"] = str(data.folder)
-    summary["models"] = [
-        {"name": name, "steps": steps, "folder": str(folder)} for name, steps, folder in models
-    ]
-    summary["seconds"] = run.seconds
-    summary["goals"] = goals.check(summary, name)
-    teacher_talker = load_talker(models[0][2])
-    heard = measure.listen_and_sample(
-        teacher_talker, clip, models[0][1], run.settings.diffusion.sampler, 1, seed=0
+        streamed = streaming.measure(student, clips, settings.export.clips, display.count)
+    shipped = Artifact(
+        fps=artifact_fps(student, clip),
+        size_mb=artifact.size_mb(student.folder),
+        params_m=sum(tensor.numel() for tensor in talker.deployed().values()) / 1e6,
+        threads=1,
+        export=exported,
+        streaming=streamed,
     )
+    summary = summary.model_copy(update={"artifact": shipped, "seconds": run.seconds})
+    summary = summary.model_copy(update={"goals": goals.check(summary, name)})
+    sample = report_sample(clip, face, load_talker(models[0][2]), models[0][1], settings)
+    trained = [folder for _, _, folder in models]
+    if settings.encoder.name is None:
+        trained.insert(0, storage.location(str(run.encoder)))
+    histories = {
+        folder.name.rsplit("-", 1)[0]: storage.read_json(folder / HISTORY) for folder in trained
+    }
+    summary.write(run.root / SUMMARY)
+    page.write_report(run.root / "report.html", summary, histories, sample)
+
+
+def report_sample(
+    clip: Clip, face: np.ndarray, teacher: Talker, steps: int, settings: Settings
+) -> Sample:
+    """The held-out clip for the report, with the student's ``face`` and one of the teacher's."""
+    sampled = measure.embed_and_sample(teacher, clip, steps, settings.diffusion.sampler, 1, seed=0)
     frames = min(len(face), len(clip.coefficients))
-    sample = Sample(
+    return Sample(
         text=clip.text or "",
         identity=clip.identity or "unknown",
         emotion=clip.emotion or "unknown",
@@ -344,36 +372,31 @@ def deliver(run: Run, data: Data, models: list[Model], summary: Json) -> None:
         sample_rate=SAMPLE_RATE,
         truth=clip.coefficients[:frames],
         student=face[:frames],
-        teacher=heard.samples[0][:frames],
+        teacher=sampled.samples[0][:frames],
     )
-    trained = [folder for _, _, folder in models]
-    if run.settings.encoder.name is None:
-        trained.insert(0, storage.location(str(run.encoder)))
-    histories = {
-        folder.name.rsplit("-", 1)[0]: storage.read_json(folder / HISTORY) for folder in trained
-    }
-    storage.write_json(run.root / "summary.json", summary)
-    page.write_report(run.root / "report.html", summary, histories, sample)
 
 
-def look_ahead_rows(run: Run, data: Data) -> list[Json]:
+def look_ahead_rows(run: Run, data: Data) -> tuple[LookAheadRow, ...]:
     """What look-ahead costs, where ``jobs/benchmark.py look-ahead`` measured it with the run's
-    settings; of other settings it says nothing of this run."""
+    settings; a measurement with other settings is not this run's, and is left out."""
     path = run.root / LOOK_AHEAD
     if not storage.is_file(path):
-        return []
-    found = storage.read_json(path)
-    if isinstance(found, dict) and found.get("key") == look_ahead_key(run.settings, data):
-        rows: list[Json] = found["rows"]
-        return rows
+        return ()
+    try:
+        found = LookAhead.read(path)
+    except UserError as error:
+        print(f"{error}; the report leaves it out", flush=True)
+        return ()
+    if found.key == look_ahead_key(run.settings, data):
+        return found.rows
     print(f"{path}: of other settings, so the report leaves it out", flush=True)
-    return []
+    return ()
 
 
 def ship(
     talker: Talker, steps: int, folder: Path, card: str, settings: ExportSettings,
     clips: list[Clip],
-) -> Json:  # fmt: skip
+) -> ExportReport:  # fmt: skip
     """Export in the wanted precision, or if that is refused in a higher one: a long run ends with
     an artifact. Arguments and result are those of ``artifact.export``."""
     higher: dict[Precision, Precision] = {"int8": "fp16", "fp16": "fp32"}
@@ -386,57 +409,57 @@ def ship(
         return ship(talker, steps, folder, card, settings, clips)
 
 
-def summary_of(root: Path) -> Json:
-    """The summary of a finished run, which names folders where they are now. Raises UserError if
-    there is none."""
-    if not storage.is_file(root / "summary.json"):
-        raise UserError(f"{root}: holds no summary.json; give the folder of a finished run")
-    found: Json = storage.read_json(root / "summary.json")
-    for model in found.get("models") or []:
-        # What else may be wrong with it, whoever asks for a model says.
-        if isinstance(model, dict) and "folder" in model:
-            model["folder"] = _moved(root, model["folder"])
-    if "shards" in found:
-        found["shards"] = _moved(root, found["shards"])
-    return found
+def summary_of(root: Path) -> RunSummary:
+    """The summary of a finished run, with the folders of its stages where they are now.
+
+    Raises:
+        UserError: there is none, or it is damaged.
+    """
+    if not storage.is_file(root / SUMMARY):
+        raise UserError(f"{root}: holds no {SUMMARY}; give the folder of a finished run")
+    found = RunSummary.read(root / SUMMARY)
+    models = tuple(
+        model.model_copy(update={"folder": _moved(root, model.folder)}) for model in found.models
+    )
+    return found.model_copy(update={"models": models, "shards": _moved(root, found.shards)})
 
 
 def _moved(root: Path, folder: str) -> str:
-    """A stage's folder: in the run's, wherever that was when the stage was done."""
+    """The folder of a stage: in the run's own, which may lie elsewhere than when it was done."""
     own = root / folder.rstrip("/").rpartition("/")[2]
     return str(own) if storage.is_file(own / DONE) else folder
 
 
 def export_again(settings: ExportJobSettings) -> list[str]:
-    """Export a student of a finished run once more; returns what there is to say of it.
+    """Export a student of a finished run once more; returns lines for the console.
 
     Raises:
         UserError: no such run or student, it has no validation clips, or the export is refused.
     """
     root = storage.location(settings.run)
     summary = summary_of(root)
-    students = [model for model in summary.get("models", []) if model["name"] != "teacher"]
-    known = [model["name"] for model in students]
-    wanted = settings.model or (known[-1] if known else "")
-    if wanted not in known:
-        raise UserError(f"{root}: holds no student {wanted!r}; known: {', '.join(known) or 'none'}")
-    student = next(model for model in students if model["name"] == wanted)
-    shards = storage.location(summary["shards"])
+    students = {model.name: model for model in summary.students}
+    wanted = settings.model or next(reversed(students), "")
+    if wanted not in students:
+        known = ", ".join(students) or "none"
+        raise UserError(f"{root}: holds no student {wanted!r}; known: {known}")
+    student = students[wanted]
+    shards = storage.location(summary.shards)
     out = storage.location(settings.out)
     found = artifact.export(
-        load_talker(storage.location(student["folder"])), student["steps"], out,
-        artifact.model_card(summary, wanted, settings.licence), settings,
+        load_talker(storage.location(student.folder)), student.steps, out,
+        model_card(summary, wanted, settings.licence), settings,
         evaluate.load_clips(shards, open_corpus(shards), "val"),
     )  # fmt: skip
-    said = [f"artifact      {out}", f"size          {artifact.size_mb(out):.2f} MB"]
-    for key, share in found.get("growth", {}).items():
-        said.append(
-            f"{key:<14}{found['validation'][key]:.4f} on {found['clips']} clips of validation, "
+    lines = [f"artifact      {out}", f"size          {artifact.size_mb(out):.2f} MB"]
+    for key, share in found.growth.items():
+        lines.append(
+            f"{key:<14}{found.validation[key]:.4f} on {found.clips} clips of validation, "
             f"{share:+.2%} against fp32"
         )
-    if "voices_changed" in found:
-        said.append(f"voices        {found['voices_changed']} of {found['clips']} changed")
-    return said
+    if found.growth:
+        lines.append(f"voices        {found.voices_changed} of {found.clips} changed")
+    return lines
 
 
 def held_out_clip(clips: list[Clip]) -> Clip:
@@ -457,31 +480,6 @@ def artifact_fps(student: Student, clip: Clip) -> float:
     """Frames per second of the artifact on 10 s of speech, one thread, waveform to coefficients."""
     ten = np.resize(clip.audio, 10 * SAMPLE_RATE)
     return 10 * FPS / evaluate.median_seconds(lambda: student.animate(ten, SAMPLE_RATE), 15)
-
-
-def environment() -> Json:
-    """Versions and hardware, for the record."""
-    return {
-        "diffusiontalker": __version__,
-        "commit": commit(),
-        "python": platform.python_version(),
-        "system": platform.platform(),
-        "cpus": os.cpu_count(),
-        **{name: version(name) for name in PACKAGES},
-    }
-
-
-def commit() -> str | None:
-    """The commit of the working tree this code runs from, if it is one."""
-    here = Path(__file__).parent
-    try:
-        found = subprocess.run(
-            ["git", "-C", str(here), "describe", "--always", "--dirty"],
-            capture_output=True, text=True, timeout=5,
-        )  # fmt: skip
-    except (OSError, subprocess.SubprocessError):
-        return None
-    return found.stdout.strip() or None
 
 
 def identity(data: Data) -> list[str | None]:
@@ -509,15 +507,15 @@ def keep_history(stage: str, folder: Path, history: list[dict[str, float]]) -> N
     storage.write_json(folder / HISTORY, history)
 
 
-def check_measured(rows: list[Json]) -> None:
-    """Whether every model gave faces that can be measured. Raises UserError."""
+def check_measured(rows: Sequence[Row]) -> None:
+    """Whether the metrics of every model are finite. Raises UserError."""
     for row in rows:
-        for key in ("mbe", "lbe", "energy_score"):
-            if row[key] is None:
-                raise UserError(
-                    f"evaluation: {key} of {row['name']} in {row['steps']} steps on {row['split']} "
-                    "is not finite; train it with a lower learning_rate"
-                )
+        figures = {"mbe": row.mbe, "lbe": row.lbe, "energy_score": row.energy_score}
+        if unknown := [key for key, value in figures.items() if value is None]:
+            raise UserError(
+                f"evaluation: {unknown[0]} of {row.name} in {row.steps} steps on {row.split} "
+                "is not finite; train it with a lower learning_rate"
+            )
 
 
 def conclude(root: Path) -> None:
@@ -525,7 +523,7 @@ def conclude(root: Path) -> None:
     summary = summary_of(root)
     console = Console()
     console.print(console_table(summary))
-    for goal in summary["goals"]:
+    for goal in summary.goals:
         print(goals.line(goal))
-    print(f"\nreport    {root / 'report.html'}\nsummary   {root / 'summary.json'}")
+    print(f"\nreport    {root / 'report.html'}\nsummary   {root / SUMMARY}")
     print(f"artifact  {root / artifact.STUDENT}\nsample    {root / 'sample'}")

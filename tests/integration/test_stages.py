@@ -13,6 +13,7 @@ from pathlib import Path
 import numpy as np
 import pyarrow.parquet as pq
 import pytest
+from tests import summaries
 from tests.tiny import CONFIG, OVERRIDES
 
 from diffusiontalker import config, pipeline
@@ -107,10 +108,11 @@ def test_a_stage_whose_result_is_not_finite_is_never_done(make_run: MakeRun) -> 
 
 
 def test_measurements_that_are_not_finite_are_refused() -> None:
-    row = {"name": "student-2", "steps": 2, "split": "test_seen", "mbe": 0.1, "lbe": 0.1}
-    pipeline.check_measured([{**row, "energy_score": 0.2, "identity_f1": None}])
+    good = {"mbe": 0.1, "lbe": 0.1, "energy_score": 0.2, "identity_f1": float("nan")}
+    pipeline.check_measured([summaries.row("student-2", 2, **good)])
+    bad = summaries.row("student-2", 2, **{**good, "lbe": float("inf")})
     with pytest.raises(UserError, match=r"lbe of student-2 in 2 steps on test_seen"):
-        pipeline.check_measured([{**row, "energy_score": 0.2, "lbe": None}])
+        pipeline.check_measured([bad])
 
 
 def test_keys_follow_all_that_changes_a_result(tmp_path: Path) -> None:

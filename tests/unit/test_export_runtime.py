@@ -23,7 +23,7 @@ from diffusiontalker import storage
 from diffusiontalker.arkit import CHANNELS
 from diffusiontalker.config import DecoderSettings, PersonalizerSettings
 from diffusiontalker.errors import UserError
-from diffusiontalker.evaluation.measure import listen_and_sample
+from diffusiontalker.evaluation.measure import embed_and_sample
 from diffusiontalker.export import artifact
 from diffusiontalker.export.graph import _zrn
 from diffusiontalker.model.talker import Talker
@@ -372,7 +372,7 @@ def test_bad_requests(student: Student, change: dict[str, Any], said: str) -> No
 def test_evaluation_hears_what_the_artifact_hears(student: Student, talker: Talker) -> None:
     clip = models.clip(frames=40, seed=5)
     assert clip.log_mel is not None
-    heard = listen_and_sample(talker, clip, STEPS, "ddim", seeds=3, seed=1)
+    heard = embed_and_sample(talker, clip, STEPS, "ddim", seeds=3, seed=1)
     assert heard.samples.shape == (3, 40, 52)
     log_mel = clip.log_mel.astype(np.float32)[None]
     zeros = np.zeros((1, 40, 52), np.float32)
@@ -381,7 +381,7 @@ def test_evaluation_hears_what_the_artifact_hears(student: Student, talker: Talk
         models.IDENTITIES[identity],
         models.EMOTIONS[emotion],
     )
-    again = listen_and_sample(talker, clip, STEPS, "ddim", seeds=3, seed=1)
+    again = embed_and_sample(talker, clip, STEPS, "ddim", seeds=3, seed=1)
     assert np.array_equal(heard.samples, again.samples)
     assert not np.allclose(heard.samples[0], heard.samples[1], atol=1e-3)
 
@@ -563,54 +563,3 @@ def test_runtime_needs_neither_torch_nor_ray(folder: Path) -> None:
     assert heavy == "[]"
     assert float(loading) < 10
     assert time.perf_counter() - started < 30
-
-
-# the model card
-
-
-def test_model_card_says_what_was_measured_and_what_it_cannot_do() -> None:
-    row = {
-        "name": "student-2", "steps": 2, "split": "test_unseen", "mbe": 0.1234, "lbe": 0.05,
-        "energy_score": 0.1, "spread_upper": 0.9, "identity_f1": None, "emotion_f1": 0.8,
-    }  # fmt: skip
-    summary = {
-        "corpus": {
-            "source": "procedural", "minutes": 75.4, "speakers": 16,
-            "emotions": ["neutral", "anger"],
-        },
-        "rows": [row, {**row, "name": "teacher", "mbe": 9.0}],
-    }  # fmt: skip
-    summary["corpus"]["clips"] = {"test_unseen": 14}
-    card = artifact.model_card(summary, "student-2")
-    assert "fewer than 20 clips" in card
-    assert "| test_unseen | 14 | 0.123 | 0.050 | 0.100 | 0.900 | – | 0.800 |" in card
-    assert "9.000" not in card
-    assert "in 2 sampling steps" in card
-    assert "75 minutes, 16 speakers" in card
-    assert "neutral, anger" in card
-    assert "synthetic" in card
-    assert "Apache-2.0" in card
-    summary["corpus"]["source"] = "beat"
-    assert "synthetic" not in artifact.model_card(summary, "student-2")
-
-
-@pytest.mark.parametrize(
-    ("source", "chosen", "of_run", "said"),
-    [
-        ("procedural", None, None, "Apache-2.0, like the project"),
-        ("beat", None, None, "Depends on the training data (beat): for research"),
-        ("mine.py:Mine", None, None, "Depends on the training data (mine.py:Mine): look up"),
-        ("beat", None, "CC-BY-4.0", "CC-BY-4.0"),
-        ("beat", "CC0-1.0", "CC-BY-4.0", "CC0-1.0"),
-        ("procedural", "CC0-1.0", None, "CC0-1.0"),
-    ],
-)
-def test_a_card_names_the_licence_chosen_or_what_the_data_ask_for(
-    source: str, chosen: str | None, of_run: str | None, said: str
-) -> None:
-    corpus = {"source": source, "minutes": 1.0, "speakers": 2, "emotions": ["neutral"]}
-    summary = {"corpus": corpus, "rows": [], "licence": of_run}
-    card = artifact.model_card(summary, "student-2", chosen)
-    licence = card.split("## Licence")[1].strip()
-    assert licence.startswith(said)
-    assert "like the project" not in licence or source == "procedural"

@@ -1,21 +1,21 @@
-"""What hearing less of the future costs: a teacher and its students for several look-aheads."""
+"""What less look-ahead costs: a teacher and its students for several look-aheads."""
 
 from collections.abc import Sequence
-from typing import Any
 
 from rich.box import SIMPLE_HEAD
 from rich.table import Table
 
-from diffusiontalker import pipeline, storage
+from diffusiontalker import pipeline
 from diffusiontalker.config import Settings
+from diffusiontalker.summary.run import LookAhead, LookAheadRow
 
 VALUES: tuple[float | None, ...] = (0.0, 40.0, 80.0, 160.0, None)
 """Milliseconds; None: the whole recording."""
 FIGURES = ("mbe", "lbe", "energy_score", "spread_upper")
-Json = dict[str, Any]
+FIELDS = {"split", "steps", *FIGURES}
 
 
-def run(settings: Settings, values: Sequence[float | None] = VALUES) -> list[Json]:
+def run(settings: Settings, values: Sequence[float | None] = VALUES) -> list[LookAheadRow]:
     """Distil a student for each look-ahead, measure it, and write ``look_ahead.json`` into the
     run's folder, from where the run's report takes it.
 
@@ -26,7 +26,7 @@ def run(settings: Settings, values: Sequence[float | None] = VALUES) -> list[Jso
         UserError: as ``pipeline.distill``.
     """
     pipeline.Run(settings).describe()  # from here on the folder is a run's
-    rows: list[Json] = []
+    rows: list[LookAheadRow] = []
     for ms in values:
         student = settings.student.model_copy(update={"look_ahead_ms": ms})
         name = "the whole recording" if ms is None else f"{ms:g} ms"
@@ -34,26 +34,26 @@ def run(settings: Settings, values: Sequence[float | None] = VALUES) -> list[Jso
         one = pipeline.Run(settings.model_copy(update={"student": student}))
         data = pipeline.prepare_data(one)
         models = pipeline.train_all(one, data)
-        summary = pipeline.evaluate_all(one, data, models)
         rows += [
-            {"look_ahead_ms": ms, **{key: row[key] for key in ("split", "steps", *FIGURES)}}
-            for row in summary["rows"]
-            if row["name"] == models[-1][0]
+            LookAheadRow(look_ahead_ms=ms, **row.model_dump(include=FIELDS))
+            for row in pipeline.evaluate_all(one, data, models).rows
+            if row.name == models[-1][0]
         ]
-        found = {"key": pipeline.look_ahead_key(settings, data), "rows": rows}
-        storage.write_json(one.root / pipeline.LOOK_AHEAD, found)
+        found = LookAhead(key=pipeline.look_ahead_key(settings, data), rows=tuple(rows))
+        found.write(one.root / pipeline.LOOK_AHEAD)
     return rows
 
 
-def table(rows: Sequence[Json]) -> Table:
+def table(rows: Sequence[LookAheadRow]) -> Table:
     """One line per look-ahead and split."""
     out = Table(title="What look-ahead costs", title_justify="left", box=SIMPLE_HEAD)
     for heading in ("Split", "Look-ahead"):
         out.add_column(heading)
     for heading in FIGURES:
         out.add_column(heading, justify="right")
-    for row in sorted(rows, key=lambda row: row["split"]):
-        ms = row["look_ahead_ms"]
-        figures = ("–" if row[key] is None else f"{row[key]:.3f}" for key in FIGURES)
-        out.add_row(row["split"], "all" if ms is None else f"{ms:g} ms", *figures)
+    for row in sorted(rows, key=lambda row: row.split):
+        ms = row.look_ahead_ms
+        values = (getattr(row, key) for key in FIGURES)
+        figures = ("–" if value is None else f"{value:.3f}" for value in values)
+        out.add_row(row.split, "all" if ms is None else f"{ms:g} ms", *figures)
     return out
