@@ -11,7 +11,7 @@ import torch
 from tests import summaries
 from torch import nn
 
-from diffusiontalker import config, pipeline, storage
+from diffusiontalker import config, pipeline, stage_keys, storage
 from diffusiontalker.config import Settings, TrainSettings
 from diffusiontalker.corpus.manifest import open_corpus
 from diffusiontalker.errors import UserError
@@ -42,14 +42,14 @@ def test_what_look_ahead_cost_with_other_settings_is_not_reported(
         return pipeline.look_ahead_rows(run, data)
 
     assert rows() == ()
-    key = pipeline.look_ahead_key(settings(), data)
+    key = stage_keys.look_ahead_key(settings(), pipeline.identity(data))
     file = tmp_path / pipeline.LOOK_AHEAD
     measured = dict.fromkeys(("mbe", "lbe", "energy_score", "spread_upper"), 0.1)
     row = {"look_ahead_ms": 0.0, "split": "test_seen", "steps": 2, **measured}
     storage.write_json(file, {"key": key, "rows": [row]})
-    assert rows() == rows("student.look_ahead_ms=160", "training.threads=2") != ()
+    assert rows() == rows("model.shared.look_ahead_ms=160", "resources.threads=2") != ()
     assert capsys.readouterr().out == ""
-    assert rows("losses.exp=2") == ()
+    assert rows("losses.teacher.exp=2") == ()
     assert str(file) in capsys.readouterr().out
     storage.write_json(file, [row])  # as an earlier release wrote it
     assert rows() == ()

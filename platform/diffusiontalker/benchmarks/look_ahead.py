@@ -5,8 +5,9 @@ from collections.abc import Sequence
 from rich.box import SIMPLE_HEAD
 from rich.table import Table
 
-from diffusiontalker import pipeline
+from diffusiontalker import config, pipeline
 from diffusiontalker.config import Settings
+from diffusiontalker.stage_keys import look_ahead_key
 from diffusiontalker.summary.run import LookAhead, LookAheadRow
 
 VALUES: tuple[float | None, ...] = (0.0, 40.0, 80.0, 160.0, None)
@@ -28,10 +29,10 @@ def run(settings: Settings, values: Sequence[float | None] = VALUES) -> list[Loo
     pipeline.Run(settings).describe()  # from here on the folder is a run's
     rows: list[LookAheadRow] = []
     for ms in values:
-        student = settings.student.model_copy(update={"look_ahead_ms": ms})
+        changes = {"model.shared.look_ahead_ms": ms}
         name = "the whole recording" if ms is None else f"{ms:g} ms"
         print(f"look-ahead   {name}", flush=True)
-        one = pipeline.Run(settings.model_copy(update={"student": student}))
+        one = pipeline.Run(config.changed(settings, changes, "look-ahead"))
         data = pipeline.prepare_data(one)
         models = pipeline.train_all(one, data)
         rows += [
@@ -39,8 +40,8 @@ def run(settings: Settings, values: Sequence[float | None] = VALUES) -> list[Loo
             for row in pipeline.evaluate_all(one, data, models).rows
             if row.name == models[-1][0]
         ]
-        found = LookAhead(key=pipeline.look_ahead_key(settings, data), rows=tuple(rows))
-        found.write(one.root / pipeline.LOOK_AHEAD)
+        key = look_ahead_key(settings, pipeline.identity(data))
+        LookAhead(key=key, rows=tuple(rows)).write(one.root / pipeline.LOOK_AHEAD)
     return rows
 
 
