@@ -11,12 +11,14 @@ from tests.refusals import refusal
 from tests.unit import models
 from tests.unit.test_export_runtime import speech
 
-from diffusiontalker import pipeline, storage
+from diffusiontalker import storage
 from diffusiontalker.config import ExportJobSettings, ExportSettings
 from diffusiontalker.corpus.shards import Clip
 from diffusiontalker.evaluation import streaming
 from diffusiontalker.export import artifact, precision
 from diffusiontalker.objectives import metrics
+from diffusiontalker.pipeline.delivery import ship
+from diffusiontalker.pipeline.finished import export_again
 from diffusiontalker.runtime.artifact import FRAME, GRAPHS
 from diffusiontalker.runtime.student import Student
 from diffusiontalker.summary.run import ExportReport
@@ -178,9 +180,7 @@ def test_a_long_run_ends_with_an_artifact(
     own: Path, clips: list[Clip], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture
 ) -> None:
     monkeypatch.setattr(artifact, "too_much", lambda found, settings: "another face")
-    shipped = pipeline.ship(
-        models.talker(teacher=False), 2, own, "", ExportSettings(clips=3), clips
-    )
+    shipped = ship(models.talker(teacher=False), 2, own, "", ExportSettings(clips=3), clips)
     assert shipped == ExportReport(precision="fp32")
     assert Student(own).config["precision"] == "fp32"
     said = capsys.readouterr().out
@@ -259,5 +259,5 @@ def test_exports_of_what_is_not_there(
         (tmp_path / name).mkdir()
         storage.write_json(tmp_path / name / "summary.json", summaries.content(models=models_there))
     settings = ExportJobSettings(run=str(tmp_path / run), out=str(tmp_path / "out"), model=model)
-    assert said in refusal(lambda: pipeline.export_again(settings))
+    assert said in refusal(lambda: export_again(settings))
     assert not (tmp_path / "out").exists()

@@ -5,9 +5,14 @@ from collections.abc import Sequence
 from rich.box import SIMPLE_HEAD
 from rich.table import Table
 
-from diffusiontalker import config, pipeline
+from diffusiontalker import config
 from diffusiontalker.config import Settings
-from diffusiontalker.stage_keys import look_ahead_key
+from diffusiontalker.pipeline.data import prepare_data
+from diffusiontalker.pipeline.delivery import LOOK_AHEAD
+from diffusiontalker.pipeline.evaluation import evaluate_all
+from diffusiontalker.pipeline.run import Run
+from diffusiontalker.pipeline.stage_keys import corpus_content, look_ahead_key
+from diffusiontalker.pipeline.training import train_all
 from diffusiontalker.summary.run import LookAhead, LookAheadRow
 
 VALUES: tuple[float | None, ...] = (0.0, 40.0, 80.0, 160.0, None)
@@ -24,24 +29,24 @@ def run(settings: Settings, values: Sequence[float | None] = VALUES) -> list[Loo
     goes on where it was.
 
     Raises:
-        UserError: as ``pipeline.distill``.
+        UserError: as ``pipeline.distill.distill``.
     """
-    pipeline.Run(settings).describe()  # from here on the folder is a run's
+    Run(settings).describe()  # from here on the folder is a run's
     rows: list[LookAheadRow] = []
     for ms in values:
         changes = {"model.shared.look_ahead_ms": ms}
         name = "the whole recording" if ms is None else f"{ms:g} ms"
         print(f"look-ahead   {name}", flush=True)
-        one = pipeline.Run(config.changed(settings, changes, "look-ahead"))
-        data = pipeline.prepare_data(one)
-        models = pipeline.train_all(one, data)
+        one = Run(config.changed(settings, changes, "look-ahead"))
+        data = prepare_data(one)
+        models = train_all(one, data)
         rows += [
             LookAheadRow(look_ahead_ms=ms, **row.model_dump(include=FIELDS))
-            for row in pipeline.evaluate_all(one, data, models).rows
-            if row.name == models[-1][0]
+            for row in evaluate_all(one, data, models).rows
+            if row.name == models[-1].name
         ]
-        key = look_ahead_key(settings, pipeline.identity(data))
-        LookAhead(key=key, rows=tuple(rows)).write(one.root / pipeline.LOOK_AHEAD)
+        key = look_ahead_key(settings, corpus_content(data))
+        LookAhead(key=key, rows=tuple(rows)).write(one.root / LOOK_AHEAD)
     return rows
 
 

@@ -19,7 +19,7 @@ import numpy as np
 import torch
 from pydantic_core import to_jsonable_python
 
-from diffusiontalker import pipeline, storage
+from diffusiontalker import storage
 from diffusiontalker.arkit import FPS
 from diffusiontalker.audio import SAMPLE_RATE
 from diffusiontalker.audio.waveform import prepare_waveform
@@ -36,6 +36,7 @@ from diffusiontalker.evaluation.goals import at_least, at_most
 from diffusiontalker.export import artifact
 from diffusiontalker.export.model_card import model_card
 from diffusiontalker.model.talker import Talker
+from diffusiontalker.pipeline.finished import summary_of
 from diffusiontalker.runtime.student import Student
 from diffusiontalker.summary.run import SUMMARY, ExportReport, Goal
 from diffusiontalker.training.checkpoints import load_talker
@@ -137,7 +138,7 @@ def choose(root: Path) -> Chosen:
         UserError: no finished run, its summary is damaged or names no student, or it has no
             validation clips.
     """
-    summary = pipeline.summary_of(root)
+    summary = summary_of(root)
     if not summary.students:
         raise UserError(f"{root}/{SUMMARY}: names no student; give the run=... of a distillation")
     student, shards = summary.students[-1], storage.location(summary.shards)
