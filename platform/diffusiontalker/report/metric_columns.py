@@ -177,9 +177,9 @@ BY_KEY: dict[str, Column] = {column.key: column for column in COLUMNS}
 
 FLOOR_TEXTS = {
     "Sampling floor": "What a perfect generator scores against one recording: the same sentence "
-    "performed once more. Below it, an error is bought with a blurred face.",
+    "performed once more. A lower error is a sign of a blurred face.",
     "Regression floor": "What the expected face, the average of all performances, scores: the "
-    "lowest error that a model can hope for, but such a face hardly moves its brows. Under the "
+    "lowest error that a model can have, but such a face hardly moves its brows. Under the "
     "energy score it is no floor: there the sampling floor is the lowest.",
 }
 
