@@ -16,7 +16,7 @@ import pytest
 from tests import summaries
 from tests.tiny import CONFIG, OVERRIDES
 
-from diffusiontalker import config
+from diffusiontalker import config, stage_keys
 from diffusiontalker.config import CorpusSettings
 from diffusiontalker.corpus import shards
 from diffusiontalker.corpus.manifest import Manifest, open_corpus, write_manifest
@@ -26,7 +26,6 @@ from diffusiontalker.errors import UserError
 from diffusiontalker.features.stage import cache_name
 from diffusiontalker.pipeline import data as pipeline_data
 from diffusiontalker.pipeline import run as pipeline_run
-from diffusiontalker.pipeline import stage_keys
 from diffusiontalker.pipeline.data import prepare_data
 from diffusiontalker.pipeline.evaluation import check_measured
 from diffusiontalker.pipeline.run import Run

@@ -11,14 +11,13 @@ import torch
 from tests import summaries
 from torch import nn
 
-from diffusiontalker import config, storage
+from diffusiontalker import config, stage_keys, storage
 from diffusiontalker.config import Settings, TrainSettings
 from diffusiontalker.corpus.manifest import open_corpus
 from diffusiontalker.errors import UserError
-from diffusiontalker.pipeline import stage_keys
 from diffusiontalker.pipeline.delivery import LOOK_AHEAD, look_ahead_rows
 from diffusiontalker.pipeline.finished import summary_of
-from diffusiontalker.pipeline.run import DONE
+from diffusiontalker.pipeline.run import DONE, corpus_content
 from diffusiontalker.training import checkpoints, stages
 from diffusiontalker.training.checkpoints import RunState
 from diffusiontalker.training.stages import Data
@@ -46,7 +45,7 @@ def test_what_look_ahead_cost_with_other_settings_is_not_reported(
         return look_ahead_rows(run, data)
 
     assert rows() == ()
-    key = stage_keys.look_ahead_key(settings(), stage_keys.corpus_content(data))
+    key = stage_keys.look_ahead_key(settings(), corpus_content(data))
     file = tmp_path / LOOK_AHEAD
     measured = dict.fromkeys(("mbe", "lbe", "energy_score", "spread_upper"), 0.1)
     row = {"look_ahead_ms": 0.0, "split": "test_seen", "steps": 2, **measured}

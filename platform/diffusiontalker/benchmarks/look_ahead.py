@@ -10,9 +10,9 @@ from diffusiontalker.config import Settings
 from diffusiontalker.pipeline.data import prepare_data
 from diffusiontalker.pipeline.delivery import LOOK_AHEAD
 from diffusiontalker.pipeline.evaluation import evaluate_all
-from diffusiontalker.pipeline.run import Run
-from diffusiontalker.pipeline.stage_keys import corpus_content, look_ahead_key
+from diffusiontalker.pipeline.run import Run, corpus_content
 from diffusiontalker.pipeline.training import train_all
+from diffusiontalker.stage_keys import look_ahead_key
 from diffusiontalker.summary.run import LookAhead, LookAheadRow
 
 VALUES: tuple[float | None, ...] = (0.0, 40.0, 80.0, 160.0, None)

@@ -17,13 +17,13 @@ from diffusiontalker.evaluation import evaluate, goals, measure, streaming
 from diffusiontalker.export import artifact
 from diffusiontalker.export.model_card import model_card
 from diffusiontalker.model.talker import Talker
-from diffusiontalker.pipeline.run import Run
-from diffusiontalker.pipeline.stage_keys import corpus_content, look_ahead_key
+from diffusiontalker.pipeline.run import Run, corpus_content
 from diffusiontalker.pipeline.training import HISTORY, Model
 from diffusiontalker.report.run import page
 from diffusiontalker.report.run.plots import History
 from diffusiontalker.report.run.sample import Sample
 from diffusiontalker.runtime.student import Student
+from diffusiontalker.stage_keys import look_ahead_key
 from diffusiontalker.summary.run import (
     SUMMARY,
     Artifact,

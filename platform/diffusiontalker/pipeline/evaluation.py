@@ -6,9 +6,9 @@ from pathlib import Path
 from diffusiontalker.errors import UserError
 from diffusiontalker.evaluation import evaluate
 from diffusiontalker.evaluation.evaluate import EvaluatedModel
-from diffusiontalker.pipeline.run import Run
-from diffusiontalker.pipeline.stage_keys import corpus_content, evaluation_key
+from diffusiontalker.pipeline.run import Run, corpus_content
 from diffusiontalker.pipeline.training import Model
+from diffusiontalker.stage_keys import evaluation_key
 from diffusiontalker.summary.run import TEACHER, Evaluation, Row
 from diffusiontalker.training.progress import Display
 from diffusiontalker.training.stages import Data

@@ -8,8 +8,9 @@ from pathlib import Path
 from diffusiontalker import storage
 from diffusiontalker.config import Settings
 from diffusiontalker.environment import environment
+from diffusiontalker.stage_keys import Content
 from diffusiontalker.training.progress import Display, new_board
-from diffusiontalker.training.stages import Place
+from diffusiontalker.training.stages import Data, Place
 
 DONE = "stage.json"
 """The last file of a stage: its folder is complete."""
@@ -61,3 +62,8 @@ class Run:
     def place(self, name: str, key: str) -> Place:
         """Where Ray Train keeps the run of a stage."""
         return Place(self.root / "train", f"{name}-{key}", name, self.board)
+
+
+def corpus_content(data: Data) -> Content:
+    """What identifies a corpus, for the keys of the stages that depend on it."""
+    return [data.manifest.fingerprint, data.manifest.feature_fingerprint]

@@ -5,8 +5,8 @@ from typing import NamedTuple
 
 from diffusiontalker import storage
 from diffusiontalker.errors import UserError
-from diffusiontalker.pipeline.run import Run
-from diffusiontalker.pipeline.stage_keys import corpus_content, encoder_key, round_key, teacher_key
+from diffusiontalker.pipeline.run import Run, corpus_content
+from diffusiontalker.stage_keys import encoder_key, round_key, teacher_key
 from diffusiontalker.summary.run import TEACHER
 from diffusiontalker.training import fit, stages
 from diffusiontalker.training.stages import Data

@@ -8,7 +8,7 @@ from optuna import distributions as optuna
 from diffusiontalker import config
 from diffusiontalker.config import Choice, Settings, Spread, SweepSettings, changed, fingerprint
 from diffusiontalker.errors import UserError
-from diffusiontalker.pipeline.stage_keys import data_key, round_key, teacher_key
+from diffusiontalker.stage_keys import data_key, round_key, teacher_key
 from diffusiontalker.training import stages as training_stages
 from diffusiontalker.tuning.trial_store import Params
 

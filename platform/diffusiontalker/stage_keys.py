@@ -10,15 +10,9 @@ from collections.abc import Sequence
 from diffusiontalker import storage
 from diffusiontalker.config import Section, Settings, TrainingSettings, fingerprint
 from diffusiontalker.training import stages
-from diffusiontalker.training.stages import Data
 
 Content = Sequence[str | None]
 """What identifies a corpus: the content of its shards, and of its features."""
-
-
-def corpus_content(data: Data) -> Content:
-    """What identifies the corpus of a run."""
-    return [data.manifest.fingerprint, data.manifest.feature_fingerprint]
 
 
 def encoder_key(s: Settings, corpus: Content) -> str:
