@@ -219,7 +219,7 @@ def _check_batches(settings: Settings, manifest: Manifest, measured: bool) -> No
     if measured:
         runs |= {"first_round": training.first_round, "round": training.round}
     for name, train in runs.items():
-        motion = windows.MotionExamples(train.window, manifest.identities, manifest.emotions)
+        motion = windows.MotionWindows(train.window, manifest.identities, manifest.emotions)
         count = ray_data.batches_of(manifest, "train", motion, train.batch) * train.passes
         if count < training.workers:
             raise UserError(

@@ -40,7 +40,7 @@ MakeRun = Callable[..., Run]
 @pytest.fixture
 def make_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> MakeRun:
     """A maker of runs without Ray: nobody hears how far they are."""
-    monkeypatch.setattr(pipeline_run, "new_board", lambda: None)
+    monkeypatch.setattr(pipeline_run, "start_progress_board", lambda: None)
 
     def make(*overrides: str) -> Run:
         return Run(config.load(None, [f"output={tmp_path / 'run'}", *overrides]))

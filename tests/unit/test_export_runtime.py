@@ -90,7 +90,7 @@ def with_torch(
     mask = torch.ones(1, noise.shape[1], 1)
     with torch.no_grad():
         audio = talker.encode(torch.from_numpy(log_mel), mask)
-        voice = talker.listen(audio, mask)
+        voice = talker.embed_voice(audio, mask)
         libraries = talker.personalizer.identities(), talker.personalizer.emotions()
         chosen = [
             int((heard @ library.T).argmax()) if given is None else given

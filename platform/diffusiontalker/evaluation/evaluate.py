@@ -23,7 +23,7 @@ from diffusiontalker.evaluation import measure
 from diffusiontalker.features.encoder import FrozenEncoder
 from diffusiontalker.features.stage import fit
 from diffusiontalker.model.talker import Talker
-from diffusiontalker.summary.run import Costs, Evaluation, Floors, Metrics, Row
+from diffusiontalker.summary.run import Costs, Evaluation, Floors, Row, SplitMetrics
 from diffusiontalker.training.checkpoints import load_talker
 
 
@@ -68,7 +68,7 @@ def evaluate(
     floor_tasks = {
         split: _floors.remote(split, folder, manifest, settings) for split in splits
     }  # fmt: skip
-    metrics: dict[tuple[EvaluatedModel, str], Metrics] = {}
+    metrics: dict[tuple[EvaluatedModel, str], SplitMetrics] = {}
     total = len(pending)
     waiting = list(pending)
     while waiting:
@@ -116,7 +116,7 @@ def _measure_one(
     manifest: Manifest,
     settings: EvaluationSettings,
     sampler: str,
-) -> Metrics:
+) -> SplitMetrics:
     torch.set_num_threads(1)
     talker = load_talker(storage.location(model.folder))
     clips = load_clips(folder, manifest, split)

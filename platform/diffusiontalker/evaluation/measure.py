@@ -11,7 +11,7 @@ from diffusiontalker.arkit import CHANNELS, LIP, UPPER
 from diffusiontalker.corpus.shards import Clip
 from diffusiontalker.model.talker import Talker
 from diffusiontalker.objectives import metrics
-from diffusiontalker.summary.run import Errors, Floors, Metrics
+from diffusiontalker.summary.run import Errors, Floors, SplitMetrics
 
 
 class Vertices:
@@ -108,7 +108,9 @@ def spread(samples: Sequence[np.ndarray], truths: Sequence[np.ndarray]) -> dict[
     }
 
 
-def measure(sampled: Sequence[ClipSamples], clips: Sequence[Clip], vertices: Vertices) -> Metrics:
+def measure(
+    sampled: Sequence[ClipSamples], clips: Sequence[Clip], vertices: Vertices
+) -> SplitMetrics:
     """All metrics of one model on one split, from the samples of each of its clips."""
     rows = []
     for one, clip in zip(sampled, clips, strict=True):
@@ -124,7 +126,7 @@ def measure(sampled: Sequence[ClipSamples], clips: Sequence[Clip], vertices: Ver
     identities, emotions = [c.identity for c in clips], [c.emotion for c in clips]
     identity = metrics.matching(identities, [one.identity for one in sampled])
     emotion = metrics.matching(emotions, [one.emotion for one in sampled])
-    return Metrics(
+    return SplitMetrics(
         **_means(rows),
         **spread([face for one in sampled for face in one.samples], truths),
         clips=len(clips),

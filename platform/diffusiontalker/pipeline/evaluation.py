@@ -10,7 +10,7 @@ from diffusiontalker.pipeline.run import Run, corpus_content
 from diffusiontalker.pipeline.training import Model
 from diffusiontalker.stage_keys import evaluation_key
 from diffusiontalker.summary.run import TEACHER, Evaluation, Row
-from diffusiontalker.training.progress import Display
+from diffusiontalker.training.progress import StageDisplay
 from diffusiontalker.training.stages import Data
 
 ROWS = "rows.json"
@@ -35,7 +35,7 @@ def evaluate_all(run: Run, data: Data, models: list[Model]) -> Evaluation:
                 )
             )  # fmt: skip
 
-    def work(out: Path, display: Display) -> None:
+    def work(out: Path, display: StageDisplay) -> None:
         found = evaluate.evaluate(
             evaluated, data.folder, settings.evaluation, settings.diffusion.sampler, display.count
         )

@@ -9,8 +9,8 @@ from diffusiontalker import storage
 from diffusiontalker.config import Settings
 from diffusiontalker.environment import environment
 from diffusiontalker.stage_keys import Content
-from diffusiontalker.training.progress import Display, new_board
-from diffusiontalker.training.stages import Data, Place
+from diffusiontalker.training.progress import StageDisplay, start_progress_board
+from diffusiontalker.training.stages import Data, StageRun
 
 DONE = "stage.json"
 """The last file of a stage: its folder is complete."""
@@ -23,7 +23,7 @@ class Run:
         self.settings = settings
         self.root = storage.location(settings.output)
         storage.make_folder(self.root)
-        self.board = new_board()
+        self.board = start_progress_board()
         self.seconds: dict[str, float] = {}
         self.encoder = settings.encoder.name
         """The frozen encoder: the user's, or ours once it is trained."""
@@ -32,7 +32,7 @@ class Run:
         """Write ``environment.json``, which marks the folder as a run's (``preflight.MARKS``)."""
         storage.write_json(self.root / "environment.json", environment())
 
-    def stage(self, name: str, folder: Path, work: Callable[[Path, Display], object]) -> Path:
+    def stage(self, name: str, folder: Path, work: Callable[[Path, StageDisplay], object]) -> Path:
         """Run ``work`` into ``folder`` unless that was done before; returns the folder."""
         mark = folder / DONE
         if storage.is_file(mark):
@@ -41,17 +41,17 @@ class Run:
             return folder
         storage.make_folder(folder)
         started = time.monotonic()
-        with Display(name, self.board) as display:
+        with StageDisplay(name, self.board) as display:
             work(folder, display)
         self.seconds[name] = round(time.monotonic() - started, 1)
         storage.write_json(mark, {"seconds": self.seconds[name]})
         return folder
 
     @contextmanager
-    def timed(self, name: str) -> Iterator[Display]:
+    def timed(self, name: str) -> Iterator[StageDisplay]:
         """A step without a folder of its own, which is repeated in every session."""
         started = time.monotonic()
-        with Display(name) as display:
+        with StageDisplay(name) as display:
             yield display
         self.seconds[name] = round(time.monotonic() - started, 1)
 
@@ -59,9 +59,9 @@ class Run:
         """The folder of a stage whose result ``key`` determines."""
         return self.root / f"{name}-{key}"
 
-    def place(self, name: str, key: str) -> Place:
+    def place(self, name: str, key: str) -> StageRun:
         """Where Ray Train keeps the run of a stage."""
-        return Place(self.root / "train", f"{name}-{key}", name, self.board)
+        return StageRun(self.root / "train", f"{name}-{key}", name, self.board)
 
 
 def corpus_content(data: Data) -> Content:

@@ -79,7 +79,7 @@ def keep_history(stage: str, folder: Path, history: list[dict[str, float]]) -> N
     Raises:
         UserError: training diverged.
     """
-    if (epoch := fit.diverged(history)) is not None:
+    if (epoch := fit.diverged_epoch(history)) is not None:
         raise UserError(
             f"{stage}: training diverged, its loss is not finite in epoch {epoch}; lower its "
             "learning_rate or clip_norm, or look for extreme values in the data"

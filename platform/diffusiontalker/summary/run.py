@@ -75,7 +75,7 @@ class Errors(_Part):
     spread_lower: Figure = None
 
 
-class Metrics(Errors):
+class SplitMetrics(Errors):
     """Metrics of one model on one split; precision, recall and F1 are macro averages in [0, 1]."""
 
     clips: int | None = None
@@ -111,7 +111,7 @@ class _Evaluated(_Part):
 
 
 # The last base comes first in the JSON.
-class Row(Costs, Metrics, _Evaluated):
+class Row(Costs, SplitMetrics, _Evaluated):
     """One model at one number of sampling steps on one test split."""
 
 

@@ -21,7 +21,7 @@ from diffusiontalker.pipeline.data import prepare_data
 from diffusiontalker.pipeline.run import Run
 from diffusiontalker.pipeline.training import train_round, train_teacher
 from diffusiontalker.training import stages as training_stages
-from diffusiontalker.training.progress import Display
+from diffusiontalker.training.progress import StageDisplay
 from diffusiontalker.training.stages import Data
 from diffusiontalker.tuning import results, schedulers, space, study, trial_store
 from diffusiontalker.tuning.callbacks import Local, Watch
@@ -184,7 +184,7 @@ def confirm(sweep: SweepSettings, plan: Plan, known: Records, folder: Path) -> N
     points = {name(params, seed): {**params, space.SEED: seed} for _, params, seed in wanted}
     labels = {name(params, seed): f"{whose}-seed-{seed}" for whose, params, seed in wanted}
     slots = schedulers.slots(sweep, plan.base, ray.cluster_resources())
-    with Display("confirm") as display:
+    with StageDisplay("confirm") as display:
         found = Finals(display, len(points))
         tune_trials(
             plan, folder, [found, Boards(folder, labels.__getitem__)], sweep.max_failures,
@@ -233,7 +233,7 @@ def label(one: Trial) -> str:
 class Finals(Local):
     """The last figures of every trial of a list."""
 
-    def __init__(self, display: Display, total: int) -> None:
+    def __init__(self, display: StageDisplay, total: int) -> None:
         self.display, self.total = display, total
         self.figures: dict[str, dict[str, float]] = {}
         """By the trials' ids; of one that failed there are none."""
