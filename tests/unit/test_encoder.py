@@ -216,7 +216,7 @@ def test_a_batch_that_does_not_fit_the_gpu(tmp_path: Path) -> None:
         raise torch.OutOfMemoryError("CUDA out of memory.\nTried to allocate 2.00 GiB")
 
     encoder.model.register_forward_pre_hook(full)
-    with pytest.raises(UserError, match=r"2 clips of up to 1\.0 s .* encoder\.extract_seconds"):
+    with pytest.raises(UserError, match=r"2 clips of up to 1\.0 s .* extraction\.batch_seconds"):
         encoder.many([noise(), noise()], [30, 30], seconds=2)
 
 

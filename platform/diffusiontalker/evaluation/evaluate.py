@@ -21,7 +21,7 @@ from diffusiontalker.corpus.manifest import Manifest, open_corpus
 from diffusiontalker.corpus.shards import Clip
 from diffusiontalker.evaluation import measure
 from diffusiontalker.features.encoder import FrozenEncoder
-from diffusiontalker.features.stage import fit
+from diffusiontalker.features.stage import to_length
 from diffusiontalker.model.talker import Talker
 from diffusiontalker.summary.run import Costs, Evaluation, Floors, Row, SplitMetrics
 from diffusiontalker.training.checkpoints import load_talker
@@ -165,7 +165,7 @@ def animate(
     """Audio (n,) at 16 kHz to coefficients (T, 52) with the PyTorch model."""
     frames = frame_count(len(audio))
     features = measure.batch_of_one(encoder(audio, frames)) if encoder is not None else None
-    inputs = talker.inputs(features, torch.from_numpy(fit(log_mel(audio), frames))[None])
+    inputs = talker.inputs(features, torch.from_numpy(to_length(log_mel(audio), frames))[None])
     return measure.sample(talker, inputs, frames, steps, sampler, 1, seed).samples[0]
 
 

@@ -29,6 +29,7 @@ from diffusiontalker.config import (
     Settings,
     SharedModelSettings,
     TrainSettings,
+    round_settings,
 )
 from diffusiontalker.corpus import shards
 from diffusiontalker.corpus.manifest import Manifest
@@ -124,12 +125,6 @@ def train_round(
     """One round: a student of ``steps`` steps from the model in folder ``teacher``."""
     make = partial(_make_round_objective, settings, student_config(settings, data), teacher, steps)
     return _fit_motion(settings, round_settings(settings, steps), data, make, run, out)
-
-
-def round_settings(settings: Settings, steps: int) -> MotionTrainSettings:
-    """The training schedule of the round of ``steps`` steps."""
-    first = steps == settings.diffusion.rounds[0]
-    return settings.training.first_round if first else settings.training.round
 
 
 def teacher_config(settings: Settings, data: Data) -> TalkerConfig:
