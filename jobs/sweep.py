@@ -18,9 +18,9 @@ def sweep(config_file: cli.Config = None, overrides: cli.Overrides = None) -> No
     from diffusiontalker.tuning import results
     from diffusiontalker.tuning import sweep as tuning
 
-    tuning.begin(settings)  # a mistake is said before Ray starts
+    tuning.begin(settings)  # refuses mistakes before Ray starts
     with cluster.session():
-        results.conclude(settings, tuning.run(settings))
+        results.print_results(settings, tuning.run(settings))
 
 
 if __name__ == "__main__":

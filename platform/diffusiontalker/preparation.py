@@ -14,7 +14,8 @@ from diffusiontalker.corpus.procedural import generation
 from diffusiontalker.corpus.sources import Source, Take, open_source
 from diffusiontalker.errors import UserError
 from diffusiontalker.report.prepared import page
-from diffusiontalker.report.prepared.findings import count, some
+from diffusiontalker.report.prepared.console import console_lines
+from diffusiontalker.report.wording import first_names, pluralize
 from diffusiontalker.training.progress import Display
 
 PROCEDURAL = "procedural"
@@ -36,7 +37,7 @@ def prepare(found: Survey) -> list[str]:
     with Display("prepare") as display:
         outcome = ingest.convert(found, display.count)
     manifest = outcome.manifest
-    facts = page.Facts(
+    provenance = page.Provenance(
         source=settings.source.kind,
         root=settings.source.root,
         output=str(folder),
@@ -49,11 +50,11 @@ def prepare(found: Survey) -> list[str]:
         shards=() if outcome.problem else manifest.shards,
     )
     known = outcome.known
-    page.write_prepared(folder / page.PAGE_FILE, known.takes, known.skipped, facts)
+    page.write_prepared(folder / page.PAGE_FILE, known.takes, known.skipped, provenance)
     if outcome.problem is not None:
         raise UserError(f"{outcome.problem}; {folder / page.PAGE_FILE} shows what was found")
     ingest.publish(folder, outcome)
-    return page.console_lines(known.takes, known.skipped, facts)
+    return console_lines(known.takes, known.skipped, provenance)
 
 
 def unchanged(found: Survey) -> list[str]:
@@ -61,7 +62,7 @@ def unchanged(found: Survey) -> list[str]:
     manifest, known = ingest.kept(found)
     release = known.made.version if known.made else __version__
     by = "" if release == __version__ else f", by release {release}: remove it to have it made anew"
-    shards = f"{count(len(manifest.shards), 'file')}, {manifest.seconds() / 60:.1f} minutes"
+    shards = f"{pluralize(len(manifest.shards), 'file')}, {manifest.seconds() / 60:.1f} minutes"
     return [
         f"unchanged since {found.folder} was made{by}; kept",
         f"  shards      {shards}",
@@ -75,8 +76,8 @@ def changed(found: Survey) -> list[str]:
         return []
     again = "all of it is" if is_whole(found.folder) else "what they concern is"
     return [
-        f"{count(len(found.changes), 'change')} since {found.folder} was begun "
-        f"({some(found.changes, 3)}); {again} prepared again"
+        f"{pluralize(len(found.changes), 'change')} since {found.folder} was begun "
+        f"({first_names(found.changes, 3)}); {again} prepared again"
     ]
 
 
@@ -89,9 +90,9 @@ def split_rule(source: Source, takes: Sequence[Take], settings: DataSettings) ->
     together = sum(members > 1 for members in groups.values())
     parts = ["all clips of a take lie in one split"]
     if own:
-        parts.append(f"{own:,} of {count(len(takes), 'take')} in the data set's own")
+        parts.append(f"{own:,} of {pluralize(len(takes), 'take')} in the data set's own")
     if together:
-        parts.append(f"takes of {source.shared} stay together ({count(together, 'group')})")
+        parts.append(f"takes of {source.shared} stay together ({pluralize(together, 'group')})")
     elif groups:
         parts.append("which takes share a sentence is not known, so one may stand in several")
     return "; ".join([*parts, *source.split_notes(takes)])

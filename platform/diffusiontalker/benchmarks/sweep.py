@@ -1,4 +1,4 @@
-"""A sweep beside its alternatives: what Optuna finds beyond chance, and what pruning saves."""
+"""A sweep against random search and against no pruning."""
 
 from typing import Any
 
@@ -11,21 +11,21 @@ from diffusiontalker.config import SweepBenchmarkSettings, SweepSettings
 from diffusiontalker.training.progress import clock
 from diffusiontalker.tuning import space
 from diffusiontalker.tuning import sweep as tuning
-from diffusiontalker.tuning.trial_store import Records
+from diffusiontalker.tuning.trial_store import TrialStore
 
 Json = dict[str, Any]
 
 
 def variants(settings: SweepBenchmarkSettings) -> dict[str, SweepSettings]:
-    """The sweep as it is, and what differs in one respect each; all on one corpus. Raises
+    """The sweep as configured, and variants that differ in one setting; all on one corpus. Raises
     UserError."""
     root = storage.location(settings.out) / "sweep"
     base = str(root / "base")
     own = config.load_as(config.SweepSettings, settings.sweep, [f"changes.output={base}"])
-    told = {} if settings.trials is None else {"trials": settings.trials}
+    trials = {} if settings.trials is None else {"trials": settings.trials}
 
     def one(name: str, **other: str) -> SweepSettings:
-        return config.changed(own, {"output": str(root / name), **told, **other}, name)
+        return config.changed(own, {"output": str(root / name), **trials, **other}, name)
 
     found = {
         "as configured": one("configured"),
@@ -38,8 +38,7 @@ def variants(settings: SweepBenchmarkSettings) -> dict[str, SweepSettings]:
 
 
 def run(settings: SweepBenchmarkSettings) -> Json:
-    """Run all variants, or what a killed benchmark has left, and write ``sweep.json``. Raises
-    UserError."""
+    """Run the variants, or what is left of them, and write ``sweep.json``. Raises UserError."""
     report: Json = {"machine": machine(("ray", "optuna")), "sweep": settings.sweep, "variants": {}}
     for name, sweep in variants(settings).items():
         print(f"variant      {name}", flush=True)
@@ -48,25 +47,29 @@ def run(settings: SweepBenchmarkSettings) -> Json:
     return report
 
 
-def row(sweep: SweepSettings, known: Records) -> Json:
-    """What one sweep found and cost."""
+def row(sweep: SweepSettings, store: TrialStore) -> Json:
+    """The result and the cost of one sweep."""
     base = space.base_of(sweep)
     whole = space.epochs_in_all(base, space.stages_of(sweep, base))
-    epochs = sum(len(trial.curve) for trial in known.trials)
+    epochs = sum(len(trial.curve) for trial in store.trials)
     first = sweep.objectives[0]
-    best, confirmed = known.best(sweep.objectives), known.confirmations(sweep.objectives)
+    best, confirmed = store.best(sweep.objectives), store.confirmations(sweep.objectives)
     assert best is not None
     return {
         "objective": first,
-        "default": known.trials[0].value(first),
-        "best": best.value(first),
+        "default": store.trials[0].loss(first),
+        "best": best.loss(first),
         "best_number": best.number,
-        "confirmed": [one.best[first] / one.default[first] - 1 for one in confirmed],
-        "states": {s: len(known.in_state(s)) for s in ("done", "pruned", "failed")},
-        "seconds": known.wall_seconds,
-        "not_training": known.idle,
+        "confirmed": [
+            won / own - 1
+            for one in confirmed
+            if (won := one.best[first]) is not None and (own := one.default[first])
+        ],
+        "states": {s: len(store.in_state(s)) for s in ("done", "pruned", "failed")},
+        "seconds": store.wall_seconds,
+        "not_training": store.idle_share or 0.0,
         "epochs": epochs,
-        "epochs_of_all": whole * len(known.trials),
+        "epochs_of_all": whole * len(store.trials),
     }
 
 

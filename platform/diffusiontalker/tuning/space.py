@@ -8,8 +8,8 @@ from optuna import distributions as optuna
 from diffusiontalker import config, pipeline
 from diffusiontalker.config import Choice, Settings, Spread, SweepSettings, changed, fingerprint
 from diffusiontalker.errors import UserError
+from diffusiontalker.summary.sweep import Params
 from diffusiontalker.training import stages as training_stages
-from diffusiontalker.tuning.trial_store import Params
 
 TEACHER = "teacher"
 SEED = "training.seed"

@@ -17,6 +17,7 @@ from diffusiontalker import storage
 from diffusiontalker.animation.rig import default_rig
 from diffusiontalker.evaluation import goals
 from diffusiontalker.report import metric_columns
+from diffusiontalker.report.bars import duration_bars
 from diffusiontalker.report.face import face_data, wav_base64
 from diffusiontalker.report.metric_columns import (
     COLUMNS,
@@ -27,7 +28,6 @@ from diffusiontalker.report.metric_columns import (
     flat,
     plain,
 )
-from diffusiontalker.report.prepared.plots import bars
 from diffusiontalker.report.run import plots
 from diffusiontalker.report.run.sample import Sample
 from diffusiontalker.report.run.verdict import headline, lead, standing, verdict, what_ran
@@ -65,7 +65,7 @@ def render(
     named["coefficients"] = plots.coefficient_curves(sample)
     seconds = summary.get("seconds") or {}
     if timed := [(stage, value) for stage, value in seconds.items() if value is not None]:
-        named["stages"] = bars(timed)
+        named["stages"] = duration_bars(timed)
     splits, settings = metric_columns.splits_of(summary), summary.get("settings")
     return fill(
         "page.html.j2",
