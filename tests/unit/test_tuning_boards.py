@@ -13,7 +13,7 @@ from diffusiontalker.tuning.trial_store import trial_config
 
 
 def trial(id: str) -> Any:
-    return SimpleNamespace(config=trial_config(id, {"losses.exp": 2.0}))
+    return SimpleNamespace(config=trial_config(id, {"losses.teacher.exp": 2.0}))
 
 
 def tell(boards: TensorBoardWriter, one: Any, *epochs: int) -> None:

@@ -1,4 +1,4 @@
-"""How fast recordings become shards: on one core without Ray, and the whole command with it."""
+"""Speed of preparing shards: on one core without Ray, and the whole job with it."""
 
 import time
 from collections.abc import Callable
@@ -10,13 +10,14 @@ from diffusiontalker.corpus.sources import open_source
 
 
 def survey(root: Path, output: Path) -> ingest.Survey:
-    """BEAT in ``root``, with the settings that ``jobs/prepare.py`` has of its own."""
+    """The survey of a BEAT set in ``root``, with the default settings of ``jobs/prepare.py``."""
     source = SourceSettings(kind="beat", root=str(root))
     return ingest.survey(DataSettings(source=source, output=str(output)), output)
 
 
 def on_one_core(found: ingest.Survey, progress: Callable[[int, int], None]) -> dict[str, float]:
-    """Every batch of takes in this process, one after the other: times real time."""
+    """Convert all takes in this process, one batch after the other; speeds as a multiple of real
+    time."""
     settings = found.settings
     begun, worked = time.monotonic(), time.process_time()
     batches = ingest.plan(open_source(settings.source), found.listing.takes, settings)
@@ -33,7 +34,8 @@ def on_one_core(found: ingest.Survey, progress: Callable[[int, int], None]) -> d
 
 
 def on_all_cores(found: ingest.Survey, progress: Callable[[int, int], None]) -> dict[str, float]:
-    """All that ``jobs/prepare.py`` does once Ray runs, but for its page: times real time."""
+    """Convert and publish as ``jobs/prepare.py`` does, without its page; as a multiple of real
+    time."""
     begun = time.monotonic()
     outcome = ingest.convert(found, progress)
     ingest.publish(found.folder, outcome)
