@@ -309,6 +309,7 @@ def test_history_has_the_best_value_so_far_the_default_and_unfinished_trials():
     assert list(zip(unfinished.x, unfinished.y, strict=True)) == [(1, 0.18), (5, 0.11)]
     assert unfinished.text[0].startswith("trial 1, pruned after 1 epoch<br>")
     [default] = figure.layout.shapes
+    assert "lowest energy score is that of trial 4 of 6" in Reader(render(given, None)).text
     assert (default.y0, default.y1) == (0.1, 0.1)
 
 

@@ -180,7 +180,7 @@ def refused(
         ),
         (
             ["space.training.seed={kind: int, low: 0, high: 100}"],
-            "space.training.seed: a seed is luck, which confirm tells apart; take it out",
+            "space.training.seed: confirm tries other seeds; take it out",
         ),
         (
             ["space.losses.teacher.epx={kind: uniform, low: 0, high: 2}"],

@@ -84,7 +84,7 @@ def check(sweep: SweepSettings, base: Settings) -> None:
         others = [changed(base, {name: value}, where) for value in _examples(spread)]
         own = config.value_of(base, name)
         if name == SEED:
-            raise UserError(f"{where}: a seed is luck, which confirm tells apart; take it out")
+            raise UserError(f"{where}: confirm tries other seeds; take it out")
         if name == WORKERS:
             raise UserError(f"{where}: trials all have as many workers as the base; take it out")
         _check_base_value(where, spread, own)

@@ -75,6 +75,7 @@ def render(sweep: SweepSummary, winning_yaml: str | None) -> str:
         history_key=traces.HISTORY_KEY,
         curve_key=traces.CURVE_KEY,
         placed=list(figures),
+        lowest=lowest(sweep),
         important=[name for name in figures if name.startswith("importance-")],
         axes=len(sweep.space) + len(sweep.objectives),
         space=space_rows(sweep),
@@ -95,6 +96,17 @@ def lead(sweep: SweepSummary) -> str:
     text += f" in {duration(sweep.wall_seconds)}, {sweep.slots} at a time."
     idle = sweep.idle_share
     return text if idle is None else f"{text} {percent(idle, 1)} of that time was not training."
+
+
+def lowest(sweep: SweepSummary) -> list[tuple[str, int]]:
+    """(objective, number of the finished trial with its lowest value), where there is one."""
+    out = []
+    for metric in sweep.objectives:
+        done = [t for t in sweep.trials if t.state == "done" and t.result(metric) is not None]
+        if done:
+            best = min(done, key=lambda trial: trial.loss(metric))
+            out.append((METRIC_LABELS[metric], best.number))
+    return out
 
 
 @dataclass(frozen=True)
