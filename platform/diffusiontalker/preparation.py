@@ -16,7 +16,7 @@ from diffusiontalker.errors import UserError
 from diffusiontalker.report.prepared import page
 from diffusiontalker.report.prepared.console import console_lines
 from diffusiontalker.report.wording import first_names, pluralize
-from diffusiontalker.training.progress import Display
+from diffusiontalker.training.progress import StageDisplay
 
 PROCEDURAL = "procedural"
 """The kind of source that is made on the spot; its options are those of ``CorpusSettings``."""
@@ -34,7 +34,7 @@ def prepare(found: Survey) -> list[str]:
     if found.kept:
         return unchanged(found)
     started = time.time()
-    with Display("prepare") as display:
+    with StageDisplay("prepare") as display:
         outcome = ingest.convert(found, display.count)
     manifest = outcome.manifest
     provenance = page.Provenance(
@@ -123,6 +123,6 @@ def procedural_corpus(corpus: CorpusSettings, folder: Path) -> list[str]:
     Raises:
         UserError: the output cannot be written, or holds another set.
     """
-    with Display("prepare") as display:
+    with StageDisplay("prepare") as display:
         made = generation.make(folder, corpus, display.count)
     return [f"{folder}: {made.seconds() / 60:.1f} minutes in {len(made.shards)} shards"]

@@ -11,7 +11,7 @@ from ray import tune
 from diffusiontalker import storage
 from diffusiontalker.config import SweepSettings, fingerprint
 from diffusiontalker.summary.sweep import METRICS, Confirmation, Figure, Params
-from diffusiontalker.training.progress import Display
+from diffusiontalker.training.progress import StageDisplay
 from diffusiontalker.tuning import schedulers, space
 from diffusiontalker.tuning.callbacks import LocalCallback
 from diffusiontalker.tuning.tensorboard import TensorBoardWriter
@@ -45,7 +45,7 @@ def confirm(sweep: SweepSettings, setup: TrialSetup, store: TrialStore, folder: 
     points = {id_of(params, seed): {**params, space.SEED: seed} for _, params, seed in wanted}
     names = {id_of(params, seed): f"{name}-seed-{seed}" for name, params, seed in wanted}
     slots = schedulers.slots(sweep, setup.base, ray.cluster_resources())
-    with Display("confirm") as display:
+    with StageDisplay("confirm") as display:
         final = FinalMetrics(display, len(points))
         run_trials(
             setup, folder, [final, TensorBoardWriter(folder, names.__getitem__)],
@@ -68,7 +68,7 @@ def confirm(sweep: SweepSettings, setup: TrialSetup, store: TrialStore, folder: 
 class FinalMetrics(LocalCallback):
     """Collects the metrics of each trial's last epoch, and counts the trials that have ended."""
 
-    def __init__(self, display: Display, total: int) -> None:
+    def __init__(self, display: StageDisplay, total: int) -> None:
         self.display, self.total = display, total
         self.metrics: dict[str, dict[str, Figure]] = {}
         """By trial id; none of a trial that failed or diverged."""

@@ -52,12 +52,14 @@ def begin(sweep: SweepSettings) -> Settings:
 def key_of(sweep: SweepSettings, base: Settings) -> str:
     """The hash of what makes trials comparable; all else may change when a sweep is resumed."""
     own = sweep.model_dump(mode="json", include={"stage", "steps", "space", "objectives"})
-    # Where and on how many a trial runs is no matter of its settings.
-    others = {"output", "extraction", "resources", "evaluation", "export"}
-    plain = base.model_dump(mode="json", exclude=others)
-    path = base.corpus.path  # whose content may change under its name
-    content = [] if path is None else [open_corpus(storage.location(path)).fingerprint]
-    return fingerprint(own, plain, *content)
+    contents = []  # of what may change under its name
+    if base.corpus.path is not None:
+        contents.append(open_corpus(storage.location(base.corpus.path)).fingerprint)
+    if base.encoder.name is not None:
+        from diffusiontalker.features import encoder  # transformers takes seconds to load
+
+        contents.append(encoder.content(base.encoder.name, base.encoder.revision))
+    return fingerprint(own, space.key_of(base, space.stages_of(sweep, base)), *contents)
 
 
 def run(sweep: SweepSettings) -> TrialStore:
