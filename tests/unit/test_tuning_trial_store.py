@@ -50,6 +50,18 @@ def test_what_was_written_comes_back(tmp_path: Path) -> None:
     assert values[0] == 0.1 + 0.2  # to the last bit: it is drawn again from here
 
 
+def test_a_file_of_an_earlier_release_is_read(tmp_path: Path) -> None:
+    known = store(trial(0, 0.3, None), confirmed=[confirmed("t0", 3)])
+    content = known.model_dump(mode="json")
+    for one in content["trials"]:
+        del one["training_seconds"]
+        for epoch in one["curve"]:
+            del epoch["epoch"]
+            epoch["epochs"] = float(epoch["epochs"])
+    (tmp_path / FILE).write_text(json.dumps(content))
+    assert module.read(tmp_path, KEY) == known
+
+
 def test_a_folder_without_trials_begins_a_sweep(tmp_path: Path) -> None:
     assert module.read(tmp_path / "new", KEY) == TrialStore(key=KEY)
 
