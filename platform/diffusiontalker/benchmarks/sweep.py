@@ -7,11 +7,11 @@ from rich.box import SIMPLE_HEAD
 from rich.table import Table
 
 from diffusiontalker import config, storage
-from diffusiontalker.benchmarks.machine import machine
 from diffusiontalker.config import SweepBenchmarkSettings, SweepSettings
+from diffusiontalker.environment import machine
 from diffusiontalker.report.metric_columns import DASH
 from diffusiontalker.report.sweep.trials import relative_change
-from diffusiontalker.summary.sweep import Figure
+from diffusiontalker.summary.run import Figure
 from diffusiontalker.training.progress import clock
 from diffusiontalker.tuning import space
 from diffusiontalker.tuning import sweep as tuning

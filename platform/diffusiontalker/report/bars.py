@@ -5,8 +5,8 @@ from html import escape
 
 import plotly.graph_objects as go
 
+from diffusiontalker.report.figures import COLOR, finished
 from diffusiontalker.report.metric_columns import duration
-from diffusiontalker.report.run.plots import COLOR, finished
 from diffusiontalker.report.wording import shorten
 
 

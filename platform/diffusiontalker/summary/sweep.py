@@ -8,22 +8,15 @@ import math
 from collections.abc import Iterable, Mapping
 from typing import Annotated, Any, Literal, get_args
 
-from pydantic import BaseModel, BeforeValidator, Field, computed_field
+from pydantic import BaseModel, Field, computed_field
 
 from diffusiontalker.config import Choice, Objective, Spread
+from diffusiontalker.summary.run import Figure
 
 METRICS: tuple[str, ...] = get_args(Objective)
 """Measured on the validation split after every epoch of a trial; low is good."""
 Params = dict[str, Any]
 """Settings of a trial by their dotted names."""
-
-
-def _finite(value: Any) -> Any:
-    return None if isinstance(value, float) and not math.isfinite(value) else value
-
-
-Figure = Annotated[float | None, BeforeValidator(_finite)]
-"""A measured number; None where it is not known or not finite."""
 
 
 class CurvePoint(BaseModel):

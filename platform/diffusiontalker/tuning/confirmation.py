@@ -10,7 +10,8 @@ from ray import tune
 
 from diffusiontalker import storage
 from diffusiontalker.config import SweepSettings, fingerprint
-from diffusiontalker.summary.sweep import METRICS, Confirmation, Figure, Params
+from diffusiontalker.summary.run import Figure
+from diffusiontalker.summary.sweep import METRICS, Confirmation, Params
 from diffusiontalker.training.progress import StageDisplay
 from diffusiontalker.tuning import schedulers, space
 from diffusiontalker.tuning.callbacks import LocalCallback

@@ -9,6 +9,7 @@ from pathlib import Path
 from diffusiontalker import storage
 from diffusiontalker.corpus.manifest import ShardInfo
 from diffusiontalker.corpus.take_reports import KEPT, QUARANTINE, TakeReport
+from diffusiontalker.report.html import fill
 from diffusiontalker.report.metric_columns import DASH, duration, plain
 from diffusiontalker.report.prepared import plots
 from diffusiontalker.report.prepared.findings import findings, headline
@@ -20,7 +21,6 @@ from diffusiontalker.report.prepared.statistics import (
     set_statistics,
 )
 from diffusiontalker.report.prepared.tables import emotion_table, speaker_rows, split_rows
-from diffusiontalker.report.run.page import fill
 from diffusiontalker.report.wording import percent, pluralize, shorten
 
 PAGE_FILE = "prepare.html"

@@ -6,6 +6,7 @@ import plotly.graph_objects as go
 
 from diffusiontalker.arkit import CHANNELS, FPS, LIP
 from diffusiontalker.report.bars import axis_label, duration_bars, time_unit
+from diffusiontalker.report.figures import COLOR, finished
 from diffusiontalker.report.metric_columns import duration
 from diffusiontalker.report.prepared.statistics import (
     LAG_MILLISECONDS,
@@ -14,7 +15,6 @@ from diffusiontalker.report.prepared.statistics import (
     SetStatistics,
     seconds_by_name,
 )
-from diffusiontalker.report.run.plots import COLOR, finished
 
 NAMED_BARS = 30
 """Bar charts of more names than these go without them."""

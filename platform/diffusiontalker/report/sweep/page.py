@@ -6,8 +6,8 @@ from pathlib import Path
 
 from diffusiontalker import storage
 from diffusiontalker.config import Choice, Spread
+from diffusiontalker.report.html import fill
 from diffusiontalker.report.metric_columns import DASH, duration, plain
-from diffusiontalker.report.run.page import fill
 from diffusiontalker.report.sweep import plots, traces
 from diffusiontalker.report.sweep.axes import number
 from diffusiontalker.report.sweep.trials import (

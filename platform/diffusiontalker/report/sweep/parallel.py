@@ -8,8 +8,8 @@ from collections.abc import Iterable, Sequence
 
 import plotly.graph_objects as go
 
+from diffusiontalker.report.figures import COLOR, finished
 from diffusiontalker.report.metric_columns import plain
-from diffusiontalker.report.run.plots import COLOR, finished
 from diffusiontalker.report.sweep.axes import parameter_axis, result_axis
 from diffusiontalker.report.sweep.traces import (
     CARD,

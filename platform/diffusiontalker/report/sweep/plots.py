@@ -14,8 +14,8 @@ from optuna.trial import TrialState, create_trial
 from optuna.visualization import plot_optimization_history
 
 from diffusiontalker.report.bars import horizontal_bars
+from diffusiontalker.report.figures import COLOR, finished
 from diffusiontalker.report.metric_columns import plain
-from diffusiontalker.report.run.plots import COLOR, finished
 from diffusiontalker.report.sweep.axes import limits, results, upper_limit
 from diffusiontalker.report.sweep.parallel import parallel
 from diffusiontalker.report.sweep.traces import (

@@ -6,8 +6,8 @@ from typing import Any
 
 import plotly.graph_objects as go
 
+from diffusiontalker.report.figures import COLOR, PALETTE
 from diffusiontalker.report.metric_columns import plain
-from diffusiontalker.report.run.plots import COLOR, PALETTE
 from diffusiontalker.report.sweep.trials import METRIC_LABELS, STATE_LABELS
 from diffusiontalker.report.wording import pluralize, shorten
 from diffusiontalker.summary.sweep import SweepSummary, Trial
