@@ -20,7 +20,7 @@ from diffusiontalker.report.prepared.findings import findings, headline
 from diffusiontalker.report.prepared.page import (
     REMARKS,
     ROWS,
-    Provenance,
+    Preparation,
     render,
     write_prepared,
 )
@@ -53,7 +53,7 @@ def shard(split, seconds, clips=1):
 
 
 SHARDS = [shard(split, 120, 12) for split in ("train", "val", "test_seen", "test_unseen")]
-PROVENANCE = Provenance(
+PREPARATION = Preparation(
     source="folder", root="/data/mine", output="s3://corpus/mine/", fingerprint="0123456789abcdef",
     split_rule="by take", clip_seconds=10.0, started=1_700_000_000.0, finished=1_700_000_185.0,
     version="0.2.0", shards=SHARDS,
@@ -76,7 +76,7 @@ def titles(takes, shards=SHARDS):
 
 
 def test_a_good_set_needs_no_findings():
-    page = Reader(render(GOOD, [], PROVENANCE))
+    page = Reader(render(GOOD, [], PREPARATION))
     assert "8 min 00 s of speech in 48 clips of 4 takes by 3 speakers" in page.text
     assert "Nothing needs attention." in page.text
     assert ("h1", {"class": "nothing"}) in page.tags
@@ -107,7 +107,7 @@ def test_each_trouble_is_found_and_has_a_mend():
     ]
     assert "No take is left of eve." in found[1].text
     assert all(finding.text and finding.remedy for finding in found)
-    page = Reader(render(takes, [], replace(PROVENANCE, shards=SHARDS[2:])))
+    page = Reader(render(takes, [], replace(PREPARATION, shards=SHARDS[2:])))
     targets = {attributes.get("id") for _, attributes in page.tags}
     links = [a["href"][1:] for tag, a in page.tags if tag == "a"]
     assert len(links) > len(found)
@@ -133,11 +133,11 @@ def test_what_was_filled_lost_and_mended_is_said():
     assert "1 x jawOpen hardly moves" in doubts
     assert "-110 ms" in drifts
     assert mended.startswith("2 x rows left out: …; 1 x a day was added")
-    page = Reader(render(takes, [], PROVENANCE))
+    page = Reader(render(takes, [], PREPARATION))
     assert any("8.0" in row and "25.0%" in row for row in page.rows)
     assert ["Left out because the face was lost", "8.0 s"] in page.rows
     assert any(
-        "8.0 s left out, 31 s filled in" in line for line in console_lines(takes, [], PROVENANCE)
+        "8.0 s left out, 31 s filled in" in line for line in console_lines(takes, [], PREPARATION)
     )
 
 
@@ -159,7 +159,7 @@ def test_takes_without_life_are_named_kept_or_not():
     found = findings(set_statistics(takes, SHARDS))
     assert found[1].text.endswith("1 of them is in the shards.")
     assert [finding.section for finding in found[1:4]] == ["takes", "quarantine", "takes"]
-    lines = console_lines(takes, [], PROVENANCE)
+    lines = console_lines(takes, [], PREPARATION)
     assert sum(line.startswith("  attention ") for line in lines) == 3
     assert titles([*GOOD, take("edge", cancelled_db=10.0)]) == []
 
@@ -168,9 +168,9 @@ def test_links_to_nothing_are_found():
     listed = [("a.wav", "a link to x, which is not there; fetch it"), ("b.txt", "no audio")]
     (finding,) = findings(set_statistics(GOOD, SHARDS, listed))
     assert finding.title == "1 link leads to nothing: a.wav."
-    assert "a.wav" in Reader(render(GOOD, listed, PROVENANCE)).text
+    assert "a.wav" in Reader(render(GOOD, listed, PREPARATION)).text
     assert "  attention   1 link leads to nothing: a.wav." in console_lines(
-        GOOD, listed, PROVENANCE
+        GOOD, listed, PREPARATION
     )
 
 
@@ -226,7 +226,7 @@ def test_takes_in_quarantine_count_nowhere_else():
 def test_hours_by_split_are_those_of_the_shards():
     takes = [take("a", split=None, seconds=7200.0), take("b", split="val", seconds=60.0)]
     shards = [shard("train", 5400, 540), shard("val", 1860, 186)]
-    page = Reader(render(takes, [], replace(PROVENANCE, shards=shards)))
+    page = Reader(render(takes, [], replace(PREPARATION, shards=shards)))
     assert ["train", "1 h 30 min", "74%", "540", "0", "0"] in page.rows
     assert ["val", "31 min 00 s", "26%", "186", "1", "1"] in page.rows
     assert ["test_seen", "–", "0%", "0", "0", "0"] in page.rows
@@ -254,7 +254,7 @@ def test_lags_are_told_with_their_sign_and_the_outliers_listed():
         take("early", lag_seconds=-0.2, lag_correlation=None),
         take("silent", lag_seconds=None),
     ]
-    page = Reader(render(takes, [], PROVENANCE))
+    page = Reader(render(takes, [], PREPARATION))
     assert "In the median take the mouth moves 20 ms later than the sound." in page.text
     assert "of 1 take it could not be measured" in page.text
     assert ["late", "ann", "+400", "0.31", "2 min 00 s"] in page.rows
@@ -337,8 +337,8 @@ def test_very_long_reasons_are_quick():
 
 def test_nothing_but_quarantine():
     takes = [refused(f"t{n}", f"t{n}.wav: the file is empty", files=(f"t{n}.wav",)) for n in (1, 2)]
-    provenance = replace(PROVENANCE, shards=())
-    page = Reader(render(takes, [("notes.txt", "no audio")], provenance))
+    preparation = replace(PREPARATION, shards=())
+    page = Reader(render(takes, [("notes.txt", "no audio")], preparation))
     assert "Nothing could be prepared: all 2 takes are in quarantine." in page.text
     assert ("h1", {"class": "loses"}) in page.tags
     assert "2 takes – the file is empty" in page.text
@@ -346,16 +346,16 @@ def test_nothing_but_quarantine():
     assert ["notes.txt", "no audio"] in page.rows
     assert "s3://corpus/mine/quarantine.csv" in page.text
     assert [a for _, a in page.tags if "data-figure" in a] == []
-    assert console_lines(takes, [], provenance)[1:3] == [
+    assert console_lines(takes, [], preparation)[1:3] == [
         "  quarantine  2 takes:",
         "    2 x the file is empty",
     ]
 
 
 def test_no_takes_at_all():
-    provenance = replace(PROVENANCE, shards=())
-    assert "No takes were found." in Reader(render([], [], provenance)).text
-    assert console_lines([], [], provenance)[0] == "No takes were found."
+    preparation = replace(PREPARATION, shards=())
+    assert "No takes were found." in Reader(render([], [], preparation)).text
+    assert console_lines([], [], preparation)[0] == "No takes were found."
 
 
 def test_a_job_that_published_nothing():
@@ -365,7 +365,7 @@ def test_a_job_that_published_nothing():
 
 def test_takes_of_which_little_is_known():
     bare = [TakeReport("a", seconds=5.0, clips=1, split="train")]
-    page = Reader(render(bare, [], PROVENANCE))
+    page = Reader(render(bare, [], PREPARATION))
     assert "It could not be measured for any take." in page.text
     assert "None" not in page.text
     assert "nan" not in page.text.lower().split()
@@ -378,8 +378,8 @@ def test_names_from_the_data_stay_text():
         take("usual", EVIL, EVIL, lag_seconds=0.0),
         refused(EVIL, f"{EVIL} is odd", EVIL, (EVIL,)),
     ]
-    provenance = replace(PROVENANCE, root=EVIL, split_rule=EVIL, source=EVIL)
-    page = render(takes, [(EVIL, EVIL)], provenance)
+    preparation = replace(PREPARATION, root=EVIL, split_rule=EVIL, source=EVIL)
+    page = render(takes, [(EVIL, EVIL)], preparation)
     reader = Reader(page)
     assert [tag for tag, _ in reader.tags if tag == "img"] == []
     assert sum(tag == "script" for tag, _ in reader.tags) == 4
@@ -392,15 +392,15 @@ def test_names_from_the_data_stay_text():
 
 def test_names_that_no_encoding_knows(tmp_path):
     odd = "caf\udce9\x1b[31m"
-    write_prepared(tmp_path / "prepare.html", [take(odd, odd, odd)], [(odd, odd)], PROVENANCE)
+    write_prepared(tmp_path / "prepare.html", [take(odd, odd, odd)], [(odd, odd)], PREPARATION)
     assert "caf?" in (tmp_path / "prepare.html").read_text("utf-8")
-    lines = console_lines([take(odd, odd, odd), refused(odd, odd)], [(odd, odd)], PROVENANCE)
+    lines = console_lines([take(odd, odd, odd), refused(odd, odd)], [(odd, odd)], PREPARATION)
     assert all(line.isprintable() for line in lines)
     assert "caf\N{REPLACEMENT CHARACTER}\N{REPLACEMENT CHARACTER}[31m 2 min 00 s" in lines[2]
 
 
 def test_the_page_is_self_contained():
-    page = render(GOOD, [("a.txt", "no audio")], PROVENANCE)
+    page = render(GOOD, [("a.txt", "no audio")], PREPARATION)
     assert get_plotlyjs() in page
     tags = Reader(page).tags
     addresses = [a[k] for _, a in tags for k in ("src", "href") if k in a]
@@ -417,7 +417,7 @@ def test_large_sets_stay_readable():
     takes += [refused(f"bad-{n}", f"reason {'abcde'[n % 5]}") for n in range(1000)]
     skipped = [(f"file-{n}.txt", "no audio") for n in range(3000)]
     start = time.perf_counter()
-    page = render(takes, skipped, PROVENANCE)
+    page = render(takes, skipped, PREPARATION)
     assert time.perf_counter() - start < 5
     assert len(page) - len(get_plotlyjs()) < 1_500_000
     reader = Reader(page)
@@ -437,7 +437,7 @@ def test_reasons_of_countless_kinds_do_not_fill_the_page():
     takes = [
         refused(f"t{n}", "because of " + "x" * (n // 32) + "y" * (n % 32)) for n in range(1000)
     ]
-    reader = Reader(render(takes, [], PROVENANCE))
+    reader = Reader(render(takes, [], PREPARATION))
     assert sum(tag == "details" for tag, _ in reader.tags) == 41
     assert "960 takes – 960 other reasons" in reader.text
 
@@ -450,13 +450,13 @@ def test_shares_are_never_rounded_to_none_or_all():
 
 def test_write_into_a_missing_folder(tmp_path):
     with pytest.raises(UserError, match="no folder"):
-        write_prepared(tmp_path / "nowhere" / "prepare.html", GOOD, [], PROVENANCE)
+        write_prepared(tmp_path / "nowhere" / "prepare.html", GOOD, [], PREPARATION)
 
 
 def test_console_says_the_essential():
     takes = [*GOOD, take("late", lag_seconds=0.4), refused("x", "x.wav: the file is empty")]
     listed = [("a.txt", "no audio"), ("b", "kept, but sung"), ("c", "kept, but sung")]
-    assert console_lines(takes, listed, PROVENANCE) == [
+    assert console_lines(takes, listed, PREPARATION) == [
         "10 min 00 s of speech in 60 clips of 5 takes by 3 speakers",
         "  splits      train 2 min 00 s, val 2 min 00 s, test_seen 2 min 00 s, "
         "test_unseen 2 min 00 s",

@@ -6,7 +6,7 @@ from diffusiontalker.corpus.take_reports import QUARANTINE, TakeReport
 from diffusiontalker.report.metric_columns import duration
 from diffusiontalker.report.prepared import page
 from diffusiontalker.report.prepared.findings import findings, headline
-from diffusiontalker.report.prepared.page import Provenance
+from diffusiontalker.report.prepared.page import Preparation
 from diffusiontalker.report.prepared.reasons import ReasonGroup
 from diffusiontalker.report.prepared.recording_findings import silent_or_frozen
 from diffusiontalker.report.prepared.set_findings import broken_links
@@ -15,10 +15,10 @@ from diffusiontalker.report.wording import pluralize, shorten
 
 
 def console_lines(
-    takes: Sequence[TakeReport], skipped: Sequence[tuple[str, str]], provenance: Provenance
+    takes: Sequence[TakeReport], skipped: Sequence[tuple[str, str]], preparation: Preparation
 ) -> list[str]:
     """Printable lines; the arguments are ``page.write_prepared``'s."""
-    stats = set_statistics(takes, provenance.shards, skipped)
+    stats = set_statistics(takes, preparation.shards, skipped)
     lines = [headline(stats)]
     if stats.kept:
         splits = [(name, totals.seconds) for name, totals in stats.splits.items() if totals.clips]
@@ -51,12 +51,12 @@ def console_lines(
             lines.append(f"  {label:<11} {pluralize(len(files), 'file')}:")
             lines += [f"    {_reason(group)}" for group in page.skip_reasons(files)[:3]]
     if stats.quarantined or skipped:
-        lines.append(f"  all of them {provenance.path_of(QUARANTINE)}")
-    shards = f"{pluralize(len(provenance.shards), 'file')}, {page.size(provenance.bytes)}"
-    lines.append(f"  shards      {provenance.output} ({shards})")
+        lines.append(f"  all of them {preparation.path_of(QUARANTINE)}")
+    shards = f"{pluralize(len(preparation.shards), 'file')}, {page.size(preparation.bytes)}"
+    lines.append(f"  shards      {preparation.output} ({shards})")
     number = len(findings(stats))
     needs = f"{pluralize(number, 'thing')} to look at" if number else "nothing needs attention"
-    lines.append(f"  page        {provenance.path_of(page.PAGE_FILE)} ({needs})")
+    lines.append(f"  page        {preparation.path_of(page.PAGE_FILE)} ({needs})")
     return [_printable(line) for line in lines]
 
 

@@ -33,7 +33,7 @@ ROWS = 500
 
 
 @dataclass(frozen=True)
-class Provenance:
+class Preparation:
     """What was prepared, with which settings, and where it is stored."""
 
     source: str
@@ -65,7 +65,7 @@ def write_prepared(
     path: str | Path,
     takes: Sequence[TakeReport],
     skipped: Sequence[tuple[str, str]],
-    provenance: Provenance,
+    preparation: Preparation,
 ) -> None:
     """Write the page: verdict, hours, speakers, emotions, channels, lags, quarantine and takes.
 
@@ -73,21 +73,21 @@ def write_prepared(
         path: of ``PAGE_FILE``, in the folder of the shards.
         takes: every take that was read, those in quarantine too.
         skipped: (name, reason) of the files that the source passed over or noted.
-        provenance: of the set.
+        preparation: of the set.
 
     Raises:
         UserError: the folder is missing or not writable.
     """
     # A file name that is no UTF-8 holds lone surrogates, which HTML cannot represent.
-    page = render(takes, skipped, provenance).encode("utf-8", "replace")
+    page = render(takes, skipped, preparation).encode("utf-8", "replace")
     storage.write_bytes(storage.location(path), page)
 
 
 def render(
-    takes: Sequence[TakeReport], skipped: Sequence[tuple[str, str]], provenance: Provenance
+    takes: Sequence[TakeReport], skipped: Sequence[tuple[str, str]], preparation: Preparation
 ) -> str:
     """The page's HTML; the arguments are ``write_prepared``'s."""
-    stats = set_statistics(takes, provenance.shards, skipped)
+    stats = set_statistics(takes, preparation.shards, skipped)
     return fill(
         "prepared/page.html.j2",
         ["style.css", "prepared/page.css"],
@@ -97,7 +97,7 @@ def render(
         plot_key=plots.KEY,
         named_bars=plots.NAMED_BARS,
         stats=stats,
-        provenance=provenance,
+        preparation=preparation,
         headline=headline(stats),
         findings=findings(stats),
         splits=split_rows(stats),
@@ -108,8 +108,8 @@ def render(
         quarantine=limited(quarantine_reasons(stats)),
         skipped=limited(skip_reasons(skipped)),
         skipped_count=len(passed_over(skipped)),
-        facts=facts(stats, provenance),
-        full_list=provenance.path_of(QUARANTINE),
+        facts=facts(stats, preparation),
+        full_list=preparation.path_of(QUARANTINE),
         rows=ROWS,
     )
 
@@ -146,25 +146,25 @@ def limited(groups: Sequence[ReasonGroup]) -> list[tuple[str, int, tuple[Remark,
     return rows
 
 
-def facts(stats: SetStatistics, provenance: Provenance) -> dict[str, str]:
-    """The table of provenance at the foot of the page."""
+def facts(stats: SetStatistics, preparation: Preparation) -> dict[str, str]:
+    """The table at the foot of the page."""
     left_out = percent(stats.dropped_seconds, stats.dropped_seconds + stats.seconds)
-    files = pluralize(len(provenance.shards), "file")
+    files = pluralize(len(preparation.shards), "file")
     return {
-        "Source": f"{provenance.source}, {provenance.root}",
-        "Shards": f"{files}, {size(provenance.bytes)}, in {provenance.output}",
-        "Fingerprint": provenance.fingerprint,
-        "Split rule": provenance.split_rule,
-        "Clips": f"at most {provenance.clip_seconds:g} s",
+        "Source": f"{preparation.source}, {preparation.root}",
+        "Shards": f"{files}, {size(preparation.bytes)}, in {preparation.output}",
+        "Fingerprint": preparation.fingerprint,
+        "Split rule": preparation.split_rule,
+        "Clips": f"at most {preparation.clip_seconds:g} s",
         "Left out of kept takes": f"{duration(stats.dropped_seconds)} ({left_out})",
         "Left out because the face was lost": duration(stats.lost_seconds),
         "Filled in between frames": f"{duration(stats.filled_seconds)} "
         f"({percent(stats.filled_seconds, stats.seconds)} of what is in clips)",
         "Frames per second, as published": _takes_by_value(f"{t.fps:g}" for t in stats.kept),
         "Sample rate in Hz, as published": _takes_by_value(f"{t.rate:,}" for t in stats.kept),
-        "Started": f"{datetime.fromtimestamp(provenance.started, UTC):%Y-%m-%d %H:%M} UTC",
-        "Took": duration(provenance.finished - provenance.started),
-        "Version": provenance.version,
+        "Started": f"{datetime.fromtimestamp(preparation.started, UTC):%Y-%m-%d %H:%M} UTC",
+        "Took": duration(preparation.finished - preparation.started),
+        "Version": preparation.version,
     }
 
 
