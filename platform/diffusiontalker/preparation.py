@@ -9,7 +9,7 @@ from diffusiontalker import __version__, config
 from diffusiontalker.config import CorpusSettings, DataSettings
 from diffusiontalker.corpus import ingest
 from diffusiontalker.corpus.ingest import IngestJob
-from diffusiontalker.corpus.manifest import is_published
+from diffusiontalker.corpus.manifest import open_corpus
 from diffusiontalker.corpus.procedural import generation
 from diffusiontalker.corpus.sources import Source, Take, open_source
 from diffusiontalker.errors import UserError
@@ -52,10 +52,19 @@ def prepare(job: IngestJob) -> list[str]:
     summary = result.summary
     page.write_prepared(folder / page.PAGE_FILE, summary.takes, summary.skipped, preparation)
     if result.problem is not None:
-        kept = "; the set published before is unchanged" if is_published(folder) else ""
-        raise UserError(f"{result.problem}; {folder / page.PAGE_FILE} shows what was found{kept}")
+        shown = f"{folder / page.PAGE_FILE} shows what was found"
+        raise UserError(f"{result.problem}; {shown}{_published_note(folder)}")
     ingest.publish(folder, manifest)
     return console_lines(summary.takes, summary.skipped, preparation)
+
+
+def _published_note(folder: Path) -> str:
+    """A remark that the set which was to be replaced is intact, if there is one."""
+    try:
+        open_corpus(folder)
+    except UserError:
+        return ""
+    return "; the set published before is unchanged"
 
 
 def unchanged(job: IngestJob) -> list[str]:
