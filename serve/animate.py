@@ -23,8 +23,8 @@ from starlette.types import Receive, Scope, Send
 from diffusiontalker.animation import timing
 from diffusiontalker.arkit import FPS
 from diffusiontalker.audio import SAMPLE_RATE
+from diffusiontalker.runtime.conditioning import AUTO, Conditioning
 from diffusiontalker.runtime.student import Student
-from diffusiontalker.runtime.voice import AUTO, Choice
 
 router = APIRouter()
 LARGEST_SEED = 2**53 - 1
@@ -123,20 +123,20 @@ class Timed(StreamingResponse):
 
 
 def _begin(
-    service: Service, served: Served, student: Student, body: bytes, identity: Choice,
-    emotion: Choice, asked: Options, wanted: Wanted,
+    service: Service, served: Served, student: Student, body: bytes, identity: Conditioning,
+    emotion: Conditioning, asked: Options, wanted: Wanted,
 ) -> tuple[Made, Iterator[np.ndarray]]:  # fmt: skip
     """Decode and hear the recording. Raises Problem and Late."""
     wanted.check()
     with service.metrics.stage("decode"):
         sound = recordings.decode(body, service.limits)
     with service.metrics.stage("hear"), blame("body"):
-        begun = student.perform(
+        begun = student.animate_chunks(
             sound.samples, SAMPLE_RATE, identity, emotion, asked.seed, "body",
             asked.smooth_ms, asked.mirror, wanted.check,
         )  # fmt: skip
     fps = int(asked.fps)
-    parts = timing.resampled(begun.parts, FPS, fps)
+    parts = timing.resampled(begun.chunks, FPS, fps)
     notes = (*sound.notes, *begun.notes)
     return Made(served.name, served.steps, begun.identity, begun.emotion, fps, notes), parts
 

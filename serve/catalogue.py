@@ -15,7 +15,7 @@ from serve.students import fingerprint
 from diffusiontalker import arkit
 from diffusiontalker.audio import SAMPLE_RATE
 from diffusiontalker.audio.level import is_quiet
-from diffusiontalker.runtime.student import Recognised
+from diffusiontalker.runtime.offline import Recognised
 
 router = APIRouter(prefix="/v1")
 T = TypeVar("T")

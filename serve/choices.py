@@ -6,9 +6,8 @@ from serve.problems import Problem, blame
 from serve.service import Service
 from serve.students import Served, fingerprint
 
-from diffusiontalker.runtime import voice
+from diffusiontalker.runtime.conditioning import AUTO, Conditioning, Library, parse_conditioning
 from diffusiontalker.runtime.student import Student
-from diffusiontalker.runtime.voice import AUTO, Choice, Library
 
 PATTERN = r"^[^\x00-\x1f]{1,1000}$"
 MOST_SAVED = 8
@@ -17,7 +16,7 @@ MOST_SAVED = 8
 
 async def identity(
     asked: str | dict[str, float], service: Service, served: Served, student: Student, who: Caller
-) -> Choice:
+) -> Conditioning:
     """An identity: of the library, saved by the caller, or weights over both. Raises Problem."""
     library = student.libraries[0]
     choice = _parsed(library, asked)
@@ -44,7 +43,7 @@ async def identity(
     return choice if embedding is None else embedding
 
 
-def emotion(asked: str | dict[str, float], student: Student) -> Choice:
+def emotion(asked: str | dict[str, float], student: Student) -> Conditioning:
     """An emotion of the library. Raises Problem."""
     return _checked(student.libraries[1], _parsed(student.libraries[1], asked))
 
@@ -53,10 +52,10 @@ def _parsed(library: Library, asked: str | dict[str, float]) -> str | dict[str, 
     if not isinstance(asked, str) or asked in library.names:
         return asked
     with blame(library.kind):
-        return voice.choice(asked)
+        return parse_conditioning(asked)
 
 
-def _checked(library: Library, choice: Choice) -> Choice:
+def _checked(library: Library, choice: Conditioning) -> Conditioning:
     with blame(library.kind):
         library.resolve(choice)
     return choice

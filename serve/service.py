@@ -20,8 +20,8 @@ from serve.turns import Turns, Wanted
 from starlette.requests import HTTPConnection
 
 from diffusiontalker.errors import UserError
-from diffusiontalker.runtime.stream import Stream
-from diffusiontalker.runtime.stream_batch import Streams
+from diffusiontalker.runtime.stream import Stream, push_together
+from diffusiontalker.runtime.stream_batch.batch import StreamBatch
 from diffusiontalker.runtime.student import Student
 
 P = ParamSpec("P")
@@ -47,7 +47,7 @@ class Service:
         self.held = Gate("bytes of recordings", limits.held_bytes)
         self._turns = Turns(max(round(settings.replicas.num_cpus), 1))
         self._advance = Batcher(self._advance_all, settings.batch, settings.batch_pause_ms / 1000)
-        self._companies: WeakValueDictionary[Student, Streams] = WeakValueDictionary()
+        self._companies: WeakValueDictionary[Student, StreamBatch] = WeakValueDictionary()
 
     def wanted(self) -> Wanted:
         """How long a caller waits for his recording, from now on."""
@@ -80,11 +80,11 @@ class Service:
         except TimeoutError as error:
             raise Problem(503, "the server's storage does not answer", retry_after=10) from error
 
-    def company(self, student: Student) -> Streams:
+    def company(self, student: Student) -> StreamBatch:
         """The streams of a student, which are advanced together. Raises UserError: it has none."""
         found = self._companies.get(student)
         if found is None:
-            found = self._companies[student] = Streams(student)
+            found = self._companies[student] = student.streams()
         return found
 
     async def push(
@@ -110,9 +110,9 @@ class Service:
 def _together(pushed: list[tuple[Stream, np.ndarray]]) -> list[Pushed]:
     """Advance streams, those of one student as one batch."""
     made: list[Any] = [None] * len(pushed)
-    for company in {stream.company for stream, _ in pushed}:
-        own = [at for at, (stream, _) in enumerate(pushed) if stream.company is company]
-        found = company.push(*zip(*(pushed[at] for at in own), strict=True))
+    for company in {stream.batch for stream, _ in pushed}:
+        own = [at for at, (stream, _) in enumerate(pushed) if stream.batch is company]
+        found = push_together(*zip(*(pushed[at] for at in own), strict=True))
         for at, face in zip(own, found, strict=True):
             made[at] = face
     return made

@@ -19,7 +19,7 @@ from serve.service import Service, Serving, caller_of
 from serve.students import Served
 
 from diffusiontalker.arkit import CHANNELS, FPS
-from diffusiontalker.containers.kinds import Door
+from diffusiontalker.containers.kinds import PcmGuard
 from diffusiontalker.errors import UserError
 from diffusiontalker.runtime.stream import Stream
 from diffusiontalker.runtime.student import Student
@@ -149,7 +149,7 @@ class Session:
         self._socket, self._service, self._served = socket, service, served
         self._caller, self._student, self._stream = caller, student, begun
         self._options = options
-        self._door = Door("samples", options.rate)
+        self._door = PcmGuard("samples", options.rate)
         self._inbox = Inbox(socket)
         self._pace = Pace(service.limits.stream_speed, asyncio.get_running_loop().time)
 

@@ -14,7 +14,7 @@ from diffusiontalker.audio.front_end import TRAINING
 from diffusiontalker.audio.level import normalize
 from diffusiontalker.audio.resampler import Resampler
 from diffusiontalker.runtime.noise import Noise
-from diffusiontalker.runtime.running_level import RunningLevel
+from diffusiontalker.runtime.stream_batch.running_level import RunningLevel
 from diffusiontalker.runtime.stream_parameters import StreamParameters
 from diffusiontalker.runtime.student import Student
 

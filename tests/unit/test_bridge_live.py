@@ -23,7 +23,7 @@ from diffusiontalker.bridge import live, speech, targets
 from diffusiontalker.bridge.speech import Heard
 from diffusiontalker.bridge.targets import Outlet, Target, target
 from diffusiontalker.errors import UserError
-from diffusiontalker.runtime.voice import choice
+from diffusiontalker.runtime.conditioning import parse_conditioning
 
 RATE = 1000
 CHUNK = np.zeros(20, np.int16)
@@ -349,10 +349,10 @@ def test_when_interrupted_the_student_stops_and_the_face_is_at_rest(
 
 
 def test_choices_are_names_or_weights() -> None:
-    assert choice("auto") == "auto"
-    assert choice("anger:0.7, neutral:0.3") == {"anger": 0.7, "neutral": 0.3}
+    assert parse_conditioning("auto") == "auto"
+    assert parse_conditioning("anger:0.7, neutral:0.3") == {"anger": 0.7, "neutral": 0.3}
     with pytest.raises(UserError, match="write weights as"):
-        choice("anger:much")
+        parse_conditioning("anger:much")
 
 
 # the command

@@ -28,8 +28,9 @@ from diffusiontalker.export import artifact
 from diffusiontalker.export.graph import _zrn
 from diffusiontalker.model.talker import Talker
 from diffusiontalker.runtime.artifact import PARTS, read_config
-from diffusiontalker.runtime.student import Student, chunks
-from diffusiontalker.runtime.voice import Statistics, moments
+from diffusiontalker.runtime.offline import log_mel_chunks
+from diffusiontalker.runtime.student import Student
+from diffusiontalker.runtime.voice_statistics import VoiceStatistics, moments
 
 EXAMPLE = Path(__file__).parents[2] / "examples" / "embed.py"
 STEPS = 2
@@ -121,22 +122,23 @@ def run_both(
     rows = {k: row for k, row in enumerate(log_mel, start=4 - ahead) if k >= 0}
     mel = np.array([rows.get(k, np.zeros(80)) for k in range(2 * frames + 3)], np.float32)
     chunks = list(pairwise([0, *cuts, frames]))
-    state, statistics = student.new_state(), Statistics()
+    state, statistics = student.graphs.new_state(), VoiceStatistics()
     heard = []
     for begin, end in chunks:
-        features, voice = student.listen(mel[2 * begin : 2 * end + 3], state)
+        features, voice = student.graphs.encode(mel[2 * begin : 2 * end + 3], state)
         heard.append(features)
         statistics.add(moments(voice))
+    voices = [rows[0] for rows in student.graphs.personalise(*statistics())]
     embeddings = []
     chosen = []
     for library, index, embedding in zip(
-        student.libraries, (identity, emotion), student.embed(statistics), strict=True
+        student.libraries, (identity, emotion), voices, strict=True
     ):
         chosen.append(library.nearest(embedding) if index is None else index)
         embeddings.append(library.entries[chosen[-1]])
-    modulation = student.modulate(*(embedding[None] for embedding in embeddings))
+    modulation = student.graphs.modulate(*(embedding[None] for embedding in embeddings))
     face = [
-        student.move(features, noise[begin:end], modulation, state)
+        student.graphs.decode(features, noise[begin:end], modulation, state)
         for features, (begin, end) in zip(heard, chunks, strict=True)
     ]
     theirs, *right = with_torch(
@@ -189,6 +191,8 @@ def test_every_causal_student_in_chunks(shape: dict[str, Any], tmp_path: Path) -
 def test_a_student_that_hears_whole_recordings(kind: dict[str, Any], tmp_path: Path) -> None:
     talker = models.talker(teacher=False, look_ahead=None, **kind)
     artifact.export(talker, 1, tmp_path / "out", "")
+    config = yaml.safe_load((tmp_path / "out" / "config.yaml").read_text())
+    assert config["look_ahead"] is config["stream"] is None
     student = Student(tmp_path / "out")
     for frames in (6, 7, 90, 400):
         ours, theirs = run_both(student, talker, frames, frames, None, 1)
@@ -269,7 +273,7 @@ def test_the_time_constants_of_the_voice_are_honoured(own: Path) -> None:
     edit("stream.voice_seconds", [2.0, 0.5])(own)
     stream = Student(own).stream()
     stream.push(speech(1.0))
-    count = stream.company.speakers._sums[stream.row, 0]  # as of a constant 1, frame by frame
+    count = stream.batch.voices._sums[stream.row, 0]  # as of a constant 1, frame by frame
     ages = np.arange(stream.frames) / 30
     assert count[0] == pytest.approx(np.exp(-ages / 2.0).sum())
     assert count[-1] == pytest.approx(np.exp(-ages / 0.5).sum())
@@ -306,8 +310,8 @@ def test_an_export_replaces_nothing_but_artifacts(
 @pytest.mark.parametrize("ahead", [-2, 3, 6, 30, 60])
 def test_a_recording_is_heard_to_its_end_however_far_a_student_looks(ahead: int) -> None:
     for frames in (6, 20, 58, 299, 300, 301, 302, 330, 600, 601):
-        parts = list(chunks(speech(frames / 30), ahead))
-        (whole,) = chunks(speech(frames / 30), ahead, frames=1000)
+        parts = list(log_mel_chunks(speech(frames / 30), ahead))
+        (whole,) = log_mel_chunks(speech(frames / 30), ahead, frames=1000)
         assert frames <= (len(whole) - 3) // 2 <= frames + 1
         stacked = np.concatenate([*(part[:-3] for part in parts), parts[-1][-3:]])
         np.testing.assert_allclose(stacked, whole, atol=1e-5)

@@ -23,6 +23,7 @@ from tests.asgi import Peer, recording, scope, upload
 from tests.served import speech, wav
 from tests.students import random_student
 
+from diffusiontalker.runtime.graphs import Graphs
 from diffusiontalker.runtime.student import Student
 
 KEYS = "studio=0123456789abcdef-studio,game=fedcba9876543210-game"
@@ -424,14 +425,14 @@ def test_work_that_is_too_late_is_not_begun_and_gives_its_thread_back() -> None:
 def test_a_recording_nobody_waits_for_is_given_up(folder, monkeypatch) -> None:
     """Sixty chunks of 0.1 s, whose caller goes, or is too late, after a few."""
     heard: list[float] = []
-    listen = Student.listen
+    encode = Graphs.encode
 
-    def slowly(self: Student, *given: object):
+    def slowly(self: Graphs, *given: object):
         time.sleep(0.1)
         heard.append(time.monotonic())
-        return listen(self, *given)  # type: ignore[arg-type]
+        return encode(self, *given)  # type: ignore[arg-type]
 
-    monkeypatch.setattr(Student, "listen", slowly)
+    monkeypatch.setattr(Graphs, "encode", slowly)
 
     async def scenario(goes: bool, **limits: float) -> int:
         heard.clear()
@@ -461,7 +462,7 @@ def test_hearing_asks_before_every_ten_seconds_whether_to_go_on(folder) -> None:
             raise Late
 
     with pytest.raises(Late):
-        student.perform(speech(60.0), 16_000, check=check)
+        student.animate_chunks(speech(60.0), 16_000, check=check)
     asked.clear()
     with pytest.raises(Late):
         student.recognise(speech(60.0), 16_000, check=check)

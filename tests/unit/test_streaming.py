@@ -17,10 +17,11 @@ from diffusiontalker.audio.log_mel import look_ahead, look_ahead_ms
 from diffusiontalker.audio.resampler import Resampler
 from diffusiontalker.audio.waveform import CANCELLED
 from diffusiontalker.export import artifact
-from diffusiontalker.runtime.running_level import RunningLevel
+from diffusiontalker.runtime.offline import silent
 from diffusiontalker.runtime.stream import Stream
+from diffusiontalker.runtime.stream_batch.running_level import RunningLevel
 from diffusiontalker.runtime.stream_parameters import StreamParameters
-from diffusiontalker.runtime.student import Student, silent
+from diffusiontalker.runtime.student import Student
 
 RATE = 16_000
 
@@ -130,7 +131,7 @@ def test_who_speaks_is_followed_or_pinned(student: Student) -> None:
     assert stream.identity == "ada"
     with pytest.raises(Exception, match="unknown identity 'bob'"):
         stream.pin(identity="bob", emotion="neutral")
-    assert not stream.company.speakers._pinned[stream.row, 1]  # nothing changed
+    assert not stream.batch.voices._pinned[stream.row, 1]  # nothing changed
 
 
 def test_level_finds_what_a_recording_has(student: Student) -> None:
@@ -234,7 +235,7 @@ def test_a_face_at_rest_comes_to_life_with_the_voice(student: Student) -> None:
         np.testing.assert_allclose(np.concatenate([*parts, again.close()]), face, atol=1e-4)
     # From the fourth frame on it is what it would be had it been there all the time.
     rising, awake = (student.stream(identity="ada", emotion="anger") for _ in range(2))
-    awake.company.ears._voice[awake.row] = 0
+    awake.batch.front_end._speech[awake.row] = 0
     shares = np.clip((np.arange(len(face)) - first + 1) / 4, 0, 1)[:, None]
     np.testing.assert_allclose(run(rising, samples), shares * run(awake, samples), atol=1e-6)
 
@@ -312,9 +313,9 @@ def test_memory_does_not_grow(student: Student) -> None:
     held = []
     for second in range(20):
         stream.push(np.resize(speech(1.0), 44_100))
-        company = stream.company
-        rows = [*vars(company).values(), *vars(company.ears).values(),
-                *vars(company.speakers).values(), *company.ears._audio[stream.row],
+        batch = stream.batch
+        rows = [*vars(batch).values(), *vars(batch.front_end).values(),
+                *vars(batch.voices).values(), *batch.front_end._audio[stream.row],
                 stream._resampler._buffer]  # fmt: skip
         held.append(sum(part.nbytes for part in rows if isinstance(part, np.ndarray)))
         assert stream.frames >= 30 * (second + 1) - 3
@@ -323,16 +324,16 @@ def test_memory_does_not_grow(student: Student) -> None:
 
 def test_smoothing_keeps_closures_and_mirroring_swaps(student: Student) -> None:
     from diffusiontalker.arkit import INDEX
-    from diffusiontalker.runtime.post_processing import Post
+    from diffusiontalker.runtime.post_processing import PostProcessor
 
     face = np.zeros((40, 52), np.float32)
     jaw, close, blink = INDEX["jawOpen"], INDEX["mouthClose"], INDEX["eyeBlinkLeft"]
     face[:, jaw] = 0.5
     face[20, jaw] = 0.02  # an "m" of one frame
     face[20:, blink] = 1.0
-    smooth = Post(smooth_ms=80)
+    smooth = PostProcessor(smooth_ms=80)
     made = np.concatenate([smooth(face[:7]), smooth(face[7:])])
-    np.testing.assert_array_equal(made, Post(smooth_ms=80)(face))
+    np.testing.assert_array_equal(made, PostProcessor(smooth_ms=80)(face))
     assert made[20, jaw] < 0.1
     assert made[19, jaw] == pytest.approx(0.5)
     assert made[21, jaw] > 0.3
@@ -340,12 +341,12 @@ def test_smoothing_keeps_closures_and_mirroring_swaps(student: Student) -> None:
     after = 20 + round(80 / 1000 * 30) - 1
     assert made[after, blink] == pytest.approx(1 - np.exp(-(after - 19) * 1000 / 30 / 80), abs=1e-5)
     assert made[:, close].max() == 0
-    mirrored = Post(mirror=True)(face)
+    mirrored = PostProcessor(mirror=True)(face)
     np.testing.assert_array_equal(mirrored[:, INDEX["eyeBlinkRight"]], face[:, blink])
     np.testing.assert_array_equal(mirrored[:, jaw], face[:, jaw])
 
 
-def test_choices_by_weights_and_by_embedding(student: Student) -> None:
+def test_conditioning_by_weights_and_by_embedding(student: Student) -> None:
     samples = speech(2.0)
     named = student.animate(samples, RATE, "ben", "anger")
     weights = student.animate(samples, RATE, {"ben": 2.0}, {"anger": 0.3, "neutral": 0.0})

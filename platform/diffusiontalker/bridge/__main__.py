@@ -13,7 +13,7 @@ from diffusiontalker.bridge import live, speech, targets
 from diffusiontalker.bridge.live import Progress
 from diffusiontalker.bridge.targets import PORTS, Outlet
 from diffusiontalker.errors import UserError
-from diffusiontalker.runtime.voice import AUTO, choice
+from diffusiontalker.runtime.conditioning import AUTO, parse_conditioning
 
 MAX_DELAY_MS = 10_000
 
@@ -89,7 +89,10 @@ def _talker(asked: argparse.Namespace, rate: int) -> live.Talker:
         return live.remote(asked.server, rate, **options, **named, **chosen)
     if not asked.model:
         raise UserError("no student: give --model FOLDER, or --server http://127.0.0.1:8000")
-    chosen = {"identity": choice(asked.identity), "emotion": choice(asked.emotion)}
+    chosen = {
+        "identity": parse_conditioning(asked.identity),
+        "emotion": parse_conditioning(asked.emotion),
+    }
     return live.local(asked.model, rate, **options, **chosen)
 
 

@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 
 from diffusiontalker.audio.recording import read_recording
-from diffusiontalker.containers.kinds import Door
+from diffusiontalker.containers.kinds import PcmGuard
 from diffusiontalker.errors import UserError
 
 CHUNK_MS = 20
@@ -55,7 +55,7 @@ def raw(stream: io.RawIOBase, rate: int) -> Iterator[np.ndarray]:
     Raises:
         UserError: it is a file of sound, and no samples.
     """
-    size, door = 2 * chunk_size(rate), Door("standard input", rate)
+    size, door = 2 * chunk_size(rate), PcmGuard("standard input", rate)
     while content := _exactly(stream, size):
         door(content)
         if len(content) > 1:

@@ -12,8 +12,8 @@ from diffusiontalker.arkit import FPS
 from diffusiontalker.audio import SAMPLE_RATE
 from diffusiontalker.corpus.shards import Clip
 from diffusiontalker.objectives import metrics
+from diffusiontalker.runtime.conditioning import AUTO
 from diffusiontalker.runtime.student import Student
-from diffusiontalker.runtime.voice import AUTO
 
 PUSH = SAMPLE_RATE // 25
 """Samples of a push: 40 ms."""

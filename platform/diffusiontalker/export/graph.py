@@ -1,13 +1,13 @@
 """The student as ONNX graphs.
 
-``encoder.onnx`` hears, ``personalizer.onnx`` says who speaks and how, ``modulation.onnx`` what that
-does to the layers, ``decoder.onnx`` moves the face, every sampling step unrolled. A clip is heard
-as a whole before its face is made; so hearing and moving are apart. What a causal student keeps
-from chunk to chunk goes in and out as one tensor (``model.past``), so that a graph takes clips of
-any length in pieces of any length.
+``encoder.onnx`` gives audio and voice features, ``personalizer.onnx`` embeddings of the voice,
+``modulation.onnx`` FiLM scale and shift for embeddings, ``decoder.onnx`` coefficients, with every
+sampling step unrolled. The voice of a clip is known when all of it has been encoded; so encoder and
+decoder are separate graphs. The state of a causal student between chunks goes in and out as one
+tensor (``model.convolutions``), so that a graph takes clips of any length in chunks of any length.
 
-``frame.onnx`` hears and moves a single frame of many streams. It is the same network, but what it
-is given of the past, and what there is to do besides matrix products, is a fraction.
+``frame.onnx`` is encoder and decoder for a single frame of many streams. It is the same network,
+with a fraction of the state to read and of the work besides matrix products.
 """
 
 import copy
@@ -32,7 +32,7 @@ from diffusiontalker.model.talker import Talker
 from diffusiontalker.runtime.artifact import FRAME
 
 TRACED = 8
-"""Frames of the example that the graphs are traced with: more than one, so that none is special."""
+"""Frames of the example that the graphs are traced with: more than one, to keep that axis free."""
 
 
 class EncoderGraph(nn.Module):
@@ -52,8 +52,7 @@ class EncoderGraph(nn.Module):
             state: (B, S) of the chunk before, zeros at the beginning.
 
         Returns:
-            audio features (B, T, A), what ``personalizer.onnx`` wants the statistics of (B, T, H),
-            and the next state (B, S).
+            audio features (B, T, A), voice features (B, T, H), and the next state (B, S).
         """
         past = Past(state)
         audio = self.encoder.chunk(log_mel, past=past if self.encoder.causal else None)
@@ -68,8 +67,8 @@ class PersonalizerGraph(nn.Module):
         self.personalizer = talker.personalizer
 
     def forward(self, mean: Tensor, variance: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-        """The voice's embeddings, unit (B, E), from statistics (B, H) over the time heard; and both
-        libraries, unit (I, E) and (M, E)."""
+        """Identity and emotion of the voice, unit (B, E), from mean and variance of voice features
+        over time (B, H); and both libraries, unit (I, E) and (M, E)."""
         voice = self.personalizer.voice(mean, variance)
         libraries = self.personalizer.identities(), self.personalizer.emotions()
         return voice.identity, voice.emotion, *libraries
@@ -84,7 +83,7 @@ class ModulationGraph(nn.Module):
         self.steps = steps
 
     def parts(self, identity: Tensor, emotion: Tensor) -> list[list[Tensor]]:
-        """Of the context, and of the decoder in each step: (B, 1, ...) of every layer."""
+        """FiLM of the context, and of the decoder in each step: (B, 1, ...) of every layer."""
         talker = self.talker
         personalized = talker.personalizer(identity, emotion)
         return [
@@ -96,8 +95,8 @@ class ModulationGraph(nn.Module):
         ]
 
     def forward(self, identity: Tensor, emotion: Tensor) -> Tensor:
-        """What unit embeddings (B, E) do to all layers (B, 1, M): as long as they stay the same,
-        so does this."""
+        """FiLM scale and shift of all layers and steps (B, 1, M) for unit embeddings (B, E): needed
+        again only when these change."""
         return torch.cat([x for part in self.parts(identity, emotion) for x in part], dim=-1)
 
 
@@ -115,7 +114,7 @@ class DecoderGraph(nn.Module):
 
     @property
     def modulation(self) -> int:
-        """Width of what ``modulation.onnx`` gives."""
+        """Width M of the output of ``modulation.onnx``."""
         return sum(map(sum, self.sizes))
 
     def forward(
@@ -171,7 +170,7 @@ class FrameGraph(nn.Module):
                 torch.zeros(1, 1, self.decoder.modulation), taps,
             )  # fmt: skip
         self.sizes = {dilation: seen.shape[-1] for dilation, seen in taps.now().items()}
-        """Numbers that each dilation's layers see in a frame."""
+        """Width of the inputs of all layers of each dilation, in a frame."""
         self.past = {
             f"{name}_{dilation}": size
             for dilation, size in self.sizes.items()
@@ -207,7 +206,7 @@ class FrameGraph(nn.Module):
 
 
 def after(past: Past, state: Tensor) -> Tensor:
-    """The next state; a network without one hands its empty state through."""
+    """The next state; a network without state passes its empty one through."""
     return past.state() if past.used else state + 0.0
 
 
@@ -252,7 +251,7 @@ def _zrn(weight: Tensor) -> Tensor:
 
 @torch.no_grad()
 def state_sizes(talker: Talker, steps: int) -> tuple[int, int]:
-    """Numbers that encoder and decoder keep of a stream; 0 for what is not causal."""
+    """Numbers that encoder and decoder keep between chunks; 0 where they are not causal."""
     if talker.config.look_ahead is None:
         return 0, 0
     assert isinstance(talker.encoder, LogMelEncoder)
@@ -325,13 +324,13 @@ def export_onnx(talker: Talker, steps: int, folder: Path) -> None:
 
 
 Inputs = dict[str, tuple[Tensor, dict[int, Any]]]
-"""By name, with the axes that may be of any length."""
+"""Example tensors by name, with their dynamic axes."""
 
 
 def _write(
     module: nn.Module, path: Path, inputs: Inputs, outputs: list[str], listed: Inputs | None = None
 ) -> None:
-    """``listed`` inputs are given as a list behind the others."""
+    """``listed`` inputs are passed as one list after the others."""
     logging.getLogger("torch.onnx").setLevel(logging.ERROR)
     more = [[*zip(*listed.values(), strict=True)]] if listed else []
     given = [*inputs.values(), *((list(tensors), list(axes)) for tensors, axes in more)]
@@ -352,8 +351,7 @@ def _write(
 
 
 def strip(path: Path) -> None:
-    """Take out what tracing noted beside the graph: a fifth of the file, with the paths of the
-    machine that made it."""
+    """Remove the metadata of tracing: a fifth of the file, with paths of the exporting machine."""
     model = onnx.load(path)
     graph = model.graph
     for part in (*graph.node, *graph.value_info, *graph.input, *graph.output, graph, model):
