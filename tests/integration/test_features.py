@@ -13,7 +13,7 @@ from transformers import HubertConfig, HubertModel
 from diffusiontalker import cluster, storage
 from diffusiontalker.arkit import CHANNELS
 from diffusiontalker.audio.log_mel import log_mel
-from diffusiontalker.config import EncoderSettings
+from diffusiontalker.config import ExtractionSettings
 from diffusiontalker.corpus import shards
 from diffusiontalker.corpus.manifest import Manifest, open_corpus, write_manifest
 from diffusiontalker.corpus.shards import Clip
@@ -88,7 +88,7 @@ def run(
     """The stage's manifest, and what it told of its progress."""
     told: list[tuple[int, int]] = []
     made = extract(
-        corpus, target, encoder, EncoderSettings(**settings), gpu, lambda *at: told.append(at)
+        corpus, target, encoder, ExtractionSettings(**settings), gpu, lambda *at: told.append(at)
     )
     return made, told
 

@@ -35,7 +35,7 @@ class StreamBatch:
         if config.look_ahead is None or config.stream is None:
             raise UserError(
                 f"{graphs.folder}: this student takes whole recordings only; distil one with "
-                "student.look_ahead_ms"
+                "model.shared.look_ahead_ms"
             )
         self.look_ahead_ms = look_ahead_ms(config.look_ahead, config.front_end)
         """Milliseconds of audio at 16 kHz after its own time that a frame waits for."""
