@@ -25,7 +25,7 @@ from diffusiontalker.config import DecoderSettings, PersonalizerSettings
 from diffusiontalker.errors import UserError
 from diffusiontalker.evaluation.measure import embed_and_sample
 from diffusiontalker.export import artifact
-from diffusiontalker.export.graph import _zrn
+from diffusiontalker.export.graph_modules import _zrn
 from diffusiontalker.model.talker import Talker
 from diffusiontalker.runtime.artifact import PARTS, read_config
 from diffusiontalker.runtime.offline import log_mel_chunks
