@@ -1,4 +1,4 @@
-"""What less look-ahead costs: a teacher and its students for several look-aheads."""
+"""Cost of a shorter look-ahead: a teacher and its students are trained for several values."""
 
 from collections.abc import Sequence
 
@@ -25,8 +25,7 @@ def run(settings: Settings, values: Sequence[float | None] = VALUES) -> list[Loo
     """Distil a student for each look-ahead, measure it, and write ``look_ahead.json`` into the
     run's folder, from where the run's report takes it.
 
-    Corpus and features are those of the run, and so is what was trained there already. A killed one
-    goes on where it was.
+    Corpus, features and finished stages of the run are reused; an interrupted run resumes.
 
     Raises:
         UserError: as ``pipeline.distill.distill``.

@@ -9,10 +9,10 @@ from diffusiontalker import storage
 from diffusiontalker.animation.rig import default_rig
 from diffusiontalker.evaluation import goals
 from diffusiontalker.report import metric_columns
+from diffusiontalker.report.bars import duration_bars
 from diffusiontalker.report.face import face_data, wav_base64
 from diffusiontalker.report.html import fill
 from diffusiontalker.report.metric_columns import COLUMNS, COSTS, duration, flat, plain, splits_of
-from diffusiontalker.report.prepared.plots import bars
 from diffusiontalker.report.run import plots
 from diffusiontalker.report.run.headline import goal_counts, headline, lead, what_ran
 from diffusiontalker.report.run.plots import History
@@ -46,7 +46,7 @@ def render(summary: RunSummary, histories: Mapping[str, History], sample: Sample
     named = {name: figure for *_, group in groups for name, figure in group}
     named["coefficients"] = plots.coefficient_curves(sample)
     if summary.seconds:
-        named["stages"] = bars(list(summary.seconds.items()))
+        named["stages"] = duration_bars(list(summary.seconds.items()))
     splits, settings = list(splits_of(summary)), summary.settings
     return fill(
         "run/page.html.j2",
