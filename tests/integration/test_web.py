@@ -1,6 +1,7 @@
 """The student in a real browser: the numbers of Python."""
 
 import json
+import subprocess
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -8,6 +9,7 @@ from typing import Any
 import numpy as np
 import pytest
 from tests.browsing import RATE, files_of, speech
+from tests.tools import tool
 
 from diffusiontalker.audio import log_mel
 from diffusiontalker.audio.level import Level, normalize
@@ -15,7 +17,8 @@ from diffusiontalker.audio.resampler import Resampler
 from diffusiontalker.runtime.noise import Noise
 from diffusiontalker.runtime.student import Student
 
-WEB = Path(__file__).parents[2] / "web"
+ROOT = Path(__file__).parents[2]
+WEB = ROOT / "web"
 TOLERANCE = 1e-3
 
 # What the scripts below begin with.
@@ -266,8 +269,18 @@ def test_a_stream_of_silence_and_one_of_nothing(runtime) -> None:
 def test_versions_are_exact_and_the_lock_names_no_address() -> None:
     package = json.loads((WEB / "package.json").read_text())
     lock = json.loads((WEB / "package-lock.json").read_text())
-    assert lock["packages"][""]["dependencies"] == package["dependencies"]
-    for name, version in package["dependencies"].items():
+    wanted = package["dependencies"] | package["devDependencies"]
+    top = lock["packages"][""]
+    assert top["dependencies"] | top["devDependencies"] == wanted
+    for name, version in wanted.items():
         assert version == lock["packages"][f"node_modules/{name}"]["version"]
     installed = [entry for name, entry in lock["packages"].items() if name]
     assert all("integrity" in entry and "resolved" not in entry for entry in installed)
+
+
+def test_the_reports_script_is_what_the_sources_build(installed: Path, tmp_path: Path) -> None:
+    built = tmp_path / "face.bundle.js"
+    subprocess.run([tool("node"), "build.js", built], cwd=installed, check=True, timeout=60)
+    kept = ROOT / "platform" / "diffusiontalker" / "report" / "face.bundle.js"
+    assert built.read_bytes() == kept.read_bytes(), "run `npm run build` in web/"
+    assert kept.stat().st_size < 1_000_000

@@ -287,6 +287,7 @@ function draw() {
 
 function paint(now) {
   willDraw = false;
+  player.tick();
   const time = live ? liveTime((now - drawnAt) / 1000) : player.time;
   drawnAt = now;
   const shown = seen();

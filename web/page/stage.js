@@ -1,4 +1,6 @@
 // Where the heads are seen: which head it is, and whose face it makes.
+import { MeshoptDecoder } from "three/addons/libs/meshopt_decoder.module.js";
+
 import { CHANNELS } from "./channels.js";
 import { Head } from "./head.js";
 import { UserError } from "../errors.js";
@@ -18,7 +20,7 @@ export class Stage {
   constructor(parts, changed) {
     this.#parts = parts;
     try {
-      this.#head = new Head(parts.canvas, changed);
+      this.#head = new Head(parts.canvas, changed, MeshoptDecoder);
     } catch {
       parts.note.textContent =
         "This browser offers no WebGL, so no head is shown. Curves, sound and files work without it.";
