@@ -73,7 +73,7 @@ class Students:
 def _served(name: str, folder: str) -> Served:
     path = storage.location(folder)
     config = artifact.read_config(path)
-    return Served(name, path, config["steps"], config["look_ahead"], config["precision"])
+    return Served(name, path, config.steps, config.look_ahead, config.precision)
 
 
 def warm(student: Student) -> Student:

@@ -10,7 +10,7 @@ from diffusiontalker.arkit import FPS
 from diffusiontalker.audio import SAMPLE_RATE
 from diffusiontalker.audio.recording import read_recording
 from diffusiontalker.errors import UserError
-from diffusiontalker.runtime.artifact import PROVIDERS
+from diffusiontalker.runtime.sessions import PROVIDERS
 from diffusiontalker.runtime.student import Student
 from diffusiontalker.runtime.voice import AUTO, choice
 

@@ -25,7 +25,7 @@ from diffusiontalker.corpus import shards
 from diffusiontalker.corpus.manifest import Manifest, open_corpus, verify, write_manifest
 from diffusiontalker.corpus.shards import Clip
 from diffusiontalker.export import artifact
-from diffusiontalker.runtime.artifact import files, read_config
+from diffusiontalker.runtime.artifact import read_config
 from diffusiontalker.runtime.student import Student
 
 ROOT = Path(__file__).parents[2]
@@ -368,7 +368,7 @@ def test_an_artifact_in_s3_is_the_one_on_disk(folder: Path, tmp_path: Path) -> N
     there, local = random_student(folder / "student"), tmp_path / "student"
     local.mkdir()
     storage.fetch(there, local)
-    assert {path.name for path in local.iterdir()} == set(files(read_config(there)))
+    assert {path.name for path in local.iterdir()} == set(read_config(there).files)
     assert artifact.size_mb(there) == artifact.size_mb(local)
     speech = np.random.default_rng(0).normal(0, 0.1, 16_000)
     faces = [Student(place).animate(speech, 16_000) for place in (local, str(there))]

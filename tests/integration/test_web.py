@@ -12,9 +12,12 @@ from tests.browsing import RATE, files_of, speech
 from tests.tools import tool
 
 from diffusiontalker.audio import log_mel
-from diffusiontalker.audio.level import Level, normalize
+from diffusiontalker.audio.front_end import TRAINING
+from diffusiontalker.audio.level import normalize
 from diffusiontalker.audio.resampler import Resampler
 from diffusiontalker.runtime.noise import Noise
+from diffusiontalker.runtime.running_level import RunningLevel
+from diffusiontalker.runtime.stream_parameters import StreamParameters
 from diffusiontalker.runtime.student import Student
 
 ROOT = Path(__file__).parents[2]
@@ -176,7 +179,9 @@ def test_log_mel_and_level_and_resampler_are_pythons(runtime) -> None:
     np.testing.assert_allclose(found["prepared"], prepared, atol=1e-5)
     mel = np.array(found["mel"]).reshape(-1, 80)
     np.testing.assert_allclose(mel, log_mel.log_mel(prepared), atol=1e-4)
-    np.testing.assert_allclose(found["gains"], Level()(powers)[:, 0], rtol=1e-4)
+    np.testing.assert_allclose(
+        found["gains"], RunningLevel(TRAINING, StreamParameters())(powers)[:, 0], rtol=1e-4
+    )
 
 
 @pytest.mark.parametrize("seed", [0, 3, 2**32 + 1, 2**53 - 1])

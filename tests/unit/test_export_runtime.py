@@ -27,7 +27,7 @@ from diffusiontalker.evaluation.measure import listen_and_sample
 from diffusiontalker.export import artifact
 from diffusiontalker.export.graph import _zrn
 from diffusiontalker.model.talker import Talker
-from diffusiontalker.runtime.artifact import files, graphs, read_config
+from diffusiontalker.runtime.artifact import PARTS, read_config
 from diffusiontalker.runtime.student import Student, chunks
 from diffusiontalker.runtime.voice import Statistics, moments
 
@@ -205,18 +205,74 @@ def test_onnx_gates_by_hand() -> None:
 
 
 def test_artifact_holds_what_it_should(folder: Path, talker: Talker) -> None:
-    assert sorted(path.name for path in folder.iterdir()) == sorted(files(read_config(folder)))
+    assert sorted(path.name for path in folder.iterdir()) == sorted(read_config(folder).files)
     assert not folder.with_name("student.partial").exists()
     assert (folder / "README.md").read_text() == "# A student\n"
     config = yaml.safe_load((folder / "config.yaml").read_text())
     assert config["channels"] == list(CHANNELS)
     assert (config["steps"], config["fps"], config["sample_rate"]) == (STEPS, 30, RATE)
     assert type(talker.config).from_dict(config["model"]) == talker.config
-    for name in graphs(read_config(folder)):
+    for name in read_config(folder).graphs:
         onnx.checker.check_model(folder / name)
         assert b"/diffusiontalker/" not in (folder / name).read_bytes()  # no path of this machine
     expected = sum(path.stat().st_size for path in folder.iterdir()) / 1e6
     assert artifact.size_mb(folder) == pytest.approx(expected)
+
+
+def test_an_artifact_carries_front_end_and_stream_parameters(folder: Path) -> None:
+    """Format 4: numbers as ``web/`` reads them."""
+    config = yaml.safe_load((folder / "config.yaml").read_text())
+    assert config["format_version"] == 4
+    assert config["front_end"] == {
+        "window": 640, "fft": 768, "bands": 80, "mel_per_frame": 2, "floor": 1e-4, "mean": -3.5,
+        "scale": 3.0, "stem": 5, "level_db": -23.0, "floor_db": -65, "span_db": 25,
+    }  # fmt: skip
+    assert config["stream"] == {
+        "level_memory": 1800, "level_trust": 30.0, "level_max_db": 30.0, "early_frames": 60,
+        "update_frames": [2, 10], "glide": [1.0, 0.5], "voice_seconds": [60.0, 8.0],
+        "rise_frames": 4,
+    }  # fmt: skip
+    assert read_config(folder).to_dict() == config | {
+        "stream": {
+            key: tuple(v) if isinstance(v, list) else v for key, v in config["stream"].items()
+        }
+    }
+
+
+@pytest.mark.parametrize(
+    ("key", "value"),
+    [
+        ("front_end.window", 400), ("front_end.fft", 1024), ("front_end.floor", 1e-2),
+        ("front_end.mean", -3.0), ("front_end.scale", 4.0), ("front_end.level_db", -33.0),
+        ("front_end.floor_db", -20), ("front_end.span_db", 3), ("stream.level_memory", 10),
+        ("stream.level_trust", 1.0), ("stream.level_max_db", 0.5), ("stream.early_frames", 2),
+        ("stream.update_frames", [7, 11]), ("stream.glide", [0.2, 0.1]),
+        ("stream.rise_frames", 20),
+    ],
+)  # fmt: skip
+def test_every_parameter_is_honoured(student: Student, own: Path, key: str, value: Any) -> None:
+    """Another value, another face: of a stream, and of a recording where it is the front end's."""
+    edit(key, value)(own)
+    other = Student(own)
+    loud, soft = speech(1.0), 0.1 * speech(1.5, seed=1)
+    samples = np.concatenate([0.001 * speech(1.0), loud, soft])
+    faces = [one.stream(seed=1).push(samples) for one in (student, other)]
+    if key != "front_end.window":  # which is a part of the look-ahead
+        assert len(faces[0]) == len(faces[1])
+    length = min(map(len, faces))
+    assert not np.allclose(faces[0][:length], faces[1][:length], atol=1e-6)
+    whole = [one.animate(samples, RATE, seed=1).coefficients for one in (student, other)]
+    assert np.allclose(*whole, atol=1e-6) == key.startswith("stream.")
+
+
+def test_the_time_constants_of_the_voice_are_honoured(own: Path) -> None:
+    edit("stream.voice_seconds", [2.0, 0.5])(own)
+    stream = Student(own).stream()
+    stream.push(speech(1.0))
+    count = stream.company.speakers._sums[stream.row, 0]  # as of a constant 1, frame by frame
+    ages = np.arange(stream.frames) / 30
+    assert count[0] == pytest.approx(np.exp(-ages / 2.0).sum())
+    assert count[-1] == pytest.approx(np.exp(-ages / 0.5).sum())
 
 
 def test_an_export_replaces_the_artifact_and_keeps_what_lies_beside_it(own: Path) -> None:
@@ -393,10 +449,12 @@ def edit(key: str, value: Any) -> Callable[[Path], None]:
     def change(folder: Path) -> None:
         path = folder / "config.yaml"
         config = yaml.safe_load(path.read_text())
+        *blocks, name = key.split(".")
+        block = config[blocks[0]] if blocks else config
         if value is None:
-            del config[key]
+            del block[name]
         else:
-            config[key] = value
+            block[name] = value
         path.write_text(yaml.safe_dump(config))
 
     return change
@@ -443,13 +501,33 @@ DAMAGE = [
         pytest.param(
             lambda folder, name=name: (folder / name).unlink(), f"lacks {name}", id=f"no-{name}"
         )
-        for name in files({"look_ahead": 3})
+        for name in PARTS
     ),
     pytest.param(shutil.rmtree, "no such artifact folder", id="no-folder"),
     pytest.param(edit("channels", sorted(CHANNELS, reverse=True)), "channel order", id="order"),
     pytest.param(edit("channels", "none"), "channel order", id="channels"),
     pytest.param(edit("format_version", 1), "artifact format 1, but this", id="version"),
-    pytest.param(edit("format_version", "3"), "artifact format 3, but this", id="version-text"),
+    pytest.param(edit("format_version", "4"), "artifact format 4, but this", id="version-text"),
+    pytest.param(
+        edit("format_version", 3), "artifact format 3, but this release reads 4; export it again: "
+        "python jobs/export.py", id="version-3",
+    ),
+    pytest.param(edit("fps", 25), "fps is 25;", id="fps"),
+    pytest.param(edit("sample_rate", 8000), "sample_rate is 8000;", id="sample-rate"),
+    pytest.param(edit("front_end", None), "not an artifact's configuration", id="no-front-end"),
+    pytest.param(edit("front_end.window", None), "front_end: window is", id="no-window"),
+    pytest.param(edit("front_end.windows", 640), "front_end: windows is", id="unknown-key"),
+    pytest.param(edit("front_end.window", 0), "front_end.window is 0;", id="window-0"),
+    pytest.param(edit("front_end.window", 640.0), "a whole number", id="window-float"),
+    pytest.param(edit("front_end.floor", "low"), "front_end.floor is low;", id="floor-text"),
+    pytest.param(edit("front_end.scale", float("nan")), "front_end.scale is nan;", id="scale-nan"),
+    pytest.param(edit("front_end.fft", 512), "fft is less than window", id="fft"),
+    pytest.param(edit("front_end.bands", 40), "encoder.onnx: is not this student's", id="bands"),
+    pytest.param(edit("stream", "null"), "not an artifact's configuration", id="stream-text"),
+    pytest.param(edit("stream.glide", [1.0, 2.0]), "stream.glide is 2.0;", id="glide"),
+    pytest.param(edit("stream.glide", [1.0]), "stream.glide: give two", id="glide-of-one"),
+    pytest.param(edit("stream.rise_frames", True), "stream.rise_frames is True;", id="rise-bool"),
+    pytest.param(edit("look_ahead", 61), "look_ahead is 61;", id="look-ahead-61"),
     pytest.param(edit("steps", None), "not an artifact's configuration", id="no-steps"),
     pytest.param(edit("steps", "two"), "not an artifact's configuration", id="steps"),
     pytest.param(edit("steps", float("inf")), "not an artifact's configuration", id="steps-inf"),

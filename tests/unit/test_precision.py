@@ -180,7 +180,7 @@ def test_a_long_run_ends_with_an_artifact(
         models.talker(teacher=False), 2, own, "", ExportSettings(clips=3), clips
     )
     assert shipped == {"precision": "fp32"}
-    assert Student(own).config["precision"] == "fp32"
+    assert Student(own).config.precision == "fp32"
     said = capsys.readouterr().out
     assert "exported in fp16 instead" in said
     assert "exported in fp32 instead" in said

@@ -11,13 +11,16 @@ from tests.refusals import refusal
 from tests.unit import models
 from tests.unit.test_export_runtime import speech
 
-from diffusiontalker.audio.level import SILENT, Level, normalize
+from diffusiontalker.audio.front_end import TRAINING
+from diffusiontalker.audio.level import normalize
 from diffusiontalker.audio.log_mel import look_ahead, look_ahead_ms
 from diffusiontalker.audio.resampler import Resampler
 from diffusiontalker.audio.waveform import CANCELLED
 from diffusiontalker.export import artifact
+from diffusiontalker.runtime.running_level import RunningLevel
 from diffusiontalker.runtime.stream import Stream
-from diffusiontalker.runtime.student import Student
+from diffusiontalker.runtime.stream_parameters import StreamParameters
+from diffusiontalker.runtime.student import Student, silent
 
 RATE = 16_000
 
@@ -27,6 +30,10 @@ def student(tmp_path_factory: pytest.TempPathFactory) -> Student:
     path = tmp_path_factory.mktemp("artifact") / "student"
     artifact.export(models.talker(teacher=False), 2, path, "")
     return Student(path)
+
+
+def running_level() -> RunningLevel:
+    return RunningLevel(TRAINING, StreamParameters())
 
 
 def cut(samples: np.ndarray, sizes: Iterator[int]) -> Iterator[np.ndarray]:
@@ -67,11 +74,11 @@ def test_pinned_at_its_level_a_stream_is_the_recording(
     pinned: dict[str, Any] = {"identity": "ben", "emotion": "anger", "seed": 1}
     stream = student.stream(**pinned)
 
-    def level(self: Level, powers: np.ndarray) -> np.ndarray:
-        self.found = 0
+    def level(self: RunningLevel, powers: np.ndarray) -> np.ndarray:
+        self.speech_start = 0
         return np.ones((len(powers), 1))
 
-    monkeypatch.setattr(Level, "__call__", level)
+    monkeypatch.setattr(RunningLevel, "__call__", level)
     whole = student.animate(samples, RATE, **pinned).coefficients
     np.testing.assert_allclose(run(stream, samples), whole, atol=1e-4)
 
@@ -131,16 +138,16 @@ def test_level_finds_what_a_recording_has(student: Student) -> None:
     for decibels in (-20, -6, 6):
         samples = speech(6.0) * np.float32(10 ** (decibels / 20))
         pieces = samples[: len(samples) // 320 * 320].reshape(-1, 320)
-        gains = Level()(pieces.var(axis=1))
+        gains = running_level()(pieces.var(axis=1))
         normal = normalize(samples)
         right = np.abs(normal).max() / np.abs(samples).max()
         assert abs(20 * np.log10(gains[-1, 0] / right)) < 2
-    assert (Level()(np.zeros(50)) == 1).all()  # silence stays silence
+    assert (running_level()(np.zeros(50)) == 1).all()  # silence stays silence
 
 
 def test_level_forgets_for_as_long_as_it_lasts() -> None:
     # Twenty minutes at -30 dB, where a window keeps exp(-1 / 1800) of its weight in the next.
-    gains = Level()(np.full(72_000, 10**-3.0))
+    gains = running_level()(np.full(72_000, 10**-3.0))
     heard = 1 / (1 - np.exp(-1 / 1800))
     np.testing.assert_allclose(gains[36_000:], 10 ** (heard / (heard + 30) * 7 / 20), rtol=1e-6)
 
@@ -197,7 +204,7 @@ def test_where_nobody_speaks_the_face_is_at_rest(student: Student) -> None:
         made = student.animate(quiet, RATE, emotion="anger")
         assert made.coefficients.shape == (60, 52)
         assert not made.coefficients.any()
-        assert (made.identity, made.emotion, made.notes) == (None, "anger", (SILENT,))
+        assert (made.identity, made.emotion, made.notes) == (None, "anger", (silent(TRAINING),))
     for quiet in (np.zeros(RATE * 2, np.float32), room):
         stream = student.stream()
         assert not run(stream, quiet).any()

@@ -1,5 +1,6 @@
 """Many streams pushed together: each the frames it would make alone, whatever its company."""
 
+import dataclasses
 from collections import Counter
 from typing import Any
 
@@ -14,6 +15,7 @@ from diffusiontalker.errors import UserError
 from diffusiontalker.export import artifact
 from diffusiontalker.runtime.stream import Stream
 from diffusiontalker.runtime.stream_batch import Streams
+from diffusiontalker.runtime.stream_parameters import StreamParameters
 from diffusiontalker.runtime.student import Student
 from diffusiontalker.runtime.voice_tracking import Speakers
 
@@ -152,7 +154,9 @@ def test_the_voice_is_followed_at_its_frames(
 
     monkeypatch.setattr(Speakers, "update", noted)
     # Always on the way from one pole to the other.
-    monkeypatch.setattr("diffusiontalker.runtime.voice_tracking.GLIDES", (0.01, 0.01))
+    parameters = dataclasses.replace(StreamParameters(), glide=(0.01, 0.01))
+    config = dataclasses.replace(student.config, stream=parameters)
+    monkeypatch.setattr(student, "config", config)
     company = Streams(student)
     streams = [begin(company, 0), begin(company, 1)]
     streams[1].pin("ada", "neutral")

@@ -13,6 +13,7 @@ import yaml
 from diffusiontalker import __version__, storage
 from diffusiontalker.arkit import CHANNELS, FPS
 from diffusiontalker.audio import SAMPLE_RATE
+from diffusiontalker.audio.front_end import TRAINING
 from diffusiontalker.audio.level import normalize
 from diffusiontalker.audio.log_mel import OVERLAP, PER_FRAME, STEM, log_mel
 from diffusiontalker.config import ExportSettings
@@ -25,13 +26,12 @@ from diffusiontalker.objectives.metrics import ENOUGH
 from diffusiontalker.runtime.artifact import (
     CARD,
     CONFIG,
-    FORMAT_VERSION,
     GRAPHS,
     PARTS,
-    files,
-    graphs,
+    ArtifactConfig,
     read_config,
 )
+from diffusiontalker.runtime.stream_parameters import StreamParameters
 from diffusiontalker.runtime.student import Student, chunks
 from diffusiontalker.runtime.voice import Statistics, moments
 
@@ -89,22 +89,20 @@ def export(
     if talker.config.feature_dim is not None:
         raise UserError("only a student can be exported: a teacher needs its frozen encoder")
     check_place(folder)
-    config = {
-        "format_version": FORMAT_VERSION,
-        "release": __version__,
-        "steps": steps,
-        "precision": settings.precision,
-        "fps": FPS,
-        "sample_rate": SAMPLE_RATE,
-        "look_ahead": talker.config.look_ahead,
-        "channels": list(CHANNELS),
-        "identities": list(talker.config.identities),
-        "emotions": list(talker.config.emotions),
-        "model": talker.config.to_dict(),
-    }
+    config = ArtifactConfig(
+        release=__version__,
+        steps=steps,
+        precision=settings.precision,
+        look_ahead=talker.config.look_ahead,
+        identities=list(talker.config.identities),
+        emotions=list(talker.config.emotions),
+        model=talker.config.to_dict(),
+        front_end=TRAINING,
+        stream=None if talker.config.look_ahead is None else StreamParameters(),
+    )
     with TemporaryDirectory(prefix="artifact-") as name:
         made = Path(name)
-        (made / CONFIG).write_text(yaml.safe_dump(config, sort_keys=False))
+        (made / CONFIG).write_text(yaml.safe_dump(config.to_dict(), sort_keys=False))
         (made / CARD).write_text(card)
         export_onnx(talker, steps, made)
         check(made, talker, steps)
@@ -148,7 +146,7 @@ def _compress(folder: Path, settings: ExportSettings, clips: Sequence[Clip]) -> 
     voices = [recording for recording, _ in heard]
     before = precision.judge(student, some, voices)
     if settings.precision == "fp16":
-        for name in graphs(student.config):
+        for name in student.config.graphs:
             precision.half(folder / name)
     else:
         precision.int8(folder, some)
@@ -205,7 +203,7 @@ def check(folder: Path, talker: Talker, steps: int, frames: int = 90) -> float:
     theirs = talker.generate(condition, torch.from_numpy(x_T)[None], steps)[0].numpy()
 
     statistics, state = Statistics(), student.new_state()
-    mel = next(chunks(samples, student.look_ahead, frames))
+    mel = next(chunks(samples, student.look_ahead, frames=frames))
     cuts = [0, frames] if student.look_ahead is None else [0, 1, 3, frames // 2, frames]
     features = []
     for begin, end in pairwise(cuts):
@@ -247,7 +245,7 @@ def _frame_by_frame(
 def size_mb(folder: Path) -> float:
     """Megabytes (1e6 bytes) of everything an artifact ships."""
     found = storage.sizes(folder)
-    return sum(found[name] for name in files(read_config(folder))) / 1e6
+    return sum(found[name] for name in read_config(folder).files) / 1e6
 
 
 def model_card(summary: dict[str, Any], name: str, licence: str | None = None) -> str:

@@ -16,7 +16,6 @@ from diffusiontalker.audio.waveform import as_waveform
 from diffusiontalker.corpus.shards import Clip
 from diffusiontalker.errors import UserError
 from diffusiontalker.objectives import metrics
-from diffusiontalker.runtime.artifact import graphs
 from diffusiontalker.runtime.stream import Stream
 from diffusiontalker.runtime.stream_batch import Streams
 from diffusiontalker.runtime.student import Student, chunks
@@ -83,7 +82,7 @@ def int8(folder: Path, clips: Sequence[Clip]) -> None:
                 activation_type=QuantType.QUInt8, weight_type=QuantType.QInt8,
                 extra_options={"OpTypesToExcludeOutputQuantization": ["MatMul"]},
             )  # fmt: skip
-    for graph in graphs(student.config):
+    for graph in student.config.graphs:
         half(folder / graph)
 
 
@@ -99,7 +98,7 @@ def _inputs(student: Student, clips: Sequence[Clip], graph: str) -> Iterator[dic
             )
         )
         samples = as_waveform(clip.audio, SAMPLE_RATE, clip.id)
-        for log_mel in chunks(samples, student.look_ahead):
+        for log_mel in chunks(samples, student.look_ahead, student.front_end):
             heard, moved = state
             features, _ = student.listen(log_mel, state)
             if graph == "encoder":

@@ -67,9 +67,9 @@ class Stream:
     @property
     def look_ahead_ms(self) -> float:
         """Milliseconds of audio after its own time that a frame waits for."""
-        look_ahead = self.company.student.look_ahead
-        assert look_ahead is not None
-        return look_ahead_ms(look_ahead) + 1000 * self._resampler.delay
+        student = self.company.student
+        assert student.look_ahead is not None
+        return look_ahead_ms(student.look_ahead, student.front_end) + 1000 * self._resampler.delay
 
     @property
     def identity(self) -> str | None:

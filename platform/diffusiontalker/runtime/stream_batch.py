@@ -33,13 +33,15 @@ class Streams:
 
     def __init__(self, student: Student) -> None:
         """Raises UserError: the student hears whole recordings alone."""
-        if student.look_ahead is None:
+        parameters = student.config.stream
+        if student.look_ahead is None or parameters is None:
             raise UserError(
                 f"{student.folder}: this student takes whole recordings only; distil one with "
                 "student.look_ahead_ms"
             )
         self.student = student
-        self.ears, self.speakers = Ears(student.look_ahead), Speakers(student)
+        self.ears = Ears(student.look_ahead, student.front_end, parameters)
+        self.speakers = Speakers(student, parameters)
         self.frames = np.zeros(1, np.int64)
         """Frames of each face that have been made."""
         self._history = student.history()

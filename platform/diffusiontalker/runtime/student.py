@@ -16,24 +16,16 @@ import numpy as np
 from diffusiontalker import storage
 from diffusiontalker.arkit import CHANNELS, FPS
 from diffusiontalker.audio import SAMPLE_RATE
-from diffusiontalker.audio.level import SILENT, apply_level, is_quiet, speech_level
-from diffusiontalker.audio.log_mel import (
-    BANDS,
-    OVERLAP,
-    PER_FRAME,
-    STEM,
-    around,
-    frame_count,
-    power,
-    standardise,
-    starts,
-)
+from diffusiontalker.audio.front_end import TRAINING, FrontEnd
+from diffusiontalker.audio.level import apply_level, is_quiet, speech_level
+from diffusiontalker.audio.log_mel import around, frame_count, power, standardise, starts
 from diffusiontalker.audio.waveform import CANCELLED, as_waveform, lone_channel
 from diffusiontalker.errors import UserError
-from diffusiontalker.runtime import artifact
+from diffusiontalker.runtime.artifact import read_config
 from diffusiontalker.runtime.layer_history import History
 from diffusiontalker.runtime.noise import Noise
 from diffusiontalker.runtime.post_processing import Post
+from diffusiontalker.runtime.sessions import load_sessions
 from diffusiontalker.runtime.voice import AUTO, KINDS, Choice, Library, Statistics, moments
 
 if TYPE_CHECKING:
@@ -79,7 +71,7 @@ class Performance:
     """As in ``Animation``."""
     emotion: str | None
     notes: tuple[str, ...] = ()
-    """What is odd about the recording, a line each: ``SILENT``, ``CANCELLED``."""
+    """What is odd about the recording, a line each: ``silent``, ``CANCELLED``."""
 
     def all(self) -> np.ndarray:
         """All parts as one (frames, 52), of which memory holds no second copy."""
@@ -122,11 +114,12 @@ class Student:
         if not folder:  # such as an environment variable that is not set
             raise UserError(f"no artifact: give its folder, not {folder!r}")
         self.folder = storage.location(folder)
-        self.config = artifact.read_config(self.folder)
-        self.steps: int = self.config["steps"]
-        self.look_ahead: int | None = self.config["look_ahead"]
+        self.config = read_config(self.folder)
+        self.steps = self.config.steps
+        self.look_ahead = self.config.look_ahead
         """Mel frames (``log_mel.look_ahead_ms``); None: it hears whole recordings alone."""
-        loaded = artifact.sessions(self.folder, artifact.graphs(self.config), threads, provider)
+        self.front_end = self.config.front_end
+        loaded = load_sessions(self.folder, self.config.graphs, threads, provider)
         self._encoder, self._personalizer, self._modulation, self._decoder, *frame = loaded.values()
         self._frame = frame[0] if frame else None
         entries = self._try()
@@ -134,7 +127,7 @@ class Student:
         """Of identities and of emotions."""
         for kind, names, rows in zip(
             KINDS,
-            (self.config["identities"], self.config["emotions"]),
+            (self.config.identities, self.config.emotions),
             entries,
             strict=True,
         ):
@@ -152,7 +145,9 @@ class Student:
         with self._naming("encoder"):
             self._sizes = [_width(self._encoder, "state")]
             state = self.new_state()
-            log_mel = np.zeros((PER_FRAME * TRIED + OVERLAP, BANDS), np.float32)
+            front_end = self.front_end
+            rows = front_end.mel_per_frame * TRIED + front_end.overlap
+            log_mel = np.zeros((rows, front_end.bands), np.float32)
             features, voice = self.listen(log_mel, state)
             _expect(features, TRIED, features.shape[-1])
             _expect(voice, TRIED, voice.shape[-1])
@@ -179,7 +174,7 @@ class Student:
             _expect(state[1], 1, self._sizes[1])
         if self._frame is not None:
             with self._naming("frame"):
-                self._try_frame(log_mel[:STEM], noise, modulation)
+                self._try_frame(log_mel[: front_end.stem], noise, modulation)
         return found[2:]
 
     def _try_frame(self, log_mel: np.ndarray, noise: np.ndarray, modulation: np.ndarray) -> None:
@@ -248,8 +243,10 @@ class Student:
         noise, post = Noise(seed), Post(smooth_ms, mirror)
         heard = as_waveform(samples, rate, where)
         notes = () if lone_channel(samples) is None else (CANCELLED,)
-        if is_quiet(heard):
-            return _at_rest(frame_count(len(heard)), identity, emotion, (*notes, SILENT))
+        if is_quiet(heard, self.front_end):
+            return _at_rest(
+                frame_count(len(heard)), identity, emotion, (*notes, silent(self.front_end))
+            )
         features, statistics = self._hear(heard, check)
         names: list[str | None] = []
         embeddings = []
@@ -367,7 +364,7 @@ class Student:
     ) -> tuple[list[np.ndarray], Statistics]:
         """Audio features of a recording at 16 kHz, chunk by chunk, and the statistics of all."""
         statistics, state, features = Statistics(), self.new_state(), []
-        for log_mel in chunks(samples, self.look_ahead):
+        for log_mel in chunks(samples, self.look_ahead, self.front_end):
             check()
             heard, voice = self.listen(log_mel, state)
             features.append(heard)
@@ -423,24 +420,29 @@ def _expect(found: np.ndarray, *shape: int) -> None:
         raise ValueError("gives NaN or infinity")
 
 
-def chunks(samples: np.ndarray, ahead: int | None, frames: int = CHUNK) -> Iterator[np.ndarray]:
+def silent(front_end: FrontEnd) -> str:
+    """The note on a recording without speech."""
+    return f"silent: nothing in it is louder than {front_end.floor_db} dB, and the face is at rest"
+
+
+def chunks(
+    samples: np.ndarray, look_ahead: int | None, front_end: FrontEnd = TRAINING, frames: int = CHUNK
+) -> Iterator[np.ndarray]:
     """The log-mel chunks (2T + 3, 80) of a recording (n,) at 16 kHz, brought to its level, for a
-    look-ahead of ``ahead`` mel frames, T at most ``frames``; for None, one chunk, which may see to
-    either side."""
-    total = frame_count(len(samples))
-    size = total if ahead is None else frames
-    first = (PER_FRAME if ahead is None else ahead) - STEM + 1
-    mean, gain = speech_level(samples)
+    look-ahead in mel frames, T at most ``frames``; for None, one chunk, which may see to either
+    side."""
+    total, per_frame = frame_count(len(samples)), front_end.mel_per_frame
+    size = total if look_ahead is None else frames
+    first = (per_frame if look_ahead is None else look_ahead) - front_end.stem + 1
+    mean, gain = speech_level(samples, front_end)
     for begin in range(0, total, size):
-        count = min(size, total - begin)
-        rows = PER_FRAME * count + OVERLAP
-        low = PER_FRAME * begin + first
-        inside = np.clip([low, low + rows], 0, PER_FRAME * total)
-        out = np.zeros((rows, BANDS), np.float32)
-        if inside[0] < inside[1]:  # the last frames of one that looks far ahead see nothing at all
-            at = starts(int(inside[0]), int(inside[1] - inside[0]))
-            heard, at = around(samples, at)
-            out[inside[0] - low : inside[1] - low] = standardise(
-                power(apply_level(heard, mean, gain), at)
-            )
+        rows = per_frame * min(size, total - begin) + front_end.overlap
+        low = per_frame * begin + first
+        inside = np.clip([low, low + rows], 0, per_frame * total)
+        out = np.zeros((rows, front_end.bands), np.float32)
+        if inside[0] < inside[1]:  # with a long look-ahead the last frames lie beyond the end
+            at = starts(int(inside[0]), int(inside[1] - inside[0]), front_end)
+            part, at = around(samples, at, front_end)
+            powers = power(apply_level(part, mean, gain), at, front_end)
+            out[inside[0] - low : inside[1] - low] = standardise(powers, front_end=front_end)
         yield out

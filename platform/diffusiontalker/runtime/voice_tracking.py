@@ -4,17 +4,10 @@ import numpy as np
 
 from diffusiontalker.arkit import FPS
 from diffusiontalker.runtime.batch_rows import doubled
+from diffusiontalker.runtime.stream_parameters import StreamParameters
 from diffusiontalker.runtime.student import Student
 from diffusiontalker.runtime.voice import KINDS, Choice, mean_and_variance, moments
 
-EARLY, UPDATES = 60, (2, 10)
-"""Identity and emotion are taken from the voice anew every so many frames: in the first two
-seconds, when a little more speech says much more of it, and later."""
-SECONDS = (60.0, 8.0)
-"""After so long, what the voice was weighs 1/e: who speaks changes seldom, how he does often."""
-GLIDES = (1.0, 0.5)
-"""Share of the way to a new embedding that each update goes, early and later: at first the voice
-must be found, then no face may jump."""
 POLES = 0.1
 """From one pole to the other, half way is nowhere: embeddings shorter than this are passed over."""
 SAME = 1e-6
@@ -24,12 +17,13 @@ SAME = 1e-6
 class Speakers:
     """A row for each stream."""
 
-    def __init__(self, student: Student) -> None:
+    def __init__(self, student: Student, parameters: StreamParameters) -> None:
+        self._parameters = parameters
         self._student = student
         self._libraries = student.libraries
         width = student.voice_width
         # The identity head's half of what is said of the voice, then the emotion's.
-        self._keep = np.exp(-1 / (FPS * np.repeat(SECONDS, width // 2)))
+        self._keep = np.exp(-1 / (FPS * np.repeat(parameters.voice_seconds, width // 2)))
         self._sums = np.zeros((1, 3, width))
         self._middle = np.stack([library.middle() for library in self._libraries])
         self._now = self._middle[None].copy()
@@ -91,8 +85,10 @@ class Speakers:
         Returns:
             the rows whose embeddings are others now.
         """
-        due = frames % np.where(frames < EARLY, *UPDATES) == 0
-        rows, early, spoken = rows[due], frames[due] <= EARLY, spoken[due]
+        parameters = self._parameters
+        every = np.where(frames < parameters.early_frames, *parameters.update_frames)
+        due = frames % every == 0
+        rows, early, spoken = rows[due], frames[due] <= parameters.early_frames, spoken[due]
         if not len(rows):
             return rows
         now, pinned = self._now[rows], self._pinned[rows]
@@ -107,7 +103,7 @@ class Speakers:
                 nearest = entries[(heard @ entries.T).argmax(axis=1)]
                 own = follows[some, kind, None]
                 goal[some, kind] = np.where(own, nearest, goal[some, kind])
-        share = np.where(early, *GLIDES).astype(np.float32)
+        share = np.where(early, *parameters.glide).astype(np.float32)
         between = now + share[:, None, None] * (goal - now)
         length = np.linalg.norm(between, axis=-1, keepdims=True)
         new = np.where(length < POLES, goal, between / np.maximum(length, POLES))
