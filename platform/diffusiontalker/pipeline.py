@@ -6,12 +6,11 @@ killed goes on from its last checkpoint; a changed setting changes the name, so 
 never picked up.
 """
 
-import hashlib
 import os
 import platform
 import subprocess
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from importlib.metadata import version
 from pathlib import Path
@@ -45,10 +44,17 @@ from diffusiontalker.report.run import page
 from diffusiontalker.report.run.console import console_table
 from diffusiontalker.report.run.sample import Sample
 from diffusiontalker.runtime.student import Student
+from diffusiontalker.stage_keys import (
+    encoder_key,
+    evaluation_key,
+    look_ahead_key,
+    round_key,
+    teacher_key,
+)
 from diffusiontalker.training import fit, stages
 from diffusiontalker.training.checkpoints import load_talker
-from diffusiontalker.training.progress import Display, new_board
-from diffusiontalker.training.stages import Data, Place
+from diffusiontalker.training.progress import StageDisplay, start_progress_board
+from diffusiontalker.training.stages import Data, StageRun
 
 DONE = "stage.json"
 """The last file of a stage: its folder is whole."""
@@ -69,7 +75,7 @@ class Run:
         self.settings = settings
         self.root = storage.location(settings.output)
         storage.make_folder(self.root)
-        self.board = new_board()
+        self.board = start_progress_board()
         self.seconds: dict[str, float] = {}
         self.encoder = settings.encoder.name
         """The frozen encoder: the user's, or once it is trained our own."""
@@ -78,7 +84,7 @@ class Run:
         """Write what the run works with beside its settings (``preflight.check``)."""
         storage.write_json(self.root / "environment.json", environment())
 
-    def stage(self, name: str, folder: Path, work: Callable[[Path, Display], object]) -> Path:
+    def stage(self, name: str, folder: Path, work: Callable[[Path, StageDisplay], object]) -> Path:
         """Run ``work`` into ``folder`` unless that was done before; returns the folder."""
         mark = folder / DONE
         if storage.is_file(mark):
@@ -87,17 +93,17 @@ class Run:
             return folder
         storage.make_folder(folder)
         started = time.monotonic()
-        with Display(name, self.board) as display:
+        with StageDisplay(name, self.board) as display:
             work(folder, display)
         self.seconds[name] = round(time.monotonic() - started, 1)
         storage.write_json(mark, {"seconds": self.seconds[name]})
         return folder
 
     @contextmanager
-    def timed(self, name: str) -> Iterator[Display]:
+    def timed(self, name: str) -> Iterator[StageDisplay]:
         """A step that leaves no folder of its own, and is done anew every time."""
         started = time.monotonic()
-        with Display(name) as display:
+        with StageDisplay(name) as display:
             yield display
         self.seconds[name] = round(time.monotonic() - started, 1)
 
@@ -105,9 +111,9 @@ class Run:
         """The folder of a stage whose result ``key`` determines."""
         return self.root / f"{name}-{key}"
 
-    def place(self, name: str, key: str) -> Place:
+    def place(self, name: str, key: str) -> StageRun:
         """Where Ray Train keeps the run of a stage."""
-        return Place(self.root / "train", f"{name}-{key}", name, self.board)
+        return StageRun(self.root / "train", f"{name}-{key}", name, self.board)
 
 
 def distill(settings: Settings) -> Path:
@@ -155,13 +161,13 @@ def prepare_data(run: Run) -> Data:
             lambda _, display: verify(data.folder, data.manifest, display.count),
         )
         return data
-    cache = settings.encoder.cache
+    cache = settings.extraction.cache
     folder = run.stage(
         "features",
         (storage.location(cache) if cache else run.root)
         / features.cache_name(data.manifest, weights),
         lambda out, display: features.extract(
-            data.folder, out, encoder, settings.encoder, settings.training.gpu, display.count
+            data.folder, out, encoder, settings.extraction, settings.resources.gpu, display.count
         ),
     )
     return Data(folder, open_corpus(folder))
@@ -170,11 +176,7 @@ def prepare_data(run: Run) -> Data:
 def train_encoder(run: Run, data: Data) -> Path:
     """The folder of an encoder trained on the corpus's phonemes, as Hugging Face writes it."""
     s = run.settings
-    key = fingerprint(
-        "encoder", s.encoder.hidden, s.encoder.depth, s.encoder.epochs, s.encoder.passes,
-        s.encoder.batch_seconds, s.encoder.learning_rate, s.training.seed, batch_workers(s),
-        identity(data),
-    )  # fmt: skip
+    key = encoder_key(s, identity(data))
     return run.stage(
         "encoder",
         run.folder("encoder", key),
@@ -218,38 +220,6 @@ def train_round(run: Run, data: Data, teacher: Path, steps: int) -> Path:
     )
 
 
-def teacher_key(s: Settings, corpus: Sequence[str | None]) -> str:
-    """The hash of all that determines the teacher."""
-    return fingerprint(
-        "teacher", s.audio_dim, s.encoder.log_mel, s.student.encoder_width, s.student.encoder_depth,
-        s.student.look_ahead_ms, s.personalizer, s.context, s.decoder, s.diffusion.schedule,
-        s.losses, s.training.window, s.training.teacher, s.training.seed, batch_workers(s), corpus,
-    )  # fmt: skip
-
-
-def round_key(s: Settings, steps: int, teacher: str, corpus: Sequence[str | None]) -> str:
-    """The hash of all that determines the student of a round; ``teacher`` names its guide."""
-    return fingerprint(
-        "round", steps, teacher, s.audio_dim, s.student, s.student_losses, s.training.window,
-        stages.round_settings(s, steps), s.training.seed, batch_workers(s), corpus,
-    )  # fmt: skip
-
-
-def look_ahead_key(s: Settings, data: Data) -> str:
-    """The hash of all that determines what look-ahead costs, but for the look-ahead."""
-    student = s.student.model_copy(update={"look_ahead_ms": None})
-    own, corpus = s.model_copy(update={"student": student}), identity(data)
-    return fingerprint(
-        teacher_key(own, corpus), *(round_key(own, n, "", corpus) for n in s.diffusion.rounds),
-        s.evaluation, s.diffusion.sampler, rig_hash(s),
-    )  # fmt: skip
-
-
-def batch_workers(s: Settings) -> int:
-    """How many workers' batches make a step, which so determines what is learned."""
-    return max(s.training.workers, 1)
-
-
 def evaluate_all(run: Run, data: Data, models: list[Model]) -> Json:
     """Evaluate every model; returns the summary (without what only the artifact can tell)."""
     settings = run.settings
@@ -267,17 +237,14 @@ def evaluate_all(run: Run, data: Data, models: list[Model]) -> Json:
                 )
             )  # fmt: skip
 
-    def work(out: Path, display: Display) -> None:
+    def work(out: Path, display: StageDisplay) -> None:
         rows, floor = evaluate.evaluate(
             subjects, data.folder, settings.evaluation, settings.diffusion.sampler, display.count
         )
         check_measured(rows)
         storage.write_json(out / "rows.json", {"rows": rows, "floor": floor})
 
-    key = fingerprint(
-        "evaluation", [folder.name for *_, folder in models], settings.evaluation,
-        settings.diffusion.sampler, rig_hash(settings), identity(data),
-    )  # fmt: skip
+    key = evaluation_key(settings, [folder.name for *_, folder in models], identity(data))
     folder = run.stage("evaluation", run.folder("evaluation", key), work)
     manifest = data.manifest
     return {
@@ -332,7 +299,7 @@ def deliver(run: Run, data: Data, models: list[Model], summary: Json) -> None:
     summary["seconds"] = run.seconds
     summary["goals"] = goals.check(summary, name)
     teacher_talker = load_talker(models[0][2])
-    heard = measure.listen_and_sample(
+    heard = measure.embed_and_sample(
         teacher_talker, clip, models[0][1], run.settings.diffusion.sampler, 1, seed=0
     )
     frames = min(len(face), len(clip.coefficients))
@@ -363,7 +330,7 @@ def look_ahead_rows(run: Run, data: Data) -> list[Json]:
     if not storage.is_file(path):
         return []
     found = storage.read_json(path)
-    if isinstance(found, dict) and found.get("key") == look_ahead_key(run.settings, data):
+    if isinstance(found, dict) and found.get("key") == look_ahead_key(run.settings, identity(data)):
         rows: list[Json] = found["rows"]
         return rows
     print(f"{path}: of other settings, so the report leaves it out", flush=True)
@@ -489,21 +456,15 @@ def identity(data: Data) -> list[str | None]:
     return [data.manifest.fingerprint, data.manifest.feature_fingerprint]
 
 
-def rig_hash(settings: Settings) -> str | None:
-    """The content of the user's rig, which may change under its name."""
-    rig = settings.evaluation.rig
-    return hashlib.sha256(storage.read_bytes(storage.location(rig))).hexdigest() if rig else None
-
-
 def keep_history(stage: str, folder: Path, history: list[dict[str, float]]) -> None:
     """Losses of a training run, for the curves.
 
     Raises:
-        UserError: training diverged.
+        UserError: training diverged_epoch.
     """
-    if (epoch := fit.diverged(history)) is not None:
+    if (epoch := fit.diverged_epoch(history)) is not None:
         raise UserError(
-            f"{stage}: training diverged, its loss is not finite in epoch {epoch}; lower its "
+            f"{stage}: training diverged_epoch, its loss is not finite in epoch {epoch}; lower its "
             "learning_rate or clip_norm, or look for extreme values in the data"
         )
     storage.write_json(folder / HISTORY, history)

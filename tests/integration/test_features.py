@@ -13,13 +13,13 @@ from transformers import HubertConfig, HubertModel
 from diffusiontalker import cluster, storage
 from diffusiontalker.arkit import CHANNELS
 from diffusiontalker.audio.log_mel import log_mel
-from diffusiontalker.config import EncoderSettings
+from diffusiontalker.config import ExtractionSettings
 from diffusiontalker.corpus import shards
 from diffusiontalker.corpus.manifest import Manifest, open_corpus, write_manifest
 from diffusiontalker.corpus.shards import Clip
 from diffusiontalker.errors import UserError
 from diffusiontalker.features.encoder import FrozenEncoder
-from diffusiontalker.features.stage import cache_name, extract, fit
+from diffusiontalker.features.stage import cache_name, extract, to_length
 
 FRAMES = {"train-00000": (30, 30, 21), "train-00001": (30, 9), "val-00000": (12, 30)}
 
@@ -88,7 +88,7 @@ def run(
     """The stage's manifest, and what it told of its progress."""
     told: list[tuple[int, int]] = []
     made = extract(
-        corpus, target, encoder, EncoderSettings(**settings), gpu, lambda *at: told.append(at)
+        corpus, target, encoder, ExtractionSettings(**settings), gpu, lambda *at: told.append(at)
     )
     return made, told
 
@@ -120,7 +120,7 @@ def test_features_are_the_encoders(corpus: Path, tmp_path: Path, encoder: Frozen
             frames = len(old.coefficients)
             expected = encoder(old.audio, frames)
             np.testing.assert_allclose(found.features, expected, atol=2e-3)
-            mel = fit(log_mel(old.audio), frames)
+            mel = to_length(log_mel(old.audio), frames)
             np.testing.assert_allclose(found.log_mel, mel, atol=2e-3)
             assert found.id == old.id
             np.testing.assert_array_equal(found.coefficients, old.coefficients)

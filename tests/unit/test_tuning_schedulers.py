@@ -16,8 +16,8 @@ from diffusiontalker.tuning.trial_store import Params, Records, handed
 
 CONTINUE, STOP = TrialScheduler.CONTINUE, TrialScheduler.STOP
 EPOCHS = 9
-OWN = {"losses.exp": 1.0, "losses.lip": 1.0}
-OTHER = {"losses.exp": 5.0, "losses.lip": 1.0}
+OWN = {"losses.teacher.exp": 1.0, "losses.teacher.lip": 1.0}
+OTHER = {"losses.teacher.exp": 5.0, "losses.teacher.lip": 1.0}
 WAITING: Any = SimpleNamespace(get_live_trials=lambda: [SimpleNamespace(status="PENDING")])
 """Tune's side: another trial waits for its turn."""
 
@@ -146,16 +146,19 @@ def test_the_base_comes_to_its_end_however_bad_it_is(pruning: str) -> None:
 # how many at once
 
 
-def settings(**training: Any) -> Settings:
-    return Settings.model_validate({"output": "runs/a", "training": training})
+def settings(workers: int, **resources: Any) -> Settings:
+    training = {"workers": workers}
+    return Settings.model_validate(
+        {"output": "runs/a", "training": training, "resources": resources}
+    )
 
 
-def at_once(cluster: dict[str, float], of: SweepSettings | None = None, **training: Any) -> int:
-    return schedulers.slots(of or sweep(trials=1000), settings(**training), cluster)
+def at_once(cluster: dict[str, float], of: SweepSettings | None = None, **asked: Any) -> int:
+    return schedulers.slots(of or sweep(trials=1000), settings(**asked), cluster)
 
 
 @pytest.mark.parametrize(
-    ("training", "cluster", "slots"),
+    ("asked", "cluster", "slots"),
     [
         # Beside its workers a trial has half a CPU for its stream of data.
         ({"workers": 2, "worker_cpus": 0.5}, {"CPU": 2}, 1),
@@ -170,45 +173,45 @@ def at_once(cluster: dict[str, float], of: SweepSettings | None = None, **traini
         ({"workers": 1, "worker_cpus": 1}, {"CPU": 3, "GPU": 0, "memory": 1.0}, 2),
     ],
 )
-def test_slots(training: dict[str, Any], cluster: dict[str, float], slots: int) -> None:
-    assert at_once(cluster, **training) == slots
+def test_slots(asked: dict[str, Any], cluster: dict[str, float], slots: int) -> None:
+    assert at_once(cluster, **asked) == slots
 
 
 def test_fewer_may_be_asked_for_and_never_more_than_there_are_trials() -> None:
-    cluster, training = {"CPU": 16.0}, {"workers": 0, "worker_cpus": 0.5}
-    assert at_once(cluster, sweep(concurrent=3), **training) == 3
-    assert at_once(cluster, sweep(concurrent=30), **training) == 16
-    assert at_once(cluster, sweep(trials=5), **training) == 5
-    assert at_once(cluster, sweep(trials=5, concurrent=2), **training) == 2
+    cluster, asked = {"CPU": 16.0}, {"workers": 0, "worker_cpus": 0.5}
+    assert at_once(cluster, sweep(concurrent=3), **asked) == 3
+    assert at_once(cluster, sweep(concurrent=30), **asked) == 16
+    assert at_once(cluster, sweep(trials=5), **asked) == 5
+    assert at_once(cluster, sweep(trials=5, concurrent=2), **asked) == 2
 
 
 @pytest.mark.parametrize(
-    ("training", "cluster", "line"),
+    ("asked", "cluster", "line"),
     [
         (
             {"workers": 2, "worker_cpus": 1},
             {"CPU": 2},
             "a trial needs 2.5 CPU and the cluster holds 2; lower training.workers or "
-            "training.worker_cpus in changes, or add nodes",
+            "resources.worker_cpus in changes, or add nodes",
         ),
         (
             {"workers": 2, "gpu": True},
             {"CPU": 16, "GPU": 1},
             "a trial needs 2 GPU and the cluster holds 1; lower training.workers or set "
-            "training.gpu: false in changes, or add nodes",
+            "resources.gpu: false in changes, or add nodes",
         ),
         (
             {"workers": 0, "gpu": True},
             {"CPU": 16},
             "a trial needs 1 GPU and the cluster holds 0; lower training.workers or set "
-            "training.gpu: false in changes, or add nodes",
+            "resources.gpu: false in changes, or add nodes",
         ),
     ],
 )
 def test_a_cluster_that_holds_none_is_refused(
-    training: dict[str, Any], cluster: dict[str, float], line: str
+    asked: dict[str, Any], cluster: dict[str, float], line: str
 ) -> None:
-    assert refusal(lambda: at_once(cluster, **training)) == line
+    assert refusal(lambda: at_once(cluster, **asked)) == line
 
 
 @given(
@@ -232,10 +235,11 @@ def test_what_all_slots_ask_for_fits_and_one_more_would_not(
     def fits(count: int) -> bool:
         return all(count * need[kind] <= cluster[kind] + 1e-6 for kind in need)
 
+    asked = {"workers": workers, **of.resources.model_dump()}
     if not fits(1):
-        assert "the cluster holds" in refusal(lambda: at_once(cluster, **of.training.model_dump()))
+        assert "the cluster holds" in refusal(lambda: at_once(cluster, **asked))
         return
-    found = at_once(cluster, **of.training.model_dump())
+    found = at_once(cluster, **asked)
     assert fits(found)
     assert not fits(found + 1)
 

@@ -37,7 +37,7 @@ class Streams:
         if student.look_ahead is None or parameters is None:
             raise UserError(
                 f"{student.folder}: this student takes whole recordings only; distil one with "
-                "student.look_ahead_ms"
+                "model.shared.look_ahead_ms"
             )
         self.student = student
         self.ears = Ears(student.look_ahead, student.front_end, parameters)

@@ -5,7 +5,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from diffusiontalker.model.convolutions import Past, Taps, TimeConv
+from diffusiontalker.model.convolutions import ChunkCache, FrameCache, TimeConv
 from diffusiontalker.runtime.layer_history import History
 
 FRAMES, WIDTH = 23, 3
@@ -20,10 +20,10 @@ def test_a_frame_at_a_time_is_the_whole(dilation: int) -> None:
     history, rows = History({dilation: WIDTH}), np.array([0, 1])
     history.grow()
     for t in range(FRAMES):
-        taps = Taps(tensors(history.past(rows, rows * 0 + t)))
+        taps = FrameCache(tensors(history.past(rows, rows * 0 + t)))
         torch.testing.assert_close(conv(x[:, t : t + 1], taps), whole[:, t : t + 1])
         history.keep(rows, rows * 0 + t, [seen.numpy() for seen in taps.now().values()])
-    torch.testing.assert_close(conv(x, Past(torch.zeros(2, 2 * dilation * WIDTH))), whole)
+    torch.testing.assert_close(conv(x, ChunkCache(torch.zeros(2, 2 * dilation * WIDTH))), whole)
 
 
 def tensors(past: dict[str, np.ndarray]) -> dict[str, Tensor]:
@@ -36,13 +36,13 @@ def test_taps_by_hand() -> None:
         "near_2": torch.tensor([[[4.0, 5.0, 6.0]]]),
         "near_0": torch.tensor([[[7.0, 8.0]]]),
     }
-    taps = Taps(past)
+    taps = FrameCache(past)
     first, second = torch.tensor([[[10.0]]]), torch.tensor([[[20.0, 30.0]]])
     # Each layer of a dilation takes the next of its columns.
     assert taps.windows(first, 3, 2).tolist() == [[[1, 4, 10]]]
     assert taps.windows(second, 3, 2).tolist() == [[[2, 3, 5, 6, 20, 30]]]
-    assert taps.take(first, 2).tolist() == [[7, 8]]
-    taps.give(torch.tensor([[70.0, 80.0]]))
+    assert taps.read(first, 2).tolist() == [[7, 8]]
+    taps.write(torch.tensor([[70.0, 80.0]]))
     assert {d: seen.tolist() for d, seen in taps.now().items()} == {
         0: [[[70, 80]]],
         2: [[[10, 20, 30]]],
@@ -50,9 +50,9 @@ def test_taps_by_hand() -> None:
 
 
 def test_a_clip_that_begins_saw_zeros() -> None:
-    taps = Taps()
+    taps = FrameCache()
     assert taps.windows(torch.ones(1, 1, 2), 3, 4).tolist() == [[[0, 0, 0, 0, 1, 1]]]
-    assert taps.take(torch.ones(1, 1, 2), 3).tolist() == [[0, 0, 0]]
+    assert taps.read(torch.ones(1, 1, 2), 3).tolist() == [[0, 0, 0]]
 
 
 def test_history_by_hand() -> None:

@@ -12,11 +12,11 @@ from torch.testing import assert_close
 
 from diffusiontalker.arkit import LIP, UPPER
 from diffusiontalker.config import LossSettings, PersonalizerSettings
-from diffusiontalker.model.personalizer import Voice
+from diffusiontalker.model.personalizer import VoiceEmbeddings
 from diffusiontalker.model.talker import Talker
 from diffusiontalker.objectives import losses
 from diffusiontalker.training import objectives
-from diffusiontalker.training.objectives import RoundTask, TeacherTask
+from diffusiontalker.training.objectives import RoundObjective, TeacherObjective
 from diffusiontalker.training.windows import UNKNOWN
 
 OFF = dict.fromkeys("exp lip vel mean con_identity con_emotion dis ae pc energy".split(), 0.0)
@@ -31,13 +31,17 @@ def generator(seed: int = 0) -> torch.Generator:
     return torch.Generator().manual_seed(seed)
 
 
-def teacher_task(settings: LossSettings | None = None, **shape: Any) -> TeacherTask:
-    return TeacherTask(models.talker(**shape), settings or LossSettings())
+def teacher_task(settings: LossSettings | None = None, **shape: Any) -> TeacherObjective:
+    return TeacherObjective(models.talker(**shape), settings or LossSettings())
 
 
-def round_task(steps: int = 2, settings: LossSettings | None = None, **shape: Any) -> RoundTask:
+def round_task(
+    steps: int = 2, settings: LossSettings | None = None, **shape: Any
+) -> RoundObjective:
     student = models.talker(seed=1, teacher=False, **shape)
-    return RoundTask(student, models.talker(**shape), steps, settings or LossSettings(energy=0.3))
+    return RoundObjective(
+        student, models.talker(**shape), steps, settings or LossSettings(energy=0.3)
+    )
 
 
 TASKS = [
@@ -46,7 +50,7 @@ TASKS = [
     pytest.param(lambda: round_task(), id="round"),
     pytest.param(lambda: round_task(kind="gru", depth=0), id="round-papers"),
     pytest.param(
-        lambda: RoundTask(
+        lambda: RoundObjective(
             models.talker(seed=2, teacher=False),
             models.talker(teacher=False),
             2,
@@ -68,7 +72,7 @@ def test_losses_are_finite_and_weighed(make: Any) -> None:
 
 @pytest.mark.parametrize("make", TASKS)
 def test_every_trained_parameter_gets_a_gradient(make: Any) -> None:
-    # so that distributed workers, who wait for each other's gradients, never wait in vain
+    # so that wrap_ddp workers, who wait for each other's gradients, never wait in vain
     task = make().train()
     task(models.batch((20, 20, 14)), generator())["loss"].backward()
     without = {n for n, p in task.named_parameters() if p.requires_grad and p.grad is None}
@@ -151,7 +155,7 @@ def test_teacher_reads_features_student_reads_log_mel() -> None:
     assert led_astray["ae"] != usual["ae"]
 
 
-def output_gradient(task: RoundTask, truth: str) -> Tensor:
+def output_gradient(task: RoundObjective, truth: str) -> Tensor:
     """Gradient (52,) of exp and vel on what the student's decoder puts out."""
     task.settings = only(exp=1.0, vel=0.5, student_truth=truth)
     task.zero_grad()
@@ -199,7 +203,9 @@ def test_a_student_like_its_teacher_has_nothing_to_distil_at_the_last_step() -> 
     torch.nn.init.zeros_(teacher.decoder.out.weight)
     torch.nn.init.zeros_(teacher.decoder.out.bias)
     teacher.residual_variance.fill_(1e-6)
-    task = RoundTask(copy.deepcopy(teacher).requires_grad_(True), teacher, 2, only(dis=1.0)).eval()
+    task = RoundObjective(
+        copy.deepcopy(teacher).requires_grad_(True), teacher, 2, only(dis=1.0)
+    ).eval()
     parts = task(models.batch(), generator())
     assert parts["dis"].item() == pytest.approx(0, abs=1e-6)
     assert parts["ae"].item() == 0
@@ -235,7 +241,9 @@ def test_share_from_voice(share: float, from_voice: bool) -> None:
     audio = talker.encode(batch["features"], batch["mask"][..., None])
     condition, _, keys = objectives.personalise(talker, audio, batch, generator())
     mask = batch["mask"][..., None]
-    given = talker.listen(audio, objectives.beginning(mask, generator()))  # drawn before all else
+    given = talker.embed_voice(
+        audio, objectives.beginning(mask, generator())
+    )  # drawn before all else
     expected = (
         (given.identity, given.emotion)
         if from_voice
@@ -261,7 +269,9 @@ def test_half_of_many_examples_come_from_the_voice() -> None:
     with torch.no_grad():
         condition, _, keys = objectives.personalise(talker, audio, batch, generator())
         library = fused(talker, keys.identity[batch["identity"]], keys.emotion[batch["emotion"]])
-        given = talker.listen(audio, objectives.beginning(batch["mask"][..., None], generator()))
+        given = talker.embed_voice(
+            audio, objectives.beginning(batch["mask"][..., None], generator())
+        )
         heard = fused(talker, given.identity, given.emotion)
     # identity and emotion are drawn apart: a quarter has both from the library, a quarter neither
     for both in (library, heard):
@@ -291,7 +301,7 @@ def test_contrast_by_hand() -> None:
     # cosines with the library: [1, 0, -1] and [0.6, 0.8, -0.6]; the third clip is not named
     library = torch.tensor([[1.0, 0.0], [0.0, 1.0], [-1.0, 0.0]])
     heard = torch.tensor([[1.0, 0.0], [0.6, 0.8], [0.0, 1.0]])
-    keys, voice = Voice(library, library[:2]), Voice(heard, heard)
+    keys, voice = VoiceEmbeddings(library, library[:2]), VoiceEmbeddings(heard, heard)
     batch = {
         "identity": torch.tensor([0, 1, UNKNOWN]),
         "emotion": torch.tensor([UNKNOWN, UNKNOWN, UNKNOWN]),

@@ -1,7 +1,7 @@
-"""What a model in training is worth: whole samples of validation against the recordings.
+"""Validation metrics of a model in training: whole samples against the recordings.
 
-The weighted loss cannot say so to a sweep that changes the weights, and a loss at one noise level
-says little of a sample. Ours.
+A sweep that changes loss weights cannot compare weighted losses, and a loss at one noise level says
+little about samples (our choice).
 """
 
 import numpy as np
@@ -9,20 +9,25 @@ import torch
 from torch import Tensor
 
 from diffusiontalker.objectives import metrics
-from diffusiontalker.training.objectives import Batch, RoundTask, TeacherTask, without_padding
+from diffusiontalker.training.objectives import (
+    Batch,
+    RoundObjective,
+    TeacherObjective,
+    without_padding,
+)
 
 SEED = 54321
 
 
-def judge(
-    task: TeacherTask | RoundTask, batch: Batch, steps: int, sampler: str
+def sample_metrics(
+    task: TeacherObjective | RoundObjective, batch: Batch, steps: int, sampler: str
 ) -> dict[str, Tensor]:
     """``lbe``, ``energy_score`` and ``upper_energy`` of two samples of ``steps`` steps a window.
 
-    As ``objectives.metrics`` defines them, in coefficients, the upper one over the upper face
-    alone, here as means over the windows of ``batch``. Identity and emotion are the library's
-    nearest to the voice, as at the end of a run. Every call draws the same noise: two models differ
-    by what they are.
+    Defined in ``objectives.metrics``, in coefficients (``upper_energy`` over the upper face), here
+    means over the windows of ``batch``. Identity and emotion are the library entries nearest to the
+    voice, as in the evaluation of a run. Every call draws the same noise, so that differences come
+    from the model alone.
     """
     batch = without_padding(batch)
     talker, mask, truth = task.talker, batch["mask"], batch["coefficients"]
@@ -36,12 +41,12 @@ def judge(
         samples.append(talker.generate(condition, noise, steps, sampler, generator))
     lengths = mask.sum(1).int().tolist()
     windows = zip(torch.stack(samples, 1).cpu().numpy(), truth.cpu().numpy(), lengths, strict=True)
-    each = [_figures(made[:, :length], said[:length]) for made, said, length in windows]
-    means = {key: np.mean([figures[key] for figures in each]) for key in each[0]}
+    each = [_metrics(drawn[:, :n], target[:n]) for drawn, target, n in windows]
+    means = {key: np.mean([values[key] for values in each]) for key in each[0]}
     return {key: torch.as_tensor(value, device=truth.device) for key, value in means.items()}
 
 
-def _figures(samples: np.ndarray, truth: np.ndarray) -> dict[str, float]:
+def _metrics(samples: np.ndarray, truth: np.ndarray) -> dict[str, float]:
     """Of one window: samples (2, T, 52), truth (T, 52)."""
     return {
         "lbe": float(np.mean([metrics.lbe(sample, truth) for sample in samples])),

@@ -17,17 +17,17 @@ from diffusiontalker.corpus.manifest import ShardInfo
 from diffusiontalker.corpus.shards import Clip
 from diffusiontalker.errors import UserError
 from diffusiontalker.training.windows import (
-    IGNORED,
-    PADDING,
+    IGNORED_LABEL,
+    MAX_PADDING,
     UNKNOWN,
-    MotionExamples,
-    PhonemeExamples,
+    MotionWindows,
+    PhonemeWindows,
     ShardReader,
     base_phoneme,
-    batches_in,
+    batch_count,
     buckets,
     collate,
-    portions,
+    shard_groups,
     windows_in,
 )
 
@@ -63,9 +63,9 @@ def test_windows_cover_a_clip_about_once(frames: int, windows: int):
 
 
 def test_a_motion_window_has_the_shapes_of_the_batch(motion: MakeClip):
-    examples = MotionExamples(20, ["ada", "ben"], ["neutral", "anger"])(motion(100), rng())
-    assert len(examples) == 5
-    for example in examples:
+    cut = MotionWindows(20, ["ada", "ben"], ["neutral", "anger"])(motion(100), rng())
+    assert len(cut) == 5
+    for example in cut:
         assert {k: v.shape for k, v in example.items()} == {
             "coefficients": (20, 52),
             "features": (20, 6),
@@ -83,7 +83,7 @@ def test_a_motion_window_has_the_shapes_of_the_batch(motion: MakeClip):
 
 def test_all_parts_of_a_window_begin_at_the_same_time(motion: MakeClip):
     starts = set()
-    make = MotionExamples(20, [], [])
+    make = MotionWindows(20, [], [])
     for seed in range(20):
         for example in make(motion(100), rng(seed)):
             start = round(float(example["coefficients"][0, 0]) * 100)
@@ -100,7 +100,7 @@ def test_all_parts_of_a_window_begin_at_the_same_time(motion: MakeClip):
 
 @pytest.mark.parametrize("frames", [1, 12, 20])
 def test_a_clip_that_fits_gives_one_window_of_its_own_length(motion: MakeClip, frames: int):
-    make = MotionExamples(20, [], [])
+    make = MotionWindows(20, [], [])
     assert make.lengths(frames) == [frames]
     (example,) = make(motion(frames), rng())
     assert example["mask"].tolist() == [1.0] * frames
@@ -115,7 +115,7 @@ def test_lengths_are_those_of_the_windows(frames: int, window: int):
         "a", None, None, "train", None, np.zeros(0), np.zeros((frames, 1)),
         features=np.zeros((frames, 1)), log_mel=np.zeros((2 * frames, 1)),
     )  # fmt: skip
-    make = MotionExamples(window, [], [])
+    make = MotionWindows(window, [], [])
     windows = make(clip, rng())
     assert [len(example["coefficients"]) for example in windows] == make.lengths(frames)
     # about once over the clip, and never beyond it
@@ -126,12 +126,12 @@ def test_lengths_are_those_of_the_windows(frames: int, window: int):
 @pytest.mark.parametrize(("identity", "emotion"), [(None, None), ("zoe", "boredom")])
 def test_who_is_not_known_has_no_index(motion: MakeClip, identity: str | None, emotion: str | None):
     clip = motion(20, identity=identity, emotion=emotion)
-    (example,) = MotionExamples(20, ["ada"], ["anger"])(clip, rng())
+    (example,) = MotionWindows(20, ["ada"], ["anger"])(clip, rng())
     assert example["identity"] == example["emotion"] == UNKNOWN
 
 
 def test_windows_follow_the_generator(motion: MakeClip):
-    make = MotionExamples(20, [], [])
+    make = MotionWindows(20, [], [])
     starts = [
         [float(e["coefficients"][0, 0]) for e in make(motion(200), rng(s))] for s in (1, 1, 2)
     ]
@@ -143,7 +143,7 @@ def test_sound_and_face_of_a_window_agree(spoken: list):
     plan, clip = max(spoken, key=lambda pair: len(pair[1].coefficients))
     mel = log_mel(clip.audio)
     clip = Clip(**{**vars(clip), "features": clip.coefficients, "log_mel": mel})
-    for example in MotionExamples(30, [plan.speaker.name], [plan.emotion])(clip, rng()):
+    for example in MotionWindows(30, [plan.speaker.name], [plan.emotion])(clip, rng()):
         assert (example["features"] == example["coefficients"]).all()
         start = next(
             k
@@ -172,7 +172,7 @@ def aligned(hand_made: MakeClip, **changes: object) -> Clip:
 
 def test_labels_at_times_worked_out_by_hand(hand_made: MakeClip):
     # Outputs see 1600 samples, every 1600: they are centred on 0.05 s, 0.15 s, ... 0.95 s.
-    make = PhonemeExamples(1.0, ["", "a", "m"], stride=1600, field=1600)
+    make = PhonemeWindows(1.0, ["", "a", "m"], stride=1600, field=1600)
     (example,) = make(aligned(hand_made), rng())
     assert example["labels"].tolist() == [1, 1, 0, 0, 0, 2, 2, 2, 2, 2]
     assert example["labels"].dtype == np.int64
@@ -182,14 +182,14 @@ def test_labels_at_times_worked_out_by_hand(hand_made: MakeClip):
 
 def test_a_wider_field_moves_the_centres(hand_made: MakeClip):
     # 3200 samples every 1600: centred on 0.1 s, 0.2 s, ... 0.9 s.
-    make = PhonemeExamples(1.0, ["", "a", "m"], stride=1600, field=3200)
+    make = PhonemeWindows(1.0, ["", "a", "m"], stride=1600, field=3200)
     (example,) = make(aligned(hand_made), rng())
     assert example["labels"].tolist() == [1, 1, 0, 0, 2, 2, 2, 2, 2]
 
 
 def test_labels_follow_where_the_window_begins(hand_made: MakeClip):
     ramp = np.linspace(0, 1, SAMPLE_RATE, dtype=np.float32)
-    make = PhonemeExamples(0.5, ["", "a", "m"], stride=160, field=160)
+    make = PhonemeWindows(0.5, ["", "a", "m"], stride=160, field=160)
     for seed in range(5):
         for example in make(aligned(hand_made, audio=ramp), rng(seed)):
             again = rng(seed)
@@ -201,16 +201,16 @@ def test_labels_follow_where_the_window_begins(hand_made: MakeClip):
 
 
 def test_beyond_the_audio_nothing_counts(hand_made: MakeClip):
-    make = PhonemeExamples(1.5, ["", "a", "m"], stride=1600, field=1600)
+    make = PhonemeWindows(1.5, ["", "a", "m"], stride=1600, field=1600)
     (example,) = make(aligned(hand_made), rng())
-    assert example["labels"].tolist() == [1, 1, 0, 0, 0, 2, 2, 2, 2, 2] + [IGNORED] * 5
+    assert example["labels"].tolist() == [1, 1, 0, 0, 0, 2, 2, 2, 2, 2] + [IGNORED_LABEL] * 5
     assert np.abs(example["audio"][SAMPLE_RATE:]).max() < 0.03  # noise alone
 
 
 def test_a_phoneme_that_is_not_in_the_list_counts_for_nothing(hand_made: MakeClip):
-    make = PhonemeExamples(1.0, ["", "a"], stride=1600, field=1600)
+    make = PhonemeWindows(1.0, ["", "a"], stride=1600, field=1600)
     (example,) = make(aligned(hand_made), rng())
-    assert example["labels"].tolist() == [1, 1, 0, 0, 0] + [IGNORED] * 5
+    assert example["labels"].tolist() == [1, 1, 0, 0, 0] + [IGNORED_LABEL] * 5
 
 
 @pytest.mark.parametrize(
@@ -218,20 +218,20 @@ def test_a_phoneme_that_is_not_in_the_list_counts_for_nothing(hand_made: MakeCli
     [{"phones": None}, {"phones": [], "phone_starts": np.zeros(0)}, {"phone_starts": None}],
 )
 def test_a_clip_without_times_counts_for_nothing(hand_made: MakeClip, changes: dict[str, object]):
-    make = PhonemeExamples(0.5, ["", "a", "m"], stride=1600, field=1600)
-    examples = make(aligned(hand_made, **changes), rng())
-    assert len(examples) == 2
-    assert all((example["labels"] == IGNORED).all() for example in examples)
+    make = PhonemeWindows(0.5, ["", "a", "m"], stride=1600, field=1600)
+    cut = make(aligned(hand_made, **changes), rng())
+    assert len(cut) == 2
+    assert all((example["labels"] == IGNORED_LABEL).all() for example in cut)
 
 
 def test_audio_before_the_first_phoneme_belongs_to_it(hand_made: MakeClip):
     late = aligned(hand_made, phone_starts=np.array([0.1, 0.25, 0.5], np.float32))
-    (example,) = PhonemeExamples(1.0, ["", "a", "m"], 1600, 1600)(late, rng())
+    (example,) = PhonemeWindows(1.0, ["", "a", "m"], 1600, 1600)(late, rng())
     assert example["labels"][0] == 1
 
 
 def test_level_and_noise_vary_within_bounds(hand_made: MakeClip):
-    make = PhonemeExamples(1.0, ["a"], stride=1600, field=1600)
+    make = PhonemeWindows(1.0, ["a"], stride=1600, field=1600)
     clip = aligned(hand_made)
     levels = [make(clip, rng(seed))[0]["audio"].mean() / 0.25 for seed in range(40)]
     assert min(levels) >= 10 ** (-6 / 20) * 0.99
@@ -248,11 +248,11 @@ def test_base_phoneme(ipa: str, base: str):
 
 
 def test_as_many_windows_as_the_frames_say_whatever_the_audio(hand_made: MakeClip):
-    make = PhonemeExamples(0.5, ["", "a", "m"], stride=1600, field=1600)
+    make = PhonemeWindows(0.5, ["", "a", "m"], stride=1600, field=1600)
     assert make.lengths(38) == [15, 15, 15]  # 2.53 windows
     for samples in (18_000, 20_266, 21_000):
-        examples = make(aligned(hand_made, audio=np.zeros(samples, np.float32)), rng())
-        assert len(examples) == len(make.lengths(30)) == 2
+        cut = make(aligned(hand_made, audio=np.zeros(samples, np.float32)), rng())
+        assert len(cut) == len(make.lengths(30)) == 2
     longer = hand_made(38, audio=np.zeros(19_000, np.float32))  # 2.4 windows of audio
     assert len(make(longer, rng())) == 3
 
@@ -277,7 +277,7 @@ def test_every_window_is_in_one_batch_and_batches_are_even(
     sizes = [len(bucket) for bucket in found]
     assert 1 <= min(sizes) <= max(sizes) <= size
     assert max(sizes) - min(sizes) <= 1
-    assert len(found) == batches_in(lengths, size)
+    assert len(found) == batch_count(lengths, size)
     least = math.ceil(len(lengths) / size)
     assert least <= len(found) <= 2 * least
 
@@ -288,17 +288,17 @@ def test_padding_stays_under_its_limit_unless_batches_would_be_halved(
 ):
     found = buckets(lengths, size, rng(seed))
     if len(found) < min(2 * math.ceil(len(lengths) / size), len(lengths)):
-        assert share_of_padding(lengths, found) < PADDING
+        assert share_of_padding(lengths, found) < MAX_PADDING
 
 
 def test_more_batches_only_where_padding_asks_for_them():
-    assert batches_in([96] * 64, 32) == 2
-    assert batches_in([96] * 65, 32) == 3
-    assert batches_in([], 32) == 0
+    assert batch_count([96] * 64, 32) == 2
+    assert batch_count([96] * 65, 32) == 3
+    assert batch_count([], 32) == 0
     # 4 : 6 in one batch is a sixth of padding; one alone pads nothing
-    assert batches_in([40, 60], 32) == 2
+    assert batch_count([40, 60], 32) == 2
     # the long one alone would still leave 8 short ones of 10 to 90: at most twice as many
-    assert batches_in([10, 20, 30, 40, 50, 60, 70, 80, 90, 300], 10) == 2
+    assert batch_count([10, 20, 30, 40, 50, 60, 70, 80, 90, 300], 10) == 2
 
 
 def test_similar_lengths_meet_and_others_each_time():
@@ -335,13 +335,13 @@ def split_of(*shards_: list[int]) -> list[ShardInfo]:
 
 
 def files(split: list[ShardInfo], window: int, size: int) -> list[tuple[str, ...]]:
-    return [part.files for part in portions(split, MotionExamples(window, [], []), size)]
+    return [part.files for part in shard_groups(split, MotionWindows(window, [], []), size)]
 
 
 def test_a_shard_is_read_alone_where_its_lengths_are_alike():
     split = split_of([96] * 10, [96] * 20, [400], [96])
     assert files(split, 96, 8) == [("0",), ("1",), ("2",), ("3",)]
-    assert [p.batches for p in portions(split, MotionExamples(96, [], []), 8)] == [2, 3, 1, 1]
+    assert [p.batches for p in shard_groups(split, MotionWindows(96, [], []), 8)] == [2, 3, 1, 1]
 
 
 def test_shards_of_unlike_lengths_are_read_together_up_to_a_limit():
@@ -365,9 +365,9 @@ MIXES = {
 @pytest.mark.parametrize("mix", MIXES)
 def test_padding_of_realistic_sets_is_under_a_tenth(mix: str, size: int, window: int):
     split = split_of(*(MIXES[mix](rng(k), 48).tolist() for k in range(12)))
-    make = MotionExamples(window, [], [])
+    make = MotionWindows(window, [], [])
     real = padded = windows = batches = 0
-    for part in portions(split, make, size):
+    for part in shard_groups(split, make, size):
         shards_ = [split[int(file)] for file in part.files]
         lengths = [w for shard in shards_ for n in shard.lengths for w in make.lengths(n)]
         found = buckets(lengths, size, rng(9))
@@ -396,8 +396,8 @@ def split(tmp_path: Path, motion: MakeClip) -> list[ShardInfo]:
 
 def reader(folder: Path, split: list[ShardInfo], epoch: int = 0, seed: int = 0) -> ShardReader:
     names = [f"{k}.{i}" for k in range(4) for i in range(4)]
-    make = MotionExamples(20, names, ["anger"])
-    return ShardReader(folder, portions(split, make, 3), make, 3, seed, lambda: epoch)
+    make = MotionWindows(20, names, ["anger"])
+    return ShardReader(folder, shard_groups(split, make, 3), make, 3, seed, lambda: epoch)
 
 
 def rows(read: ShardReader, *turns: int) -> list[dict[str, np.ndarray]]:
@@ -408,7 +408,7 @@ def test_a_turn_gives_the_batches_of_one_shard(tmp_path: Path, split: list[Shard
     read = reader(tmp_path, split)
     found = rows(read, 0)
     # windows of 18, 19 and five of 20 frames
-    assert len(found) == 3 == read.portions[0].batches
+    assert len(found) == 3 == read.groups[0].batches
     assert sorted(len(row["mask"][0]) for row in found) == [2, 2, 3]
     for row in found:
         count, frames = row["mask"].shape[1:]
@@ -482,8 +482,8 @@ def test_the_epoch_is_asked_for_when_a_shard_is_read(tmp_path: Path, split: list
 def test_a_shard_is_read_for_its_phonemes(tmp_path: Path, hand_made: MakeClip):
     path = tmp_path / "train-00000.parquet"
     info = shards.write_shard(path, [aligned(hand_made, id="a"), aligned(hand_made, id="b")])
-    make = PhonemeExamples(1.0, ["", "a", "m"], stride=1600, field=1600)
-    read = ShardReader(tmp_path, portions([info], make, 8), make, 8, 0, lambda: 0)
+    make = PhonemeWindows(1.0, ["", "a", "m"], stride=1600, field=1600)
+    read = ShardReader(tmp_path, shard_groups([info], make, 8), make, 8, 0, lambda: 0)
     (row,) = rows(read, 0)
     assert row["audio"].shape == (1, 2, SAMPLE_RATE)
     assert row["audio"].dtype == np.float32

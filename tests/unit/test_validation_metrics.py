@@ -17,23 +17,23 @@ from diffusiontalker.audio.log_mel import PER_FRAME
 from diffusiontalker.config import LossSettings
 from diffusiontalker.model.talker import Talker
 from diffusiontalker.objectives import metrics
-from diffusiontalker.training.objectives import Batch, RoundTask, TeacherTask
-from diffusiontalker.training.validation import SEED, judge
+from diffusiontalker.training.objectives import Batch, RoundObjective, TeacherObjective
+from diffusiontalker.training.validation_metrics import SEED, sample_metrics
 
 LENGTHS = (20, 14, 1)
 STEPS = 3
 
 
-def task_of(talker: Talker) -> TeacherTask | RoundTask:
+def task_of(talker: Talker) -> TeacherObjective | RoundObjective:
     """The task in whose training a model is judged."""
     if talker.config.feature_dim is not None:
-        return TeacherTask(talker, LossSettings()).eval()
-    return RoundTask(talker, models.talker(seed=1), STEPS, LossSettings()).eval()
+        return TeacherObjective(talker, LossSettings()).eval()
+    return RoundObjective(talker, models.talker(seed=1), STEPS, LossSettings()).eval()
 
 
 def judged(talker: Talker, batch: Batch, sampler: str = "ddim") -> dict[str, float]:
     with torch.no_grad():
-        found = judge(task_of(talker), batch, STEPS, sampler)
+        found = sample_metrics(task_of(talker), batch, STEPS, sampler)
     assert all(value.shape == () for value in found.values())
     return {name: float(value) for name, value in found.items()}
 
@@ -45,7 +45,7 @@ def alone(talker: Talker, batch: Batch, row: int, noise: Tensor) -> np.ndarray:
     mel = batch["log_mel"][row : row + 1, : length * PER_FRAME]
     mask = torch.ones(1, length, 1)
     audio = talker.encode(talker.inputs(batch["features"][frames], mel), mask)
-    voice = talker.listen(audio, mask)
+    voice = talker.embed_voice(audio, mask)
     identities, emotions = talker.personalizer.identities(), talker.personalizer.emotions()
     identity, emotion = (
         max(library, key=lambda entry: float(entry @ heard[0]))[None]
@@ -107,7 +107,7 @@ def test_labels_are_not_looked_at() -> None:
     assert judged(talker, unknown) == judged(talker, batch)
 
 
-def saying(*samples: Tensor) -> TeacherTask:
+def saying(*samples: Tensor) -> TeacherObjective:
     """A task whose talker's samples are given: what is measured of them shows alone."""
     talker, left = models.talker(), list(samples)
     talker.generate = lambda *_, **__: left.pop(0)
@@ -126,7 +126,7 @@ def face(*lengths: int, **channels: float) -> Tensor:
 
 def figures(truth: Tensor, lengths: tuple[int, ...], *samples: Tensor) -> dict[str, float]:
     batch = models.batch(lengths) | {"coefficients": truth}
-    found = judge(saying(*samples), batch, STEPS, "ddim")
+    found = sample_metrics(saying(*samples), batch, STEPS, "ddim")
     return {name: float(value) for name, value in found.items()}
 
 
