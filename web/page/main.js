@@ -1,21 +1,21 @@
 // The page: recordings and the microphone are animated; takes are played, compared and saved.
 import { UserError } from "../errors.js";
 import { open } from "./backend.js";
+import { caption, named } from "./caption.js";
 import { Channels } from "./channels.js";
 import { Curves } from "./curves.js";
 import { Face } from "./face.js";
 import { csv, json, save } from "./files.js";
+import { Live } from "./live.js";
 import * as microphone from "./microphone.js";
 import { Player } from "./player.js";
-import { Recording, wav } from "./recording.js";
+import { Recording } from "./recording.js";
 import { isThere, keep } from "./remote.js";
 import { Settings } from "./settings.js";
 import { Stage } from "./stage.js";
 
 /** Longest recording by the microphone, seconds. */
 const MAX_SECONDS = 600;
-/** Seconds by which the head of a stream lags behind the newest frame at most: frames come in batches. */
-const MAX_LAG = 0.1;
 const READY_AGAIN_MS = 2000;
 
 /**
@@ -38,7 +38,7 @@ let recording = null;
 let take = null;
 /** @type {Take | null} */
 let takeA = null;
-/** @type {{source: object, stream: import("./backend.js").Stream, take: Take, chunks: Float32Array[], time: number} | null} */
+/** @type {Live | null} */
 let live = null;
 /** Whether the microphone is being opened. */
 let opening = false;
@@ -144,7 +144,7 @@ async function animate() {
   const seconds = (performance.now() - begun) / 1000;
   const face = new Face(made.channels, made.fps);
   face.append(made.coefficients);
-  take = { face, settings: set, caption: captioned(set, made), live: false };
+  take = { face, settings: set, caption: caption(set, made), live: false };
   player.duration = face.seconds;
   draw();
   const { identity, emotion } = named(set, made);
@@ -156,7 +156,7 @@ async function animate() {
 /** A take whose sound cannot be played is played without it. */
 function checkSound() {
   if (!take || !player.failed) return;
-  element("problem").textContent = `${recording.name}: this browser cannot play it`;
+  element("problem").textContent = `${recording.name}: this browser cannot play its sound; the take plays without it`;
 }
 
 /** Settings have changed: the stream goes on with them, the recording is animated again. */
@@ -199,7 +199,7 @@ async function openStream(source, stale) {
     frames: (coefficients, identity, emotion) => {
       own.face.append(coefficients);
       const made = { identity, emotion };
-      own.caption = captioned(set, made);
+      own.caption = caption(set, made);
       draw();
       if (live?.stream !== stream) return; // the last frames, after the microphone was closed
       const late = Math.round(stream.lookAheadMs);
@@ -219,25 +219,19 @@ async function openStream(source, stale) {
   }
   own = { face: new Face(stream.channels, stream.fps), settings: set, caption: "", live: true };
   take = own;
-  live = { source, stream, take, chunks: [], time: 0 };
-  source.port.onmessage = ({ data }) => {
-    live.chunks.push(data);
-    stream.push(data);
-  };
+  live = new Live(source, stream, own.face);
   draw();
 }
 
 /** Close the microphone, if it is open; its samples become the recording. */
 async function stopMicrophone() {
   if (!live) return;
-  const { source, stream, take: own, chunks } = live;
+  const ended = live;
   live = null;
-  source.port.onmessage = null;
-  await source.stop();
-  await stream.close();
-  if (take !== own) return; // there has been a `reset`
+  await ended.close();
+  if (take?.face !== ended.face) return; // there has been a `reset`
   if (take.face.frames) {
-    recording = new Recording(wav(chunks, source.rate), "microphone.wav");
+    recording = ended.recording();
     player.load(recording.blob);
     player.duration = take.face.seconds;
   }
@@ -292,24 +286,14 @@ function draw() {
 function paint(now) {
   willDraw = false;
   player.tick();
-  const time = live ? liveTime((now - drawnAt) / 1000) : player.time;
+  const time = live ? live.advance((now - drawnAt) / 1000) : player.time;
   drawnAt = now;
   const shown = inView();
   stage.draw(shown, time);
   curves.draw(shown, channels.shown, time, Boolean(live));
   player.show();
   enable(shown.at(-1));
-  if (player.playing || (live && time < newest())) draw();
-}
-
-/** Time of the stream in seconds: it advances by `passed`, at most `MAX_LAG` behind the newest frame. */
-function liveTime(passed) {
-  live.time = Math.min(Math.max(live.time + passed, newest() - MAX_LAG), newest());
-  return live.time;
-}
-
-function newest() {
-  return Math.max(take.face.frames - 1, 0) / take.face.fps;
+  if (player.playing || (live && time < live.newest)) draw();
 }
 
 /** Enable and label the controls by what can be done now. */
@@ -332,25 +316,6 @@ function enable(front) {
     button.hidden = served && !backend?.formats.includes(button.value);
     button.disabled = !recording || !front || (served && front.live);
   }
-}
-
-/** Identity and emotion in words: the name that was used, or the shares of a blend. */
-function named(set, made) {
-  const words = (selection, name) => {
-    if (name) return name;
-    if (typeof selection === "string") return selection;
-    const total = Object.values(selection).reduce((sum, weight) => sum + weight, 0);
-    const share = ([other, weight]) => `${Math.round((100 * weight) / total)} % ${other}`;
-    return Object.entries(selection).filter(([, weight]) => weight > 0).map(share).join(" + ");
-  };
-  return { identity: words(set.identity, made.identity), emotion: words(set.emotion, made.emotion) };
-}
-
-function captioned(set, made) {
-  const { identity, emotion } = named(set, made);
-  const post = [...(set.smoothMs ? [`smoothed ${set.smoothMs} ms`] : []), ...(set.mirror ? ["mirrored"] : [])];
-  const steps = set.model.steps === null ? [] : [`${set.model.name}, ${set.model.steps} steps`];
-  return [identity, emotion, `seed ${set.seed}`, ...post, ...steps].join(" · ");
 }
 
 function setStatus(text) {

@@ -131,7 +131,7 @@ export class Player {
     if (this.#silent) return;
     audio.currentTime = this.time;
     audio.playbackRate = this.#speed;
-    audio.play().catch(({ name }) => { // AbortError: paused or loaded anew meanwhile
+    audio.play().catch(({ name }) => { // AbortError: paused, or another sound was loaded
       if (name !== "AbortError") this.#silent = true;
     });
   }

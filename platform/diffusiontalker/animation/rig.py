@@ -21,8 +21,7 @@ _BROW_EYE = tuple(i for i in arkit.UPPER if arkit.CHANNELS[i].startswith(("brow"
 _LIP_SHAPES = tuple(i for i in arkit.LIP if arkit.CHANNELS[i].startswith("mouth"))
 _STILL = 1e-6
 _MOST_STEPS = 5000
-"""Reached only where channels are nearly the same; what they do together is then found all the
-same."""
+"""Reached only where channels are nearly collinear, whose sum has converged by then."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -32,9 +31,9 @@ class Rig:
     Attributes:
         mean: (V, 3) float32, the neutral face, metres.
         deltas: (52, V, 3) float32, displacement at coefficient 1, metres, in ``arkit.CHANNELS``.
-        faces: (F, 3) int, triangles; (0, 3) when unknown, which only the GLB writer minds.
-        name: what reports call it.
-        credit: whom to name beside it.
+        faces: (F, 3) int, triangles; (0, 3) where unknown: only the GLB writer needs them.
+        name: shown in reports.
+        credit: of its author, shown beside it.
         colors: (V, 3) float32 linear RGB in [0, 1], or None.
     """
 
@@ -62,8 +61,8 @@ class Rig:
                 speaker who does not look like the rig; None: ``mean``.
 
         Returns:
-            Coefficients (T, 52) float32, where a channel that moves nothing stays 0, and the
-            distance in metres of a vertex from where they put it: root mean square over all.
+            coefficients (T, 52) float32, 0 for a channel that moves nothing, and the root mean
+            square over all vertices of their distance in metres from the fitted ones.
 
         Raises:
             UserError: the vertices are not as many as the rig's.
@@ -208,10 +207,10 @@ def default_rig() -> Rig:
 def _bounded(gram: np.ndarray, target: np.ndarray) -> np.ndarray:
     """The w in [0, 1] of least ``w gram w / 2 - target w`` for every row of ``target`` (T, C).
 
-    Accelerated projected gradient (Beck and Teboulle 2009), started anew in a row whose last step
-    went uphill (O'Donoghue and Candes 2015), over all rows at once. Channels are scaled to one
-    length first, since some move the whole jaw and others an eyelid. Ends when nothing moves by
-    more than ``_STILL``.
+    Accelerated projected gradient (Beck and Teboulle 2009), with gradient restart per row
+    (O'Donoghue and Candes 2015), over all rows at once. Channels are scaled to unit length first,
+    since some move the whole jaw and others an eyelid. Ends when no coefficient changes by more
+    than ``_STILL``.
     """
     length = np.sqrt(np.diag(gram))
     moving = length > 0
