@@ -17,8 +17,8 @@ import torch
 import typer
 from rich.console import Console
 
-from diffusiontalker import cli
-from diffusiontalker.benchmarks import machine, memory
+from diffusiontalker import cli, environment
+from diffusiontalker.benchmarks import memory
 from diffusiontalker.benchmarks.data import feeding, loader, preparing, synthetic
 from diffusiontalker.benchmarks.data import run as data
 from diffusiontalker.benchmarks.data.feeding import RAY, TORCH, Case, Fed
@@ -96,7 +96,7 @@ def test_made_recordings_are_beats(tmp_path: Path, monkeypatch: pytest.MonkeyPat
 def test_one_core_prepares_them(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(synthetic, "BEAT_MINUTES", 1)
     synthetic.beat_set(tmp_path / "beat", 1, nothing)
-    found = preparing.survey(tmp_path / "beat", tmp_path / "out")
+    found = preparing.inspect(tmp_path / "beat", tmp_path / "out")
     figures = preparing.on_one_core(found, nothing)
     assert figures["speech_seconds"] == pytest.approx(60, abs=0.1)
     assert figures["one_core"] > 0
@@ -276,7 +276,7 @@ def test_ratios_compare_like_with_like() -> None:
 
 
 def test_aims_are_met_or_missed() -> None:
-    aims = {aim["name"]: aim["met"] for aim in report()["aims"]}
+    aims = {aim.name: aim.met for aim in report()["aims"]}
     assert aims == {
         "local, 1 worker: frames/s into the step, of the DataLoader's": True,
         "local, 2 workers: frames/s into the step, of the DataLoader's": False,
@@ -286,7 +286,7 @@ def test_aims_are_met_or_missed() -> None:
         "prepare: times real time on one core": False,
     }
     better = report(memory={"set_mb": 1000.0, "larger_mb": 1200.0})
-    assert [aim["met"] for aim in better["aims"] if "memory" in aim["name"]] == [True]
+    assert [aim.met for aim in better["aims"] if "memory" in aim.name] == [True]
 
 
 def test_the_table_holds_every_case() -> None:
@@ -316,8 +316,8 @@ def test_the_lines_say_what_was_missed() -> None:
 def test_the_processors_name(tmp_path: Path) -> None:
     info = tmp_path / "cpuinfo"
     info.write_text("processor\t: 0\nmodel name\t: Abacus 3000\n\nmodel name\t: Abacus 3001\n")
-    assert machine.processor(info) == "Abacus 3000"
-    assert machine.processor(tmp_path / "none")
+    assert environment.processor(info) == "Abacus 3000"
+    assert environment.processor(tmp_path / "none")
 
 
 # mistakes

@@ -228,7 +228,7 @@ def report() -> dict:
 
 
 def test_aims_are_judged_by_the_right_figures() -> None:
-    found = {aim["name"]: (aim["value"], aim["met"]) for aim in serving.aims(report())}
+    found = {aim.name: (aim.value, aim.met) for aim in serving.aims(report())}
     assert found == {
         "ms that serving adds to a request at p50, one caller": (4.0, True),
         "streams in real time of one replica": (50, False),

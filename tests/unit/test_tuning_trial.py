@@ -8,9 +8,10 @@ import pytest
 import ray
 from tests.unit.sweeps import sweep
 
-from diffusiontalker import pipeline, storage
+from diffusiontalker import storage
 from diffusiontalker.config import Settings, changed
 from diffusiontalker.errors import UserError
+from diffusiontalker.pipeline.training import HISTORY
 from diffusiontalker.tuning import space, trial
 from diffusiontalker.tuning.trial import Figures, Plan, run_trial
 from diffusiontalker.tuning.trial_store import FIGURES, handed
@@ -168,7 +169,7 @@ def test_a_killed_trial_does_not_train_a_finished_stage_again(
     given = chain(tmp_path)
     for stage in ("teacher", "8"):
         (tmp_path / "a" / stage).mkdir(parents=True)
-        storage.write_json(tmp_path / "a" / stage / pipeline.HISTORY, [METRICS])
+        storage.write_json(tmp_path / "a" / stage / HISTORY, [METRICS])
     last = trial.train(given, given.base, tmp_path / "a")
     assert stages == [(4, tmp_path / "a" / "8")]
     assert [one["epochs"] for one in reported] == [5]

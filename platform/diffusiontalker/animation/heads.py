@@ -1,4 +1,4 @@
-"""The head of the page and of reports: the default rig as a GLB at rest, with eyes that turn."""
+"""The head of the page and of reports: the default rig as a static GLB with morph targets."""
 
 import sys
 from dataclasses import replace
@@ -10,13 +10,13 @@ from diffusiontalker.animation import glb
 from diffusiontalker.animation.rig import Rig, default_rig
 
 _YAW, _PITCH = 0.5, 0.4
-"""Radians that an eyeball turns at coefficient 1, sideways and up or down; our choice."""
+"""Eyeball rotation in radians at coefficient 1; our choice."""
 _BELOW = -0.04
 """Metres: eyeballs lie above, teeth below; the rig's origin is between the eyes."""
-_AROUND = 0.012
-"""The mouth reaches this many metres beyond the teeth."""
-_INSIDE = (0.09, 0.016, 0.014)
-"""Linear RGB inside the mouth, without which speech is hard to read off the lips."""
+_MOUTH_MARGIN = 0.012
+"""Metres by which the mouth cavity extends beyond the teeth."""
+_MOUTH_COLOR = (0.09, 0.016, 0.014)
+"""Linear RGB inside the mouth: with skin colour there, lip shapes are hard to see."""
 _LIPS = (0.80, 0.50, 0.54)
 """Factors on the linear RGB of the skin, at the line where the lips meet."""
 _LIP_HEIGHT = 0.011
@@ -26,22 +26,22 @@ _LIP_HEIGHT = 0.011
 def head_glb() -> bytes:
     """The Face Cap head as a GLB: 52 morph targets, named in ``extras.targetNames``, all at rest.
 
-    Unlike in the rig ``eyeLook*`` turn the eyeballs, the mouth is dark inside and the
-    lips are red: for looks alone, and our choice.
+    Unlike in the rig, ``eyeLook*`` turn the eyeballs, the mouth is dark inside and the lips are red
+    (our choice; for appearance only).
 
     Raises:
         UserError: the packages of the default rig are not installed.
     """
     rig = default_rig()
     assert rig.colors is not None
-    still = ~rig.deltas.any((0, 2))
-    pieces = still & (rig.colors != rig.colors[~still][0]).any(1)  # painted otherwise than skin
+    static = ~rig.deltas.any((0, 2))
+    pieces = static & (rig.colors != rig.colors[~static][0]).any(1)  # coloured unlike skin
     above = rig.mean[:, 1] > _BELOW
     eyes, teeth = pieces & above, pieces & ~above
     inside = _inside_mouth(rig, teeth)
     red = np.where(teeth, 0, _lips(rig, inside))[:, None]
     colors = rig.colors * (1 - red * (1 - np.array(_LIPS)))
-    colors[inside] = _INSIDE
+    colors[inside] = _MOUTH_COLOR
     rig = replace(
         rig,
         deltas=rig.deltas + _eye_turns(rig.mean, eyes),
@@ -51,7 +51,7 @@ def head_glb() -> bytes:
 
 
 def _eye_turns(points: np.ndarray, eyes: np.ndarray) -> np.ndarray:
-    """Displacements (52, V, 3) of the vertices ``eyes`` (V,) at coefficient 1."""
+    """Displacements (52, V, 3) of the vertices ``eyes`` (V,) bool at coefficient 1."""
     deltas = np.zeros((len(arkit.CHANNELS), *points.shape), np.float32)
     for side, outward in (("Left", 1), ("Right", -1)):
         eye = eyes & (points[:, 0] * outward > 0)
@@ -68,13 +68,13 @@ def _eye_turns(points: np.ndarray, eyes: np.ndarray) -> np.ndarray:
 
 
 def _inside_mouth(rig: Rig, teeth: np.ndarray) -> np.ndarray:
-    """(V,) bool: skin about the ``teeth`` (V,) that faces inwards or lies behind them."""
+    """(V,) bool: skin near the ``teeth`` (V,) bool that faces inwards or lies behind them."""
     low, high = rig.mean[teeth].min(0), rig.mean[teeth].max(0)
     beyond = np.maximum(low - rig.mean, rig.mean - high)  # (V, 3), above 0 outside the teeth's box
-    near = (beyond < _AROUND).all(1) & ~teeth
-    place = np.unique(rig.mean, axis=0, return_inverse=True)[1].ravel()
+    near = (beyond < _MOUTH_MARGIN).all(1) & ~teeth
+    place = glb.positions(rig.mean)
     inwards = glb.vertex_normals(rig.mean, rig.faces, place)[:, 2] < 0
-    behind = (beyond[:, 0] < 0) & (rig.mean[:, 2] < high[2] - _AROUND)
+    behind = (beyond[:, 0] < 0) & (rig.mean[:, 2] < high[2] - _MOUTH_MARGIN)
     inside: np.ndarray = near & (inwards | behind)
     return inside
 

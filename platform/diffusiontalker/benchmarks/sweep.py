@@ -6,8 +6,8 @@ from rich.box import SIMPLE_HEAD
 from rich.table import Table
 
 from diffusiontalker import config, storage
-from diffusiontalker.benchmarks.machine import machine
 from diffusiontalker.config import SweepBenchmarkSettings, SweepSettings
+from diffusiontalker.environment import machine
 from diffusiontalker.training.progress import clock
 from diffusiontalker.tuning import space
 from diffusiontalker.tuning import sweep as tuning

@@ -13,10 +13,13 @@ from typing import Any
 import ray
 from ray import tune
 
-from diffusiontalker import pipeline, preflight, storage
+from diffusiontalker import preflight, storage
 from diffusiontalker.config import Settings, SweepSettings, fingerprint, to_yaml
 from diffusiontalker.corpus.manifest import open_corpus
 from diffusiontalker.errors import UserError
+from diffusiontalker.pipeline.data import prepare_data
+from diffusiontalker.pipeline.run import Run
+from diffusiontalker.pipeline.training import train_round, train_teacher
 from diffusiontalker.training import stages as training_stages
 from diffusiontalker.training.progress import StageDisplay
 from diffusiontalker.training.stages import Data
@@ -106,13 +109,13 @@ def run(sweep: SweepSettings) -> Records:
 
 def prepare(sweep: SweepSettings, base: Settings, folder: Path) -> Plan:
     """Data, and the model that a round starts from: the base's own, in the base's own folder."""
-    run = pipeline.Run(base)
-    data = pipeline.prepare_data(run)
+    run = Run(base)
+    data = prepare_data(run)
     stages, start = space.stages_of(sweep, base), None
     if stages[0] != space.TEACHER:
-        start = pipeline.train_teacher(run, data)
+        start = train_teacher(run, data)
         for steps in base.diffusion.rounds[: base.diffusion.rounds.index(int(stages[0]))]:
-            start = pipeline.train_round(run, data, start, steps)
+            start = train_round(run, data, start, steps)
     return Plan(base, stages, Data(data.folder, data.manifest.without_tests()), start, folder)
 
 

@@ -10,9 +10,10 @@ from typing import Any
 from ray import tune
 from ray.tune.integration.ray_train import TuneReportCallback
 
-from diffusiontalker import cluster, pipeline, storage
+from diffusiontalker import cluster, storage
 from diffusiontalker.config import Settings
 from diffusiontalker.errors import UserError
+from diffusiontalker.pipeline.training import HISTORY, keep_history
 from diffusiontalker.training import stages as training_stages
 from diffusiontalker.training.stages import Data, StageRun
 from diffusiontalker.training.validation_metrics import sample_metrics
@@ -67,11 +68,11 @@ def train(plan: Plan, settings: Settings, folder: Path) -> Figures:
     before, model = 0, plan.start
     for stage in plan.stages:
         out = folder / str(stage)
-        if not storage.is_file(out / pipeline.HISTORY):
+        if not storage.is_file(out / HISTORY):
             history = _train(plan, settings, stage, model, folder, before)
-            pipeline.keep_history(str(stage), out, history)  # the last file of a stage
+            keep_history(str(stage), out, history)  # the last file of a stage
         before, model = before + epochs_of(settings, stage), out
-    last = [point for point in storage.read_json(out / pipeline.HISTORY) if "val_loss" in point][-1]
+    last = [point for point in storage.read_json(out / HISTORY) if "val_loss" in point][-1]
     return figures(last, before)
 
 

@@ -9,14 +9,17 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+from pydantic_core import to_jsonable_python
+
 from diffusiontalker import cluster, config, storage
 from diffusiontalker.benchmarks.data import feeding, preparing, synthetic
 from diffusiontalker.benchmarks.data.feeding import Case
-from diffusiontalker.benchmarks.machine import machine
 from diffusiontalker.benchmarks.memory import Peak
 from diffusiontalker.config import DataBenchmarkSettings, Settings
+from diffusiontalker.environment import machine
 from diffusiontalker.errors import UserError
 from diffusiontalker.evaluation.goals import at_least, at_most
+from diffusiontalker.summary.run import Goal
 from diffusiontalker.training.progress import StageDisplay, start_progress_board
 from diffusiontalker.training.stages import Data, StageRun
 
@@ -66,7 +69,7 @@ def run(settings: DataBenchmarkSettings) -> Json:
         "prepare": prepared,
     }
     report["aims"] = aims(report)
-    storage.write_json(out / "data.json", report)
+    storage.write_json(out / "data.json", to_jsonable_python(report))
     return report
 
 
@@ -84,9 +87,9 @@ def ratios(cases: list[Json]) -> list[Json]:
     return found
 
 
-def aims(report: Json) -> list[Json]:
+def aims(report: Json) -> list[Goal]:
     """Each aim with its value, its target, and whether it is met."""
-    found = []
+    found: list[Goal] = []
     for ratio in report["ratios"]:
         if ratio["step"]:
             found.append(
@@ -167,8 +170,8 @@ def _prepare(folder: Path, minutes: int) -> Json:
     with StageDisplay("recordings") as display:
         synthetic.beat_set(root, minutes, display.count)
     with StageDisplay("one core") as display:
-        alone = preparing.on_one_core(preparing.survey(root, folder / "alone"), display.count)
-    found = preparing.survey(root, folder / "prepared")
+        alone = preparing.on_one_core(preparing.inspect(root, folder / "alone"), display.count)
+    found = preparing.inspect(root, folder / "prepared")
     with cluster.session(), StageDisplay("all cores") as display:
         together = preparing.on_all_cores(found, display.count)
     return {**alone, **together}

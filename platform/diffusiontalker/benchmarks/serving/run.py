@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 import orjson
 import soundfile
+from pydantic_core import to_jsonable_python
 
 from diffusiontalker import storage
 from diffusiontalker.animation import beat
@@ -17,14 +18,15 @@ from diffusiontalker.arkit import FPS
 from diffusiontalker.audio import SAMPLE_RATE
 from diffusiontalker.audio.recording import decode_recording
 from diffusiontalker.benchmarks import cores
-from diffusiontalker.benchmarks.machine import machine
 from diffusiontalker.benchmarks.serving import load, server
 from diffusiontalker.benchmarks.serving.load import PUSH_SECONDS
 from diffusiontalker.benchmarks.serving.server import Server
 from diffusiontalker.config import ServeBenchmarkSettings
+from diffusiontalker.environment import machine
 from diffusiontalker.errors import UserError
 from diffusiontalker.evaluation.goals import at_least, at_most
 from diffusiontalker.runtime.student import Student
+from diffusiontalker.summary.run import Goal
 from diffusiontalker.training.progress import StageDisplay
 
 STREAMS, LATENCY_MS, OVERHEAD_MS = 100, 50.0, 5.0
@@ -91,7 +93,7 @@ def run(settings: ServeBenchmarkSettings) -> Json:
         storage.write_json(out / "serve.json", report)
     report["load_average"] = {"before": before, "after": os.getloadavg()}
     report["aims"] = aims(report)
-    storage.write_json(out / "serve.json", report)
+    storage.write_json(out / "serve.json", to_jsonable_python(report))
     return report
 
 
@@ -239,7 +241,7 @@ def _soak(
     }  # fmt: skip
 
 
-def aims(report: Json) -> list[Json]:
+def aims(report: Json) -> list[Goal]:
     """Each aim with its value, its target, and whether it is met."""
     alone = report["alone"]
     found = [

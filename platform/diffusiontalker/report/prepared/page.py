@@ -9,6 +9,7 @@ from pathlib import Path
 from diffusiontalker import storage
 from diffusiontalker.corpus.manifest import ShardInfo
 from diffusiontalker.corpus.take_reports import KEPT, QUARANTINE, TakeReport
+from diffusiontalker.report.html import fill
 from diffusiontalker.report.metric_columns import DASH, duration, plain
 from diffusiontalker.report.prepared import plots
 from diffusiontalker.report.prepared.findings import (
@@ -31,7 +32,6 @@ from diffusiontalker.report.prepared.statistics import (
     survey,
 )
 from diffusiontalker.report.prepared.tables import emotion_table, speaker_rows, split_rows
-from diffusiontalker.report.run.page import fill
 
 PAGE_FILE = "prepare.html"
 REFUSALS = 200

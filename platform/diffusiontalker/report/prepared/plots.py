@@ -6,10 +6,10 @@ from html import escape
 import plotly.graph_objects as go
 
 from diffusiontalker.arkit import CHANNELS, FPS, LIP
+from diffusiontalker.report.figures import COLOR, finished
 from diffusiontalker.report.metric_columns import duration
 from diffusiontalker.report.prepared.findings import short
 from diffusiontalker.report.prepared.statistics import LAG_MILLISECONDS, Channel, Lags, Survey, sums
-from diffusiontalker.report.run.plots import COLOR, finished
 
 NAMED_BARS = 30
 """Longer lists have no room for a name at each bar."""

@@ -7,9 +7,9 @@ from pathlib import Path
 from typing import Any
 
 from diffusiontalker import storage
+from diffusiontalker.report.html import fill
 from diffusiontalker.report.metric_columns import DASH, duration, plain
 from diffusiontalker.report.prepared.findings import count, share, short
-from diffusiontalker.report.run.page import fill
 from diffusiontalker.report.sweep import plots
 from diffusiontalker.report.sweep.trials import (
     METRICS,

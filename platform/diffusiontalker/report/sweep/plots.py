@@ -7,10 +7,10 @@ from typing import Any
 
 import plotly.graph_objects as go
 
+from diffusiontalker.report.figures import COLOR, PALETTE, finished
 from diffusiontalker.report.metric_columns import plain
 from diffusiontalker.report.prepared.findings import count, short
 from diffusiontalker.report.prepared.plots import lying
-from diffusiontalker.report.run.plots import COLOR, PALETTE, finished
 from diffusiontalker.report.sweep.axes import ceiling, limits, parameter_axis, result_axis, results
 from diffusiontalker.report.sweep.trials import (
     METRICS,
