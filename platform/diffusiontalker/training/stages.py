@@ -20,7 +20,7 @@ from ray.train import UserCallback
 from ray.train.torch import TorchTrainer
 from torch import nn
 
-from diffusiontalker import storage
+from diffusiontalker import cluster, storage
 from diffusiontalker.audio.log_mel import look_ahead
 from diffusiontalker.config import ContextSettings, DecoderSettings, Settings, TrainSettings
 from diffusiontalker.corpus import shards
@@ -306,7 +306,9 @@ def _fit_in_workers(
             callbacks=callbacks,
         ),
     )
-    return ray_train.opened(trainer.fit().checkpoint)
+    with cluster.address_for_train():
+        result = trainer.fit()
+    return ray_train.opened(result.checkpoint)
 
 
 def storage_options(folder: Path) -> dict[str, Any]:
