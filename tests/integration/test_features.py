@@ -1,45 +1,29 @@
 """Real Ray: the features' stage goes on where it was, names its mistakes, and computes right."""
 
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 import torch
-from tests.s3 import Server, running
+from tests import refusals
+from tests.s3 import Server
 from transformers import HubertConfig, HubertModel
 
-from diffusiontalker import cluster, storage
+from diffusiontalker import storage
 from diffusiontalker.arkit import CHANNELS
 from diffusiontalker.audio.log_mel import log_mel
 from diffusiontalker.config import EncoderSettings
 from diffusiontalker.corpus import shards
 from diffusiontalker.corpus.manifest import Manifest, open_corpus, write_manifest
 from diffusiontalker.corpus.shards import Clip
-from diffusiontalker.errors import UserError
 from diffusiontalker.features.encoder import FrozenEncoder
 from diffusiontalker.features.stage import cache_name, extract, fit
 
 FRAMES = {"train-00000": (30, 30, 21), "train-00001": (30, 9), "val-00000": (12, 30)}
 
 
-@pytest.fixture(scope="module")
-def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
-    with running(tmp_path_factory.mktemp("s3")) as server, pytest.MonkeyPatch.context() as patch:
-        for name, value in server.environment.items():
-            patch.setenv(name, value)
-        yield server
-
-
-@pytest.fixture(scope="module")
-def _ray(server: Server) -> Iterator[None]:
-    # the server first: Ray's workers inherit what is in the environment when they start
-    with cluster.session():
-        yield
-
-
-pytestmark = [pytest.mark.cluster, pytest.mark.usefixtures("_ray")]
+pytestmark = pytest.mark.usefixtures("ray_s3")
 
 
 def clip(name: str, number: int, frames: int) -> Clip:
@@ -95,9 +79,7 @@ def run(
 
 def refusal(*arguments: Any, **settings: Any) -> str:
     """The line that a job would print of a stage that must fail."""
-    with pytest.raises(UserError) as caught:
-        run(*arguments, **settings)
-    return str(caught.value)
+    return refusals.refusal(lambda: run(*arguments, **settings))
 
 
 def written(folder: Path) -> dict[str, int]:
@@ -208,9 +190,9 @@ def test_nothing_is_printed_of_actors(
 
 
 def test_corpus_model_and_cache_in_s3(
-    corpus: Path, tmp_path: Path, encoder: FrozenEncoder, server: Server
+    corpus: Path, tmp_path: Path, encoder: FrozenEncoder, ray_s3: Server
 ) -> None:
-    bucket = storage.location(f"s3://{server.bucket()}")
+    bucket = storage.location(f"s3://{ray_s3.bucket()}")
     storage.store(corpus, bucket / "corpus")
     storage.store(tmp_path / "model", bucket / "model")
     remote = FrozenEncoder(str(bucket / "model"), encoder.layers)
