@@ -76,7 +76,7 @@ export class Stream {
   constructor(student, rate, { identity = AUTO, emotion = AUTO, seed = 0 }) {
     if (student.lookAhead === null) {
       throw new UserError(
-        `${student.folder}: this student takes whole recordings only; distil one with student.look_ahead_ms`,
+        `${student.folder}: this student takes whole recordings only; distil one with model.shared.look_ahead_ms`,
       );
     }
     checkRate(rate, MIN_RATE, MAX_RATE);

@@ -6,12 +6,11 @@ killed goes on from its last checkpoint; a changed setting changes the name, so 
 never picked up.
 """
 
-import hashlib
 import os
 import platform
 import subprocess
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from importlib.metadata import version
 from pathlib import Path
@@ -45,6 +44,13 @@ from diffusiontalker.report.run import page
 from diffusiontalker.report.run.console import console_table
 from diffusiontalker.report.run.sample import Sample
 from diffusiontalker.runtime.student import Student
+from diffusiontalker.stage_keys import (
+    encoder_key,
+    evaluation_key,
+    look_ahead_key,
+    round_key,
+    teacher_key,
+)
 from diffusiontalker.training import fit, stages
 from diffusiontalker.training.checkpoints import load_talker
 from diffusiontalker.training.progress import Display, new_board
@@ -155,13 +161,13 @@ def prepare_data(run: Run) -> Data:
             lambda _, display: verify(data.folder, data.manifest, display.count),
         )
         return data
-    cache = settings.encoder.cache
+    cache = settings.extraction.cache
     folder = run.stage(
         "features",
         (storage.location(cache) if cache else run.root)
         / features.cache_name(data.manifest, weights),
         lambda out, display: features.extract(
-            data.folder, out, encoder, settings.encoder, settings.training.gpu, display.count
+            data.folder, out, encoder, settings.extraction, settings.resources.gpu, display.count
         ),
     )
     return Data(folder, open_corpus(folder))
@@ -170,11 +176,7 @@ def prepare_data(run: Run) -> Data:
 def train_encoder(run: Run, data: Data) -> Path:
     """The folder of an encoder trained on the corpus's phonemes, as Hugging Face writes it."""
     s = run.settings
-    key = fingerprint(
-        "encoder", s.encoder.hidden, s.encoder.depth, s.encoder.epochs, s.encoder.passes,
-        s.encoder.batch_seconds, s.encoder.learning_rate, s.training.seed, batch_workers(s),
-        identity(data),
-    )  # fmt: skip
+    key = encoder_key(s, identity(data))
     return run.stage(
         "encoder",
         run.folder("encoder", key),
@@ -218,38 +220,6 @@ def train_round(run: Run, data: Data, teacher: Path, steps: int) -> Path:
     )
 
 
-def teacher_key(s: Settings, corpus: Sequence[str | None]) -> str:
-    """The hash of all that determines the teacher."""
-    return fingerprint(
-        "teacher", s.audio_dim, s.encoder.log_mel, s.student.encoder_width, s.student.encoder_depth,
-        s.student.look_ahead_ms, s.personalizer, s.context, s.decoder, s.diffusion.schedule,
-        s.losses, s.training.window, s.training.teacher, s.training.seed, batch_workers(s), corpus,
-    )  # fmt: skip
-
-
-def round_key(s: Settings, steps: int, teacher: str, corpus: Sequence[str | None]) -> str:
-    """The hash of all that determines the student of a round; ``teacher`` names its guide."""
-    return fingerprint(
-        "round", steps, teacher, s.audio_dim, s.student, s.student_losses, s.training.window,
-        stages.round_settings(s, steps), s.training.seed, batch_workers(s), corpus,
-    )  # fmt: skip
-
-
-def look_ahead_key(s: Settings, data: Data) -> str:
-    """The hash of all that determines what look-ahead costs, but for the look-ahead."""
-    student = s.student.model_copy(update={"look_ahead_ms": None})
-    own, corpus = s.model_copy(update={"student": student}), identity(data)
-    return fingerprint(
-        teacher_key(own, corpus), *(round_key(own, n, "", corpus) for n in s.diffusion.rounds),
-        s.evaluation, s.diffusion.sampler, rig_hash(s),
-    )  # fmt: skip
-
-
-def batch_workers(s: Settings) -> int:
-    """How many workers' batches make a step, which so determines what is learned."""
-    return max(s.training.workers, 1)
-
-
 def evaluate_all(run: Run, data: Data, models: list[Model]) -> Json:
     """Evaluate every model; returns the summary (without what only the artifact can tell)."""
     settings = run.settings
@@ -274,10 +244,7 @@ def evaluate_all(run: Run, data: Data, models: list[Model]) -> Json:
         check_measured(rows)
         storage.write_json(out / "rows.json", {"rows": rows, "floor": floor})
 
-    key = fingerprint(
-        "evaluation", [folder.name for *_, folder in models], settings.evaluation,
-        settings.diffusion.sampler, rig_hash(settings), identity(data),
-    )  # fmt: skip
+    key = evaluation_key(settings, [folder.name for *_, folder in models], identity(data))
     folder = run.stage("evaluation", run.folder("evaluation", key), work)
     manifest = data.manifest
     return {
@@ -363,7 +330,7 @@ def look_ahead_rows(run: Run, data: Data) -> list[Json]:
     if not storage.is_file(path):
         return []
     found = storage.read_json(path)
-    if isinstance(found, dict) and found.get("key") == look_ahead_key(run.settings, data):
+    if isinstance(found, dict) and found.get("key") == look_ahead_key(run.settings, identity(data)):
         rows: list[Json] = found["rows"]
         return rows
     print(f"{path}: of other settings, so the report leaves it out", flush=True)
@@ -487,12 +454,6 @@ def commit() -> str | None:
 def identity(data: Data) -> list[str | None]:
     """What identifies a corpus: the content of its shards, and of its features."""
     return [data.manifest.fingerprint, data.manifest.feature_fingerprint]
-
-
-def rig_hash(settings: Settings) -> str | None:
-    """The content of the user's rig, which may change under its name."""
-    rig = settings.evaluation.rig
-    return hashlib.sha256(storage.read_bytes(storage.location(rig))).hexdigest() if rig else None
 
 
 def keep_history(stage: str, folder: Path, history: list[dict[str, float]]) -> None:

@@ -6,12 +6,11 @@ first and a mistake that they find is said at once.
 
 import os
 from pathlib import Path
-from typing import Any
 
 import yaml
 
 from diffusiontalker import storage
-from diffusiontalker.config import Settings, differences, to_yaml
+from diffusiontalker.config import MotionTrainSettings, Settings, differences, to_yaml
 from diffusiontalker.corpus.manifest import Manifest, open_corpus
 from diffusiontalker.errors import UserError
 
@@ -31,9 +30,9 @@ NO_FILE = "none"
 SHOWN = 5
 """Settings that a line names at most."""
 RESOURCES = {
-    "output", "encoder.cache", "encoder.actors", "encoder.gpus_per_actor",
-    "encoder.extract_seconds", "training.gpu", "training.worker_cpus", "training.threads",
-    "training.max_failures",
+    "output", "extraction.cache", "extraction.actors", "extraction.gpus_per_actor",
+    "extraction.batch_seconds", "resources.gpu", "resources.worker_cpus", "resources.threads",
+    "resources.max_failures",
 }  # fmt: skip
 """Settings that say where and with what a run works, and not what comes of it."""
 
@@ -67,8 +66,8 @@ def check(settings: Settings, config_file: str | None = None, measured: bool = T
 
 def check_inputs(settings: Settings, measured: bool) -> None:
     """Whether all is there that a run with these settings works with. Raises UserError."""
-    if settings.encoder.cache is not None:
-        storage.location(settings.encoder.cache)
+    if settings.extraction.cache is not None:
+        storage.location(settings.extraction.cache)
     _check_machine(settings)
     _check_corpus(settings, measured)
     if settings.encoder.name is not None:
@@ -157,18 +156,18 @@ def _check_machine(settings: Settings) -> None:
 
     if os.environ.get("RAY_ADDRESS", LOCAL) != LOCAL:
         return
-    training = settings.training
-    need, there = training.workers * training.worker_cpus + READER_CPUS, local_cpus()
+    training, resources = settings.training, settings.resources
+    need, there = training.workers * resources.worker_cpus + READER_CPUS, local_cpus()
     if training.workers and need > there:
         raise UserError(
-            f"training.workers {training.workers} x training.worker_cpus {training.worker_cpus:g} "
-            f"and {READER_CPUS:g} for the data are {need:g} CPUs, and this machine has {there}; "
-            "lower one of them"
+            f"training.workers {training.workers} x resources.worker_cpus "
+            f"{resources.worker_cpus:g} and {READER_CPUS:g} for the data are {need:g} CPUs, and "
+            f"this machine has {there}; lower one of them"
         )
-    if training.gpu and (wanted := max(training.workers, 1)) > (gpus := _gpus()):
+    if resources.gpu and (wanted := max(training.workers, 1)) > (gpus := _gpus()):
         raise UserError(
-            f"training.gpu: {wanted} GPUs are needed, one for each of training.workers, and this "
-            f"machine has {gpus}; set training.gpu=false, or fewer workers"
+            f"resources.gpu: {wanted} GPUs are needed, one for each of training.workers, and this "
+            f"machine has {gpus}; set resources.gpu=false, or fewer workers"
         )
 
 
@@ -216,11 +215,11 @@ def _check_batches(settings: Settings, manifest: Manifest, measured: bool) -> No
     from diffusiontalker.training import ray_data, windows
 
     training = settings.training
-    motion = windows.MotionExamples(training.window, manifest.identities, manifest.emotions)
-    runs: dict[str, Any] = {"teacher": training.teacher}
+    runs: dict[str, MotionTrainSettings] = {"teacher": training.teacher}
     if measured:
         runs |= {"first_round": training.first_round, "round": training.round}
     for name, train in runs.items():
+        motion = windows.MotionExamples(train.window, manifest.identities, manifest.emotions)
         count = ray_data.batches_of(manifest, "train", motion, train.batch) * train.passes
         if count < training.workers:
             raise UserError(

@@ -13,7 +13,7 @@ from transformers import HubertConfig, HubertModel
 from diffusiontalker import storage
 from diffusiontalker.arkit import CHANNELS
 from diffusiontalker.audio.log_mel import log_mel
-from diffusiontalker.config import EncoderSettings
+from diffusiontalker.config import ExtractionSettings
 from diffusiontalker.corpus import shards
 from diffusiontalker.corpus.manifest import Manifest, open_corpus, write_manifest
 from diffusiontalker.corpus.shards import Clip
@@ -67,13 +67,15 @@ def encoder(tmp_path: Path) -> FrozenEncoder:
 
 
 def run(
-    corpus: Path, target: Path, encoder: FrozenEncoder, gpu: bool = False, **settings: Any
+    corpus: Path, target: Path, encoder: FrozenEncoder, gpu: bool = False, actors: int = 1
 ) -> tuple[Manifest, list[tuple[int, int]]]:
-    """The stage's manifest, and what it told of its progress."""
+    """The stage's manifest, and what it told of its progress. Every actor is a process that imports
+    torch and transformers anew."""
     told: list[tuple[int, int]] = []
     made = extract(
-        corpus, target, encoder, EncoderSettings(**settings), gpu, lambda *at: told.append(at)
-    )
+        corpus, target, encoder, ExtractionSettings(actors=actors), gpu,
+        lambda *at: told.append(at),
+    )  # fmt: skip
     return made, told
 
 
@@ -88,7 +90,7 @@ def written(folder: Path) -> dict[str, int]:
 
 def test_features_are_the_encoders(corpus: Path, tmp_path: Path, encoder: FrozenEncoder) -> None:
     target = tmp_path / "features"
-    made, told = run(corpus, target, encoder)
+    made, told = run(corpus, target, encoder, actors=2)
     assert told == [(1, 3), (2, 3), (3, 3)]
     assert made == open_corpus(target)
     assert (made.feature_dim, made.feature_fingerprint) == (32, encoder.fingerprint())
@@ -113,12 +115,12 @@ def test_a_killed_stage_goes_on_where_it_was(
     corpus: Path, tmp_path: Path, encoder: FrozenEncoder
 ) -> None:
     target = tmp_path / "features"
-    whole, _ = run(corpus, target, encoder, actors=1)
+    whole, _ = run(corpus, target, encoder)
     before = written(target)
     # as a run leaves it that was killed within its second shard
     (target / "manifest.json").unlink()
     (target / "train-00001.parquet").unlink()
-    again, told = run(corpus, target, encoder, actors=1)
+    again, told = run(corpus, target, encoder)
     assert told[-1] == (3, 3)
     assert again == whole
     after = written(target)
@@ -150,7 +152,7 @@ def test_a_corrupt_shard_is_named_and_the_rest_stays(
     content[len(content) // 2] ^= 1
     shard.write_bytes(content)
     target = tmp_path / "features"
-    said = refusal(corpus, target, encoder, actors=1)
+    said = refusal(corpus, target, encoder)
     assert said.startswith(f"{shard}: the shard is corrupt")
     assert sorted(written(target)) == ["train-00000.parquet", "train-00001.parquet"]
     assert not (target / "manifest.json").exists()

@@ -89,7 +89,7 @@ def test_the_whole_chain_runs_as_a_submitted_job_in_s3(
         *OVERRIDES, f"output={folder}",
         # Ray Train's workers on S3 are test_stream's: here they would take minutes to start.
         "training.workers=0",
-        f"encoder.cache={cache}", "diffusion={steps: 4, rounds: [2, 1]}",
+        f"extraction.cache={cache}", "diffusion={steps: 4, rounds: [2, 1]}",
         "evaluation.teacher_steps=[4, 2]", "training.teacher={epochs: 1, passes: 1, batch: 8}",
     )  # fmt: skip
     done = submit(cluster, "jobs/distill.py", "--config", CONFIG, *overrides)
@@ -141,7 +141,7 @@ def test_the_whole_chain_runs_as_a_submitted_job_in_s3(
 
 
 def test_a_mistake_fails_the_job_with_one_line(cluster, tmp_path) -> None:
-    done = submit(cluster, "jobs/distill.py", f"output={tmp_path}", "losses.lipp=2")
+    done = submit(cluster, "jobs/distill.py", f"output={tmp_path}", "losses.teacher.lipp=2")
     assert done.returncode != 0
     assert "did you mean 'lip'" in done.stdout + done.stderr
     assert "Traceback" not in done.stdout

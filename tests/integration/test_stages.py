@@ -14,7 +14,7 @@ import pytest
 from tests import jobs
 from tests.tiny import CONFIG, OVERRIDES
 
-from diffusiontalker import config, pipeline
+from diffusiontalker import config, pipeline, stage_keys
 from diffusiontalker.config import CorpusSettings
 from diffusiontalker.corpus import shards
 from diffusiontalker.corpus.manifest import Manifest, open_corpus, write_manifest
@@ -114,22 +114,24 @@ def test_measurements_that_are_not_finite_are_refused() -> None:
 def test_keys_follow_all_that_changes_a_result(tmp_path: Path) -> None:
     def keys(*overrides: str) -> tuple[str, str]:
         settings = config.load(None, [f"output={tmp_path}", *overrides])
-        return pipeline.teacher_key(settings, []), pipeline.round_key(settings, 8, "teacher", [])
+        return stage_keys.teacher_key(settings, []), stage_keys.round_key(
+            settings, 8, "teacher", []
+        )
 
     own = keys()
     # A batch is each worker's: four of them take a step of four batches.
     assert not set(own) & set(keys("training.workers=4"))
-    assert own == keys("training.workers=0") == keys("training.worker_cpus=0.5")
+    assert own == keys("training.workers=0") == keys("resources.worker_cpus=0.5")
 
 
 def test_a_changed_rig_is_measured_again(make_run: MakeRun, tmp_path: Path) -> None:
     rig = tmp_path / "rig.npz"
     settings = make_run(f"evaluation.rig={rig}").settings
     rig.write_bytes(b"one")
-    before = pipeline.rig_hash(settings)
+    before = stage_keys.rig_hash(settings)
     rig.write_bytes(b"two")
-    assert pipeline.rig_hash(settings) not in (before, None)
-    assert pipeline.rig_hash(make_run().settings) is None
+    assert stage_keys.rig_hash(settings) not in (before, None)
+    assert stage_keys.rig_hash(make_run().settings) is None
 
 
 # Features that a corpus brings
@@ -214,7 +216,7 @@ def test_features_of_another_encoder_are_not_used(
     use(OTHER, monkeypatch)
     cache = tmp_path / "cache"
     overrides = [f"corpus.path={with_features}", "encoder.name=some/encoder"]
-    run = make_run(*overrides, *([f"encoder.cache={cache}"] if shared else []))
+    run = make_run(*overrides, *([f"extraction.cache={cache}"] if shared else []))
     name = cache_name(open_corpus(with_features), OTHER)
     for _ in range(2):
         data = pipeline.prepare_data(run)
@@ -262,7 +264,7 @@ def test_a_corrupt_shard_in_a_training_worker_is_one_line(tmp_path: Path) -> Non
     shard = corpus / "train-00000.parquet"
     flip(shard, "audio")  # which the encoder's stream of data reads, far from this process
     done = run_job("train", f"output={tmp_path / 'run'}", f"corpus.path={corpus}",
-                   "training.max_failures=0")  # fmt: skip
+                   "resources.max_failures=0")  # fmt: skip
     assert "encoder      started" in done.stdout
     assert f"{shard}: the shard is corrupt" in jobs.mistake(done)
     assert "attempts" not in done.stderr

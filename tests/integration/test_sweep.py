@@ -25,7 +25,7 @@ from diffusiontalker.tuning.trial_store import Records
 
 SPACE = (
     "space.training.teacher.learning_rate={kind: log_uniform, low: 1.0e-6, high: 2.0e-3}",
-    "space.losses.temperature={kind: log_uniform, low: 0.05, high: 0.5}",
+    "space.losses.teacher.temperature={kind: log_uniform, low: 0.05, high: 0.5}",
 )
 
 
@@ -94,7 +94,7 @@ def test_a_trial_with_workers_leaves_nothing_behind_when_it_is_ended(
     cpus = ray.cluster_resources()["CPU"]
     asked = settings(
         base, tmp_path / "sweep", "changes.training.workers=1",
-        "changes.training.worker_cpus=0.5", "trials=2", "reduction=2", "concurrent=1",
+        "changes.resources.worker_cpus=0.5", "trials=2", "reduction=2", "concurrent=1",
         "space.training.teacher.learning_rate={kind: log_uniform, low: 1.0e-7, high: 2.0e-3}",
     )  # fmt: skip
     with another_ray():
@@ -162,7 +162,10 @@ def test_a_killed_sweep_goes_on_and_never_reads_a_test_shard(base: Path, tmp_pat
         assert [point["epochs"] for point in trial.curve] == [1, 2, 3]
     first = after.trials[0]
     assert first.state == "done"
-    assert first.params == {"training.teacher.learning_rate": 2.0e-3, "losses.temperature": 0.1}
+    assert first.params == {
+        "training.teacher.learning_rate": 2.0e-3,
+        "losses.teacher.temperature": 0.1,
+    }
     assert not (output / "trials").exists(), "weights of trials were left behind"
 
     # what is left to look at, and to go on with
@@ -172,7 +175,7 @@ def test_a_killed_sweep_goes_on_and_never_reads_a_test_shard(base: Path, tmp_pat
     betters = betters[: betters.index(first)]
     assert {one.trial for one in after.confirmed} == {one.id for one in betters[:3]}
     winner = config.load(output / "best.yaml")
-    assert winner.losses.temperature == best.params["losses.temperature"]
+    assert winner.losses.teacher.temperature == best.params["losses.teacher.temperature"]
     assert winner.training.teacher.epochs == config.load(jobs.ROOT / CONFIG).training.teacher.epochs
     preflight.check(winner.model_copy(update={"output": str(tmp_path / "next")}))
     assert "<html" in (output / "sweep.html").read_text()[:200]

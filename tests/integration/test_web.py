@@ -212,7 +212,8 @@ MISTAKES = {
     "closed.push(samples)": "audio: the stream is closed; begin another",
     "closed.close()": "audio: the stream is closed already",
     "whole.stream()":
-        "whole: this student takes whole recordings only; distil one with student.look_ahead_ms",
+        "whole: this student takes whole recordings only; distil one with "
+        "model.shared.look_ahead_ms",
 }  # fmt: skip
 
 

@@ -14,8 +14,8 @@ KEY = "0123456789ab"
 
 
 def sweep(searched: dict[str, Any] | None = None, **more: Any) -> SweepSettings:
-    """A sweep of the quickstart, of ``losses.exp`` and ``losses.lip`` if nothing else is said."""
-    space = {"losses.exp": EXP, "losses.lip": LIP} if searched is None else searched
+    """A sweep of the quickstart, by default over two loss weights of the teacher."""
+    space = {"losses.teacher.exp": EXP, "losses.teacher.lip": LIP} if searched is None else searched
     return SweepSettings.model_validate({"base": str(BASE), "space": space, **more})
 
 
@@ -29,7 +29,11 @@ def trial(
     number: int, *energies: float | None, params: Params | None = None, **more: Any
 ) -> Trial:  # fmt: skip
     """A finished trial that had these energy scores, epoch by epoch."""
-    given = {"losses.exp": 1.0 + number, "losses.lip": 1.0} if params is None else params
+    given = (
+        {"losses.teacher.exp": 1.0 + number, "losses.teacher.lip": 1.0}
+        if params is None
+        else params
+    )
     curve = [point(epoch, energy) for epoch, energy in enumerate(energies, start=1)]
     values = {"id": f"t{number}", "state": "done", "seconds": 10.0 * len(curve) + 2, **more}
     return Trial(number=number, params=given, curve=curve, **values)

@@ -11,10 +11,12 @@ from diffusiontalker.config import (
     CorpusSettings,
     DiffusionSettings,
     LossSettings,
+    Section,
     Settings,
     fingerprint,
     to_yaml,
 )
+from diffusiontalker.config.renamed import RENAMED
 from diffusiontalker.errors import UserError
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -63,19 +65,22 @@ def test_values_are_read_and_typed(tmp_path: Path):
 
 
 def test_an_empty_section_means_its_defaults(tmp_path: Path):
-    path = written(tmp_path, "corpus:\n  # minutes: 3\nstudent:\n  decoder:\nlosses: null\n")
+    path = written(
+        tmp_path, "corpus:\n  # minutes: 3\nmodel:\n  student:\n    decoder:\nlosses: null\n"
+    )
     assert load(path) == DEFAULTS
     assert load(path, ["corpus.minutes=4"]).corpus == CorpusSettings(minutes=4)
 
 
 def test_a_key_left_out_keeps_the_default_of_its_place(tmp_path: Path):
     # The student's networks are shallower than the teacher's: naming one width must not deepen.
-    default = DEFAULTS.student
-    assert default.decoder.depth != DEFAULTS.decoder.depth
-    student = load(written(tmp_path, "student: {decoder: {width: 9}, context: {width: 8}}")).student
+    default = DEFAULTS.model.student
+    assert default.decoder.depth != DEFAULTS.model.teacher.decoder.depth
+    text = "model: {student: {decoder: {width: 9}, context: {width: 8}}}"
+    student = load(written(tmp_path, text)).model.student
     assert (student.decoder.width, student.decoder.depth) == (9, default.decoder.depth)
     assert (student.context.width, student.context.depth) == (8, default.context.depth)
-    assert load(None, ["student.decoder.width=9"]).student.decoder == student.decoder
+    assert load(None, ["model.student.decoder.width=9"]).model.student.decoder == student.decoder
 
 
 def test_null_stays_null_where_it_is_a_value(tmp_path: Path):
@@ -89,7 +94,7 @@ def test_overrides_reach_into_sections_and_win_over_the_file(tmp_path: Path):
         "training.round.epochs=9",
         "diffusion={steps: 4, rounds: [2, 1]}",
         "output=runs/a=b",
-        "training.gpu=true",
+        "resources.gpu=true",
         "encoder.name=",
     ]
     settings = load(path, overrides)
@@ -97,7 +102,7 @@ def test_overrides_reach_into_sections_and_win_over_the_file(tmp_path: Path):
     assert settings.training.round.epochs == 9
     assert settings.diffusion.rounds == (2, 1)
     assert settings.output == "runs/a=b"
-    assert settings.training.gpu is True
+    assert settings.resources.gpu is True
     assert settings.encoder.name is None
 
 
@@ -155,7 +160,7 @@ def test_the_published_split_holds_nobody_out() -> None:
 
 
 def test_the_last_override_wins():
-    assert load(None, ["audio_dim=1", "audio_dim=2"]).audio_dim == 2
+    assert load(None, ["corpus.seed=1", "corpus.seed=2"]).corpus.seed == 2
 
 
 @pytest.mark.parametrize(
@@ -163,18 +168,18 @@ def test_the_last_override_wins():
     [
         ("corpus.minuets=3", ["unknown setting 'corpus.minuets'", "did you mean 'minutes'?"]),
         ("corpsu.minutes=3", ["unknown setting 'corpsu'", "did you mean 'corpus'?"]),
-        ("student.decoder.dept=1", ["'student.decoder.dept'", "did you mean 'depth'?"]),
-        ("diffusion.qqq=1", ["known here: schedule, sampler, steps, rounds"]),
+        ("model.student.decoder.dept=1", ["'model.student.decoder.dept'", "did you mean 'depth'?"]),
+        ("diffusion.qqq=1", ["known here: sampler, steps, rounds"]),
         ("a..b=1", ["unknown setting 'a'"]),
         ("corpus.minutes", ["'corpus.minutes' is not of the form key=value"]),
         ("=3", ["'=3' is not of the form key=value"]),
         ("training.workers=[1", ["'training.workers=[1': the value is not valid YAML"]),
-        ("audio_dim.x=1", ["audio_dim", "valid integer"]),
+        ("model.shared.audio_dim.x=1", ["model.shared.audio_dim", "valid integer"]),
         ("losses=3", ["losses: expected a section of keys and values (got 3)"]),
-        ("student.decoder=5", ["student.decoder: expected a section"]),
-        ("losses.exp=-1", ["losses.exp", "greater than or equal to 0", "got -1"]),
-        ("losses.exp=.nan", ["losses.exp", "finite", "got nan"]),
-        ("losses.exp=.inf", ["losses.exp", "finite", "got inf"]),
+        ("model.student.decoder=5", ["model.student.decoder: expected a section"]),
+        ("losses.teacher.exp=-1", ["losses.teacher.exp", "greater than or equal to 0", "got -1"]),
+        ("losses.teacher.exp=.nan", ["losses.teacher.exp", "finite", "got nan"]),
+        ("losses.teacher.exp=.inf", ["losses.teacher.exp", "finite", "got inf"]),
         ("corpus.minutes=.inf", ["corpus.minutes", "finite"]),
         ("training.round.learning_rate=.nan", ["training.round.learning_rate", "finite"]),
         ("training.round.learning_rate=0", ["greater than 0"]),
@@ -185,20 +190,29 @@ def test_the_last_override_wins():
         ("corpus.minutes=long", ["corpus.minutes", "valid number", "got 'long'"]),
         ("corpus.seed=-1", ["corpus.seed", "greater than or equal to 0"]),
         ("corpus.emotions=[]", ["corpus.emotions", "at least 1 item"]),
-        ("context.dilations=[]", ["context.dilations", "at least 1 item"]),
-        ("context.dilations=[1, 0]", ["context.dilations.1", "greater than or equal to 1"]),
+        (
+            "model.teacher.context.dilations=[]",
+            ["model.teacher.context.dilations", "at least 1 item"],
+        ),
+        (
+            "model.teacher.context.dilations=[1, 0]",
+            ["model.teacher.context.dilations.1", "greater than or equal to 1"],
+        ),
         ("encoder.layers=[]", ["encoder.layers", "at least 1 item"]),
-        ("training.gpu=maybe", ["training.gpu", "valid boolean"]),
-        ("decoder.kind=lstm", ["decoder.kind", "'gru' or 'tcn'"]),
-        ("training.window=8", ["training.window", "greater than or equal to 16"]),
+        ("resources.gpu=maybe", ["resources.gpu", "valid boolean"]),
+        ("model.teacher.decoder.kind=lstm", ["model.teacher.decoder.kind", "'gru' or 'tcn'"]),
+        ("training.round.window=8", ["training.round.window", "greater than or equal to 16"]),
         ("diffusion.rounds=[8, 5]", ["rounds must halve", "5 does not follow 8"]),
         ("diffusion.rounds=[16]", ["16 does not follow 16"]),
         ("encoder.layers=[1, 4]", ["encoder: layers", "depth 3 has hidden states 0 to 3"]),
         ("encoder.layers=[-5]", ["encoder: layers"]),
-        ("encoder.depth=2", ["encoder: layers", "0 to 2"]),
-        ("encoder.hidden=100", ["encoder: hidden 100: choose a multiple of 32"]),
-        ("encoder.hidden=12", ["encoder: hidden 12"]),
-        ("personalizer.fused=10", ["personalizer.fused", "multiple of 4"]),
+        ("encoder.small.depth=2", ["encoder: layers", "0 to 2"]),
+        ("encoder.small.hidden=100", ["small.hidden 100: choose a multiple of 32"]),
+        ("encoder.small.hidden=12", ["small.hidden 12"]),
+        (
+            "model.shared.personalizer.fused=10",
+            ["model.shared.personalizer.fused", "multiple of 4"],
+        ),
         ("evaluation.teacher_steps=[]", ["evaluation.teacher_steps", "at least 1 item"]),
     ],
 )
@@ -246,17 +260,72 @@ def test_a_file_that_cannot_be_read(tmp_path: Path):
 
 
 def test_yaml_round_trip(tmp_path: Path):
-    settings = load(ROOT / "configs" / "quickstart.yaml", ["corpus.path=shards", "losses.dis=0.25"])
+    settings = load(
+        ROOT / "configs" / "quickstart.yaml", ["corpus.path=shards", "losses.teacher.dis=0.25"]
+    )
     assert load(written(tmp_path, to_yaml(settings))) == settings
+
+
+OLD = """
+corpus: {minutes: 3}
+encoder: {layers: [0, 2], hidden: 64, cache: x, epochs: 2}
+audio_dim: 64
+context: {width: 8}
+student: {decoder: {width: 8}, look_ahead_ms: null}
+losses: {exp: 2, lip: 3}
+student_losses:
+training: {workers: 2, gpu: true, window: 48, teacher: {epochs: 1}}
+"""
+NEW_NAMES = {
+    "encoder.hidden": "encoder.small.hidden",
+    "encoder.cache": "extraction.cache",
+    "encoder.epochs": "training.encoder.epochs",
+    "audio_dim": "model.shared.audio_dim",
+    "context": "model.teacher.context",
+    "student": "model.student",
+    "student.look_ahead_ms": "model.shared.look_ahead_ms",
+    "losses.exp": "losses.teacher.exp",
+    "losses.lip": "losses.teacher.lip",
+    "student_losses": "losses.student",
+    "training.gpu": "resources.gpu",
+    "training.window": "training.teacher.window",
+}
+
+
+def test_an_old_file_is_told_every_new_name_in_one_line(tmp_path: Path) -> None:
+    path = written(tmp_path, OLD)
+    message = refusal(path)
+    assert message.startswith(f"{path}: ")
+    assert all(f" {old} to {new}" in message for old, new in NEW_NAMES.items()), message
+    assert message.count(" to ") == len(NEW_NAMES)  # and of no key that is as it was
+
+
+@pytest.mark.parametrize("old", sorted(RENAMED))
+def test_an_old_override_is_told_its_new_name(old: str) -> None:
+    new = RENAMED[old]
+    section = isinstance(config.value_of(DEFAULTS, new), Section)
+    key, value = (f"{old}.{{}}", f"{new}.{{}}") if section else (old, new)
+    leaf = next(iter(type(config.value_of(DEFAULTS, new)).model_fields)) if section else ""
+    message = refusal(None, f"{key.format(leaf)}=1")
+    assert "command line" in message
+    assert new in message
+    assert value.format(leaf) in message or f" {old} to {new}" in message
+
+
+def test_an_old_key_of_a_sweep_is_told_its_new_name() -> None:
+    with pytest.raises(UserError, match=r"changes: .*student_losses to losses\.student"):
+        config.changed(DEFAULTS, {"student_losses.dis": 1.0}, "changes")
 
 
 def test_settings_are_frozen():
     with pytest.raises(ValueError, match="frozen"):
-        DEFAULTS.audio_dim = 3
+        DEFAULTS.output = "runs/b"
 
 
 def test_layers_of_a_named_model_are_its_own_matter() -> None:
-    settings = load(None, ["encoder.name=some/model", "encoder.layers=[6, 12]", "encoder.hidden=7"])
+    settings = load(
+        None, ["encoder.name=some/model", "encoder.layers=[6, 12]", "encoder.small.hidden=7"]
+    )
     assert settings.encoder.layers == (6, 12)
     assert load(None, ["encoder.layers=[-4, -1, 0]"]).encoder.layers == (-4, -1, 0)
 
@@ -267,8 +336,8 @@ def test_rounds_halve_down_to_one():
 
 
 def test_fingerprint_follows_content_and_not_order(tmp_path: Path):
-    one = load(written(tmp_path, "losses: {exp: 2, lip: 3}\naudio_dim: 7\n"))
-    same = load(written(tmp_path, "audio_dim: 7\nlosses: {lip: 3.0, exp: 2.0}\n"))
+    one = load(written(tmp_path, "losses: {teacher: {exp: 2, lip: 3}}\ncorpus: {seed: 7}\n"))
+    same = load(written(tmp_path, "corpus: {seed: 7}\nlosses: {teacher: {lip: 3.0, exp: 2.0}}\n"))
     assert fingerprint(one) == fingerprint(same)
     assert fingerprint({"a": 1, "b": 2}) == fingerprint({"b": 2, "a": 1})
 

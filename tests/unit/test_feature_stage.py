@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from ray.exceptions import RayActorError
 
-from diffusiontalker.config import EncoderSettings
+from diffusiontalker.config import ExtractionSettings
 from diffusiontalker.corpus import shards
 from diffusiontalker.corpus.manifest import Manifest, open_corpus
 from diffusiontalker.corpus.shards import Clip
@@ -56,12 +56,12 @@ def test_a_cache_is_not_named_by_where_the_corpus_lies(corpus_folder: Path) -> N
 def test_pool_size(
     settings: dict[str, float], gpu: bool, cluster: dict[str, float], expected: int
 ) -> None:
-    assert pool_size(10, EncoderSettings(**settings), gpu, cluster) == expected
+    assert pool_size(10, ExtractionSettings(**settings), gpu, cluster) == expected
 
 
 def test_a_cluster_without_a_gpu() -> None:
-    with pytest.raises(UserError, match=r"0 GPUs.* training\.gpu=false.* encoder\.actors"):
-        pool_size(10, EncoderSettings(), True, {"CPU": 16.0})
+    with pytest.raises(UserError, match=r"0 GPUs.* resources\.gpu=false.* extraction\.actors"):
+        pool_size(10, ExtractionSettings(), True, {"CPU": 16.0})
 
 
 def test_fit_cuts_or_repeats_the_last_column() -> None:
@@ -93,9 +93,9 @@ def test_an_encoder_that_dies_again_and_again_is_not_started_without_end(
     encoder: Any = SimpleNamespace(
         name="model", layers=(0,), revision=None, dim=4, fingerprint=lambda: "abc"
     )
-    with pytest.raises(UserError, match=r"ended 4 times at the same shard.*encoder\.actors"):
+    with pytest.raises(UserError, match=r"ended 4 times at the same shard.*extraction\.actors"):
         stage.extract(
-            corpus_folder, tmp_path / "features", encoder, EncoderSettings(), False,
+            corpus_folder, tmp_path / "features", encoder, ExtractionSettings(), False,
             lambda done, total: None,
         )  # fmt: skip
     assert options["max_task_retries"] == stage.RETRIES > 0

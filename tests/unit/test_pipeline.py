@@ -10,7 +10,7 @@ import pytest
 import torch
 from torch import nn
 
-from diffusiontalker import config, pipeline, storage
+from diffusiontalker import config, pipeline, stage_keys, storage
 from diffusiontalker.config import Settings, TrainSettings
 from diffusiontalker.corpus.manifest import open_corpus
 from diffusiontalker.errors import UserError
@@ -41,12 +41,12 @@ def test_what_look_ahead_cost_with_other_settings_is_not_reported(
         return pipeline.look_ahead_rows(run, data)
 
     assert rows() == []
-    key = pipeline.look_ahead_key(settings(), data)
+    key = stage_keys.look_ahead_key(settings(), pipeline.identity(data))
     file = tmp_path / pipeline.LOOK_AHEAD
     storage.write_json(file, {"key": key, "rows": [{"look_ahead_ms": 0.0}]})
-    assert rows() == rows("student.look_ahead_ms=160", "training.threads=2") != []
+    assert rows() == rows("model.shared.look_ahead_ms=160", "resources.threads=2") != []
     assert capsys.readouterr().out == ""
-    assert rows("losses.exp=2") == []
+    assert rows("losses.teacher.exp=2") == []
     assert str(file) in capsys.readouterr().out
     storage.write_json(file, [{"look_ahead_ms": 0.0}])  # as an earlier release wrote it
     assert rows() == []

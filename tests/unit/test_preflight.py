@@ -83,7 +83,7 @@ def test_a_changed_setting_goes_on_in_the_same_folder_and_is_named(
 ) -> None:
     check()
     check()
-    check("training.threads=2", "encoder.actors=1")  # which determine nothing
+    check("resources.threads=2", "extraction.actors=1")  # which determine nothing
     assert capsys.readouterr().out == ""
     check("training.round.epochs=7")
     assert "training.round.epochs" in capsys.readouterr().out
@@ -120,7 +120,7 @@ def test_settings_of_another_release_are_only_told_of(
     check()
     own.write_text(own.read_text().replace("\nlosses:\n", "\nlosses:\n  forgotten: 3\n"))
     check()
-    assert "losses.forgotten" in capsys.readouterr().out
+    assert "losses.teacher.forgotten" in capsys.readouterr().out
 
 
 @pytest.mark.parametrize("what", [preflight.SWEEP, preflight.SHARDS, preflight.ARTIFACT])
@@ -181,17 +181,17 @@ def test_more_workers_than_the_machine_holds(
     check: Check, machine: Callable[[int, int], None], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     machine(2, 0)
-    check("training.workers=2", "training.worker_cpus=0.5")
-    check("training.workers=0", "training.worker_cpus=8")
-    said = refusal(check, "training.workers=2", "training.worker_cpus=1")
+    check("training.workers=2", "resources.worker_cpus=0.5")
+    check("training.workers=0", "resources.worker_cpus=8")
+    said = refusal(check, "training.workers=2", "resources.worker_cpus=1")
     assert "training.workers" in said
     assert "2.5 CPUs" in said
-    assert "training.gpu" in refusal(check, "training.gpu=true")
+    assert "resources.gpu" in refusal(check, "resources.gpu=true")
     machine(2, 1)
-    check("training.gpu=true", "training.workers=1")
-    assert "training.gpu" in refusal(check, "training.gpu=true")  # the file has two workers
+    check("resources.gpu=true", "training.workers=1")
+    assert "resources.gpu" in refusal(check, "resources.gpu=true")  # the file has two workers
     monkeypatch.setenv("RAY_ADDRESS", "127.0.0.1:6379")  # a cluster may grow
-    check("training.workers=64", "training.gpu=true")
+    check("training.workers=64", "resources.gpu=true")
 
 
 def test_a_rig_that_is_not_there(check: Check, tmp_path: Path) -> None:

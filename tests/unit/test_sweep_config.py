@@ -85,8 +85,8 @@ def key(of: SweepSettings) -> str:
         {"mlflow": "sqlite:///mlflow.db"},
         {"changes": {"output": "runs/elsewhere"}},
         {"changes": {"evaluation.seeds": 2, "export.precision": "fp32"}},
-        {"changes": {"training.threads": 2, "training.worker_cpus": 3}},
-        {"changes": {"losses.exp": 1.0}},  # as it is anyway
+        {"changes": {"resources.threads": 2, "resources.worker_cpus": 3}},
+        {"changes": {"losses.teacher.exp": 1.0}},  # as it is anyway
     ],
 )
 def test_a_sweep_goes_on_with_other(more: dict[str, Any]) -> None:
@@ -99,9 +99,9 @@ def test_a_sweep_goes_on_with_other(more: dict[str, Any]) -> None:
         {"objectives": ["lbe"]},
         {"objectives": ["energy_score", "lbe"]},
         {"stage": "chain"},
-        {"searched": {"losses.exp": EXP}},
-        {"searched": {"losses.exp": {**EXP, "high": 11}, "losses.lip": {**EXP}}},
-        {"changes": {"losses.vel": 0.25}},
+        {"searched": {"losses.teacher.exp": EXP}},
+        {"searched": {"losses.teacher.exp": {**EXP, "high": 11}, "losses.teacher.lip": {**EXP}}},
+        {"changes": {"losses.teacher.vel": 0.25}},
         {"changes": {"training.teacher.epochs": 7}},
         {"changes": {"training.seed": 1}},
         {"changes": {"corpus.minutes": 20}},
@@ -112,7 +112,7 @@ def test_it_is_another_one_with_other(more: dict[str, Any]) -> None:
 
 
 def test_the_order_of_the_space_does_not_matter() -> None:
-    one = {"losses.exp": EXP, "losses.lip": EXP}
+    one = {"losses.teacher.exp": EXP, "losses.teacher.lip": EXP}
     assert key(sweep(one)) == key(sweep(dict(reversed(one.items()))))
 
 
@@ -150,42 +150,45 @@ def refused(
         ),
         (["objectives=[lbe, lbe]"], "command line: objectives name one figure twice"),
         (["space={}"], "command line: space: Dictionary should have at least 1 item"),
-        (["space.losses.exp=3"], "command line: space.losses.exp: "),
+        (["space.losses.teacher.exp=3"], "command line: space.losses.teacher.exp: "),
         (
-            ["space.losses.exp={kind: uniform, low: 3, high: 2}"],
+            ["space.losses.teacher.exp={kind: uniform, low: 3, high: 2}"],
             "low must be below high, not 3 and 2",
         ),
         (
-            ["space.losses.exp={kind: log_uniform, low: 0, high: 2}"],
+            ["space.losses.teacher.exp={kind: log_uniform, low: 0, high: 2}"],
             "a log_uniform range starts above 0, not at 0",
         ),
         (
-            ["space.audio_dim={kind: int, low: 0.5, high: 2}"],
+            ["space.model.shared.audio_dim={kind: int, low: 0.5, high: 2}"],
             "the bounds of an int must be whole numbers",
         ),
-        (["space.losses.exp={kind: uniform, low: 0, high: .inf}"], "finite number"),
-        (["space.losses.exp={kind: choice, choices: [1]}"], "at least 2 items"),
-        (["space.losses.exp={kind: choice, choices: [1, 1]}"], "one of the choices stands twice"),
+        (["space.losses.teacher.exp={kind: uniform, low: 0, high: .inf}"], "finite number"),
+        (["space.losses.teacher.exp={kind: choice, choices: [1]}"], "at least 2 items"),
         (
-            ["space.losses.exp={kind: uniform, low: 0, high: 1, hi: 1}"],
-            "command line: unknown setting 'space.losses.exp.hi'; did you mean 'high'?",
+            ["space.losses.teacher.exp={kind: choice, choices: [1, 1]}"],
+            "one of the choices stands twice",
         ),
         (
-            ["space.losses.exp={kind: uniform, low: 0}"],
-            "command line: space.losses.exp.high is needed; give it in a file (--config FILE), or "
-            "as space.losses.exp.high=...",
+            ["space.losses.teacher.exp={kind: uniform, low: 0, high: 1, hi: 1}"],
+            "command line: unknown setting 'space.losses.teacher.exp.hi'; did you mean 'high'?",
+        ),
+        (
+            ["space.losses.teacher.exp={kind: uniform, low: 0}"],
+            "command line: space.losses.teacher.exp.high is needed; give it in a file "
+            "(--config FILE), or as space.losses.teacher.exp.high=...",
         ),
         (
             ["space.training.seed={kind: int, low: 0, high: 100}"],
             "space.training.seed: a seed is luck, which confirm tells apart; take it out",
         ),
         (
-            ["space.losses.epx={kind: uniform, low: 0, high: 2}"],
-            "space.losses.epx: unknown setting 'losses.epx'; did you mean 'exp'?",
+            ["space.losses.teacher.epx={kind: uniform, low: 0, high: 2}"],
+            "space.losses.teacher.epx: unknown setting 'losses.teacher.epx'; did you mean 'exp'?",
         ),
         (
-            ["changes.losses.epx=3"],
-            "changes: unknown setting 'losses.epx'; did you mean 'exp'?",
+            ["changes.losses.teacher.epx=3"],
+            "changes: unknown setting 'losses.teacher.epx'; did you mean 'exp'?",
         ),
         (["changes=3"], "command line: changes: Input should be a valid dictionary (got 3)"),
         (["base=nowhere.yaml"], "nowhere.yaml: cannot read the configuration"),

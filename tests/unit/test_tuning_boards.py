@@ -13,7 +13,7 @@ from diffusiontalker.tuning.trial_store import handed
 
 
 def trial(id: str) -> Any:
-    return SimpleNamespace(config=handed(id, {"losses.exp": 2.0}))
+    return SimpleNamespace(config=handed(id, {"losses.teacher.exp": 2.0}))
 
 
 def tell(boards: Boards, one: Any, *epochs: int) -> None:

@@ -26,8 +26,14 @@ def pair(number: int, energy: float | None, lbe: float | None, state: str = "don
 
 def test_what_was_written_comes_back(tmp_path: Path) -> None:
     known = records(
-        trial(0, 0.3, None, 0.1, params={"losses.exp": 0.1 + 0.2, "decoder.kind": "tcn"}),
-        trial(1, 0.2, state="pruned", params={"audio_dim": 8, "encoder.log_mel": True}),
+        trial(
+            0, 0.3, None, 0.1,
+            params={"losses.teacher.exp": 0.1 + 0.2, "model.teacher.decoder.kind": "tcn"},
+        ),
+        trial(
+            1, 0.2, state="pruned",
+            params={"model.shared.audio_dim": 8, "model.teacher.log_mel": True},
+        ),
         trial(2, state="failed", error="its figures are not finite"),
         trial(3, state="running"),
         confirmed=[Confirmed(trial="t0", seed=3, default={"lbe": 0.5}, best={"lbe": 0.25})],
@@ -214,7 +220,7 @@ def test_without_a_winner_nothing_is_confirmed() -> None:
 
 
 def test_a_trial_is_handed_its_id_and_its_settings() -> None:
-    params = {"losses.exp": 2.0, "id": 3}
+    params = {"losses.teacher.exp": 2.0, "id": 3}
     assert module.handed("t7", params) == {"trial": {"id": "t7", "params": params}}
 
 

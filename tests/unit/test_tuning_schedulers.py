@@ -16,8 +16,8 @@ from diffusiontalker.tuning.trial_store import Params, Records, handed
 
 CONTINUE, STOP = TrialScheduler.CONTINUE, TrialScheduler.STOP
 EPOCHS = 9
-OWN = {"losses.exp": 1.0, "losses.lip": 1.0}
-OTHER = {"losses.exp": 5.0, "losses.lip": 1.0}
+OWN = {"losses.teacher.exp": 1.0, "losses.teacher.lip": 1.0}
+OTHER = {"losses.teacher.exp": 5.0, "losses.teacher.lip": 1.0}
 WAITING: Any = SimpleNamespace(get_live_trials=lambda: [SimpleNamespace(status="PENDING")])
 """Tune's side: another trial waits for its turn."""
 
@@ -189,19 +189,19 @@ def test_fewer_may_be_asked_for_and_never_more_than_there_are_trials() -> None:
             {"workers": 2, "worker_cpus": 1},
             {"CPU": 2},
             "a trial needs 2.5 CPU and the cluster holds 2; lower training.workers or "
-            "training.worker_cpus in changes, or add nodes",
+            "resources.worker_cpus in changes, or add nodes",
         ),
         (
             {"workers": 2, "gpu": True},
             {"CPU": 16, "GPU": 1},
             "a trial needs 2 GPU and the cluster holds 1; lower training.workers or set "
-            "training.gpu: false in changes, or add nodes",
+            "resources.gpu: false in changes, or add nodes",
         ),
         (
             {"workers": 0, "gpu": True},
             {"CPU": 16},
             "a trial needs 1 GPU and the cluster holds 0; lower training.workers or set "
-            "training.gpu: false in changes, or add nodes",
+            "resources.gpu: false in changes, or add nodes",
         ),
     ],
 )

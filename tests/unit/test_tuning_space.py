@@ -37,21 +37,25 @@ def choice(*choices: Any) -> dict[str, Any]:
 @pytest.mark.parametrize(
     ("stage", "name", "spread"),
     [
-        ({"stage": "teacher"}, "losses.exp", EXP),
-        ({"stage": "teacher"}, "losses.exp", uniform(1, 2)),  # the base's own value is an end
+        ({"stage": "teacher"}, "losses.teacher.exp", EXP),
+        (
+            {"stage": "teacher"},
+            "losses.teacher.exp",
+            uniform(1, 2),
+        ),  # the base's own value is an end
         ({"stage": "teacher"}, "training.teacher.batch", whole(4, 16)),
         ({"stage": "teacher"}, "training.teacher.batch", choice(4, 8)),
-        ({"stage": "teacher"}, "decoder.kind", choice("gru", "tcn")),
-        ({"stage": "teacher"}, "personalizer.use_emotion", choice(True, False)),
+        ({"stage": "teacher"}, "model.teacher.decoder.kind", choice("gru", "tcn")),
+        ({"stage": "teacher"}, "model.shared.personalizer.use_emotion", choice(True, False)),
         ({"stage": "teacher"}, "diffusion.sampler", choice("ddim", "ancestral")),
-        ({"stage": "round"}, "student_losses.dis", EXP),
+        ({"stage": "round"}, "losses.student.dis", EXP),
         ({"stage": "round"}, "training.round.learning_rate", uniform(1e-4, 1e-2)),
-        ({"stage": "round", "steps": 8}, "student_losses.dis", EXP),
-        ({"stage": "round", "steps": 8}, "student.context.width", whole(64, 256)),
+        ({"stage": "round", "steps": 8}, "losses.student.dis", EXP),
+        ({"stage": "round", "steps": 8}, "model.student.context.width", whole(64, 256)),
         ({"stage": "round", "steps": 8}, "training.first_round.learning_rate", uniform(1e-4, 0.1)),
-        ({"stage": "chain"}, "losses.exp", EXP),
-        ({"stage": "chain"}, "student_losses.dis", EXP),
-        ({"stage": "chain"}, "personalizer.from_voice", uniform(0, 1)),
+        ({"stage": "chain"}, "losses.teacher.exp", EXP),
+        ({"stage": "chain"}, "losses.student.dis", EXP),
+        ({"stage": "chain"}, "model.shared.personalizer.from_voice", uniform(0, 1)),
     ],
 )
 def test_what_makes_comparable_trials_is_accepted(
@@ -64,9 +68,9 @@ def test_what_makes_comparable_trials_is_accepted(
     ("name", "spread", "line"),
     [
         (
-            "losses.epx",
+            "losses.teacher.epx",
             EXP,
-            "space.losses.epx: unknown setting 'losses.epx'; did you mean 'exp'?",
+            "space.losses.teacher.epx: unknown setting 'losses.teacher.epx'; did you mean 'exp'?",
         ),
         ("loses.exp", EXP, "space.loses.exp: unknown setting 'loses'; did you mean 'losses'?"),
         ("losses", EXP, "space.losses: losses: expected a section of keys and values (got 0.1)"),
@@ -76,10 +80,10 @@ def test_what_makes_comparable_trials_is_accepted(
             "space.output.folder: output.folder: 'output' is a value, not a section",
         ),
         (
-            "losses.channel_power",
+            "losses.teacher.channel_power",
             uniform(0, 1.5),
-            "space.losses.channel_power: losses.channel_power: Input should be less than or equal "
-            "to 1 (got 1.5)",
+            "space.losses.teacher.channel_power: losses.teacher.channel_power: Input should be "
+            "less than or equal to 1 (got 1.5)",
         ),
         (
             "training.teacher.ema",
@@ -88,15 +92,16 @@ def test_what_makes_comparable_trials_is_accepted(
             "equal to 0 (got -0.5)",
         ),
         (
-            "decoder.kind",
+            "model.teacher.decoder.kind",
             choice("tcn", "lstm"),
-            "space.decoder.kind: decoder.kind: Input should be 'gru' or 'tcn' (got 'lstm')",
+            "space.model.teacher.decoder.kind: model.teacher.decoder.kind: Input should be "
+            "'gru' or 'tcn' (got 'lstm')",
         ),
         (
-            "losses.exp",
+            "losses.teacher.exp",
             uniform(2, 4),
-            "space.losses.exp: the base's own value 1.0 is not among 2 to 4; widen that, or set "
-            "changes.losses.exp",
+            "space.losses.teacher.exp: the base's own value 1.0 is not among 2 to 4; widen that, "
+            "or set changes.losses.teacher.exp",
         ),
         (
             "training.teacher.batch",
@@ -117,15 +122,15 @@ def test_what_makes_comparable_trials_is_accepted(
             "take it out",
         ),
         (
-            "encoder.learning_rate",
+            "training.encoder.learning_rate",
             uniform(1e-4, 1e-2),
-            "space.encoder.learning_rate: all trials start from the same data, which this would "
-            "change; take it out",
+            "space.training.encoder.learning_rate: all trials start from the same data, which "
+            "this would change; take it out",
         ),
         (
-            "student_losses.dis",
+            "losses.student.dis",
             EXP,
-            "space.student_losses.dis: changes nothing in the training of the teacher; take it out",
+            "space.losses.student.dis: changes nothing in the training of the teacher; take it out",
         ),
         (
             "evaluation.seeds",
@@ -162,8 +167,12 @@ def test_a_setting_that_is_a_whole_number_is_not_drawn_in_between() -> None:
 @pytest.mark.parametrize(
     ("name", "own", "spread"),
     [
-        ("student.look_ahead_ms", None, uniform(0, 100)),
-        ("personalizer.use_emotion", True, whole(0, 1)),  # no number, though Python says so
+        ("model.shared.look_ahead_ms", None, uniform(0, 100)),
+        (
+            "model.shared.personalizer.use_emotion",
+            True,
+            whole(0, 1),
+        ),  # no number, though Python says so
     ],
 )
 def test_an_own_value_that_is_no_number_lies_in_no_range(
@@ -176,11 +185,14 @@ def test_an_own_value_that_is_no_number_lies_in_no_range(
 @pytest.mark.parametrize(
     ("name", "spread"),
     [
-        ("losses.exp", EXP),
+        ("losses.teacher.exp", EXP),
         ("training.teacher.learning_rate", uniform(1e-4, 1e-2)),
-        ("personalizer.from_voice", uniform(0, 1)),
-        ("student.encoder_width", whole(64, 128)),  # the teacher's, too
-        ("student.context.width", whole(64, 256)),  # of the student of 4 steps, where it starts
+        ("model.shared.personalizer.from_voice", uniform(0, 1)),
+        ("model.shared.encoder_width", whole(64, 128)),  # the teacher's, too
+        (
+            "model.student.context.width",
+            whole(64, 256),
+        ),  # of the student of 4 steps, where it starts
     ],
 )
 def test_a_round_does_not_change_what_it_starts_from(name: str, spread: dict[str, Any]) -> None:
@@ -199,7 +211,7 @@ def test_a_round_does_not_change_what_it_starts_from(name: str, spread: dict[str
     [
         ("corpus.minutes", uniform(10, 80)),
         ("corpus.seed", whole(0, 9)),
-        ("encoder.learning_rate", uniform(1e-4, 1e-2)),
+        ("training.encoder.learning_rate", uniform(1e-4, 1e-2)),
     ],
 )
 def test_no_stage_makes_its_own_data(
@@ -240,8 +252,10 @@ def test_any_round_counts_in_the_length_of_a_chain() -> None:
 
 
 def test_one_bad_setting_among_good_ones_is_found() -> None:
-    said = refusal(lambda: check(sweep({"losses.exp": EXP, "losses.lip": uniform(2, 3)})))
-    assert said.startswith("space.losses.lip:")
+    said = refusal(
+        lambda: check(sweep({"losses.teacher.exp": EXP, "losses.teacher.lip": uniform(2, 3)}))
+    )
+    assert said.startswith("space.losses.teacher.lip:")
 
 
 # stages
@@ -249,7 +263,7 @@ def test_one_bad_setting_among_good_ones_is_found() -> None:
 
 def test_stages_of_a_trial() -> None:
     base = config.load(BASE)
-    searched = {"losses.exp": EXP}
+    searched = {"losses.teacher.exp": EXP}
     assert space.stages_of(sweep(searched), base) == ["teacher"]
     assert space.stages_of(sweep(searched, stage="round"), base) == [2]
     assert space.stages_of(sweep(searched, stage="round", steps=8), base) == [8]
@@ -260,7 +274,7 @@ def test_stages_of_a_trial() -> None:
 
 
 def test_a_round_that_is_not_there() -> None:
-    rounds = {"student_losses.dis": EXP}
+    rounds = {"losses.student.dis": EXP}
     assert refusal(lambda: check(sweep(rounds, stage="round", steps=3))) == (
         f"steps: {BASE} has no round of 3 steps; it has 8, 4, 2"
     )
@@ -268,7 +282,7 @@ def test_a_round_that_is_not_there() -> None:
     line = f"stage: {BASE} has no rounds; sweep stage: teacher"
     assert refusal(lambda: check(none)) == line
     assert refusal(lambda: check(none.model_copy(update={"steps": 2}))) == line
-    chain = sweep({"losses.exp": EXP}, stage="chain", changes={"diffusion.rounds": []})
+    chain = sweep({"losses.teacher.exp": EXP}, stage="chain", changes={"diffusion.rounds": []})
     assert space.stages_of(chain, space.base_of(chain)) == ["teacher"]
 
 
@@ -277,39 +291,51 @@ def test_a_round_that_is_not_there() -> None:
 
 def test_the_base_with_its_changes() -> None:
     of = sweep(
-        {"losses.exp": EXP},
-        changes={"losses.exp": 2, "training.teacher": {"epochs": 9}, "diffusion.rounds": [8]},
+        {"losses.teacher.exp": EXP},
+        changes={
+            "losses.teacher.exp": 2,
+            "training.teacher": {"epochs": 9},
+            "diffusion.rounds": [8],
+        },
     )
     own, base = config.load(BASE), space.base_of(of)
-    assert base.losses.exp == 2.0
+    assert base.losses.teacher.exp == 2.0
     assert base.training.teacher == own.training.teacher.model_copy(update={"epochs": 9})
     assert base.diffusion.rounds == (8,)
     assert base.corpus == own.corpus
-    assert space.defaults(of, base) == {"losses.exp": 2.0}
-    trial = space.apply(base, {"losses.exp": 0.5})
-    assert (trial.losses.exp, base.losses.exp) == (0.5, 2.0)
-    assert trial.losses.lip == base.losses.lip
+    assert space.defaults(of, base) == {"losses.teacher.exp": 2.0}
+    trial = space.apply(base, {"losses.teacher.exp": 0.5})
+    assert (trial.losses.teacher.exp, base.losses.teacher.exp) == (0.5, 2.0)
+    assert trial.losses.teacher.lip == base.losses.teacher.lip
 
 
 @pytest.mark.parametrize(
     ("changes", "line"),
     [
-        ({"losses.epx": 1}, "changes: unknown setting 'losses.epx'; did you mean 'exp'?"),
-        ({"losses.exp": -1}, "changes: losses.exp: Input should be greater than or equal to 0"),
+        (
+            {"losses.teacher.epx": 1},
+            "changes: unknown setting 'losses.teacher.epx'; did you mean 'exp'?",
+        ),
+        (
+            {"losses.teacher.exp": -1},
+            "changes: losses.teacher.exp: Input should be greater than or equal to 0",
+        ),
         ({"output.x": 1}, "changes: output.x: 'output' is a value, not a section"),
         ({"losses": 3}, "changes: losses: expected a section of keys and values (got 3)"),
-        ({"student_losses.energy_chunk": 97}, "changes: student_losses.energy_chunk 97 is longer"),
+        ({"losses.student.energy_chunk": 97}, "changes: losses.student.energy_chunk 97 is longer"),
         ({"diffusion.rounds": [3]}, "rounds must halve the steps each time: 3 does not follow 16"),
     ],
 )
 def test_a_wrong_change_is_refused_by_name(changes: dict[str, Any], line: str) -> None:
-    assert line in refusal(lambda: space.base_of(sweep({"losses.exp": EXP}, changes=changes)))
+    assert line in refusal(
+        lambda: space.base_of(sweep({"losses.teacher.exp": EXP}, changes=changes))
+    )
 
 
 def test_a_base_that_cannot_be_read(tmp_path: Path) -> None:
     def of(base: Path) -> SweepSettings:
         return SweepSettings.model_validate(
-            {"base": str(base), "output": "runs/sweep", "space": {"losses.exp": EXP}}
+            {"base": str(base), "output": "runs/sweep", "space": {"losses.teacher.exp": EXP}}
         )
 
     missing, wrong = tmp_path / "none.yaml", tmp_path / "wrong.yaml"
@@ -318,14 +344,14 @@ def test_a_base_that_cannot_be_read(tmp_path: Path) -> None:
     )
     wrong.write_text("losses: {epx: 1}")
     assert refusal(lambda: space.base_of(of(wrong))) == (
-        f"{wrong}: unknown setting 'losses.epx'; did you mean 'exp'?"
+        f"{wrong}: unknown setting 'losses.teacher.epx'; did you mean 'exp'?"
     )
 
 
 def test_settings_of_a_trial_that_do_not_go_together() -> None:
-    base = space.base_of(sweep({"losses.exp": EXP}))
-    said = refusal(lambda: space.apply(base, {"student_losses.energy_chunk": 97}))
-    assert said.startswith("trial: student_losses.energy_chunk 97 is longer than training.window")
+    base = space.base_of(sweep({"losses.teacher.exp": EXP}))
+    said = refusal(lambda: space.apply(base, {"losses.student.energy_chunk": 97}))
+    assert said.startswith("trial: losses.student.energy_chunk 97 is longer than training.window")
 
 
 # how it is written
@@ -371,7 +397,11 @@ def read(folder: Path, text: str, *overrides: str) -> SweepSettings:
 def test_names_may_be_written_with_dots_or_as_sections(tmp_path: Path) -> None:
     dotted, sections, mixed = (read(tmp_path, t) for t in (DOTTED, IN_SECTIONS, MIXED))
     assert dotted == sections == mixed
-    assert list(dotted.space) == ["losses.exp", "losses.lip", "losses.student_truth"]
+    assert list(dotted.space) == [
+        "losses.teacher.exp",
+        "losses.teacher.lip",
+        "losses.student_truth",
+    ]
     assert dotted.changes == {
         "training.teacher.epochs": 3, "training.teacher.passes": 2, "corpus.minutes": 12,
     }  # fmt: skip
@@ -381,16 +411,16 @@ def test_names_may_be_written_with_dots_or_as_sections(tmp_path: Path) -> None:
 @pytest.mark.parametrize("text", [DOTTED, IN_SECTIONS, MIXED])
 def test_both_can_be_overridden_on_the_command_line(tmp_path: Path, text: str) -> None:
     of = read(
-        tmp_path, text, "changes.training.teacher.epochs=4", "changes.losses.vel=0.25",
-        "space.losses.exp={kind: uniform, low: 0.5, high: 2}",
-        "space.losses.mean={kind: uniform, low: 0, high: 3}",
+        tmp_path, text, "changes.training.teacher.epochs=4", "changes.losses.teacher.vel=0.25",
+        "space.losses.teacher.exp={kind: uniform, low: 0.5, high: 2}",
+        "space.losses.teacher.mean={kind: uniform, low: 0, high: 3}",
     )  # fmt: skip
     base = space.base_of(of)
     assert (base.training.teacher.epochs, base.training.teacher.passes) == (4, 2)
-    assert base.losses.vel == 0.25
-    assert of.space["losses.exp"] == config.Spread(kind="uniform", low=0.5, high=2)
+    assert base.losses.teacher.vel == 0.25
+    assert of.space["losses.teacher.exp"] == config.Spread(kind="uniform", low=0.5, high=2)
     assert set(of.space) == {
-        "losses.exp", "losses.lip", "losses.student_truth", "losses.mean",
+        "losses.teacher.exp", "losses.teacher.lip", "losses.student_truth", "losses.teacher.mean",
     }  # fmt: skip
 
 
@@ -405,16 +435,16 @@ space:
 """
     of = read(tmp_path, text)
     assert of.space == {
-        "decoder.kind": config.Choice(kind="choice", choices=("gru", "tcn")),
-        "decoder.depth": config.Spread(kind="int", low=1, high=4),
+        "model.teacher.decoder.kind": config.Choice(kind="choice", choices=("gru", "tcn")),
+        "model.teacher.decoder.depth": config.Spread(kind="int", low=1, high=4),
     }
-    dotted = text.replace("  decoder:\n    kind", "  decoder.kind").replace(
-        "    depth", "  decoder.depth"
+    dotted = text.replace("  decoder:\n    kind", "  model.teacher.decoder.kind").replace(
+        "    depth", "  model.teacher.decoder.depth"
     )
     assert "decoder:" not in dotted
     assert read(tmp_path, dotted) == of
     alone = "space.decoder={kind: {kind: choice, choices: [tcn, gru]}}"
-    named = read(tmp_path, DOTTED, alone).space["decoder.kind"]
+    named = read(tmp_path, DOTTED, alone).space["model.teacher.decoder.kind"]
     assert named == config.Choice(kind="choice", choices=("tcn", "gru"))
 
 
@@ -423,34 +453,34 @@ space:
     [
         (
             "{kind: uniform, low: 0, high: 1, hi: 1}",
-            "unknown setting 'space.losses.exp.hi'; did you mean 'high'?",
+            "unknown setting 'space.losses.teacher.exp.hi'; did you mean 'high'?",
         ),
         (
             "{kind: log_uniform, lo: 1, low: 1, high: 2}",
-            "unknown setting 'space.losses.exp.lo'; did you mean 'low'?",
+            "unknown setting 'space.losses.teacher.exp.lo'; did you mean 'low'?",
         ),
         (
             "{kind: choice, choices: [1, 2], choises: [1, 2]}",
-            "unknown setting 'space.losses.exp.choises'; did you mean 'choices'?",
+            "unknown setting 'space.losses.teacher.exp.choises'; did you mean 'choices'?",
         ),
         (
             "{kind: uniform, low: 0}",
-            "space.losses.exp.high is needed; give it in a file (--config FILE), or as "
-            "space.losses.exp.high=...",
+            "space.losses.teacher.exp.high is needed; give it in a file (--config FILE), or as "
+            "space.losses.teacher.exp.high=...",
         ),
         (
             "{kind: choice}",
-            "space.losses.exp.choices is needed; give it in a file (--config FILE), or as "
-            "space.losses.exp.choices=...",
+            "space.losses.teacher.exp.choices is needed; give it in a file (--config FILE), or as "
+            "space.losses.teacher.exp.choices=...",
         ),
         (
             "{kind: uniform, low: 0, high: x}",
-            "space.losses.exp.high: Input should be a valid number, unable to parse string as a "
-            "number (got 'x')",
+            "space.losses.teacher.exp.high: Input should be a valid number, unable to parse string "
+            "as a number (got 'x')",
         ),
     ],
 )
-@pytest.mark.parametrize("name", ["losses.exp: {}", "losses: {{exp: {}}}"])
+@pytest.mark.parametrize("name", ["losses.teacher.exp: {}", "losses: {{exp: {}}}"])
 def test_a_mistake_in_a_spread_is_told_where_it_stands(
     tmp_path: Path, name: str, spread: str, line: str
 ) -> None:
@@ -462,9 +492,9 @@ def test_a_mistake_in_a_spread_is_told_where_it_stands(
     "choices", ["[1, 1]", "[gru, tcn, gru]", "[1, 1.0]", "[true, false, true]"]
 )  # fmt: skip
 def test_choices_that_stand_twice_are_refused(tmp_path: Path, choices: str) -> None:
-    text = f"base: {BASE}\nspace: {{losses.exp: {{kind: choice, choices: {choices}}}}}\n"
+    text = f"base: {BASE}\nspace: {{losses.teacher.exp: {{kind: choice, choices: {choices}}}}}\n"
     said = refusal(lambda: read(tmp_path, text))
-    assert said.startswith(f"{tmp_path / 'sweep.yaml'}: space.losses.exp")
+    assert said.startswith(f"{tmp_path / 'sweep.yaml'}: space.losses.teacher.exp")
     assert "one of the choices stands twice" in said
 
 
@@ -475,28 +505,28 @@ def test_distributions() -> None:
     found = space.distributions(
         sweep(
             {
-                "losses.exp": EXP,
-                "losses.lip": uniform(0, 2),
+                "losses.teacher.exp": EXP,
+                "losses.teacher.lip": uniform(0, 2),
                 "training.teacher.batch": whole(4, 16),
-                "decoder.kind": choice("gru", "tcn"),
+                "model.teacher.decoder.kind": choice("gru", "tcn"),
             }
         )
     )
     assert found == {
-        "losses.exp": optuna.distributions.FloatDistribution(0.1, 10.0, log=True),
-        "losses.lip": optuna.distributions.FloatDistribution(0.0, 2.0),
+        "losses.teacher.exp": optuna.distributions.FloatDistribution(0.1, 10.0, log=True),
+        "losses.teacher.lip": optuna.distributions.FloatDistribution(0.0, 2.0),
         "training.teacher.batch": optuna.distributions.IntDistribution(4, 16),
-        "decoder.kind": optuna.distributions.CategoricalDistribution(("gru", "tcn")),
+        "model.teacher.decoder.kind": optuna.distributions.CategoricalDistribution(("gru", "tcn")),
     }
 
 
 def test_whatever_is_drawn_makes_a_trial() -> None:
     of = sweep(
         {
-            "losses.exp": EXP,
+            "losses.teacher.exp": EXP,
             "training.teacher.batch": whole(4, 16),
-            "decoder.kind": choice("gru", "tcn"),
-            "personalizer.use_emotion": choice(True, False),
+            "model.teacher.decoder.kind": choice("gru", "tcn"),
+            "model.shared.personalizer.use_emotion": choice(True, False),
         }
     )
     base = space.base_of(of)
@@ -507,12 +537,14 @@ def test_whatever_is_drawn_makes_a_trial() -> None:
         params = study.ask(space.distributions(of)).params
         settings = space.apply(base, params)
         assert {name: config.value_of(settings, name) for name in params} == params
-        seen.add((settings.decoder.kind, settings.personalizer.use_emotion))
+        seen.add(
+            (settings.model.teacher.decoder.kind, settings.model.shared.personalizer.use_emotion)
+        )
     assert len(seen) == 4
 
 
 @given(
-    st.sampled_from(["losses.exp", "student_losses.dis", "training.teacher.weight_decay"]),
+    st.sampled_from(["losses.teacher.exp", "losses.student.dis", "training.teacher.weight_decay"]),
     st.floats(0, 1e6),
 )
 def test_what_was_changed_is_found_there_and_nothing_else_is_changed(

@@ -17,11 +17,11 @@ from diffusiontalker.tuning.study import Search, Study
 from diffusiontalker.tuning.trial_store import Params, Records, handed
 
 BOTH = ("energy_score", "lbe")
-OWN = {"losses.exp": 1.0, "losses.lip": 1.0}
+OWN = {"losses.teacher.exp": 1.0, "losses.teacher.lip": 1.0}
 
 
 def at(exp: float, lip: float = 1.0) -> Params:
-    return {"losses.exp": exp, "losses.lip": lip}
+    return {"losses.teacher.exp": exp, "losses.teacher.lip": lip}
 
 
 def drawn(search: Search, number: int, energy: float = 0.5) -> tuple[str, Params]:
@@ -57,8 +57,11 @@ def test_what_was_left_comes_first_and_then_the_search_goes_on(
     assert drawn(search, 1) == ("t4", at(5.0, 0.5))
     ids, later = zip(*(drawn(search, number) for number in range(2, 8)), strict=True)
     assert ids == tuple(f"new{number}" for number in range(2, 8))
-    assert all(0.1 <= one["losses.exp"] <= 10 and 0 <= one["losses.lip"] <= 2 for one in later)
-    assert len({one["losses.exp"] for one in later}) == 6
+    assert all(
+        0.1 <= one["losses.teacher.exp"] <= 10 and 0 <= one["losses.teacher.lip"] <= 2
+        for one in later
+    )
+    assert len({one["losses.teacher.exp"] for one in later}) == 6
 
 
 @pytest.mark.parametrize("kind", ["tpe", "random"])
@@ -92,8 +95,11 @@ def test_the_base_itself_goes_on_where_it_was_killed() -> None:
 
 def test_the_same_settings_suggested_again_are_a_trial_of_their_own() -> None:
     # Of two settings there are soon no new ones.
-    of = sweep({"decoder.kind": {"kind": "choice", "choices": ["gru", "tcn"]}}, search="random")
-    gru, tcn = {"decoder.kind": "gru"}, {"decoder.kind": "tcn"}
+    of = sweep(
+        {"model.teacher.decoder.kind": {"kind": "choice", "choices": ["gru", "tcn"]}},
+        search="random",
+    )
+    gru, tcn = {"model.teacher.decoder.kind": "gru"}, {"model.teacher.decoder.kind": "tcn"}
     known = records(
         trial(0, 0.3, params=tcn), trial(1, 0.2, params=gru, state="running"),
         trial(2, params=gru, state="running"),
@@ -146,7 +152,7 @@ def suggestions(of: SweepSettings, known: Records) -> list[Params]:
         suggested = search.suggest(f"new{number}")
         assert suggested is not None
         params: Params = suggested["trial"]["params"]
-        energy = math.log10(params["losses.exp"]) ** 2 + params["losses.lip"]
+        energy = math.log10(params["losses.teacher.exp"]) ** 2 + params["losses.teacher.lip"]
         search.on_trial_complete(f"new{number}", {"energy_score": energy})
         found.append(params)
     return [params for params in found if params != OWN]
@@ -159,7 +165,7 @@ def test_the_same_seed_draws_the_same(kind: str) -> None:
     )
     assert len(one) == len(other) == 11  # the base is the same for all
     assert one == again
-    assert not {p["losses.exp"] for p in one} & {p["losses.exp"] for p in other}
+    assert not {p["losses.teacher.exp"] for p in one} & {p["losses.teacher.exp"] for p in other}
 
 
 @pytest.mark.parametrize("kind", ["tpe", "random"])
@@ -168,7 +174,7 @@ def test_a_sweep_that_goes_on_does_not_draw_the_same_again(kind: str) -> None:
     begun = suggestions(of, records())
     known = records(*(trial(n, 0.5, params=params) for n, params in enumerate([OWN, *begun])))
     later = suggestions(of, known)
-    assert not {p["losses.exp"] for p in begun} & {p["losses.exp"] for p in later}
+    assert not {p["losses.teacher.exp"] for p in begun} & {p["losses.teacher.exp"] for p in later}
     assert len(later) == 12
     assert later == suggestions(of, known)
 
@@ -181,7 +187,7 @@ def test_tpe_looks_where_trials_did_well_and_random_search_does_not() -> None:
 
     def mean(kind: str) -> float:
         search = study.search(sweep(search=kind, trials=100), known, OWN)
-        return float(np.mean([drawn(search, n, 1.0)[1]["losses.lip"] for n in range(10)]))
+        return float(np.mean([drawn(search, n, 1.0)[1]["losses.teacher.lip"] for n in range(10)]))
 
     assert mean("tpe") < 0.5
     assert 0.6 < mean("random") < 1.4
@@ -285,21 +291,21 @@ def params_of(params: Params) -> dict[str, float]:
 def test_importance_finds_the_setting_that_matters() -> None:
     known = fared(30, lambda exp, lip: lip + 0.01 * math.log10(exp))
     found = study.importance(sweep(), known)["energy_score"]
-    assert list(found) == ["losses.lip", "losses.exp"]
-    assert found["losses.lip"] > 0.9
+    assert list(found) == ["losses.teacher.lip", "losses.teacher.exp"]
+    assert found["losses.teacher.lip"] > 0.9
     assert sum(found.values()) == pytest.approx(1)
     other = study.importance(sweep(), fared(30, lambda exp, lip: 0.01 * lip - math.log10(exp)))
-    assert other["energy_score"]["losses.exp"] > 0.9
+    assert other["energy_score"]["losses.teacher.exp"] > 0.9
     assert study.importance(sweep(), known)["energy_score"] == found
 
 
 def test_each_objective_has_its_own() -> None:
     known = fared(30, lambda exp, lip: lip)
     for one in known.trials:
-        one.curve[-1]["lbe"] = math.log10(one.params["losses.exp"])
+        one.curve[-1]["lbe"] = math.log10(one.params["losses.teacher.exp"])
     found = study.importance(sweep(objectives=BOTH), known)
-    assert found["energy_score"]["losses.lip"] > 0.9
-    assert found["lbe"]["losses.exp"] > 0.9
+    assert found["energy_score"]["losses.teacher.lip"] > 0.9
+    assert found["lbe"]["losses.teacher.exp"] > 0.9
     assert list(study.importance(sweep(objectives=("lbe",)), known)) == ["lbe"]
 
 
@@ -323,19 +329,29 @@ def test_failed_trials_do_not_count_in_it() -> None:
 
 
 def test_a_choice_can_matter_too() -> None:
-    of = sweep({"losses.exp": EXP, "decoder.kind": {"kind": "choice", "choices": ["gru", "tcn"]}})
+    of = sweep(
+        {
+            "losses.teacher.exp": EXP,
+            "model.teacher.decoder.kind": {"kind": "choice", "choices": ["gru", "tcn"]},
+        }
+    )
     rng = np.random.default_rng(2)
     trials = []
     for number in range(24):
         kind = ("gru", "tcn")[number % 2]
-        params = {"losses.exp": float(rng.uniform(0.1, 10)), "decoder.kind": kind}
+        params = {
+            "losses.teacher.exp": float(rng.uniform(0.1, 10)),
+            "model.teacher.decoder.kind": kind,
+        }
         trials.append(trial(number, 0.1 + (kind == "gru"), params=params))
-    assert study.importance(of, records(*trials))["energy_score"]["decoder.kind"] > 0.9
+    assert (
+        study.importance(of, records(*trials))["energy_score"]["model.teacher.decoder.kind"] > 0.9
+    )
 
 
 def test_a_short_sweep_draws_less_at_random() -> None:
     def startup(trials: int) -> int:
-        sampler = study.sampler(sweep({"losses.lip": LIP}, trials=trials), 0)
+        sampler = study.sampler(sweep({"losses.teacher.lip": LIP}, trials=trials), 0)
         assert isinstance(sampler, optuna.samplers.TPESampler)
         return int(sampler._n_startup_trials)
 

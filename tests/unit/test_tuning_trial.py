@@ -9,7 +9,7 @@ import ray
 from tests.unit.sweeps import sweep
 
 from diffusiontalker import pipeline, storage
-from diffusiontalker.config import Settings
+from diffusiontalker.config import Settings, changed
 from diffusiontalker.errors import UserError
 from diffusiontalker.tuning import space, trial
 from diffusiontalker.tuning.trial import Figures, Plan, run_trial
@@ -37,14 +37,12 @@ def test_a_trial_has_its_own_settings_and_folder(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path, reported: Reported
 ) -> None:
     def train(given: Plan, settings: Settings, folder: Path) -> Figures:
-        assert settings == given.base.model_copy(
-            update={"losses": given.base.losses.model_copy(update={"exp": 3.0})}
-        )
+        assert settings == changed(given.base, {"losses.teacher.exp": 3.0}, "test")
         return {"lbe": 0.5, "folder": folder}
 
     monkeypatch.setattr(trial, "train", train)
     for name in ("first", "again"):
-        run_trial(handed(name, {"losses.exp": 3.0}), plan(tmp_path))
+        run_trial(handed(name, {"losses.teacher.exp": 3.0}), plan(tmp_path))
     assert reported == [
         {"lbe": 0.5, "folder": tmp_path / name, "done": True} for name in ("first", "again")
     ]
@@ -80,7 +78,7 @@ def test_settings_that_do_not_go_together_are_the_end_of_it_too(
         raise AssertionError("must not train")
 
     monkeypatch.setattr(trial, "train", train)
-    run_trial(handed("a", {"student_losses.energy_chunk": 97}), plan(tmp_path))
+    run_trial(handed("a", {"losses.student.energy_chunk": 97}), plan(tmp_path))
     [end] = reported
     assert "energy_chunk 97 is longer than training.window 96" in end["error"]
     assert end["done"] is True

@@ -19,7 +19,7 @@ from diffusiontalker.tuning.table import SHOWN, Progress, line, results, table
 from diffusiontalker.tuning.trial_store import Confirmed, Params, Records, Trial, handed
 
 EPOCHS = 3
-OWN = {"losses.exp": 1.0}
+OWN = {"losses.teacher.exp": 1.0}
 
 
 class FakeTrial:
@@ -29,7 +29,7 @@ class FakeTrial:
         self, trial_id: str, params: Params | None = None, id: str | None = None
     ) -> None:  # fmt: skip
         self.trial_id = trial_id
-        self.config = handed(id or trial_id, params or {"losses.exp": float(len(trial_id))})
+        self.config = handed(id or trial_id, params or {"losses.teacher.exp": float(len(trial_id))})
         self.error: str | None = None
 
     def get_error(self) -> str | None:
@@ -96,11 +96,12 @@ def watching(known: Records, first: int = 0) -> Watch:
 
 def test_a_trial_that_comes_to_its_last_epoch_is_done(clock: SimpleNamespace) -> None:
     known = records()
-    one = FakeTrial("a", {"losses.exp": 2.5, "decoder.kind": "gru"})
+    one = FakeTrial("a", {"losses.teacher.exp": 2.5, "model.teacher.decoder.kind": "gru"})
     Tune(watching(known), clock, one).whole(one, 0.5, 0.4, 0.3)
     [found] = known.trials
     assert found == Trial(
-        id="a", number=0, params={"losses.exp": 2.5, "decoder.kind": "gru"}, state="done",
+        id="a", number=0,
+        params={"losses.teacher.exp": 2.5, "model.teacher.decoder.kind": "gru"}, state="done",
         curve=[point(1, 0.5), point(2, 0.4), point(3, 0.3)], seconds=31.0,
     )  # fmt: skip
 
@@ -222,13 +223,14 @@ def test_numbers_follow_the_suggestions_not_the_starts(clock: SimpleNamespace) -
 def test_a_sweep_that_goes_on_counts_on(clock: SimpleNamespace) -> None:
     # Of three trials the last two were running: they come first again, under other names.
     known = records(
-        trial(0, 0.5, 0.4, 0.3, params={"losses.exp": 1.0}),
-        trial(1, 0.4, params={"losses.exp": 2.0}, state="running"),
-        trial(2, params={"losses.exp": 3.0}, state="running"),
+        trial(0, 0.5, 0.4, 0.3, params={"losses.teacher.exp": 1.0}),
+        trial(1, 0.4, params={"losses.teacher.exp": 2.0}, state="running"),
+        trial(2, params={"losses.teacher.exp": 3.0}, state="running"),
     )
     again = [
-        FakeTrial("x", {"losses.exp": 2.0}, "t1"), FakeTrial("y", {"losses.exp": 3.0}, "t2"),
-        FakeTrial("z", {"losses.exp": 4.0}), FakeTrial("w", {"losses.exp": 5.0}),
+        FakeTrial("x", {"losses.teacher.exp": 2.0}, "t1"),
+        FakeTrial("y", {"losses.teacher.exp": 3.0}, "t2"),
+        FakeTrial("z", {"losses.teacher.exp": 4.0}), FakeTrial("w", {"losses.teacher.exp": 5.0}),
     ]  # fmt: skip
     tune = Tune(watching(known, first=2), clock, *again)
     for one in (again[1], again[0], again[3], again[2]):
@@ -239,11 +241,11 @@ def test_a_sweep_that_goes_on_counts_on(clock: SimpleNamespace) -> None:
     tune.epoch(again[0], 2, 0.35)
     assert known.trials[1].curve == [point(1, 0.4), point(2, 0.35)]
     assert known.trials[1].seconds == 12.0 + 10.0
-    assert known.trials[1].params == {"losses.exp": 2.0}
+    assert known.trials[1].params == {"losses.teacher.exp": 2.0}
 
 
 def test_the_same_settings_again_are_a_trial_of_their_own(clock: SimpleNamespace) -> None:
-    same = {"losses.exp": 2.0}
+    same = {"losses.teacher.exp": 2.0}
     known = records(trial(0, 0.4, params=same, state="running"))
     left, later = FakeTrial("x", same, "t0"), FakeTrial("y", same)
     tune = Tune(watching(known, first=1), clock, left, later)
@@ -374,12 +376,20 @@ def shown(of: Table) -> list[str]:
 
 
 def test_the_table_has_the_best_and_what_runs() -> None:
-    finished = [trial(n, 0.9 - n / 10, params={"losses.exp": n + 0.123456}) for n in range(7)]
+    finished = [
+        trial(n, 0.9 - n / 10, params={"losses.teacher.exp": n + 0.123456}) for n in range(7)
+    ]
     known = records(
         *finished,
         trial(7, 0.01, state="pruned"),
         trial(8, state="failed"),
-        trial(9, 0.8, None, state="running", params={"losses.exp": 2.0, "decoder.kind": "gru"}),
+        trial(
+            9,
+            0.8,
+            None,
+            state="running",
+            params={"losses.teacher.exp": 2.0, "model.teacher.decoder.kind": "gru"},
+        ),
         trial(10, state="running"),
     )
     lines = shown(table(known, progress(trials=20)))
@@ -387,11 +397,11 @@ def test_the_table_has_the_best_and_what_runs() -> None:
     assert lines[0].endswith(" left")
     assert lines[1] == "Trial State Epochs energy_score Settings"
     assert lines[2 : 2 + SHOWN] == [
-        f"{n} done 1 {0.9 - n / 10:.4f} losses.exp {n}.12" for n in (6, 5, 4, 3, 2)
+        f"{n} done 1 {0.9 - n / 10:.4f} losses.teacher.exp {n}.12" for n in (6, 5, 4, 3, 2)
     ]
     assert lines[2 + SHOWN :] == [
-        "9 running 2 – losses.exp 2, decoder.kind gru",
-        "10 running 0 – losses.exp 11, losses.lip 1",
+        "9 running 2 – losses.teacher.exp 2, model.teacher.decoder.kind gru",
+        "10 running 0 – losses.teacher.exp 11, losses.teacher.lip 1",
     ]
 
 
@@ -449,10 +459,12 @@ def test_the_winner_is_told_beside_the_base(capsys: pytest.CaptureFixture[str]) 
 def test_a_base_that_failed_has_no_figures(
     capsys: pytest.CaptureFixture[str], figures: tuple[float | None, ...]
 ) -> None:
-    known = records(trial(0, *figures, state="failed"), trial(1, 0.4, params={"losses.exp": 2.0}))
+    known = records(
+        trial(0, *figures, state="failed"), trial(1, 0.4, params={"losses.teacher.exp": 2.0})
+    )
     assert concluded(known, capsys)[0] == ("energy_score 0.4000; the base's own settings failed")
     head = sweep_results.winning(sweep(), known.trials[1], known).splitlines()[:2]
     assert head == [
-        f"# {BASE} with what trial 1 of 2 found: losses.exp = 2.0.",
+        f"# {BASE} with what trial 1 of 2 found: losses.teacher.exp = 2.0.",
         "# On validation:",
     ]

@@ -6,8 +6,9 @@ from typing import Any
 from rich.box import SIMPLE_HEAD
 from rich.table import Table
 
-from diffusiontalker import pipeline, storage
+from diffusiontalker import config, pipeline, storage
 from diffusiontalker.config import Settings
+from diffusiontalker.stage_keys import look_ahead_key
 
 VALUES: tuple[float | None, ...] = (0.0, 40.0, 80.0, 160.0, None)
 """Milliseconds; None: the whole recording."""
@@ -28,10 +29,10 @@ def run(settings: Settings, values: Sequence[float | None] = VALUES) -> list[Jso
     pipeline.Run(settings).describe()  # from here on the folder is a run's
     rows: list[Json] = []
     for ms in values:
-        student = settings.student.model_copy(update={"look_ahead_ms": ms})
+        changes = {"model.shared.look_ahead_ms": ms}
         name = "the whole recording" if ms is None else f"{ms:g} ms"
         print(f"look-ahead   {name}", flush=True)
-        one = pipeline.Run(settings.model_copy(update={"student": student}))
+        one = pipeline.Run(config.changed(settings, changes, "look-ahead"))
         data = pipeline.prepare_data(one)
         models = pipeline.train_all(one, data)
         summary = pipeline.evaluate_all(one, data, models)
@@ -40,7 +41,7 @@ def run(settings: Settings, values: Sequence[float | None] = VALUES) -> list[Jso
             for row in summary["rows"]
             if row["name"] == models[-1][0]
         ]
-        found = {"key": pipeline.look_ahead_key(settings, data), "rows": rows}
+        found = {"key": look_ahead_key(settings, pipeline.identity(data)), "rows": rows}
         storage.write_json(one.root / pipeline.LOOK_AHEAD, found)
     return rows
 

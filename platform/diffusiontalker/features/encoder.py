@@ -123,7 +123,7 @@ class FrozenEncoder:
                 longest = max(len(heard[index]) for index in batch) / SAMPLE_RATE
                 raise UserError(
                     f"{len(batch)} clips of up to {longest:.1f} s do not fit the GPU's memory; "
-                    "lower encoder.extract_seconds, or prepare the corpus with shorter clips"
+                    "lower extraction.batch_seconds, or prepare the corpus with shorter clips"
                 ) from error
             for index, states in zip(batch, hidden, strict=True):
                 features[index] = at_frames(states, self.stride, self.field, frames[index])

@@ -24,7 +24,7 @@ from ray.exceptions import RayActorError
 
 from diffusiontalker import storage
 from diffusiontalker.audio.log_mel import PER_FRAME, log_mel
-from diffusiontalker.config import EncoderSettings, fingerprint
+from diffusiontalker.config import ExtractionSettings, fingerprint
 from diffusiontalker.corpus import shards
 from diffusiontalker.corpus.manifest import (
     Manifest,
@@ -48,7 +48,7 @@ def cache_name(corpus: Manifest, encoder: str) -> str:
 
 
 def pool_size(
-    shard_count: int, settings: EncoderSettings, gpu: bool, cluster: Mapping[str, float]
+    shard_count: int, settings: ExtractionSettings, gpu: bool, cluster: Mapping[str, float]
 ) -> int:
     """Actors for so many shards: as many as are wanted, else as many as the cluster holds.
 
@@ -64,7 +64,7 @@ def pool_size(
     if not actors:
         raise UserError(
             f"the cluster has {there:g} {kind}s, but the encoder takes {each:g}; add some, set "
-            "training.gpu=false, or set encoder.actors if the cluster grows by itself"
+            "resources.gpu=false, or set extraction.actors if the cluster grows by itself"
         )
     return min(actors, shard_count)
 
@@ -73,7 +73,7 @@ def extract(
     source: Path,
     target: Path,
     encoder: FrozenEncoder,
-    settings: EncoderSettings,
+    settings: ExtractionSettings,
     gpu: bool,
     progress: Callable[[int, int], None],
 ) -> Manifest:
@@ -103,7 +103,7 @@ def extract(
     count = pool_size(len(corpus.shards), settings, gpu, ray.cluster_resources())
     origin = encoder.name, encoder.layers, encoder.revision
     pool: list[Any] = [
-        actor.remote(source, target, origin, weights, settings.extract_seconds, gpu)
+        actor.remote(source, target, origin, weights, settings.batch_seconds, gpu)
         for _ in range(count)
     ]
     done: list[ShardInfo] = []
@@ -116,8 +116,8 @@ def extract(
     except RayActorError as error:
         raise UserError(
             f"{source}: the process of an encoder ended {RETRIES + 1} times at the same shard; if "
-            "its machine ran out of memory, lower encoder.actors or encoder.extract_seconds, or "
-            "prepare the corpus with shorter clips"
+            "its machine ran out of memory, lower extraction.actors or extraction.batch_seconds, "
+            "or prepare the corpus with shorter clips"
         ) from error
     finally:
         for one in pool:

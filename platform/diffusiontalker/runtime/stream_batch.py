@@ -36,7 +36,7 @@ class Streams:
         if student.look_ahead is None:
             raise UserError(
                 f"{student.folder}: this student takes whole recordings only; distil one with "
-                "student.look_ahead_ms"
+                "model.shared.look_ahead_ms"
             )
         self.student = student
         self.ears, self.speakers = Ears(student.look_ahead), Speakers(student)

@@ -22,7 +22,14 @@ from torch import nn
 
 from diffusiontalker import cluster, storage
 from diffusiontalker.audio.log_mel import look_ahead
-from diffusiontalker.config import ContextSettings, DecoderSettings, Settings, TrainSettings
+from diffusiontalker.config import (
+    ContextSettings,
+    DecoderSettings,
+    MotionTrainSettings,
+    Settings,
+    SharedModelSettings,
+    TrainSettings,
+)
 from diffusiontalker.corpus import shards
 from diffusiontalker.corpus.manifest import Manifest
 from diffusiontalker.errors import UserError
@@ -79,17 +86,18 @@ def train_encoder(
     from diffusiontalker.training.small_encoder import EncoderTask, save_encoder
 
     phonemes = _phonemes(data)
-    encoder, workers = settings.encoder, max(settings.training.workers, 1)
-    make = partial(_make_encoder_task, encoder.hidden, encoder.depth, len(phonemes))
+    small, schedule = settings.encoder.small, settings.training.encoder
+    workers = max(settings.training.workers, 1)
+    make = partial(_make_encoder_task, small.hidden, small.depth, len(phonemes))
     task = make()
     assert isinstance(task, EncoderTask)
     shape = task.model.config
     stride, field = reach(list(shape.conv_kernel), list(shape.conv_stride))
     train = TrainSettings(
-        epochs=encoder.epochs,
-        passes=encoder.passes,
-        batch=max(round(encoder.batch_seconds / ENCODER_WINDOW / workers), 1),
-        learning_rate=encoder.learning_rate,
+        epochs=schedule.epochs,
+        passes=schedule.passes,
+        batch=max(round(schedule.batch_seconds / ENCODER_WINDOW / workers), 1),
+        learning_rate=schedule.learning_rate,
     )
     history = _fit(
         settings, train, data, PhonemeExamples(ENCODER_WINDOW, phonemes, stride, field), make,
@@ -116,7 +124,7 @@ def train_round(
     return _fit_motion(settings, round_settings(settings, steps), data, make, place, out)
 
 
-def round_settings(settings: Settings, steps: int) -> TrainSettings:
+def round_settings(settings: Settings, steps: int) -> MotionTrainSettings:
     """How long and how fast the round of ``steps`` steps trains."""
     first = steps == settings.diffusion.rounds[0]
     return settings.training.first_round if first else settings.training.round
@@ -125,34 +133,36 @@ def round_settings(settings: Settings, steps: int) -> TrainSettings:
 def teacher_config(settings: Settings, data: Data) -> TalkerConfig:
     """The teacher's shape. It hears what is to come through the frozen encoder alone: all else is
     as causal as the student, which may so begin where the teacher ends."""
+    shared, teacher = settings.model.shared, settings.model.teacher
     return replace(
-        _config(settings, data, settings.context, settings.decoder),
+        _config(shared, data, teacher.context, teacher.decoder),
         feature_dim=data.manifest.feature_dim,
-        encoder_width=settings.student.encoder_width if settings.encoder.log_mel else 0,
-        encoder_depth=settings.student.encoder_depth if settings.encoder.log_mel else 0,
+        encoder_width=shared.encoder_width if teacher.log_mel else 0,
+        encoder_depth=shared.encoder_depth if teacher.log_mel else 0,
     )
 
 
 def student_config(settings: Settings, data: Data) -> TalkerConfig:
     """The student's shape, the same in every round: compression happens in the first."""
+    shared, student = settings.model.shared, settings.model.student
     return replace(
-        _config(settings, data, settings.student.context, settings.student.decoder),
-        encoder_width=settings.student.encoder_width,
-        encoder_depth=settings.student.encoder_depth,
+        _config(shared, data, student.context, student.decoder),
+        encoder_width=shared.encoder_width,
+        encoder_depth=shared.encoder_depth,
     )
 
 
 def _config(
-    settings: Settings, data: Data, context: ContextSettings, decoder: DecoderSettings
+    shared: SharedModelSettings, data: Data, context: ContextSettings, decoder: DecoderSettings
 ) -> TalkerConfig:
     """What teacher and student share. Of what no clip names, the personalizer learns nothing: it
     is switched off there, over a library of one."""
     identities, emotions = data.manifest.identities, data.manifest.emotions
-    own, ms = settings.personalizer, settings.student.look_ahead_ms
+    own, ms = shared.personalizer, shared.look_ahead_ms
     return TalkerConfig(
         identities=tuple(identities) or (NOBODY,),
         emotions=tuple(emotions) or (NOBODY,),
-        audio_dim=settings.audio_dim,
+        audio_dim=shared.audio_dim,
         context=context,
         decoder=decoder,
         personalizer=own.model_copy(
@@ -161,7 +171,7 @@ def _config(
                 "use_emotion": own.use_emotion and bool(emotions),
             }
         ),
-        schedule=settings.diffusion.schedule,
+        schedule=shared.schedule,
         look_ahead=None if ms is None else look_ahead(ms),
     )
 
@@ -190,7 +200,7 @@ def _make_teacher_task(
 ) -> objectives.TeacherTask:
     talker = Talker(config)
     talker.set_statistics(mean, deviation)
-    return objectives.TeacherTask(talker, settings.losses)
+    return objectives.TeacherTask(talker, settings.losses.teacher)
 
 
 def _make_round_task(
@@ -199,16 +209,14 @@ def _make_round_task(
     guide = load_talker(teacher)
     student = Talker(config)
     inherit(student, guide)
-    return objectives.RoundTask(student, guide, steps, settings.student_losses)
+    return objectives.RoundTask(student, guide, steps, settings.losses.student)
 
 
 def _fit_motion(
-    settings: Settings, train: TrainSettings, data: Data, make: TaskMaker, place: Place,
+    settings: Settings, train: MotionTrainSettings, data: Data, make: TaskMaker, place: Place,
     out: Path,
 ) -> list[dict[str, float]]:  # fmt: skip
-    examples = MotionExamples(
-        settings.training.window, data.manifest.identities, data.manifest.emotions
-    )
+    examples = MotionExamples(train.window, data.manifest.identities, data.manifest.emotions)
     task = make()
     history = _fit(settings, train, data, examples, make, task, place)
     assert isinstance(task, objectives.TeacherTask | objectives.RoundTask)
@@ -240,7 +248,9 @@ def _fit(
     progress = None
     if place.board is not None:
         progress = Steps(place.board, place.stage, train.epochs, steps, workers)
-    work = Work(make, train, epoch, steps, training.threads, training.seed, progress, place.judge)
+    work = Work(
+        make, train, epoch, steps, settings.resources.threads, training.seed, progress, place.judge
+    )
     run = _fit_in_workers if training.workers else _fit_here
     with run(settings, work, train_set, val_set, place) as folder:
         if folder is None:
@@ -261,7 +271,7 @@ def _fit_here(
 ) -> AbstractContextManager[Path | None]:  # fmt: skip
     """Train in this process; opens the last checkpoint."""
     kept = checkpoints.Kept(place.storage / place.name)
-    device = torch.device("cuda" if settings.training.gpu else "cpu")
+    device = torch.device("cuda" if settings.resources.gpu else "cpu")
     val = val_set.iterator()
 
     def on_epoch(state: RunState, save: Save) -> None:
@@ -285,7 +295,7 @@ def _fit_in_workers(
     place: Place,
 ) -> AbstractContextManager[Path | None]:  # fmt: skip
     """Train in the workers of Ray Train; opens the last checkpoint."""
-    training = settings.training
+    resources = settings.resources
     callbacks: list[Any] = list(place.callbacks)  # Ray's types name those of its older Train
     trainer = TorchTrainer(
         ray_train.work,
@@ -293,15 +303,15 @@ def _fit_in_workers(
         datasets={"train": train_set, "val": val_set},
         dataset_config=ray.train.DataConfig(datasets_to_split=["train"]),
         scaling_config=ray.train.ScalingConfig(
-            num_workers=training.workers,
-            use_gpu=training.gpu,
-            resources_per_worker={"CPU": training.worker_cpus}
-            | ({"GPU": 1} if training.gpu else {}),
+            num_workers=settings.training.workers,
+            use_gpu=resources.gpu,
+            resources_per_worker={"CPU": resources.worker_cpus}
+            | ({"GPU": 1} if resources.gpu else {}),
         ),
         run_config=ray.train.RunConfig(
             name=place.name,
             **storage_options(place.storage),
-            failure_config=ray.train.FailureConfig(max_failures=training.max_failures),
+            failure_config=ray.train.FailureConfig(max_failures=resources.max_failures),
             checkpoint_config=ray.train.CheckpointConfig(num_to_keep=2),
             callbacks=callbacks,
         ),

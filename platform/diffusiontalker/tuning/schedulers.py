@@ -85,10 +85,10 @@ def scheduler(
 
 def resources(settings: Settings) -> dict[str, float]:
     """What Ray reserves for the process of a trial itself: its workers ask for their own."""
-    training = settings.training
-    if training.workers:
+    resources = settings.resources
+    if settings.training.workers:
         return {"memory": 1.0}  # a byte: Tune wants a trial to reserve something
-    return {"CPU": training.worker_cpus} | ({"GPU": 1.0} if training.gpu else {})
+    return {"CPU": resources.worker_cpus} | ({"GPU": 1.0} if resources.gpu else {})
 
 
 def slots(sweep: SweepSettings, settings: Settings, cluster: Mapping[str, float]) -> int:
@@ -102,15 +102,14 @@ def slots(sweep: SweepSettings, settings: Settings, cluster: Mapping[str, float]
     Raises:
         UserError: not even one fits.
     """
-    training = settings.training
-    workers = max(training.workers, 1)
-    need = {"CPU": workers * training.worker_cpus + READER_CPUS}
-    if training.gpu:
+    resources, workers = settings.resources, max(settings.training.workers, 1)
+    need = {"CPU": workers * resources.worker_cpus + READER_CPUS}
+    if resources.gpu:
         need["GPU"] = float(workers)
     fit = {kind: int(cluster.get(kind, 0.0) / amount + 1e-9) for kind, amount in need.items()}
     scarce = min(fit, key=lambda kind: fit[kind])
     if fit[scarce] < 1:
-        other = "training.worker_cpus" if scarce == "CPU" else "set training.gpu: false"
+        other = "resources.worker_cpus" if scarce == "CPU" else "set resources.gpu: false"
         raise UserError(
             f"a trial needs {need[scarce]:g} {scarce} and the cluster holds "
             f"{cluster.get(scarce, 0.0):g}; lower training.workers or {other} in changes, or add "

@@ -5,9 +5,10 @@ from collections.abc import Mapping
 
 from optuna import distributions as optuna
 
-from diffusiontalker import config, pipeline
+from diffusiontalker import config
 from diffusiontalker.config import Choice, Settings, Spread, SweepSettings, changed, fingerprint
 from diffusiontalker.errors import UserError
+from diffusiontalker.stage_keys import data_key, round_key, teacher_key
 from diffusiontalker.training import stages as training_stages
 from diffusiontalker.tuning.trial_store import Params
 
@@ -76,7 +77,7 @@ def check(sweep: SweepSettings, base: Settings) -> None:
     epochs = epochs_in_all(base, stages)
 
     def same_data(other: Settings) -> bool:
-        return (other.corpus, other.encoder) == (base.corpus, base.encoder)
+        return data_key(other) == data_key(base)
 
     for name, spread in sweep.space.items():
         where = f"space.{name}"
@@ -132,11 +133,11 @@ def _check_own(where: str, spread: Spread | Choice, own: object) -> None:
 def _before(settings: Settings, stages: list[Stage]) -> str:
     """A hash of what is there before a trial begins. The student that a later round starts from has
     the base's own losses and schedule in any case, but must have the shape of the trial's."""
-    found = [fingerprint(settings.corpus, settings.encoder)]
+    found = [data_key(settings)]
     if stages[0] != TEACHER:
         found += _keys(settings, [TEACHER])
         if stages[0] != settings.diffusion.rounds[0]:
-            found.append(fingerprint(settings.student))
+            found.append(fingerprint(settings.model.student))
     return fingerprint(*found)
 
 
@@ -147,9 +148,7 @@ def _trained(settings: Settings, stages: list[Stage]) -> str:
 
 def _keys(settings: Settings, stages: list[Stage]) -> list[str]:
     return [
-        pipeline.teacher_key(settings, [])
-        if stage == TEACHER
-        else pipeline.round_key(settings, int(stage), "", [])
+        teacher_key(settings, []) if stage == TEACHER else round_key(settings, int(stage), "", [])
         for stage in stages
     ]
 

@@ -73,13 +73,9 @@ def begin(sweep: SweepSettings) -> Settings:
 def key_of(sweep: SweepSettings, base: Settings) -> str:
     """The hash of what makes trials comparable: the rest may change while a sweep goes on."""
     own = sweep.model_dump(mode="json", include={"stage", "steps", "space", "objectives"})
-    plain = base.model_dump(mode="json", exclude={"output", "evaluation", "export"})
     # Where and on how many a trial runs is no matter of its settings.
-    plain["training"] = {
-        key: value
-        for key, value in plain["training"].items()
-        if key not in ("gpu", "worker_cpus", "threads", "max_failures")
-    }
+    others = {"output", "extraction", "resources", "evaluation", "export"}
+    plain = base.model_dump(mode="json", exclude=others)
     path = base.corpus.path  # whose content may change under its name
     content = [] if path is None else [open_corpus(storage.location(path)).fingerprint]
     return fingerprint(own, plain, *content)

@@ -106,7 +106,7 @@ def measure(
         UserError: a shard cannot be read.
     """
     manifest, train = data.manifest, settings.training
-    examples = MotionExamples(train.window, manifest.identities, manifest.emotions)
+    examples = MotionExamples(train.teacher.window, manifest.identities, manifest.emotions)
     size = train.teacher.batch
     batches = passes * ray_data.batches_of(manifest, "train", examples, size) // workers
     train_set = ray_data.dataset(data.folder, manifest, "train", examples, size, passes, train.seed)
@@ -122,7 +122,7 @@ def measure(
         },
         datasets={"train": train_set},
         scaling_config=ray.train.ScalingConfig(
-            num_workers=workers, resources_per_worker={"CPU": train.worker_cpus}
+            num_workers=workers, resources_per_worker={"CPU": settings.resources.worker_cpus}
         ),
         run_config=ray.train.RunConfig(name=place.name, storage_path=str(place.storage)),
     )
@@ -136,7 +136,7 @@ def run(config: dict[str, Any]) -> list[list[list[Fed]]]:
     cases: list[Case] = config["cases"]
     repeats: int = config["repeats"]
     place: Place = config["place"]
-    torch.set_num_threads(settings.training.threads)
+    torch.set_num_threads(settings.resources.threads)
     torch.manual_seed(settings.training.seed)
     by_hand = by_torch(config["data"], settings, config["batches"])
     sources: dict[str, Callable[[], Iterable[Batch]]] = {RAY: by_ray, TORCH: lambda: by_hand}
@@ -172,7 +172,7 @@ def by_torch(data: Data, settings: Settings, batches: int) -> Iterable[Batch]:
     context = ray.train.get_context()
     train = settings.training
     return loader(
-        data.folder, data.manifest, train.window, train.teacher.batch, batches,
+        data.folder, data.manifest, train.teacher.window, train.teacher.batch, batches,
         context.get_world_rank(), context.get_world_size(),
     )  # fmt: skip
 
@@ -206,7 +206,7 @@ class Step:
     def __init__(self, data: Data, settings: Settings) -> None:
         self.talker = Talker(stages.teacher_config(settings, data))
         self.talker.set_statistics(*data.manifest.statistics())
-        self.task = objectives.TeacherTask(self.talker, settings.losses)
+        self.task = objectives.TeacherTask(self.talker, settings.losses.teacher)
         self.settings = settings.training.teacher
         self.average = Average(self.talker, self.settings.ema)
         self.parameters = [p for p in self.task.parameters() if p.requires_grad]

@@ -1,0 +1,110 @@
+"""One typed tree of settings for every job: strict YAML, ``key=value`` overrides, clear errors.
+
+A setting has one home, a type, a unit and a default. The sections of a run's settings are those of
+its stages: a stage's result is determined by whole sections, and what does not change results
+(``output``, ``extraction``, ``resources``) lies in sections of its own.
+"""
+
+from diffusiontalker.config.benchmarks import (
+    DataBenchmarkSettings,
+    RuntimeBenchmarkSettings,
+    ServeBenchmarkSettings,
+    SweepBenchmarkSettings,
+)
+from diffusiontalker.config.corpus import CorpusSettings
+from diffusiontalker.config.data import DataSettings, SourceSettings, SplitSettings
+from diffusiontalker.config.encoder import (
+    EncoderSettings,
+    ExtractionSettings,
+    SmallEncoderSettings,
+    attention_heads,
+    layers_fit,
+)
+from diffusiontalker.config.loader import (
+    changed,
+    check,
+    differences,
+    fingerprint,
+    load,
+    load_as,
+    load_data,
+    to_yaml,
+    value_of,
+)
+from diffusiontalker.config.model import (
+    ContextSettings,
+    DecoderSettings,
+    ModelSettings,
+    PersonalizerSettings,
+    SharedModelSettings,
+    StudentModelSettings,
+    TeacherModelSettings,
+)
+from diffusiontalker.config.results import EvaluationSettings, ExportSettings, Precision
+from diffusiontalker.config.run import ExportJobSettings, Settings
+from diffusiontalker.config.section import Count, Section, Seed, Share, Weight
+from diffusiontalker.config.sweep import Choice, Objective, Spread, SweepSettings
+from diffusiontalker.config.training import (
+    DiffusionSettings,
+    EncoderTrainSettings,
+    LossesSettings,
+    LossSettings,
+    MotionTrainSettings,
+    ResourceSettings,
+    TrainingSettings,
+    TrainSettings,
+)
+
+__all__ = [
+    "Choice",
+    "ContextSettings",
+    "CorpusSettings",
+    "Count",
+    "DataBenchmarkSettings",
+    "DataSettings",
+    "DecoderSettings",
+    "DiffusionSettings",
+    "EncoderSettings",
+    "EncoderTrainSettings",
+    "EvaluationSettings",
+    "ExportJobSettings",
+    "ExportSettings",
+    "ExtractionSettings",
+    "LossSettings",
+    "LossesSettings",
+    "ModelSettings",
+    "MotionTrainSettings",
+    "Objective",
+    "PersonalizerSettings",
+    "Precision",
+    "ResourceSettings",
+    "RuntimeBenchmarkSettings",
+    "Section",
+    "Seed",
+    "ServeBenchmarkSettings",
+    "Settings",
+    "Share",
+    "SharedModelSettings",
+    "SmallEncoderSettings",
+    "SourceSettings",
+    "SplitSettings",
+    "Spread",
+    "StudentModelSettings",
+    "SweepBenchmarkSettings",
+    "SweepSettings",
+    "TeacherModelSettings",
+    "TrainSettings",
+    "TrainingSettings",
+    "Weight",
+    "attention_heads",
+    "changed",
+    "check",
+    "differences",
+    "fingerprint",
+    "layers_fit",
+    "load",
+    "load_as",
+    "load_data",
+    "to_yaml",
+    "value_of",
+]

@@ -1,0 +1,86 @@
+"""The settings of ``jobs/benchmark.py``."""
+
+from typing import Annotated
+
+from pydantic import Field
+
+from diffusiontalker.config.section import Count, Section, Share
+
+
+class DataBenchmarkSettings(Section):
+    """All settings of ``jobs/benchmark.py data``."""
+
+    out: str = "runs/benchmark"
+    """Folder of the figures."""
+    s3: str | None = None
+    """An s3:// prefix from which the shards are measured too; None: they are not."""
+    training: str = "configs/quickstart.yaml"
+    """The run whose teacher takes the training step."""
+    clips: Annotated[int, Field(ge=64)] = 192
+    """Clips in the made set: ten seconds each, and rests."""
+    times: Annotated[int, Field(ge=2)] = 20
+    """How much larger the set is with which memory is compared."""
+    passes: Count = 4
+    """Passes over the set in an epoch, the unit that is measured."""
+    repeats: Count = 3
+    """Epochs of each case, in turn with the others; their median counts."""
+    minutes: Annotated[int, Field(ge=12)] = 30
+    """Minutes of made recordings to prepare."""
+
+
+class RuntimeBenchmarkSettings(Section):
+    """All settings of ``jobs/benchmark.py runtime``."""
+
+    run: str = "runs/quickstart"
+    """Folder or s3:// prefix of a finished run; its last student is measured."""
+    out: str = "runs/benchmark"
+    """Folder or s3:// prefix of the figures."""
+    lengths: Annotated[tuple[Annotated[float, Field(ge=1, le=3600)], ...], Field(min_length=1)] = (
+        1,
+        10,
+        600,
+    )
+    """Seconds of the recordings; what runs on HuBERT has the shorter ones alone."""
+    threads: Annotated[tuple[Count, ...], Field(min_length=1)] = (1, 2)
+    """CPU threads, one number after the other."""
+    repeats: Count = 5
+    """Turns of each subject, between those of the others; their median counts."""
+    stream_seconds: Annotated[float, Field(ge=60, le=3600)] = 120
+    """Seconds of speech in the stream."""
+
+
+class ServeBenchmarkSettings(Section):
+    """All settings of ``jobs/benchmark.py serve``."""
+
+    model: str = "runs/quickstart/student"
+    """The artifact that is served."""
+    out: str = "runs/benchmark"
+    """Folder or s3:// prefix of the figures."""
+    seconds: Annotated[float, Field(ge=1)] = 10
+    """How long each load lasts."""
+    recording: Annotated[float, Field(ge=1, le=600)] = 10
+    """Seconds of the recording that is sent."""
+    callers: Annotated[tuple[Count, ...], Field(min_length=1)] = (1, 4, 16)
+    """Callers who each ask again as soon as they have their answer."""
+    shares: Annotated[tuple[Share, ...], Field(min_length=1)] = (0.5, 0.8)
+    """Of the most that was answered so: rates at which requests come whether answered or not."""
+    streams: Annotated[tuple[Count, ...], Field(min_length=1)] = (10, 25, 50, 75, 100, 150)
+    """Streams in real time, until their pushes take too long."""
+    replicas: Annotated[tuple[Count, ...], Field(min_length=1)] = (1, 2)
+    """Replicas, one number after the other."""
+    own_cores: bool = True
+    """Give each replica a core to itself, as Kubernetes' static CPU manager does, where one is left
+    for callers and proxy. Without, or elsewhere than on Linux, they share all cores."""
+    soak: Annotated[float, Field(ge=0)] = 600
+    """Seconds at the largest share with one replica, watching errors and memory; 0: not at all."""
+
+
+class SweepBenchmarkSettings(Section):
+    """All settings of ``jobs/benchmark.py sweep``."""
+
+    sweep: str = "configs/sweep-quick.yaml"
+    """The sweep that is run several times: as it is, with random search, and without pruning."""
+    trials: Annotated[int, Field(ge=2)] | None = None
+    """Trials of each; None: as many as the sweep has."""
+    out: str = "runs/benchmark"
+    """Folder of the figures; the sweeps lie below it."""

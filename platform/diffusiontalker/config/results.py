@@ -1,0 +1,40 @@
+"""How models are measured, and how a student becomes an artifact."""
+
+from typing import Annotated, Literal
+
+from pydantic import Field
+
+from diffusiontalker.config.section import Count, Section, Share
+
+Precision = Literal["fp32", "fp16", "int8"]
+
+
+class EvaluationSettings(Section):
+    """How models are measured on the test splits."""
+
+    seeds: Annotated[int, Field(ge=2)] = 4
+    """Samples per clip: errors average over them, diversity and energy score need several."""
+    teacher_steps: Annotated[tuple[Count, ...], Field(min_length=1)] = (16, 8, 4, 2, 1)
+    """Step counts at which the undistilled teacher is sampled, as the baseline of each student."""
+    rig: str | None = None
+    """A rig (.npz with mean, deltas, names) for the vertex metrics; None: the Face Cap head."""
+
+
+class ExportSettings(Section):
+    """How a student becomes an artifact."""
+
+    precision: Precision = "int8"
+    """Of the weights. int8: 8-bit layers, calibrated on validation clips; the fastest on a
+    CPU. fp16: half the size of fp32; the weights are widened when the artifact is loaded, so it
+    computes as in fp32."""
+    max_growth: Share = 0.02
+    """By what share LBE or energy score may grow on validation against fp32, of the voices that
+    fp32 hears."""
+    max_changed: Share = 0.1
+    """Share of ``clips`` in which another identity or emotion may be heard than by fp32; in
+    one clip it always may."""
+    clips: Count = 32
+    """Validation clips for that, and for calibration."""
+    licence: Annotated[str, Field(min_length=1)] | None = None
+    """Of the artifact, for its model card, such as CC-BY-4.0. None: the card names the data that it
+    was trained on and what that asks for, as far as it is known."""

@@ -1,0 +1,139 @@
+"""How teacher and students are trained: steps, losses, schedules and hardware."""
+
+from typing import Annotated, Literal
+
+from pydantic import Field, model_validator
+
+from diffusiontalker.config.section import Count, Section, Seed, Share, Weight
+
+
+class DiffusionSettings(Section):
+    """Sampling and the rounds of distillation."""
+
+    sampler: Literal["ddim", "ancestral"] = "ddim"
+    steps: Count = 16
+    """Sampling steps of the teacher."""
+    rounds: tuple[Count, ...] = (8, 4, 2)
+    """Steps of each student; every one is half of the one before."""
+
+    @model_validator(mode="after")
+    def _halves(self) -> "DiffusionSettings":
+        before = self.steps
+        for steps in self.rounds:
+            if steps * 2 != before:
+                raise ValueError(
+                    f"rounds must halve the steps each time: {steps} does not follow {before}"
+                )
+            before = steps
+        return self
+
+
+class LossSettings(Section):
+    """Weights of the losses (v1's where it gives one)."""
+
+    exp: Weight = 1.0
+    """x_0 over all channels (v1: 1)."""
+    lip: Weight = 1.0
+    """x_0 over the lip channels (v1: 1)."""
+    vel: Weight = 0.5
+    """Velocity (v1: 0.5)."""
+    mean: Weight = 1.0
+    """Context's mean against the recording, all channels and lips (ours)."""
+    con_identity: Weight = 0.007
+    """Contrastive identity (v1: 0.007)."""
+    con_emotion: Weight = 0.007
+    dis: Weight = 0.1
+    """Distillation target (v1: 0.1)."""
+    ae: Weight = 0.1
+    """Student's audio features against the teacher's (v2; weight ours)."""
+    pc: Weight = 0.01
+    """Personalizer enhancer (v2; weight ours)."""
+    energy: Weight = 0.0
+    """Energy score of two whole samples of the upper face, in rounds of at most ``energy_steps``
+    steps: a proper score that a blur cannot win (ours)."""
+    energy_steps: Count = 2
+    energy_chunk: Count = 12
+    """Frames whose movement the energy score judges together."""
+    temperature: Annotated[float, Field(gt=0)] = 0.1
+    """Of the contrastive losses."""
+    student_truth: Literal["all", "lip"] = "all"
+    """Channels on which a student also sees the recording (exp, vel). A regression to the
+    recording blurs what the audio does not determine; "lip" leaves the upper face to the
+    distillation target alone (ours)."""
+    channel_power: Share = 0.5
+    """Channels weigh as (their standard deviation)^power in losses on standardised coefficients:
+    0 treats all alike, 1 follows their share of the error in coefficient space (ours)."""
+
+
+class LossesSettings(Section):
+    """Losses of the teacher and of every round."""
+
+    teacher: LossSettings = LossSettings()
+    student: LossSettings = LossSettings()
+
+
+class TrainSettings(Section):
+    """Length and optimizer of one training stage."""
+
+    epochs: Count = 5
+    """A checkpoint and a validation at the end of each."""
+    passes: Count = 12
+    """Passes over the data in an epoch: small corpora need many, since each epoch starts its
+    readers anew."""
+    batch: Count = 32
+    """Windows in a batch, per worker, at most: those of a shard are divided evenly."""
+    learning_rate: Annotated[float, Field(gt=0)] = 1.5e-3
+    warmup: Share = 0.05
+    """Share of the steps in which the learning rate rises; it falls along a cosine after."""
+    weight_decay: Weight = 0.01
+    clip_norm: Annotated[float, Field(gt=0)] = 1.0
+    ema: Annotated[float, Field(ge=0, lt=1)] = 0.99
+    """Decay of the averaged weights that validation and sampling use; 0 switches it off."""
+
+
+class MotionTrainSettings(TrainSettings):
+    """Training of a talker: the teacher, or the student of a round."""
+
+    window: Annotated[int, Field(ge=16)] = 96
+    """Frames in a training window; a shorter clip gives a window of its own length."""
+
+
+class EncoderTrainSettings(Section):
+    """Training of the small HuBERT."""
+
+    epochs: Count = 3
+    passes: Count = 4
+    """Passes over the data in an epoch (between two checkpoints)."""
+    batch_seconds: Annotated[float, Field(gt=0)] = 48.0
+    """Seconds of speech in a training batch, over all workers."""
+    learning_rate: Annotated[float, Field(gt=0)] = 2e-3
+
+
+class TrainingSettings(Section):
+    """What every training stage shares, and each stage's own schedule."""
+
+    workers: Annotated[int, Field(ge=0)] = 1
+    """Ray Train workers; a step takes a batch of each, and each has its own GPU if
+    ``resources.gpu``. 0: one, in the calling process, which starts at once where workers need some
+    15 seconds: for small runs, and sweeps."""
+    seed: Seed = 0
+    encoder: EncoderTrainSettings = EncoderTrainSettings()
+    """The small HuBERT, where ``encoder.name`` names no other."""
+    teacher: MotionTrainSettings = MotionTrainSettings()
+    first_round: MotionTrainSettings = MotionTrainSettings()
+    """The round that compresses: the student's decoder starts from random weights in it."""
+    round: MotionTrainSettings = MotionTrainSettings()
+    """Every later round."""
+
+
+class ResourceSettings(Section):
+    """The hardware of training, and what happens when it fails; does not change results."""
+
+    gpu: bool = False
+    """Train, and extract features, on GPUs."""
+    worker_cpus: Annotated[float, Field(gt=0)] = 1.0
+    """CPUs that Ray reserves for a worker; reading the data needs some of its own."""
+    threads: Count = 1
+    """CPU threads of a worker."""
+    max_failures: Annotated[int, Field(ge=0)] = 2
+    """Times that a stage may lose its workers and go on from its last checkpoint."""

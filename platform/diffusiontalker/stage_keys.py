@@ -1,0 +1,73 @@
+"""What determines the result of each stage, as a short hash that names the stage's folder.
+
+A key is made of whole sections of the settings, so a new setting is part of a key from the start;
+what does not change results lies in sections that no key includes (``config``).
+"""
+
+import hashlib
+from collections.abc import Sequence
+
+from diffusiontalker import storage
+from diffusiontalker.config import Section, Settings, TrainingSettings, fingerprint
+from diffusiontalker.training import stages
+
+Content = Sequence[str | None]
+"""What identifies a corpus: the content of its shards, and of its features."""
+
+
+def encoder_key(s: Settings, corpus: Content) -> str:
+    """Of the small encoder that is trained on the corpus."""
+    return fingerprint(
+        "encoder", s.encoder.small, _shared(s.training), s.training.encoder, corpus
+    )  # fmt: skip
+
+
+def teacher_key(s: Settings, corpus: Content) -> str:
+    """Of the teacher."""
+    return fingerprint(
+        "teacher", s.model.shared, s.model.teacher, s.losses.teacher, _shared(s.training),
+        s.training.teacher, corpus,
+    )  # fmt: skip
+
+
+def round_key(s: Settings, steps: int, teacher: str, corpus: Content) -> str:
+    """Of the student of ``steps`` steps; ``teacher`` is the key of the model it is distilled
+    from."""
+    return fingerprint(
+        "round", steps, teacher, s.model.shared, s.model.student, s.losses.student,
+        _shared(s.training), stages.round_settings(s, steps), corpus,
+    )  # fmt: skip
+
+
+def evaluation_key(s: Settings, models: Sequence[str], corpus: Content) -> str:
+    """Of the metrics of models, which are given by their keys."""
+    return fingerprint("evaluation", models, s.evaluation, s.diffusion, rig_hash(s), corpus)
+
+
+def look_ahead_key(s: Settings, corpus: Content) -> str:
+    """Of the comparison of look-aheads: all that determines its figures but for the look-ahead."""
+    shared = s.model.shared.model_copy(update={"look_ahead_ms": None})
+    own = s.model_copy(update={"model": s.model.model_copy(update={"shared": shared})})
+    models = [
+        teacher_key(own, corpus),
+        *(round_key(own, n, "", corpus) for n in s.diffusion.rounds),
+    ]
+    return evaluation_key(own, models, corpus)
+
+
+def data_key(s: Settings) -> str:
+    """Of the corpus and its features, as far as settings determine them."""
+    return fingerprint(s.corpus, s.encoder, encoder_key(s, []))
+
+
+def rig_hash(s: Settings) -> str | None:
+    """The content of the user's rig, which may change under its name."""
+    rig = s.evaluation.rig
+    return hashlib.sha256(storage.read_bytes(storage.location(rig))).hexdigest() if rig else None
+
+
+def _shared(training: TrainingSettings) -> dict[str, object]:
+    """What all training stages share: the values of the section, without the sections in it. One
+    worker is one, in a process of its own or not."""
+    own = {key: value for key, value in training if not isinstance(value, Section)}
+    return own | {"workers": max(training.workers, 1)}
