@@ -67,7 +67,11 @@ def encoder(tmp_path: Path) -> FrozenEncoder:
 
 
 def run(
-    corpus: Path, target: Path, encoder: FrozenEncoder, gpu: bool = False, actors: int = 1
+    corpus: Path,
+    target: Path,
+    encoder: FrozenEncoder,
+    gpu: bool = False,
+    actors: int | None = 1,
 ) -> tuple[Manifest, list[tuple[int, int]]]:
     """The stage's manifest, and what it told of its progress. Every actor is a process that imports
     torch and transformers anew."""
@@ -209,7 +213,9 @@ def test_corpus_model_and_cache_in_s3(
 
 @pytest.mark.skipif(torch.cuda.is_available(), reason="needs a machine without a GPU")
 def test_a_gpu_that_is_not_there(corpus: Path, tmp_path: Path, encoder: FrozenEncoder) -> None:
-    assert "the cluster has 0 GPUs" in refusal(corpus, tmp_path / "features", encoder, gpu=True)
+    assert "the cluster has 0 GPUs" in refusal(
+        corpus, tmp_path / "features", encoder, gpu=True, actors=None
+    )
 
 
 def test_a_target_that_cannot_be_written(
