@@ -18,8 +18,6 @@ os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")  # nobody asked for report
 import ray
 from ray.exceptions import AuthenticationError
 
-ADDRESS = "RAY_ADDRESS"
-"""The variable with the address of the cluster to use."""
 LOCAL = "local"
 """The address of a Ray that is started for the job, on this machine alone."""
 FULL = "No space left on device"
@@ -52,7 +50,7 @@ def session() -> Iterator[None]:
     Raises:
         UserError: the cluster cannot be reached, or work on it failed with a ``UserError``.
     """
-    address = os.environ.get(ADDRESS, LOCAL)
+    address = os.environ.get("RAY_ADDRESS", LOCAL)
     options: dict[str, Any] = {}
     if address == LOCAL:
         options = {
@@ -182,28 +180,6 @@ def _chain(error: BaseException) -> list[BaseException]:
         inner += list(getattr(one, "worker_failures", {}).values())
         pending.extend(e for e in inner if isinstance(e, BaseException))
     return found
-
-
-@contextmanager
-def address_for_train() -> Iterator[None]:
-    """Within it, what Ray Train starts inherits this cluster's address.
-
-    When a trial is ended, Ray Train's ``PlacementGroupCleaner`` frees the CPUs of its workers. It
-    looks for the cluster on the machine, and where two Rays run there, or one has left its address
-    in ``/tmp/ray``, it fails and the trials that follow wait for CPUs that nobody uses (Ray 2.60).
-    """
-    import ray.train.v2._internal.constants as train
-
-    before = os.environ.get(ADDRESS)
-    os.environ[ADDRESS] = ray.get_runtime_context().gcs_address
-    train.ENV_VARS_TO_PROPAGATE.add(ADDRESS)
-    try:
-        yield
-    finally:
-        if before is None:
-            del os.environ[ADDRESS]
-        else:
-            os.environ[ADDRESS] = before
 
 
 def configure() -> None:

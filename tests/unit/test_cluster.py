@@ -1,14 +1,11 @@
 """Starting Ray and connecting to it: one retry, and one line. Ray itself is not started."""
 
-import os
 import signal
 from collections.abc import Callable
-from types import SimpleNamespace
 
 import pytest
 import ray
 from ray.exceptions import AuthenticationError, RaySystemError
-from ray.train.v2._internal.constants import get_env_vars_to_propagate
 from tests import refusals
 
 from diffusiontalker import cluster
@@ -110,16 +107,3 @@ def test_to_be_asked_to_end_is_still_the_jobs_to_hear(
             assert signal.getsignal(signal.SIGTERM) is signal.default_int_handler
     finally:
         signal.signal(signal.SIGTERM, before)
-
-
-def test_what_train_starts_is_given_the_address(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.delenv("RAY_ADDRESS", raising=False)
-    own = SimpleNamespace(gcs_address="192.0.2.1:6379")
-    monkeypatch.setattr(ray, "get_runtime_context", lambda: own)
-    with cluster.address_for_train():
-        assert get_env_vars_to_propagate()["RAY_ADDRESS"] == own.gcs_address
-    assert "RAY_ADDRESS" not in os.environ
-    monkeypatch.setenv("RAY_ADDRESS", "auto")
-    with cluster.address_for_train():
-        assert get_env_vars_to_propagate()["RAY_ADDRESS"] == own.gcs_address
-    assert os.environ["RAY_ADDRESS"] == "auto"

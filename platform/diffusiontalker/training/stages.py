@@ -20,7 +20,7 @@ from ray.train import UserCallback
 from ray.train.torch import TorchTrainer
 from torch import nn
 
-from diffusiontalker import cluster, storage
+from diffusiontalker import storage
 from diffusiontalker.audio.log_mel import look_ahead
 from diffusiontalker.config import (
     ContextSettings,
@@ -316,7 +316,7 @@ def _fit_in_workers(
             callbacks=callbacks,
         ),
     )
-    with cluster.address_for_train():
+    with ray_train.cluster_address():
         result = trainer.fit()
     return ray_train.opened(result.checkpoint)
 
