@@ -45,12 +45,12 @@ format: $(INSTALLED) ## Mend what ruff can mend, then format the code
 	$(BIN)/ruff format .
 
 .PHONY: serve
-serve: export RAY_SERVE_HTTP_PROXY_CALLBACK_IMPORT_PATH := serve.edge:middlewares
+serve: export RAY_SERVE_HTTP_PROXY_CALLBACK_IMPORT_PATH := serve.middleware:middlewares
 serve: export RAY_SERVE_RUN_USER_CODE_IN_SEPARATE_THREAD := 0
 serve: export RAY_worker_niceness := 0
 serve: export RAY_SERVE_DIRECT_INGRESS_MIN_DRAINING_PERIOD_S := 5
 serve: $(INSTALLED) web/node_modules ## Host a student, with a page: http://127.0.0.1:8000
-	@$(BIN)/python -m serve.check configs/serve/local.yaml
+	@$(BIN)/python -m serve.validate configs/serve/local.yaml
 	$(BIN)/serve run configs/serve/local.yaml
 
 web/node_modules: web/package.json web/package-lock.json

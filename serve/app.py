@@ -1,4 +1,4 @@
-"""The student behind Ray Serve: `serve run configs/serve/local.yaml`."""
+"""The Ray Serve deployment: `serve run configs/serve/local.yaml`."""
 
 import asyncio
 import gc
@@ -11,55 +11,57 @@ from ray import serve
 from ray.serve.config import AutoscalingConfig, BackpressureConfig, HTTPOptions
 from ray.serve.context import _get_global_client
 from ray.serve.schema import LoggingConfig
-from serve.access import VARIABLE, Access
-from serve.api import create_api
-from serve.service import Service
-from serve.settings import ServeSettings
-from serve.students import Students, warm
 
 from diffusiontalker.errors import UserError
 from diffusiontalker.runtime.student import Student
+from serve.admission.access import AccessControl
+from serve.admission.api_keys import VARIABLE
+from serve.api import create_api
+from serve.models.students import Students, warm_up
+from serve.service import Service
+from serve.settings import ServeSettings
 
 logger = logging.getLogger("ray.serve")
 LOOPBACK = ("127.0.0.1", "localhost", "::1")
-UNSEEN = 16
-"""Requests beyond recordings and streams that a replica answers at once: lists and probes."""
+OTHER_REQUESTS = 16
+"""Requests that a replica answers at once beside recordings and streams: lists and probes."""
 
 
 @serve.deployment(name="Student")
 @serve.ingress()
 class StudentReplica:
-    """One process with the students that it was asked for, and the whole API."""
+    """One process: the API, and the students that were requested of it."""
 
-    def __init__(self, settings: dict, keyed: bool) -> None:
-        """Raises UserError: ``keyed``, and no keys where this replica runs."""
-        # Behind HAProxy anyone could claim any address by X-Forwarded-For, and be counted for it.
+    def __init__(self, settings: dict, with_keys: bool) -> None:
+        """``with_keys``: there were API keys where the application was built. Raises UserError:
+        there are none where this replica runs."""
+        # Behind HAProxy any caller could claim another's address by X-Forwarded-For.
         os.environ.setdefault("FORWARDED_ALLOW_IPS", "")
-        asked = ServeSettings.model_validate(settings)
-        served: dict[str, str] = asked.folders()
-        replicas = asked.replicas
+        validated = ServeSettings.model_validate(settings)
+        folders: dict[str, str] = validated.folders()
+        replicas = validated.replicas
 
-        def loaded(name: str) -> Student:
-            return warm(Student(served[name], replicas.threads, replicas.provider))
+        def read(name: str) -> Student:
+            return warm_up(Student(folders[name], replicas.threads, replicas.provider))
 
         async def load(name: str) -> Student:
-            return await asyncio.to_thread(loaded, name)
+            return await asyncio.to_thread(read, name)
 
-        load_one = serve.multiplexed(max_num_models_per_replica=asked.models_per_replica)(load)
-        self.service = Service(asked, Students(asked, load_one))
-        _check(keyed, self.service.access.open)
-        self._settings = asked
-        # What is loaded by now stays. To look through it for garbage takes a tenth of a second each
-        # time, in which no stream moves.
+        load_one = serve.multiplexed(max_num_models_per_replica=validated.models_per_replica)(load)
+        self.service = Service(validated, Students(validated, load_one))
+        _check_keys(with_keys, self.service.access.without_keys)
+        self._settings = validated
+        # The objects that exist by now stay. A garbage collection over all of them takes a tenth of
+        # a second, in which no stream advances.
         gc.collect()
         gc.freeze()
 
     def __serve_build_asgi_app__(self) -> FastAPI:
-        """What ``serve.ingress`` hosts, made when the replica starts."""
+        """Called by ``serve.ingress`` when the replica starts."""
         return create_api(self._settings, self.service)
 
     async def check_health(self) -> None:
-        """Ray Serve replaces a replica whose students do not answer."""
+        """Ray Serve replaces a replica whose students cannot be loaded."""
         await self.service.students.load(self.service.students.default.name)
 
 
@@ -69,10 +71,10 @@ def build(settings: ServeSettings) -> serve.Application:
     Raises:
         UserError: a student or the keys cannot be used.
     """
-    Students(settings)  # a mistake is told here, in one line, and not by a dying replica
-    anyone = Access(settings).open
-    if anyone:
-        _warn(_host())
+    Students(settings)  # a mistake is raised here, in one line, rather than by a dying replica
+    without_keys = AccessControl(settings).without_keys
+    if without_keys:
+        _warn_of_open_access(_host())
     replicas, limits = settings.replicas, settings.limits
     deployment: serve.Deployment = StudentReplica  # type: ignore[assignment]
     return deployment.options(
@@ -83,18 +85,18 @@ def build(settings: ServeSettings) -> serve.Application:
             upscale_delay_s=replicas.upscale_delay_s,
             downscale_delay_s=replicas.downscale_delay_s,
         ),
-        # Never below what may wait for a batch, so that batches fill.
-        max_ongoing_requests=limits.uploads + limits.waiting + limits.streams + UNSEEN,
+        # At least what may wait for a batch, so that batches fill.
+        max_ongoing_requests=limits.uploads + limits.waiting + limits.streams + OTHER_REQUESTS,
         max_queued_requests=limits.waiting,
         backpressure_config=BackpressureConfig(status_code=429, retry_after_s=1),
         graceful_shutdown_timeout_s=replicas.drain_seconds,
         ray_actor_options={"num_cpus": replicas.num_cpus},
         logging_config=LoggingConfig(encoding="JSON", enable_access_log=False),
-    ).bind(settings.model_dump(mode="json"), not anyone)
+    ).bind(settings.model_dump(mode="json"), not without_keys)
 
 
-def _check(keyed: bool, anyone: bool) -> None:
-    if keyed and anyone:
+def _check_keys(with_keys: bool, without_keys: bool) -> None:
+    if with_keys and without_keys:
         raise UserError(
             f"{VARIABLE} is set where the application was built, and not where its replicas run; "
             "set it where Ray is started"
@@ -102,7 +104,7 @@ def _check(keyed: bool, anyone: bool) -> None:
 
 
 def _host() -> str:
-    """Where the server listens, or will: to ask for its controller would start a Ray."""
+    """The address on which the server listens, or will. Does not start Ray."""
     client = None
     if ray.is_initialized():
         client = _get_global_client(raise_if_no_controller_running=False)
@@ -110,7 +112,7 @@ def _host() -> str:
     return str(options.host)
 
 
-def _warn(host: str) -> None:
+def _warn_of_open_access(host: str) -> None:
     if host not in LOOPBACK:
         logger.warning(
             "the server listens at %s, beyond this machine, without API keys: set %s "

@@ -1,78 +1,76 @@
-"""What the routes of a replica share: students, identities, limits, and the work itself."""
+"""What the routes of a replica share: students, identities, capacities, threads and batches."""
 
 import asyncio
 from collections.abc import Callable
-from typing import Annotated, Any, ParamSpec, TypeVar
+from typing import Any, ParamSpec, TypeVar
 from weakref import WeakValueDictionary
 
 import numpy as np
-from fastapi import Depends
-from serve.access import Access, Caller
-from serve.batcher import Batcher
-from serve.gate import Gate
-from serve.identities import Identities
-from serve.metrics import Metrics
-from serve.problems import Problem
-from serve.query import check_once
-from serve.settings import ServeSettings
-from serve.students import Students
-from serve.turns import Turns, Wanted
-from starlette.requests import HTTPConnection
 
 from diffusiontalker.errors import UserError
 from diffusiontalker.runtime.stream import Stream
 from diffusiontalker.runtime.stream_batch import Streams
 from diffusiontalker.runtime.student import Student
+from serve.admission.access import AccessControl, Caller
+from serve.admission.capacity import Capacity
+from serve.http.problems import Problem
+from serve.metrics import Metrics
+from serve.models.saved_identities import SavedIdentities
+from serve.models.students import Students
+from serve.scheduling.batcher import Batcher
+from serve.scheduling.thread_pool import Deadline, FairThreadPool
+from serve.settings import ServeSettings
 
 P = ParamSpec("P")
 T = TypeVar("T")
-Pushed = np.ndarray | UserError
+PushResult = np.ndarray | UserError
 
 
 class Service:
-    """One replica's. Recordings have threads, so that a long one delays no stream; streams are
-    advanced in the loop, some milliseconds at a time."""
+    """One per replica. Recordings are processed in threads, so that a long one delays no stream;
+    live streams are advanced in the event loop, some milliseconds at a time."""
 
     def __init__(self, settings: ServeSettings, students: Students) -> None:
         """Raises UserError: keys, storage or folders that cannot be used."""
         limits = settings.limits
         self.settings, self.limits, self.students = settings, limits, students
-        self.access = Access(settings)
-        self.identities = Identities(settings.identities)
+        self.access = AccessControl(settings)
+        self.identities = SavedIdentities(settings.identities)
         self.metrics = Metrics()
-        told = self.metrics
-        self.recordings = Gate("recordings", limits.waiting, tell=told.working.set)
-        self.streams = Gate("streams", limits.streams, limits.streams_per_key, told.streams.set)
-        self.uploads = Gate("uploads", limits.uploads)
-        self.held = Gate("bytes of recordings", limits.held_bytes)
-        self._turns = Turns(max(round(settings.replicas.num_cpus), 1))
-        self._advance = Batcher(self._advance_all, settings.batch, settings.batch_pause_ms / 1000)
-        self._companies: WeakValueDictionary[Student, Streams] = WeakValueDictionary()
+        self.recordings = Capacity("recordings", limits.waiting, on_change=self.metrics.working.set)
+        self.streams = Capacity(
+            "streams", limits.streams, limits.streams_per_key, self.metrics.streams.set
+        )
+        self.uploads = Capacity("uploads", limits.uploads)
+        self.body_bytes = Capacity("bytes of recordings", limits.held_bytes)
+        self._threads = FairThreadPool(max(round(settings.replicas.num_cpus), 1))
+        self._batcher = Batcher(self._push_all, settings.batch, settings.batch_pause_ms / 1000)
+        self._stream_batches: WeakValueDictionary[Student, Streams] = WeakValueDictionary()
 
-    def wanted(self) -> Wanted:
-        """How long a caller waits for his recording, from now on."""
-        return Wanted(self.limits.request_seconds)
+    def new_deadline(self) -> Deadline:
+        """Of a recording whose work begins now."""
+        return Deadline(self.limits.request_seconds)
 
-    async def run(
+    async def run_in_thread(
         self,
         caller: Caller,
-        wanted: Wanted,
+        deadline: Deadline,
         work: Callable[P, T],
         *args: P.args,
         **kwargs: P.kwargs,
     ) -> T:
-        """Do work on a recording, in a thread, when it is the caller's turn.
+        """Process a recording in a thread, when it is the caller's turn.
 
         Raises:
-            Problem: it takes longer than it is ``wanted``.
+            Problem: 504, the deadline has passed.
         """
-        return await self._turns.run(caller.bucket, wanted, lambda: work(*args, **kwargs))
+        return await self._threads.run(caller.id, deadline, lambda: work(*args, **kwargs))
 
-    async def fetch(self, read: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
-        """What waits for a disk or a bucket, in a thread that no recording needs.
+    async def run_io(self, read: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
+        """Blocking input and output, in a thread beside those of recordings.
 
         Raises:
-            Problem: it takes longer than ``limits.request_seconds``.
+            Problem: 503, it takes longer than ``limits.request_seconds``.
         """
         try:
             async with asyncio.timeout(self.limits.request_seconds):
@@ -80,60 +78,39 @@ class Service:
         except TimeoutError as error:
             raise Problem(503, "the server's storage does not answer", retry_after=10) from error
 
-    def company(self, student: Student) -> Streams:
-        """The streams of a student, which are advanced together. Raises UserError: it has none."""
-        found = self._companies.get(student)
+    def stream_batch(self, student: Student) -> Streams:
+        """The live streams of a student, advanced as one batch. Raises UserError: it takes no
+        streams."""
+        found = self._stream_batches.get(student)
         if found is None:
-            found = self._companies[student] = Streams(student)
+            found = self._stream_batches[student] = Streams(student)
         return found
 
     async def push(
-        self, caller: Caller, stream: Stream, samples: np.ndarray, ahead: bool
+        self, caller: Caller, stream: Stream, samples: np.ndarray, low_priority: bool
     ) -> np.ndarray:
-        """``stream.push``, together with the other streams that have just been pushed to; one that
-        is ``ahead`` of real time gives way to those that are not.
+        """``stream.push``, in one batch with other streams that have just been pushed to.
 
         Raises:
             UserError: as ``Stream.push``.
         """
-        made = await self._advance((stream, samples), caller.bucket, patient=ahead)
-        if isinstance(made, UserError):
-            raise made
-        return made
+        result = await self._batcher((stream, samples), caller.id, low_priority)
+        if isinstance(result, UserError):
+            raise result
+        return result
 
-    def _advance_all(self, pushed: list[tuple[Stream, np.ndarray]]) -> list[Pushed]:
+    def _push_all(self, pushed: list[tuple[Stream, np.ndarray]]) -> list[PushResult]:
         self.metrics.batch_size.observe(len(pushed))
-        with self.metrics.stage("streams"):
-            return _together(pushed)
+        with self.metrics.timed("streams"):
+            return _push_by_student(pushed)
 
 
-def _together(pushed: list[tuple[Stream, np.ndarray]]) -> list[Pushed]:
-    """Advance streams, those of one student as one batch."""
-    made: list[Any] = [None] * len(pushed)
-    for company in {stream.company for stream, _ in pushed}:
-        own = [at for at, (stream, _) in enumerate(pushed) if stream.company is company]
-        found = company.push(*zip(*(pushed[at] for at in own), strict=True))
-        for at, face in zip(own, found, strict=True):
-            made[at] = face
-    return made
-
-
-async def service_of(connection: HTTPConnection) -> Service:
-    """The service that a request is for. A coroutine, for FastAPI begins a thread for whatever else
-    a route depends on."""
-    service: Service = connection.app.state.service
-    return service
-
-
-Serving = Annotated[Service, Depends(service_of)]
-
-
-async def caller_of(connection: HTTPConnection, service: Serving) -> Caller:
-    """Who asks, if he may. Raises Problem."""
-    caller = await service.access.admit(connection)
-    connection.state.caller = caller.name
-    check_once(connection.query_params)
-    return caller
-
-
-Asking = Annotated[Caller, Depends(caller_of)]
+def _push_by_student(pushed: list[tuple[Stream, np.ndarray]]) -> list[PushResult]:
+    """Push samples to streams, those of one student as one batch; results in the same order."""
+    results: list[Any] = [None] * len(pushed)
+    for batch in {stream.company for stream, _ in pushed}:
+        rows = [row for row, (stream, _) in enumerate(pushed) if stream.company is batch]
+        found = batch.push(*zip(*(pushed[row] for row in rows), strict=True))
+        for row, result in zip(rows, found, strict=True):
+            results[row] = result
+    return results

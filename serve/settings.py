@@ -1,4 +1,4 @@
-"""What a server is told: which students, which limits, who may ask."""
+"""Settings of a server: students, limits, access, replicas."""
 
 import re
 from typing import Annotated, Any
@@ -11,48 +11,48 @@ Seconds = Annotated[float, Field(gt=0)]
 
 
 class LimitSettings(Section):
-    """What a caller may ask for; beyond it, a line and a 4xx. Counts are per replica."""
+    """Limits of requests, beyond which they are refused with a 4xx. Counts are per replica."""
 
     bytes: Count = 32 * 2**20
     """Largest body of a request."""
     seconds: Annotated[float, Field(ge=1, le=3600)] = 600.0
     """Longest recording of a request."""
     request_seconds: Seconds = 60.0
-    """How long a body may take to arrive (408), work to be done (504), NDJSON to be read."""
+    """How long a body may take to arrive (408), its work to be done (504), NDJSON to be read."""
     bytes_per_second: Count = 4096
-    """Slowest upload: after ``patience_seconds`` a body that came more slowly is given up (408)."""
+    """Slowest upload, measured after ``patience_seconds``; a slower one is refused (408)."""
     patience_seconds: Seconds = 5.0
-    """How long an upload may take to begin."""
+    """Time that an upload has in addition to its bytes at ``bytes_per_second``."""
     held_bytes: Count = 256 * 2**20
     """Bodies that a replica holds at once, from their first byte until they are animated. Of this,
-    of ``uploads``, ``waiting`` and ``streams`` a key, or, without keys, an address, may hold three
+    of ``uploads``, ``waiting`` and ``streams`` a key (or, without keys, an address) may hold three
     times what is left free: three quarters if it is alone."""
     uploads: Count = 64
-    """Bodies that arrive at a replica at once."""
+    """Bodies that a replica receives at once."""
     requests_per_minute: Count = 600
-    """Requests and new streams of one key, or, without keys, of one address."""
+    """Requests and new streams of one key (or, without keys, of one address)."""
     storage: str = "memory://"
-    """Where those are counted: each replica for itself, or in a Redis for all (redis://host:6379)."""
+    """Where those are counted: in each replica alone, or in one Redis (redis://host:6379)."""
     waiting: Count = 64
-    """Recordings that a replica takes in at once; more are answered with 429. Of ten seconds each,
-    so many are about a second of work, after which the refused are told to come back."""
+    """Recordings that a replica accepts at once; more are refused with 429. Of ten seconds each,
+    the default is about a second of work, which is the ``Retry-After`` of those refused."""
     streams: Count = 100
-    """Streams that a replica bears."""
+    """Open streams of a replica."""
     streams_per_key: Count = 100
-    """Streams of one key, or, without keys, of one address, on a replica."""
+    """Those of one key (or, without keys, of one address)."""
     stream_speed: Annotated[float, Field(ge=1, le=1000)] = 8.0
-    """How many times faster than real time a stream is processed at most; what comes faster waits
-    where it is."""
+    """How many times faster than real time a stream is processed at most; flow control holds back
+    what arrives faster."""
     stream_seconds: Seconds = 7200.0
     """Longest stream."""
     idle_seconds: Seconds = 30.0
-    """A stream that says nothing for so long is closed."""
+    """A stream without a message for so long is closed."""
     identities: Count = 1000
     """Saved identities of one key."""
 
 
 class ReplicaSettings(Section):
-    """How many processes hold the students, and how they come and go."""
+    """Processes that hold the students, and their autoscaling."""
 
     min_replicas: Annotated[int, Field(ge=0)] = 1
     max_replicas: Count = 4
@@ -66,7 +66,7 @@ class ReplicaSettings(Section):
     provider: str = "cpu"
     """cpu, cuda or tensorrt."""
     drain_seconds: Annotated[float, Field(ge=0)] = 30.0
-    """How long a replica that is to stop waits for what it has accepted."""
+    """How long a stopping replica continues with what it has accepted."""
 
 
 class ServeSettings(Section):
@@ -79,31 +79,31 @@ class ServeSettings(Section):
     )
     """Artifacts by name, local or ``s3://``; the first is the default."""
     models_per_replica: Count = 4
-    """Students that a replica holds in memory; the one asked for longest ago makes room."""
+    """Students that a replica holds in memory; the least recently used one is unloaded."""
     identities: str = "runs/serve/identities"
     """Where saved identities are kept: a folder that all replicas see, or ``s3://``."""
     cors_origins: tuple[str, ...] = ()
-    """Web pages of other origins that may call, such as https://studio.example."""
+    """Origins of other web pages that may use the server, such as https://studio.example."""
     allowed_hosts: tuple[str, ...] = ()
-    """Names under which a server without keys answers, beside its addresses and localhost; "*" for
+    """Host names under which a server without keys answers, beside addresses and localhost; "*" for
     any. With keys it answers under every name."""
     page: bool = True
     """Whether the page is shown at ``/``."""
     batch: Count = 64
-    """Streams that are advanced together at most; 1 advances each for itself."""
+    """Streams that are advanced as one batch, at most; 1 disables batching."""
     batch_pause_ms: Annotated[float, Field(ge=0, le=40)] = 8.0
-    """Milliseconds from the beginning of one batch to that of the next, in which it fills."""
+    """Milliseconds between the starts of two batches, in which the next one fills."""
     limits: LimitSettings = LimitSettings()
     replicas: ReplicaSettings = ReplicaSettings()
 
     @model_validator(mode="before")
     @classmethod
-    def _dotted(cls, told: Any) -> Any:
+    def _nest_dotted_keys(cls, given: Any) -> Any:
         """``limits.seconds=20`` of a command line as ``limits: {seconds: 20}``."""
-        if not isinstance(told, dict):
-            return told
+        if not isinstance(given, dict):
+            return given
         tree: dict[str, Any] = {}
-        for key, value in told.items():
+        for key, value in given.items():
             part, _, rest = str(key).partition(".")
             if rest and not isinstance(tree.setdefault(part, {}), dict):
                 raise ValueError(f"{key} and {part} are both given")
@@ -115,13 +115,13 @@ class ServeSettings(Section):
 
     @field_validator("cors_origins", "allowed_hosts", mode="before")
     @classmethod
-    def _of_a_command_line(cls, given: Any) -> Any:
-        """``a,b`` as two."""
+    def _split_commas(cls, given: Any) -> Any:
+        """``a,b`` of a command line as two."""
         return tuple(filter(None, given.split(","))) if isinstance(given, str) else given
 
     @field_validator("cors_origins")
     @classmethod
-    def _as_browsers_say(cls, origins: tuple[str, ...]) -> tuple[str, ...]:
+    def _without_trailing_slash(cls, origins: tuple[str, ...]) -> tuple[str, ...]:
         return tuple(origin.rstrip("/") for origin in origins)
 
     @field_validator("allowed_hosts")
@@ -133,7 +133,7 @@ class ServeSettings(Section):
         return names
 
     @model_validator(mode="after")
-    def _some_model(self) -> "ServeSettings":
+    def _one_way_of_naming_models(self) -> "ServeSettings":
         if bool(self.model) == bool(self.models):
             raise ValueError("give model=FOLDER, or models by name, and not both")
         return self

@@ -1,4 +1,4 @@
-"""Callers of an ASGI application, message by message, without a network."""
+"""Clients of an ASGI application, message by message, without a network."""
 
 import asyncio
 import json
@@ -8,16 +8,16 @@ from starlette.types import ASGIApp, Message, Scope
 
 
 class Peer:
-    """The other end of a connection: what it sends is there at once, and it reads all it gets."""
+    """A client: its messages are available at once, and it reads everything."""
 
     def __init__(self, messages: Iterable[Message] = ()) -> None:
         self._messages = iter(messages)
         self._more: asyncio.Queue[Message] = asyncio.Queue()
         self.read, self.got = 0, []
-        """Bytes that were read from it, and the messages sent to it."""
+        """Bytes that the application received, and the messages it sent."""
 
     def say(self, message: Message) -> None:
-        """After all else."""
+        """Send a message after the others."""
         self._more.put_nowait(message)
 
     async def receive(self) -> Message:
@@ -39,7 +39,7 @@ class Peer:
 
 
 def scope(kind: str, path: str, query: str = "", key: str = "") -> Scope:
-    """Of a request (POST) or a stream."""
+    """The scope of a request (POST) or a WebSocket."""
     headers = [(b"host", b"localhost")]
     if key:
         headers.append((b"authorization", f"Bearer {key}".encode()))
@@ -61,6 +61,6 @@ def upload(body: bytes, parts: int = 1) -> Sequence[Message]:
 
 
 async def recording(app: ASGIApp, peer: Peer, key: str = "") -> Peer:
-    """What ``peer`` sends is to be animated; done when it is."""
+    """POST /v1/animate with what ``peer`` sends; returns after the response."""
     await app(scope("http", "/v1/animate", key=key), peer.receive, peer.send)
     return peer

@@ -53,8 +53,8 @@ from diffusiontalker.stage_keys import (
 )
 from diffusiontalker.training import fit, stages
 from diffusiontalker.training.checkpoints import load_talker
-from diffusiontalker.training.progress import Display, new_board
-from diffusiontalker.training.stages import Data, Place
+from diffusiontalker.training.progress import StageDisplay, start_progress_board
+from diffusiontalker.training.stages import Data, StageRun
 
 DONE = "stage.json"
 """The last file of a stage: its folder is whole."""
@@ -75,7 +75,7 @@ class Run:
         self.settings = settings
         self.root = storage.location(settings.output)
         storage.make_folder(self.root)
-        self.board = new_board()
+        self.board = start_progress_board()
         self.seconds: dict[str, float] = {}
         self.encoder = settings.encoder.name
         """The frozen encoder: the user's, or once it is trained our own."""
@@ -84,7 +84,7 @@ class Run:
         """Write what the run works with beside its settings (``preflight.check``)."""
         storage.write_json(self.root / "environment.json", environment())
 
-    def stage(self, name: str, folder: Path, work: Callable[[Path, Display], object]) -> Path:
+    def stage(self, name: str, folder: Path, work: Callable[[Path, StageDisplay], object]) -> Path:
         """Run ``work`` into ``folder`` unless that was done before; returns the folder."""
         mark = folder / DONE
         if storage.is_file(mark):
@@ -93,17 +93,17 @@ class Run:
             return folder
         storage.make_folder(folder)
         started = time.monotonic()
-        with Display(name, self.board) as display:
+        with StageDisplay(name, self.board) as display:
             work(folder, display)
         self.seconds[name] = round(time.monotonic() - started, 1)
         storage.write_json(mark, {"seconds": self.seconds[name]})
         return folder
 
     @contextmanager
-    def timed(self, name: str) -> Iterator[Display]:
+    def timed(self, name: str) -> Iterator[StageDisplay]:
         """A step that leaves no folder of its own, and is done anew every time."""
         started = time.monotonic()
-        with Display(name) as display:
+        with StageDisplay(name) as display:
             yield display
         self.seconds[name] = round(time.monotonic() - started, 1)
 
@@ -111,9 +111,9 @@ class Run:
         """The folder of a stage whose result ``key`` determines."""
         return self.root / f"{name}-{key}"
 
-    def place(self, name: str, key: str) -> Place:
+    def place(self, name: str, key: str) -> StageRun:
         """Where Ray Train keeps the run of a stage."""
-        return Place(self.root / "train", f"{name}-{key}", name, self.board)
+        return StageRun(self.root / "train", f"{name}-{key}", name, self.board)
 
 
 def distill(settings: Settings) -> Path:
@@ -237,7 +237,7 @@ def evaluate_all(run: Run, data: Data, models: list[Model]) -> Json:
                 )
             )  # fmt: skip
 
-    def work(out: Path, display: Display) -> None:
+    def work(out: Path, display: StageDisplay) -> None:
         rows, floor = evaluate.evaluate(
             subjects, data.folder, settings.evaluation, settings.diffusion.sampler, display.count
         )
@@ -299,7 +299,7 @@ def deliver(run: Run, data: Data, models: list[Model], summary: Json) -> None:
     summary["seconds"] = run.seconds
     summary["goals"] = goals.check(summary, name)
     teacher_talker = load_talker(models[0][2])
-    heard = measure.listen_and_sample(
+    heard = measure.embed_and_sample(
         teacher_talker, clip, models[0][1], run.settings.diffusion.sampler, 1, seed=0
     )
     frames = min(len(face), len(clip.coefficients))
@@ -460,11 +460,11 @@ def keep_history(stage: str, folder: Path, history: list[dict[str, float]]) -> N
     """Losses of a training run, for the curves.
 
     Raises:
-        UserError: training diverged.
+        UserError: training diverged_epoch.
     """
-    if (epoch := fit.diverged(history)) is not None:
+    if (epoch := fit.diverged_epoch(history)) is not None:
         raise UserError(
-            f"{stage}: training diverged, its loss is not finite in epoch {epoch}; lower its "
+            f"{stage}: training diverged_epoch, its loss is not finite in epoch {epoch}; lower its "
             "learning_rate or clip_norm, or look for extreme values in the data"
         )
     storage.write_json(folder / HISTORY, history)

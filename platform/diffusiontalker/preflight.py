@@ -10,7 +10,7 @@ from pathlib import Path
 import yaml
 
 from diffusiontalker import storage
-from diffusiontalker.config import MotionTrainSettings, Settings, differences, to_yaml
+from diffusiontalker.config import NO_RESULT, MotionTrainSettings, Settings, differences, to_yaml
 from diffusiontalker.corpus.manifest import Manifest, open_corpus
 from diffusiontalker.errors import UserError
 
@@ -29,12 +29,6 @@ ORIGIN = "# configuration: "
 NO_FILE = "none"
 SHOWN = 5
 """Settings that a line names at most."""
-RESOURCES = {
-    "output", "extraction.cache", "extraction.actors", "extraction.gpus_per_actor",
-    "extraction.batch_seconds", "resources.gpu", "resources.worker_cpus", "resources.threads",
-    "resources.max_failures",
-}  # fmt: skip
-"""Settings that say where and with what a run works, and not what comes of it."""
 
 
 def check(settings: Settings, config_file: str | None = None, measured: bool = True) -> None:
@@ -145,7 +139,7 @@ def _changed(text: str, settings: Settings) -> list[str]:
         before = None
     now = settings.model_dump(mode="json")
     found = differences(before if isinstance(before, dict) else {}, now)
-    return [key for key in found if key not in RESOURCES]
+    return [key for key in found if key.partition(".")[0] not in NO_RESULT]
 
 
 def _check_machine(settings: Settings) -> None:
@@ -219,7 +213,7 @@ def _check_batches(settings: Settings, manifest: Manifest, measured: bool) -> No
     if measured:
         runs |= {"first_round": training.first_round, "round": training.round}
     for name, train in runs.items():
-        motion = windows.MotionExamples(train.window, manifest.identities, manifest.emotions)
+        motion = windows.MotionWindows(train.window, manifest.identities, manifest.emotions)
         count = ray_data.batches_of(manifest, "train", motion, train.batch) * train.passes
         if count < training.workers:
             raise UserError(

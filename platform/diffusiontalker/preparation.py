@@ -15,7 +15,7 @@ from diffusiontalker.corpus.sources import Source, Take, open_source
 from diffusiontalker.errors import UserError
 from diffusiontalker.report.prepared import page
 from diffusiontalker.report.prepared.findings import count, some
-from diffusiontalker.training.progress import Display
+from diffusiontalker.training.progress import StageDisplay
 
 PROCEDURAL = "procedural"
 """The kind of source that is made on the spot; its options are those of ``CorpusSettings``."""
@@ -33,7 +33,7 @@ def prepare(found: Survey) -> list[str]:
     if found.kept:
         return unchanged(found)
     started = time.time()
-    with Display("prepare") as display:
+    with StageDisplay("prepare") as display:
         outcome = ingest.convert(found, display.count)
     manifest = outcome.manifest
     facts = page.Facts(
@@ -122,6 +122,6 @@ def procedural_corpus(corpus: CorpusSettings, folder: Path) -> list[str]:
     Raises:
         UserError: the output cannot be written, or holds another set.
     """
-    with Display("prepare") as display:
+    with StageDisplay("prepare") as display:
         made = generation.make(folder, corpus, display.count)
     return [f"{folder}: {made.seconds() / 60:.1f} minutes in {len(made.shards)} shards"]

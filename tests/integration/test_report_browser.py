@@ -218,12 +218,7 @@ def test_nothing_is_cut_off(browser, address, width, whole):
 
 def test_a_sweeps_page_draws_its_plots_and_copies_the_winner(page, tmp_path):
     trials = [
-        sweeps.trial(
-            n,
-            0.5,
-            0.4 + 0.01 * n,
-            params={"losses.teacher.exp": 1.0 + n, "losses.teacher.lip": 1.0},
-        )
+        sweeps.trial(n, 0.5, 0.4 + 0.01 * n, params={"losses.exp": 1.0 + n, "losses.lip": 1.0})
         for n in (0, 3, 1, 2)
     ]
     known = sweeps.records(*trials, wall_seconds=100.0, slots=2)

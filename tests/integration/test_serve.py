@@ -25,7 +25,7 @@ from diffusiontalker.benchmarks import memory
 from diffusiontalker.runtime.student import Student
 
 NAME = "diffusiontalker"
-EDGE = {"RAY_SERVE_HTTP_PROXY_CALLBACK_IMPORT_PATH": "serve.edge:middlewares"}
+MIDDLEWARE = {"RAY_SERVE_HTTP_PROXY_CALLBACK_IMPORT_PATH": "serve.middleware:middlewares"}
 
 
 @pytest.fixture(scope="module")
@@ -50,7 +50,7 @@ def settings(folder, **replicas: object) -> ServeSettings:
 def url(folder):
     port = free_port()
     before = dict(os.environ)
-    os.environ.update(EDGE)
+    os.environ.update(MIDDLEWARE)
     ray.init(address="local", num_cpus=3, log_to_driver=False)
     try:
         serve.start(http_options={"host": "127.0.0.1", "port": port, "request_timeout_s": 120})
@@ -123,10 +123,10 @@ def test_the_page_and_its_head_come_with_it(url) -> None:
     assert httpx2.get(f"{url}/../pyproject.toml", timeout=60).status_code == 404
 
 
-def test_everything_is_counted(url) -> None:
+def test_metrics_of_all_processes_are_collected(url) -> None:
     httpx2.post(f"{url}/v1/animate", content=wav(1.0), timeout=60)
     deadline = time.monotonic() + 60
-    # Each process of Ray reports its own at a time of its own.
+    # Each process of Ray reports its metrics at intervals.
     wanted = ("ray_diffusiontalker_frames", 'kind="recording"', "ray_serve_")
     while not all(name in (text := httpx2.get(f"{url}/metrics").text) for name in wanted):
         assert time.monotonic() < deadline, text[:2000]
@@ -135,7 +135,7 @@ def test_everything_is_counted(url) -> None:
 
 
 class Load(threading.Thread):
-    """Asks without a pause until it is told to stop, and counts the answers."""
+    """Sends requests without a pause until it is stopped, and counts the responses."""
 
     def __init__(self, url: str, seed: int) -> None:
         super().__init__(daemon=True)

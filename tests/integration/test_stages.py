@@ -31,7 +31,7 @@ MakeRun = Callable[..., pipeline.Run]
 @pytest.fixture
 def make_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> MakeRun:
     """A maker of runs without Ray: nobody hears how far they are."""
-    monkeypatch.setattr(pipeline, "new_board", lambda: None)
+    monkeypatch.setattr(pipeline, "start_progress_board", lambda: None)
 
     def make(*overrides: str) -> pipeline.Run:
         return pipeline.Run(config.load(None, [f"output={tmp_path / 'run'}", *overrides]))

@@ -22,10 +22,10 @@ from diffusiontalker.corpus.manifest import Manifest, open_corpus, write_manifes
 from diffusiontalker.corpus.shards import Clip
 from diffusiontalker.errors import UserError
 from diffusiontalker.training import ray_data, stages
-from diffusiontalker.training.windows import MotionExamples, ShardReader, portions
+from diffusiontalker.training.windows import MotionWindows, ShardReader, shard_groups
 
 cloudpickle.register_pickle_by_value(sys.modules[__name__])  # workers do not know this file
-EXAMPLES = MotionExamples(32, ["ada"], ["anger"])
+EXAMPLES = MotionWindows(32, ["ada"], ["anger"])
 BATCH = 4
 CPU = torch.device("cpu")
 
@@ -64,7 +64,7 @@ def sums(data: ray.data.Dataset) -> list[str]:
 
 def expected(folder: Path, manifest: Manifest, epoch: int, passes: int, seed: int) -> list[str]:
     """The batches of an epoch, in order, read without Ray."""
-    parts = portions(manifest.of("train"), EXAMPLES, BATCH)
+    parts = shard_groups(manifest.of("train"), EXAMPLES, BATCH)
     read = ShardReader(folder, parts, EXAMPLES, BATCH, seed, lambda: epoch)
     batches = read({"turn": np.arange(passes * len(parts))})
     return [sum_of(batch["coefficients"]) for batch in batches]
@@ -150,7 +150,7 @@ def test_a_killed_run_on_s3_goes_on_with_the_data_of_its_epoch(
     history = stages._fit(
         settings, train, stages.Data(root / "corpus", manifest), EXAMPLES,
         lambda: Witness(tmp_path, per_epoch + 5), Witness(tmp_path, 0),
-        stages.Place(root / "train", uuid.uuid4().hex, "witness"),
+        stages.StageRun(root / "train", uuid.uuid4().hex, "witness"),
     )  # fmt: skip
     assert (tmp_path / "died").is_file()
     assert [point["step"] for point in history if "val_loss" in point] == [

@@ -70,7 +70,7 @@ def test_a_subject_is_the_same_device_from_run_to_run() -> None:
 
 @pytest.mark.parametrize("subject", ["", "a" * 65, "Änne", "a\nb", "a\0b"])
 def test_a_subject_that_unreal_might_not_read_is_refused(subject: str) -> None:
-    with pytest.raises(UserError, match="give 1 to 64 plain characters"):
+    with pytest.raises(UserError, match="64"):
         LiveLink(subject, 30)
 
 

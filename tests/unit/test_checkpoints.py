@@ -14,7 +14,7 @@ from torch import nn
 from diffusiontalker import storage
 from diffusiontalker.errors import UserError
 from diffusiontalker.training import checkpoints
-from diffusiontalker.training.checkpoints import Kept, RunState, Weights
+from diffusiontalker.training.checkpoints import CheckpointFolder, RunState, Weights
 
 
 @pytest.mark.parametrize("kind", ["tcn", "gru"])
@@ -168,7 +168,7 @@ def written(folder: Path, text: str) -> Path:
     return folder
 
 
-def last(kept: Kept) -> str | None:
+def last(kept: CheckpointFolder) -> str | None:
     """The content of the last checkpoint."""
     with kept.last() as folder:
         if folder is None:
@@ -181,11 +181,11 @@ def last(kept: Kept) -> str | None:
 
 
 def test_the_last_checkpoint_is_kept_and_older_ones_go(tmp_path: Path) -> None:
-    kept = Kept(tmp_path / "run")
+    kept = CheckpointFolder(tmp_path / "run")
     assert last(kept) is None
     for epoch in (1, 2, 9, 10):
         kept.save(written(tmp_path / "local", f"of {epoch}"), epoch)
-        assert last(Kept(tmp_path / "run")) == f"of {epoch}"
+        assert last(CheckpointFolder(tmp_path / "run")) == f"of {epoch}"
         assert list(storage.sizes(tmp_path / "run")) == [
             f"epoch-{epoch:04d}/average.safetensors", f"epoch-{epoch:04d}/state.json", "last.json",
         ]  # fmt: skip
@@ -194,14 +194,14 @@ def test_the_last_checkpoint_is_kept_and_older_ones_go(tmp_path: Path) -> None:
 def test_what_ray_train_kept_beside_it_stays(tmp_path: Path) -> None:
     (tmp_path / "run" / "checkpoint_7").mkdir(parents=True)
     (tmp_path / "run" / "checkpoint_7" / "state.json").write_text("{}")
-    kept = Kept(tmp_path / "run")
+    kept = CheckpointFolder(tmp_path / "run")
     for epoch in (1, 2):
         kept.save(written(tmp_path / "local", "one"), epoch)
     assert (tmp_path / "run" / "checkpoint_7" / "state.json").is_file()
 
 
 def test_a_fetched_checkpoint_is_gone_after_use(tmp_path: Path) -> None:
-    kept = Kept(tmp_path / "run")
+    kept = CheckpointFolder(tmp_path / "run")
     kept.save(written(tmp_path / "local", "of 1"), 1)
     with kept.last() as folder:
         assert folder is not None
@@ -225,7 +225,7 @@ class Killed(BaseException):
 def test_a_kill_leaves_a_whole_checkpoint(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, function: str, calls: int, left: str
 ) -> None:
-    kept = Kept(tmp_path / "run")
+    kept = CheckpointFolder(tmp_path / "run")
     kept.save(written(tmp_path / "local", "of 1"), 1)
     whole = getattr(storage, function)
     count = 0
@@ -250,7 +250,7 @@ def test_a_kill_leaves_a_whole_checkpoint(
 
 
 def test_a_kept_checkpoint_that_is_damaged_is_named(tmp_path: Path) -> None:
-    kept = Kept(tmp_path / "run")
+    kept = CheckpointFolder(tmp_path / "run")
     kept.save(written(tmp_path / "local", "of 1"), 1)
     shutil.rmtree(tmp_path / "run" / "epoch-0001")
     with pytest.raises(UserError, match="epoch-0001"), kept.last():
@@ -261,7 +261,7 @@ def test_a_kept_checkpoint_that_is_damaged_is_named(tmp_path: Path) -> None:
 
 
 def test_a_checkpoint_that_cannot_be_used_is_named_where_it_lies(tmp_path: Path) -> None:
-    kept = Kept(tmp_path / "run")
+    kept = CheckpointFolder(tmp_path / "run")
     kept.save(written(tmp_path / "local", "of another release"), 1)
     module = nn.Linear(2, 2)
 

@@ -31,8 +31,8 @@ from diffusiontalker import storage
 from diffusiontalker.errors import UserError
 from diffusiontalker.features.encoder import FAMILIES as READ
 from diffusiontalker.features.encoder import FrozenEncoder, batches, standardise
-from diffusiontalker.training.small_encoder import EncoderTask, save_encoder, small_hubert
-from diffusiontalker.training.windows import IGNORED
+from diffusiontalker.training.small_encoder import PhonemeObjective, save_encoder, small_hubert
+from diffusiontalker.training.windows import IGNORED_LABEL
 
 SHAPE: dict[str, Any] = {
     "hidden_size": 16,
@@ -216,7 +216,7 @@ def test_a_batch_that_does_not_fit_the_gpu(tmp_path: Path) -> None:
         raise torch.OutOfMemoryError("CUDA out of memory.\nTried to allocate 2.00 GiB")
 
     encoder.model.register_forward_pre_hook(full)
-    with pytest.raises(UserError, match=r"2 clips of up to 1\.0 s .* encoder\.extract_seconds"):
+    with pytest.raises(UserError, match=r"2 clips of up to 1\.0 s .* extraction\.batch_seconds"):
         encoder.many([noise(), noise()], [30, 30], seconds=2)
 
 
@@ -481,7 +481,7 @@ def test_half_precision_weights(tmp_path: Path, dtype: torch.dtype) -> None:
 
 def test_our_encoder_is_read_as_it_was_trained(tmp_path: Path) -> None:
     torch.manual_seed(0)
-    task = EncoderTask(small_hubert(16, 2).eval(), phonemes=5)
+    task = PhonemeObjective(small_hubert(16, 2).eval(), phonemes=5)
     save_encoder(task.model, tmp_path)
     encoder = FrozenEncoder(str(tmp_path), (2,))
     assert encoder.standardise
@@ -502,13 +502,13 @@ def test_our_encoder_is_read_as_it_was_trained(tmp_path: Path) -> None:
 
 
 def test_encoder_task_counts_known_phonemes_alone() -> None:
-    task = EncoderTask(small_hubert(16, 1).eval(), phonemes=3)
+    task = PhonemeObjective(small_hubert(16, 1).eval(), phonemes=3)
     nn.init.zeros_(task.head.weight)
     with torch.no_grad():
         task.head.bias.copy_(torch.tensor([2.0, 0.0, 0.0]))  # always says phoneme 0
     audio = torch.from_numpy(noise(0.5))[None]
     outputs = task.model(audio).last_hidden_state.shape[1]
-    labels = torch.full((1, outputs), IGNORED)
+    labels = torch.full((1, outputs), IGNORED_LABEL)
     labels[0, :4] = torch.tensor([0, 0, 0, 1])
     found = task({"audio": audio, "labels": labels}, torch.Generator())
     assert found["accuracy"].item() == pytest.approx(0.75)
@@ -518,7 +518,7 @@ def test_encoder_task_counts_known_phonemes_alone() -> None:
 
 def test_only_the_embedding_of_masks_gets_no_gradient() -> None:
     # why the loop tells DDP to look for unused parameters
-    task = EncoderTask(small_hubert(16, 1), phonemes=3)
+    task = PhonemeObjective(small_hubert(16, 1), phonemes=3)
     audio = torch.from_numpy(noise(0.5))[None]
     outputs = task.model(audio).last_hidden_state.shape[1]
     labels = torch.zeros(1, outputs, dtype=torch.int64)

@@ -22,7 +22,7 @@ from tests.unit import models
 from diffusiontalker import storage
 from diffusiontalker.arkit import CHANNELS
 from diffusiontalker.errors import UserError
-from diffusiontalker.evaluation.measure import listen_and_sample
+from diffusiontalker.evaluation.measure import embed_and_sample
 from diffusiontalker.export import artifact
 from diffusiontalker.export.graph import _zrn
 from diffusiontalker.model.talker import Talker
@@ -83,7 +83,7 @@ def with_torch(
     mask = torch.ones(1, noise.shape[1], 1)
     with torch.no_grad():
         audio = talker.encode(torch.from_numpy(log_mel), mask)
-        voice = talker.listen(audio, mask)
+        voice = talker.embed_voice(audio, mask)
         libraries = talker.personalizer.identities(), talker.personalizer.emotions()
         chosen = [
             int((heard @ library.T).argmax()) if given is None else given
@@ -365,7 +365,7 @@ def test_bad_requests(student: Student, change: dict[str, Any], said: str) -> No
 def test_evaluation_hears_what_the_artifact_hears(student: Student, talker: Talker) -> None:
     clip = models.clip(frames=40, seed=5)
     assert clip.log_mel is not None
-    heard = listen_and_sample(talker, clip, STEPS, "ddim", seeds=3, seed=1)
+    heard = embed_and_sample(talker, clip, STEPS, "ddim", seeds=3, seed=1)
     assert heard.samples.shape == (3, 40, 52)
     log_mel = clip.log_mel.astype(np.float32)[None]
     zeros = np.zeros((1, 40, 52), np.float32)
@@ -374,7 +374,7 @@ def test_evaluation_hears_what_the_artifact_hears(student: Student, talker: Talk
         models.IDENTITIES[identity],
         models.EMOTIONS[emotion],
     )
-    again = listen_and_sample(talker, clip, STEPS, "ddim", seeds=3, seed=1)
+    again = embed_and_sample(talker, clip, STEPS, "ddim", seeds=3, seed=1)
     assert np.array_equal(heard.samples, again.samples)
     assert not np.allclose(heard.samples[0], heard.samples[1], atol=1e-3)
 

@@ -16,7 +16,7 @@ from diffusiontalker.corpus.manifest import Manifest, open_corpus
 from diffusiontalker.corpus.shards import Clip
 from diffusiontalker.errors import UserError
 from diffusiontalker.features import stage
-from diffusiontalker.features.stage import cache_name, fit, pool_size
+from diffusiontalker.features.stage import cache_name, pool_size, to_length
 
 
 def test_a_cache_is_named_by_corpus_and_encoder(
@@ -66,9 +66,9 @@ def test_a_cluster_without_a_gpu() -> None:
 
 def test_fit_cuts_or_repeats_the_last_column() -> None:
     mel = np.arange(8, dtype=np.float32).reshape(4, 2)
-    np.testing.assert_array_equal(fit(mel, 2), mel)
-    np.testing.assert_array_equal(fit(mel, 1), mel[:2])
-    np.testing.assert_array_equal(fit(mel, 3), np.vstack([mel, mel[3], mel[3]]))
+    np.testing.assert_array_equal(to_length(mel, 2), mel)
+    np.testing.assert_array_equal(to_length(mel, 1), mel[:2])
+    np.testing.assert_array_equal(to_length(mel, 3), np.vstack([mel, mel[3], mel[3]]))
 
 
 def test_an_encoder_that_dies_again_and_again_is_not_started_without_end(
@@ -89,7 +89,7 @@ def test_an_encoder_that_dies_again_and_again_is_not_started_without_end(
         cluster_resources=lambda: {"CPU": 1.0}, kill=killed.append,
     )  # fmt: skip
     monkeypatch.setattr(stage, "ray", ray)
-    monkeypatch.setattr(stage, "shared_out", lost)
+    monkeypatch.setattr(stage, "distribute", lost)
     encoder: Any = SimpleNamespace(
         name="model", layers=(0,), revision=None, dim=4, fingerprint=lambda: "abc"
     )

@@ -16,14 +16,14 @@ from diffusiontalker.config import TrainSettings
 from diffusiontalker.training import checkpoints
 from diffusiontalker.training.checkpoints import RunState
 from diffusiontalker.training.fit import (
-    Average,
     Batch,
-    Curve,
+    LossCurve,
     Save,
-    diverged,
+    WeightAverage,
+    batch_size_of,
+    diverged_epoch,
     fit,
     learning_rate,
-    size_of,
     validate,
 )
 
@@ -38,7 +38,7 @@ def scalar(value: float) -> nn.Module:
 
 def test_average_by_hand() -> None:
     module = scalar(0.0)
-    average = Average(module, decay=0.15)
+    average = WeightAverage(module, decay=0.15)
     # decays min(0.15, n / (n + 9)): 1/10, then 0.15 for good
     expected = 0.0
     for value, decay in ((1.0, 0.1), (2.0, 0.15), (4.0, 0.15)):
@@ -51,7 +51,7 @@ def test_average_by_hand() -> None:
 
 def test_average_follows_buffers_and_leaves_the_module_alone() -> None:
     module = scalar(3.0)
-    average = Average(module, decay=0.0)
+    average = WeightAverage(module, decay=0.0)
     before = copy.deepcopy(module.state_dict())
     module.running_mean.fill_(5.0)
     average.update(module)
@@ -63,7 +63,7 @@ def test_average_follows_buffers_and_leaves_the_module_alone() -> None:
 
 def test_long_average_needs_long_to_become_long() -> None:
     module = scalar(1.0)
-    average = Average(module, decay=0.99)
+    average = WeightAverage(module, decay=0.99)
     average.updates = 10_000  # a resumed run starts where it was, not short again
     nn.init.constant_(module.weight, 2.0)
     average.update(module)
@@ -72,7 +72,7 @@ def test_long_average_needs_long_to_become_long() -> None:
 
 def test_the_average_is_applied_for_a_while() -> None:
     module = scalar(1.0)
-    average = Average(module, decay=0.5)
+    average = WeightAverage(module, decay=0.5)
     nn.init.constant_(module.weight, 3.0)
     parameter = module.weight
     with average.applied(module):
@@ -105,15 +105,15 @@ def test_learning_rate_at_the_ends_of_warmup(warmup: float) -> None:
 
 def test_training_has_diverged_where_validation_is_not_finite() -> None:
     steps = [{"step": 1, "loss": 1.0}, {"step": 2, "val_loss": 0.5}, {"step": 3, "loss": 2.0}]
-    assert diverged([]) is None
-    assert diverged(steps) is None
+    assert diverged_epoch([]) is None
+    assert diverged_epoch(steps) is None
     for bad in (math.nan, math.inf):
-        assert diverged([*steps, {"step": 4, "val_loss": bad}]) == 2
+        assert diverged_epoch([*steps, {"step": 4, "val_loss": bad}]) == 2
 
 
 def test_curve_averages_whole_pieces() -> None:
     state = RunState()
-    curve = Curve(state, every=2)
+    curve = LossCurve(state, every=2)
     assert math.isnan(curve.last)
     for step, (loss, part) in enumerate([(1.0, 10.0), (3.0, 20.0), (8.0, 0.0)], start=1):
         state.step = step
@@ -149,7 +149,7 @@ def test_validation_of_nothing() -> None:
 
 
 def test_windows_of_a_batch() -> None:
-    assert size_of({"x": torch.zeros(3, 5), "mask": torch.zeros(3, 7)}) == 3
+    assert batch_size_of({"x": torch.zeros(3, 5), "mask": torch.zeros(3, 7)}) == 3
 
 
 # whole runs
@@ -185,7 +185,7 @@ def epoch_of(number: int) -> Iterator[Batch]:
 
 
 @contextmanager
-def opened(folder: Path) -> Iterator[Path]:
+def open_checkpoint(folder: Path) -> Iterator[Path]:
     yield folder
 
 
@@ -197,7 +197,7 @@ def run(folder: Path, resume: Path | None = None) -> tuple[Guided, RunState]:
         save(folder / str(state.epoch))
 
     task = Guided()
-    more = {"resume": opened(resume)} if resume else {}
+    more = {"resume": open_checkpoint(resume)} if resume else {}
     state = fit(
         task, epoch_of, lambda: epoch_of(99), SETTINGS, steps_per_epoch=STEPS, seed=7, device=CPU,
         on_epoch=keep, **more,

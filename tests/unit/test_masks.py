@@ -14,7 +14,7 @@ from diffusiontalker.audio.log_mel import PER_FRAME
 from diffusiontalker.config import LossSettings
 from diffusiontalker.objectives import losses
 from diffusiontalker.training.fit import validate
-from diffusiontalker.training.objectives import RoundTask, TeacherTask
+from diffusiontalker.training.objectives import RoundObjective, TeacherObjective
 
 WEIGHTS = LossSettings(energy=0.3, energy_chunk=4)
 EVERY_LOSS = {"loss", "mean", "exp", "lip", "vel", "con_identity", "con_emotion", "pc"}
@@ -27,14 +27,14 @@ DRAWN = 64
 """Frames for which noise is drawn, whatever the batch's length: the same for both batches."""
 
 
-def teacher(**shape: Any) -> TeacherTask:
-    return TeacherTask(models.talker(**shape), WEIGHTS)
+def teacher(**shape: Any) -> TeacherObjective:
+    return TeacherObjective(models.talker(**shape), WEIGHTS)
 
 
-def round_of(teacher: bool, **shape: Any) -> RoundTask:
+def round_of(teacher: bool, **shape: Any) -> RoundObjective:
     """A first round, from a teacher on features, or a later one, from a student."""
     student = models.talker(seed=1, teacher=False, **shape)
-    return RoundTask(student, models.talker(seed=2, teacher=teacher, **shape), 2, WEIGHTS)
+    return RoundObjective(student, models.talker(seed=2, teacher=teacher, **shape), 2, WEIGHTS)
 
 
 HYBRID = {"encoder_width": 8, "encoder_depth": 2}
@@ -77,9 +77,9 @@ def padded(batch: dict[str, Tensor], garbage: float) -> dict[str, Tensor]:
     return out | {"mask": mask}
 
 
-def prepared(make: Any, shape: dict[str, Any], training: bool) -> TeacherTask | RoundTask:
+def prepared(make: Any, shape: dict[str, Any], training: bool) -> TeacherObjective | RoundObjective:
     """The task, without dropout: it would draw other numbers for a longer batch."""
-    task: TeacherTask | RoundTask = make(**shape).train(training)
+    task: TeacherObjective | RoundObjective = make(**shape).train(training)
     for module in task.modules():
         if isinstance(module, nn.Dropout):
             module.eval()
@@ -87,7 +87,7 @@ def prepared(make: Any, shape: dict[str, Any], training: bool) -> TeacherTask | 
 
 
 def measured(
-    task: TeacherTask | RoundTask, batch: dict[str, Tensor]
+    task: TeacherObjective | RoundObjective, batch: dict[str, Tensor]
 ) -> tuple[dict[str, Tensor], dict[str, Tensor], Tensor]:
     """Every loss, the gradient of each on each parameter, and the tracked residual variance."""
     parts = task(batch, torch.Generator().manual_seed(0))
@@ -114,7 +114,7 @@ def test_padding_reaches_no_loss_and_no_gradient(
     task = prepared(make, shape, training=True)
     other = copy.deepcopy(task)
     parts, gradients, variance = measured(task, batch)
-    expected = EVERY_LOSS | ({"dis", "ae", "energy"} if isinstance(task, RoundTask) else set())
+    expected = EVERY_LOSS | ({"dis", "ae", "energy"} if isinstance(task, RoundObjective) else set())
     assert set(parts) == expected
     assert gradients
     others, other_gradients, other_variance = measured(other, padded(batch, garbage))

@@ -189,7 +189,7 @@ def test_listening_to_a_teacher_and_a_student() -> None:
         talker = models.talker(teacher=teacher)
         for sampler in ("ddim", "ancestral"):
             one, two, three = (
-                measure.listen_and_sample(talker, models.clip(), 2, sampler, seeds=2, seed=s)
+                measure.embed_and_sample(talker, models.clip(), 2, sampler, seeds=2, seed=s)
                 for s in (0, 0, 1)
             )
             assert one.samples.shape == (2, 20, 52)

@@ -14,7 +14,7 @@ from diffusiontalker.arkit import CHANNELS, UPPER
 from diffusiontalker.config import ContextSettings, PersonalizerSettings
 from diffusiontalker.errors import UserError
 from diffusiontalker.model.decoder import STEP_DIM, step_embedding
-from diffusiontalker.model.talker import Condition, Talker, TalkerConfig, inherit
+from diffusiontalker.model.talker import Condition, Talker, TalkerConfig, copy_matching_weights
 
 KINDS = [
     pytest.param({"kind": kind, "teacher": teacher, "depth": depth}, id=f"{kind}-{who}-{depth}")
@@ -42,7 +42,7 @@ def test_padding_changes_nothing_on_real_frames(shape: dict[str, object]) -> Non
     def everything(batch: dict[str, Tensor], noise: Tensor) -> dict[str, Tensor]:
         mask = batch["mask"][..., None]
         audio = talker.encode(models.inputs(talker, batch), mask)
-        voice = talker.listen(audio, mask)
+        voice = talker.embed_voice(audio, mask)
         condition = models.listen(talker, batch)
         t = torch.full((len(noise),), 0.6)
         x_0 = talker.predict(noise, t, condition)
@@ -87,7 +87,7 @@ def test_samples_depend_on_audio_voice_and_noise() -> None:
 def test_embeddings_lie_on_the_unit_sphere() -> None:
     talker, batch = models.talker(), models.batch()
     mask = batch["mask"][..., None]
-    voice = talker.listen(talker.encode(batch["features"], mask), mask)
+    voice = talker.embed_voice(talker.encode(batch["features"], mask), mask)
     for vectors in (voice.identity, voice.emotion, talker.personalizer.identities()):
         assert_close(vectors.norm(dim=-1), torch.ones(len(vectors)))
 
@@ -198,7 +198,7 @@ def test_inherit_copies_what_fits_and_says_what_does_not() -> None:
         seed=2, teacher=False, context=ContextSettings(width=12, depth=1, dilations=(1, 2))
     )
     before = {k: v.clone() for k, v in student.state_dict().items()}
-    left = inherit(student, teacher)
+    left = copy_matching_weights(student, teacher)
     given, own = teacher.state_dict(), student.state_dict()
     assert any(name.startswith("encoder.") for name in left)
     for name, value in own.items():

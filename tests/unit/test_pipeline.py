@@ -83,7 +83,7 @@ def test_a_run_whose_last_checkpoint_is_not_of_its_last_epoch_is_not_done(
         SimpleNamespace(batches_of=lambda *_: 8, Epoch=object, dataset=lambda *_: None),
     )  # fmt: skip
     given: Any = SimpleNamespace(folder=tmp_path, manifest=None)
-    place = stages.Place(tmp_path / "train", "teacher-abc", "teacher")
+    place = stages.StageRun(tmp_path / "train", "teacher-abc", "teacher")
 
     def fitted(epochs: int) -> list[dict[str, float]]:
         what: Any = None

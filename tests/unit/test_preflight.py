@@ -120,7 +120,7 @@ def test_settings_of_another_release_are_only_told_of(
     check()
     own.write_text(own.read_text().replace("\nlosses:\n", "\nlosses:\n  forgotten: 3\n"))
     check()
-    assert "losses.teacher.forgotten" in capsys.readouterr().out
+    assert "losses.forgotten" in capsys.readouterr().out
 
 
 @pytest.mark.parametrize("what", [preflight.SWEEP, preflight.SHARDS, preflight.ARTIFACT])

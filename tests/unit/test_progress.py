@@ -6,7 +6,7 @@ from types import SimpleNamespace
 import pytest
 
 from diffusiontalker.training import progress
-from diffusiontalker.training.progress import Display, clock
+from diffusiontalker.training.progress import StageDisplay, clock
 
 
 @pytest.mark.parametrize(
@@ -33,7 +33,7 @@ def now(monkeypatch: pytest.MonkeyPatch) -> SimpleNamespace:
 
 
 def test_a_log_gets_few_lines(now: SimpleNamespace, capsys: pytest.CaptureFixture[str]) -> None:
-    with Display("teacher") as display:
+    with StageDisplay("teacher") as display:
         for _ in range(100):  # 50 s, twice a second
             now.seconds += 0.5
             display.count(int(now.seconds - 100), 100)
@@ -49,7 +49,7 @@ def test_a_log_gets_few_lines(now: SimpleNamespace, capsys: pytest.CaptureFixtur
 def test_a_share_alone_needs_no_words(
     now: SimpleNamespace, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    with Display("corpus") as display:
+    with StageDisplay("corpus") as display:
         now.seconds += 30
         display.update(0.5)
         now.seconds += 30
@@ -59,7 +59,7 @@ def test_a_share_alone_needs_no_words(
 
 
 def test_a_failed_stage_is_not_said_to_be_done(capsys: pytest.CaptureFixture[str]) -> None:
-    with pytest.raises(KeyError), Display("corpus"):
+    with pytest.raises(KeyError), StageDisplay("corpus"):
         raise KeyError("broken")
     assert "done" not in capsys.readouterr().out
 
@@ -71,7 +71,7 @@ def test_a_board_that_does_not_answer_ends_nothing(monkeypatch: pytest.MonkeyPat
     board = SimpleNamespace(get=SimpleNamespace(remote=lambda stage: stage))
     monkeypatch.setattr(progress.ray, "get", refuse)
     started = time.monotonic()
-    with Display("teacher", board) as display:
+    with StageDisplay("teacher", board) as display:
         assert display.thread is not None
         time.sleep(1.2)
         assert display.thread.is_alive()
@@ -87,6 +87,6 @@ def test_a_board_is_followed(
     )
     monkeypatch.setattr(progress.ray, "get", lambda entry, timeout: entry)
     monkeypatch.setattr(progress, "LOG_EVERY", 0.0)
-    with Display("round-2", board):
+    with StageDisplay("round-2", board):
         time.sleep(1.2)
     assert "round-2       25% loss 1" in capsys.readouterr().out

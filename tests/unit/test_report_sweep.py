@@ -18,16 +18,16 @@ from diffusiontalker.report.sweep.page import ROWS, confirmed_rows, render, writ
 from diffusiontalker.report.sweep.trials import idle_share, verdict
 
 SPACE = {
-    "losses.teacher.exp": {"kind": "log_uniform", "low": 0.1, "high": 10.0},
+    "losses.exp": {"kind": "log_uniform", "low": 0.1, "high": 10.0},
     "model.dropout": {"kind": "uniform", "low": 0.0, "high": 0.4},
     "model.layers": {"kind": "int", "low": 2, "high": 8},
-    "model.shared.schedule": {"kind": "choice", "choices": ["linear", "cosine"]},
+    "diffusion.schedule": {"kind": "choice", "choices": ["linear", "cosine"]},
 }
 DEFAULT = {
-    "losses.teacher.exp": 1.0,
+    "losses.exp": 1.0,
     "model.dropout": 0.1,
     "model.layers": 4,
-    "model.shared.schedule": "cosine",
+    "diffusion.schedule": "cosine",
 }
 YAML = "losses:\n  exp: 2.5\n"
 
@@ -78,7 +78,7 @@ FULL = sweep(
     trial(3, state="failed", error=f"out of memory {EVIL}"),
     trial(4, 0.13, 0.12, state="running", model__layers=6),
     best="t2",
-    importance={"energy_score": {"losses.teacher.exp": 0.75, "model.shared.schedule": 0.25}},
+    importance={"energy_score": {"losses.exp": 0.75, "diffusion.schedule": 0.25}},
     confirmed=again((0.104, 0.096), (0.096, 0.094)),
 )
 
@@ -143,8 +143,8 @@ def test_trials_are_listed_with_their_values():
     ]  # fmt: skip
     assert listed[3][:6] == ["2 (best)", "finished", "0.0620", "0.0900", "0.0500", "2.5"]
     assert listed[4][:5] == ["3", "failed", "–", "–", "–"]
-    assert ["losses.teacher.exp", "0.1 to 10, logarithmic", "1", "2.5"] in rows
-    assert ["model.shared.schedule", "linear | cosine", "cosine", "linear"] in rows
+    assert ["losses.exp", "0.1 to 10, logarithmic", "1", "2.5"] in rows
+    assert ["diffusion.schedule", "linear | cosine", "cosine", "linear"] in rows
     assert ["model.layers", "2 to 8, whole numbers", "4", "4"] in rows
 
 
@@ -320,7 +320,7 @@ def test_one_objective_is_plotted_against_another_figure(objective, second):
 def test_importance_is_drawn_or_said_to_be_missing():
     bars = plots.figures(FULL)["importance-energy_score"]
     assert list(bars.data[0].x) == [75.0, 25.0]
-    assert list(bars.layout.yaxis.ticktext) == ["losses.teacher.exp", "model.shared.schedule"]
+    assert list(bars.layout.yaxis.ticktext) == ["losses.exp", "diffusion.schedule"]
     page = Reader(render(FULL | {"importance": {}}, None))
     assert "too few trials have finished" in page.text
 
@@ -338,14 +338,12 @@ def test_a_diverged_trial_does_not_squeeze_the_others():
 
 
 def test_a_default_outside_the_space_has_its_place():
-    given = sweep(
-        BASE, default=DEFAULT | {"losses.teacher.exp": 100.0, "model.shared.schedule": "sigmoid"}
-    )
-    axis = parameter_axis(given, "losses.teacher.exp")
+    given = sweep(BASE, default=DEFAULT | {"losses.exp": 100.0, "diffusion.schedule": "sigmoid"})
+    axis = parameter_axis(given, "losses.exp")
     assert [axis.place(v) for v in (0.1, 100.0)] == [0.0, 1.0]
     assert axis.place(0.0) == 0.0  # no logarithm
     assert axis.place(None) is None
-    schedule = parameter_axis(given, "model.shared.schedule")
+    schedule = parameter_axis(given, "diffusion.schedule")
     assert [schedule.place(v) for v in ("linear", "cosine", "sigmoid")] == [0.0, 0.5, 1.0]
     assert schedule.place("other") is None
 
@@ -376,9 +374,7 @@ def test_an_axis_keeps_order_and_bounds(values, log, placed):
         sweep(*(trial(n, state="failed", error="lost") for n in range(3))),
         sweep(BASE, trial(1, None, math.nan), best="t0"),
         sweep(trial(0, 0.1, None), trial(1, math.inf, 0.2), best="t1"),
-        sweep(
-            trial(0, math.nan), best="t0", importance={"energy_score": {"losses.teacher.exp": None}}
-        ),
+        sweep(trial(0, math.nan), best="t0", importance={"energy_score": {"losses.exp": None}}),
         sweep(BASE, trial(1, 0.09, lbe=None), best="t1", objectives=["energy_score", "lbe"]),
         sweep(trial(0, 0.1, lbe=None), best="t0", objectives=["energy_score", "lbe"]),
         sweep(BASE, trial(1, 0.09, losses__exp=None), best="t1", wall_seconds=None,

@@ -1,11 +1,11 @@
-"""Batches that fill by themselves, without making anybody wait who is alone."""
+"""Dynamic batching, in which a single item does not wait."""
 
 import asyncio
 
 import pytest
-from serve.batcher import Batcher
+from serve.scheduling.batcher import Batcher
 
-PAUSE = 0.05
+INTERVAL = 0.05
 
 
 class Work:
@@ -21,10 +21,10 @@ class Work:
         return [2 * item for item in items]
 
 
-def test_who_comes_within_the_pause_is_in_the_next_batch() -> None:
+def test_items_within_the_interval_form_the_next_batch() -> None:
     async def scenario() -> tuple[list[list[int]], list[int], float]:
         work = Work()
-        batcher = Batcher(work, 8, PAUSE)
+        batcher = Batcher(work, 8, INTERVAL)
         clock = asyncio.get_running_loop().time
         begun = clock()
         first = await batcher(1)  # alone: at once
@@ -33,16 +33,16 @@ def test_who_comes_within_the_pause_is_in_the_next_batch() -> None:
         return work.batches, [first, *rest], alone
 
     async def later(batcher: Batcher[int, int], item: int) -> int:
-        await asyncio.sleep(PAUSE / 5)
+        await asyncio.sleep(INTERVAL / 5)
         return await batcher(item)
 
     batches, results, alone = asyncio.run(scenario())
     assert results == [2, 4, 6, 8]
     assert batches == [[1], [2, 4, 3]]
-    assert alone < PAUSE
+    assert alone < INTERVAL
 
 
-def test_a_batch_is_never_larger_than_the_most() -> None:
+def test_a_batch_has_a_maximum_size() -> None:
     async def scenario() -> list[list[int]]:
         work = Work()
         batcher = Batcher(work, 2)
@@ -52,7 +52,7 @@ def test_a_batch_is_never_larger_than_the_most() -> None:
     assert [len(batch) for batch in asyncio.run(scenario())] == [2, 2, 1]
 
 
-def test_an_error_is_that_of_its_batch_alone() -> None:
+def test_an_error_is_raised_for_its_batch_alone() -> None:
     async def scenario() -> list[int | BaseException]:
         batcher = Batcher(Work(), 2)
         return await asyncio.gather(*map(batcher, (1, 13, 2, 3)), return_exceptions=True)
@@ -63,9 +63,9 @@ def test_an_error_is_that_of_its_batch_alone() -> None:
     assert others == [4, 6]
 
 
-def test_a_caller_who_has_gone_does_not_disturb_the_others() -> None:
+def test_a_cancelled_item_does_not_disturb_the_others() -> None:
     async def scenario() -> int:
-        batcher = Batcher(Work(), 8, PAUSE)
+        batcher = Batcher(Work(), 8, INTERVAL)
         await batcher(0)
         gone, there = asyncio.create_task(batcher(1)), asyncio.create_task(batcher(2))
         await asyncio.sleep(0)

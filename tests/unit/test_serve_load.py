@@ -1,4 +1,4 @@
-"""What one caller can do to all others, without Ray Serve: nothing for long."""
+"""Fairness under load, without Ray Serve: no caller blocks the others."""
 
 import asyncio
 import time
@@ -7,26 +7,26 @@ from contextlib import ExitStack, suppress
 
 import numpy as np
 import pytest
-from serve import edge, flow
-from serve.api import create_api
-from serve.batcher import PATIENT, Batcher
-from serve.gate import Gate
-from serve.inbox import MOST
-from serve.pace import BURST, Pace
-from serve.problems import Problem
+from serve import middleware
+from serve.admission.api_keys import VARIABLE
+from serve.admission.capacity import Capacity
+from serve.http.problems import Problem
+from serve.middleware import flow_control
+from serve.middleware.flow_control import FlowControl
+from serve.routes import request_body
+from serve.scheduling.batcher import MAX_LOW_PRIORITY, Batcher
+from serve.scheduling.thread_pool import Deadline, DeadlineExceeded, FairThreadPool
 from serve.service import Service
-from serve.students import Students
-from serve.turns import Late, Turns, Wanted
+from serve.settings import LimitSettings
+from serve.websocket.real_time import BURST, RealTimeLimiter
+from serve.websocket.receive_buffer import MAX_BYTES
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from tests import served
 from tests.asgi import Peer, recording, scope, upload
-from tests.served import speech, wav
+from tests.served import GAME_KEY, KEYS, STUDIO_KEY, speech, wav
 from tests.students import random_student
 
 from diffusiontalker.runtime.student import Student
-
-KEYS = "studio=0123456789abcdef-studio,game=fedcba9876543210-game"
-STUDIO, GAME = "0123456789abcdef-studio", "fedcba9876543210-game"
 
 
 @pytest.fixture(scope="module")
@@ -35,13 +35,7 @@ def folder(tmp_path_factory):
 
 
 def application(folder, **limits: object) -> tuple[ASGIApp, Service]:
-    settings = served.settings(folder, limits=limits)
-
-    async def load(name: str) -> Student:
-        return served.student(str(folder))
-
-    service = Service(settings, Students(settings, load))
-    return create_api(settings, service), service
+    return served.application(served.settings(folder, limits=limits))
 
 
 # streams
@@ -74,8 +68,8 @@ def proxied(app: ASGIApp) -> ASGIApp:
                 task.cancel()
 
     wrapped: ASGIApp = eager
-    for middleware in edge.middlewares():
-        wrapped = middleware.cls(wrapped, *middleware.args, **middleware.kwargs)
+    for each in middleware.middlewares():
+        wrapped = each.cls(wrapped, *each.args, **each.kwargs)
     return wrapped
 
 
@@ -116,12 +110,12 @@ def test_a_stream_that_sends_faster_than_it_is_processed_is_not_read_from(folder
 
     read, made = asyncio.run(scenario())
     assert 30 < made <= 30 * (BURST + speed * (seconds + 0.5))
-    assert flow.WINDOW // 2 < read <= flow.WINDOW + 32_000 * made / 30 + 200_000
+    assert flow_control.WINDOW // 2 < read <= flow_control.WINDOW + 32_000 * made / 30 + 200_000
     assert read < 120 * 32_000 / 2
 
 
-def test_who_does_not_read_his_frames_is_not_read_from(folder) -> None:
-    class Deaf(Peer):
+def test_a_peer_that_does_not_read_its_frames_is_not_read_from(folder) -> None:
+    class NotReading(Peer):
         async def send(self, message: Message) -> None:
             if len(self.got) >= 5:
                 await asyncio.Event().wait()
@@ -129,7 +123,7 @@ def test_who_does_not_read_his_frames_is_not_read_from(folder) -> None:
 
     async def scenario() -> int:
         app, _ = application(folder, stream_speed=1000.0)
-        peer = Deaf(spoken(120.0))
+        peer = NotReading(spoken(120.0))
         stream = streaming(proxied(app), peer)
         await asyncio.sleep(1.0)
         stream.cancel()
@@ -137,10 +131,10 @@ def test_who_does_not_read_his_frames_is_not_read_from(folder) -> None:
             await stream
         return peer.read
 
-    assert asyncio.run(scenario()) <= flow.WINDOW + 5 * 6400 + 6400
+    assert asyncio.run(scenario()) <= flow_control.WINDOW + 5 * 6400 + 6400
 
 
-def test_all_of_it_is_answered_in_the_end(folder) -> None:
+def test_all_samples_are_answered_in_the_end(folder) -> None:
     async def scenario() -> Peer:
         app, _ = application(folder, stream_speed=100.0)
         peer = Peer([*spoken(60.0), {"type": "websocket.receive", "text": '{"type": "close"}'}])
@@ -150,27 +144,27 @@ def test_all_of_it_is_answered_in_the_end(folder) -> None:
     peer = asyncio.run(scenario())
     assert frames(peer) == 60 * 30
     assert peer.texts[-1] == {"type": "end", "frames": 1800}
-    assert not any(flow.EXTENSION in message for message in peer.got)
+    assert not any(flow_control.EXTENSION in message for message in peer.got)
 
 
-def test_nothing_is_made_for_a_peer_that_has_gone(folder) -> None:
+def test_no_frames_are_made_for_a_disconnected_peer(folder) -> None:
     async def scenario() -> int:
         app, service = application(folder)
         made: list[int] = []
-        service.metrics.heard = lambda model, kind, count: made.append(count)  # type: ignore[method-assign]
+        service.metrics.count_frames = lambda model, kind, count: made.append(count)  # type: ignore[method-assign]
         peer = Peer([*spoken(60.0), {"type": "websocket.disconnect", "code": 1001}])
         await asyncio.wait_for(streaming(app, peer), 60)
-        assert service.streams.inside == 0
+        assert service.streams.used == 0
         return sum(made)
 
     assert asyncio.run(scenario()) < 30 * 5
 
 
-def test_a_peer_that_cannot_be_sent_to_has_gone_though_nobody_reads_it() -> None:
+def test_a_failed_send_ends_a_stream_that_is_not_read_from() -> None:
     async def app(scope: Scope, receive: Receive, send: Send) -> None:
         while (message := await receive())["type"] != "websocket.disconnect":
             got.append(message)
-            if len(got) == flow.WINDOW // 100_000 + 1:
+            if len(got) == flow_control.WINDOW // 100_000 + 1:
                 with suppress(OSError):
                     await send({"type": "websocket.send", "text": "frames"})
 
@@ -179,27 +173,27 @@ def test_a_peer_that_cannot_be_sent_to_has_gone_though_nobody_reads_it() -> None
 
     async def scenario() -> None:
         peer = Peer([{"type": "websocket.receive", "bytes": bytes(100_000)}] * 100)
-        await flow.Flow(app)(scope("websocket", "/"), peer.receive, send)
+        await FlowControl(app)(scope("websocket", "/"), peer.receive, send)
 
     got: list[Message] = []
     asyncio.run(asyncio.wait_for(scenario(), 5))
-    assert len(got) == flow.WINDOW // 100_000 + 1
+    assert len(got) == flow_control.WINDOW // 100_000 + 1
 
 
-def test_what_is_too_large_does_not_travel() -> None:
+def test_a_message_that_is_too_large_is_truncated() -> None:
     async def app(scope: Scope, receive: Receive, send: Send) -> None:
         got.append(await receive())
 
     got: list[Message] = []
     peer = Peer([{"type": "websocket.receive", "bytes": bytes(2**24), "text": None}])
-    asyncio.run(flow.Flow(app)(scope("websocket", "/"), peer.receive, peer.send))
-    assert len(got[0]["bytes"]) == flow.LARGEST_MESSAGE + 1
+    asyncio.run(FlowControl(app)(scope("websocket", "/"), peer.receive, peer.send))
+    assert len(got[0]["bytes"]) == flow_control.MAX_MESSAGE + 1
 
 
-def test_where_nothing_slows_it_down_a_stream_that_is_too_fast_is_closed(folder) -> None:
+def test_without_flow_control_a_stream_that_is_too_fast_is_closed(folder) -> None:
     async def scenario() -> Peer:
         app, _ = application(folder, stream_speed=1.0)
-        peer = Peer(spoken(2 * MOST / 32_000, message=1.0))
+        peer = Peer(spoken(2 * MAX_BYTES / 32_000, message=1.0))
         await asyncio.wait_for(streaming(app, peer), 60)
         return peer
 
@@ -208,7 +202,7 @@ def test_where_nothing_slows_it_down_a_stream_that_is_too_fast_is_closed(folder)
     assert peer.got[-1]["code"] == 1013
 
 
-def test_messages_that_hold_nothing_are_not_free(folder) -> None:
+def test_control_messages_count_in_the_rate_limit(folder) -> None:
     pin = {"type": "websocket.receive", "text": '{"type": "pin", "emotion": "anger"}'}
 
     async def scenario() -> float:
@@ -224,26 +218,26 @@ def test_messages_that_hold_nothing_are_not_free(folder) -> None:
     assert asyncio.run(scenario()) > (400 * 0.05 - 2 * BURST) / 100
 
 
-def test_a_pace_is_a_multiple_of_real_time_after_a_burst() -> None:
+def test_a_stream_is_limited_to_a_multiple_of_real_time_after_a_burst() -> None:
     now = 100.0
-    pace = Pace(4.0, lambda: now)
-    pace.spend(BURST)
-    assert (pace.wait, pace.ahead) == (0.0, BURST)
-    pace.spend(8.0)
-    assert (pace.wait, pace.ahead) == (2.0, 10.0)
+    limiter = RealTimeLimiter(4.0, lambda: now)
+    limiter.consume(BURST)
+    assert (limiter.delay, limiter.ahead) == (0.0, BURST)
+    limiter.consume(8.0)
+    assert (limiter.delay, limiter.ahead) == (2.0, 10.0)
     now += 2.0
-    assert (pace.wait, pace.ahead) == (0.0, 8.0)
+    assert (limiter.delay, limiter.ahead) == (0.0, 8.0)
     now += 1000.0  # a pause is not saved up
-    pace.spend(BURST + 4.0)
-    assert (pace.wait, pace.ahead) == (1.0, BURST + 4.0)
+    limiter.consume(BURST + 4.0)
+    assert (limiter.delay, limiter.ahead) == (1.0, BURST + 4.0)
 
 
 def batches(*items: tuple[str, bool], most: int = 64) -> list[list[int]]:
-    """How items of these keys, which are patient or not, are put into batches."""
+    """How items of (caller, low priority) are put into batches."""
 
     async def scenario() -> None:
         batcher = Batcher(work, most)
-        await asyncio.gather(*(batcher(at, key, late) for at, (key, late) in enumerate(items)))
+        await asyncio.gather(*(batcher(at, key, low) for at, (key, low) in enumerate(items)))
 
     def work(batch: list[int]) -> list[int]:
         done.append(batch)
@@ -254,15 +248,19 @@ def batches(*items: tuple[str, bool], most: int = 64) -> list[list[int]]:
     return done
 
 
-def test_who_is_ahead_of_real_time_does_not_make_the_others_batch_long() -> None:
+def test_low_priority_does_not_make_a_batch_long() -> None:
     ahead = [("fast", True)] * 40
     first, *rest = batches(*ahead, ("slow", False), ("slow", False))
-    assert first == [40, 41, *range(PATIENT)]
-    assert sum(map(len, rest)) == 40 - PATIENT
+    assert first == [40, 41, *range(MAX_LOW_PRIORITY)]
+    assert sum(map(len, rest)) == 40 - MAX_LOW_PRIORITY
 
 
-def test_keys_take_turns_in_batches() -> None:
-    assert batches(*[("many", True)] * 20, ("one", True))[0] == [0, 20, *range(1, PATIENT - 1)]
+def test_batches_are_round_robin_over_keys() -> None:
+    assert batches(*[("many", True)] * 20, ("one", True))[0] == [
+        0,
+        20,
+        *range(1, MAX_LOW_PRIORITY - 1),
+    ]
     assert batches(*[("many", False)] * 5, ("one", False), most=2) == [[0, 5], [1, 2], [3, 4]]
 
 
@@ -270,36 +268,38 @@ def test_keys_take_turns_in_batches() -> None:
 
 
 def held_up(body: bytes) -> Peer:
-    """One that sends all but the end."""
+    """A peer that sends all but the end of its body."""
     return Peer([{"type": "http.request", "body": body, "more_body": True}])
 
 
-def test_slow_uploads_shut_nobody_out(folder, monkeypatch) -> None:
-    monkeypatch.setenv("DIFFUSIONTALKER_API_KEYS", KEYS)
+@pytest.mark.parametrize(
+    ("limits", "count", "size", "refused"),
+    [({"uploads": 64}, 90, 1, 42), ({"held_bytes": 400_000}, 5, 100_000, 2)],
+    ids=["uploads", "bytes"],
+)
+def test_slow_uploads_do_not_block_others(
+    folder, monkeypatch, limits: dict[str, int], count: int, size: int, refused: int
+) -> None:
+    """One key gets three quarters of the uploads, or of the bytes, and the rest is for others."""
+    monkeypatch.setenv(VARIABLE, KEYS)
 
-    async def scenario() -> tuple[list[int], int]:
-        app, service = application(folder, request_seconds=30.0)
-        slow = [held_up(b"R") for _ in range(90)]
-        tasks = [
-            asyncio.create_task(
-                app(scope("http", "/v1/animate", key=GAME), peer.receive, peer.send)
-            )  # type: ignore[arg-type]
-            for peer in slow
-        ]
-        await asyncio.sleep(0.5)
-        assert service.recordings.inside == 0
-        answer = await recording(app, Peer(upload(wav(1.0))), STUDIO)
-        refused = [peer.status for peer in slow if peer.got]
+    async def scenario() -> tuple[int, list[int]]:
+        app, service = application(folder, **limits)
+        slow = [held_up(bytes(size)) for _ in range(count)]
+        tasks = [asyncio.create_task(recording(app, peer, GAME_KEY)) for peer in slow]
+        await asyncio.sleep(0.3)
+        assert service.recordings.used == 0
+        assert service.uploads.used == count - refused
+        assert service.body_bytes.used == (count - refused) * size
+        answer = await recording(app, Peer(upload(wav(1.0))), STUDIO_KEY)
+        statuses = [peer.status for peer in slow if peer.got]
         for task in tasks:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
-        assert service.uploads.inside == service.held.inside == 0
-        return refused, answer.status
+        assert service.uploads.used == service.body_bytes.used == 0
+        return answer.status, statuses
 
-    refused, answered = asyncio.run(scenario())
-    assert answered == 200
-    assert set(refused) == {429}
-    assert len(refused) >= 90 - 64
+    assert asyncio.run(scenario()) == (200, [429] * refused)
 
 
 def test_an_upload_has_a_least_speed(folder) -> None:
@@ -314,7 +314,7 @@ def test_an_upload_has_a_least_speed(folder) -> None:
         sending = asyncio.create_task(trickle(peer))
         await asyncio.wait_for(recording(app, peer), 5)
         sending.cancel()
-        assert service.uploads.inside == service.held.inside == 0
+        assert service.uploads.used == service.body_bytes.used == 0
         return peer
 
     assert asyncio.run(scenario()).status == 408
@@ -338,50 +338,26 @@ def test_a_slow_upload_that_keeps_to_the_least_speed_is_taken(folder) -> None:
     assert asyncio.run(scenario()).status == 200
 
 
-def test_bodies_together_have_a_bound(folder, monkeypatch) -> None:
-    monkeypatch.setenv("DIFFUSIONTALKER_API_KEYS", KEYS)
-
-    async def scenario() -> list[int]:
-        app, service = application(folder, held_bytes=400_000)
-        slow = [held_up(bytes(100_000)) for _ in range(5)]
-        tasks = [
-            asyncio.create_task(
-                app(scope("http", "/v1/animate", key=GAME), peer.receive, peer.send)
-            )  # type: ignore[arg-type]
-            for peer in slow
-        ]
-        await asyncio.sleep(0.2)
-        assert service.held.inside == 300_000
-        answer = await recording(app, Peer(upload(wav(1.0))), STUDIO)
-        statuses = [peer.status for peer in slow if peer.got]
-        for task in tasks:
-            task.cancel()
-        await asyncio.gather(*tasks, return_exceptions=True)
-        return [answer.status, *statuses]
-
-    assert asyncio.run(scenario()) == [200, 429, 429]
-
-
-def test_a_key_leaves_places_for_others() -> None:
-    gate = Gate("recordings", 64)
+def test_a_key_leaves_capacity_for_others() -> None:
+    capacity = Capacity("recordings", 64)
 
     def fill(key: str, inside: ExitStack) -> int:
         for count in range(100):
             try:
-                inside.enter_context(gate.enter(key))
+                inside.enter_context(capacity.acquire(key))
             except Problem:
                 return count
         raise AssertionError("no end")
 
     with ExitStack() as inside:
         assert [fill(key, inside) for key in "abcde"] == [48, 12, 3, 1, 0]
-        assert gate.inside == 64
-    assert gate.inside == 0
+        assert capacity.used == 64
+    assert capacity.used == 0
 
 
-def test_keys_take_turns_with_recordings() -> None:
+def test_threads_are_round_robin_over_keys() -> None:
     async def scenario() -> list[str]:
-        turns = Turns(1)
+        threads = FairThreadPool(1)
         order: list[str] = []
 
         def work(name: str) -> Callable[[], None]:
@@ -392,37 +368,38 @@ def test_keys_take_turns_with_recordings() -> None:
             return done
 
         names = ["a1", "a2", "a3", "a4", "b1", "b2", "c1"]
-        await asyncio.gather(*(turns.run(name[0], Wanted(5.0), work(name)) for name in names))
+        await asyncio.gather(*(threads.run(name[0], Deadline(5.0), work(name)) for name in names))
         return order
 
     assert asyncio.run(scenario()) == ["a1", "a2", "b1", "c1", "a3", "b2", "a4"]
 
 
-def test_work_that_is_too_late_is_not_begun_and_gives_its_thread_back() -> None:
+def test_work_past_its_deadline_is_not_begun_and_frees_its_thread() -> None:
     async def scenario() -> None:
-        turns = Turns(1)
+        threads = FairThreadPool(1)
         begun: list[str] = []
 
-        def endless(wanted: Wanted) -> None:
+        def endless(deadline: Deadline) -> None:
             while True:
                 time.sleep(0.01)
-                wanted.check()
+                deadline.check()
 
-        long = Wanted(0.2)
+        long = Deadline(0.2)
         with pytest.raises(Problem) as late:
             await asyncio.gather(
-                turns.run("a", long, lambda: endless(long)),
-                turns.run("a", Wanted(0.1), lambda: begun.append("never")),
+                threads.run("a", long, lambda: endless(long)),
+                threads.run("a", Deadline(0.1), lambda: begun.append("never")),
             )
         assert late.value.status == 504
-        await turns.run("b", Wanted(5.0), lambda: begun.append("b"))
+        await threads.run("b", Deadline(5.0), lambda: begun.append("b"))
         assert begun == ["b"]
 
     asyncio.run(scenario())
 
 
-def test_a_recording_nobody_waits_for_is_given_up(folder, monkeypatch) -> None:
-    """Sixty chunks of 0.1 s, whose caller goes, or is too late, after a few."""
+def test_a_recording_without_a_caller_is_cancelled(folder, monkeypatch) -> None:
+    """Sixty chunks of 0.1 s, of which a few are done when its caller disconnects, or at its
+    deadline."""
     heard: list[float] = []
     listen = Student.listen
 
@@ -443,7 +420,7 @@ def test_a_recording_nobody_waits_for_is_given_up(folder, monkeypatch) -> None:
         if goes:
             peer.say({"type": "http.disconnect"})
         await asyncio.wait_for(asking, 30)
-        assert service.recordings.inside == service.held.inside == 0
+        assert service.recordings.used == service.body_bytes.used == 0
         # Its thread is free: another is animated at once.
         assert (await recording(app, Peer(upload(wav(1.0))))).status == 200
         return len(heard)
@@ -452,16 +429,25 @@ def test_a_recording_nobody_waits_for_is_given_up(folder, monkeypatch) -> None:
     assert asyncio.run(scenario(goes=False, request_seconds=2.0)) < 40
 
 
-def test_hearing_asks_before_every_ten_seconds_whether_to_go_on(folder) -> None:
+def test_decoding_checks_the_deadline_between_blocks() -> None:
+    deadline = Deadline(60.0)
+    content = wav(60.0)
+    assert len(request_body.decode(content, LimitSettings(), deadline).samples) == 960_000
+    deadline.cancel()
+    with pytest.raises(DeadlineExceeded):
+        request_body.decode(content, LimitSettings(), deadline)
+
+
+def test_the_audio_encoder_checks_the_deadline_every_ten_seconds(folder) -> None:
     student, asked = served.student(str(folder)), []
 
     def check() -> None:
         asked.append(True)
         if len(asked) == 3:
-            raise Late
+            raise DeadlineExceeded
 
-    with pytest.raises(Late):
+    with pytest.raises(DeadlineExceeded):
         student.perform(speech(60.0), 16_000, check=check)
     asked.clear()
-    with pytest.raises(Late):
+    with pytest.raises(DeadlineExceeded):
         student.recognise(speech(60.0), 16_000, check=check)

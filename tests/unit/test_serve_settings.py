@@ -1,4 +1,4 @@
-"""What a server is told, in the files that are shipped."""
+"""Settings of a server: the shipped files, the command line, and `python -m serve.validate`."""
 
 import socket
 from pathlib import Path
@@ -7,8 +7,8 @@ import pytest
 import yaml
 from pydantic import ValidationError
 from ray.serve.schema import ServeDeploySchema
-from serve.check import check
 from serve.settings import ServeSettings
+from serve.validate import validate
 from tests.ports import free_port
 from tests.refusals import refusal
 from tests.students import random_student
@@ -18,17 +18,17 @@ FILES = sorted((Path(__file__).parents[2] / "configs" / "serve").glob("*.yaml"))
 
 @pytest.mark.parametrize("path", FILES, ids=lambda path: path.name)
 def test_a_shipped_file_is_read_by_ray_and_by_us(path: Path) -> None:
-    told = ServeDeploySchema.model_validate(yaml.safe_load(path.read_text()))
-    assert told.http_options.host == "127.0.0.1"
-    (application,) = told.applications
+    given = ServeDeploySchema.model_validate(yaml.safe_load(path.read_text()))
+    assert given.http_options.host == "127.0.0.1"
+    (application,) = given.applications
     settings = ServeSettings.model_validate(application.args)
     assert application.import_path == "serve.app:build"
-    assert told.http_options.request_timeout_s >= settings.limits.stream_seconds
+    assert given.http_options.request_timeout_s >= settings.limits.stream_seconds
 
 
 def test_a_command_line_reaches_every_setting() -> None:
-    told = {"model": "m", "limits.seconds": "20", "limits.streams": "3", "replicas.num_cpus": "2"}
-    settings = ServeSettings.model_validate(told)
+    given = {"model": "m", "limits.seconds": "20", "limits.streams": "3", "replicas.num_cpus": "2"}
+    settings = ServeSettings.model_validate(given)
     assert (settings.limits.seconds, settings.limits.streams) == (20, 3)
     assert settings.replicas.num_cpus == 2
     with pytest.raises(ValidationError, match="both given"):
@@ -43,12 +43,12 @@ def test_origins_are_as_browsers_write_them() -> None:
 
 
 def test_hosts_are_names() -> None:
-    told = {
+    given = {
         "model": "m",
         "allowed_hosts": "Studio.example,talk",
         "cors_origins": "http://a,http://b",
     }
-    settings = ServeSettings.model_validate(told)  # as a command line gives them
+    settings = ServeSettings.model_validate(given)  # as a command line gives them
     assert settings.allowed_hosts == ("studio.example", "talk")
     assert settings.cors_origins == ("http://a", "http://b")
     for odd in ("http://studio.example", "studio.example:8000", "*.example", "a b", "a/b"):
@@ -62,37 +62,37 @@ def test_one_student_or_several_by_name(given: dict) -> None:
         ServeSettings.model_validate(given)
 
 
-# before it is served
+# validation before it is served
 
 
 def written(path: Path, port: int, **args: object) -> str:
     application = {"name": "a", "import_path": "serve.app:build", "args": args}
-    told = {"http_options": {"host": "127.0.0.1", "port": port}, "applications": [application]}
-    (path / "serve.yaml").write_text(yaml.safe_dump(told))
+    given = {"http_options": {"host": "127.0.0.1", "port": port}, "applications": [application]}
+    (path / "serve.yaml").write_text(yaml.safe_dump(given))
     return str(path / "serve.yaml")
 
 
-def test_what_can_be_served_is_announced(
+def test_valid_settings_print_the_address(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     port = free_port()
-    check(written(tmp_path, port, model=str(random_student(tmp_path / "student"))))
+    validate(written(tmp_path, port, model=str(random_student(tmp_path / "student"))))
     assert f"http://127.0.0.1:{port}" in capsys.readouterr().out
 
 
-def test_what_cannot_be_served_is_told_in_one_line(tmp_path: Path) -> None:
+def test_a_mistake_in_the_settings_is_one_line(tmp_path: Path) -> None:
     port, student = free_port(), random_student(tmp_path / "student")
     nothing = written(tmp_path, port, model=str(tmp_path / "none"))
-    assert "`make demo` trains one" in refusal(lambda: check(nothing))
+    assert "no student" in refusal(lambda: validate(nothing))
     misspelt = written(tmp_path, port, model=str(student), limit={"seconds": 9})
-    assert "did you mean 'limits'" in refusal(lambda: check(misspelt))
+    assert "limits" in refusal(lambda: validate(misspelt))
     with socket.create_server(("127.0.0.1", 0)) as taken:
         used = written(tmp_path, taken.getsockname()[1], model=str(student))
-        assert "end what listens there" in refusal(lambda: check(used))
+        assert "http_options.port" in refusal(lambda: validate(used))
     graph = student / "decoder.onnx"
     graph.write_bytes(graph.read_bytes()[:1000])
     cut = written(tmp_path, port, model=str(student))
-    assert "decoder.onnx" in refusal(lambda: check(cut))
+    assert "decoder.onnx" in refusal(lambda: validate(cut))
     (tmp_path / "serve.yaml").write_text("- no")
-    assert "not a file of Ray Serve's" in refusal(lambda: check(str(tmp_path / "serve.yaml")))
-    assert "not a file of Ray Serve's" in refusal(lambda: check(str(tmp_path / "no.yaml")))
+    assert "not a configuration file" in refusal(lambda: validate(str(tmp_path / "serve.yaml")))
+    assert "not a configuration file" in refusal(lambda: validate(str(tmp_path / "no.yaml")))

@@ -14,7 +14,7 @@ import torch
 from diffusiontalker.corpus.manifest import Manifest, ShardInfo
 from diffusiontalker.errors import UserError
 from diffusiontalker.training import ray_data
-from diffusiontalker.training.windows import MotionExamples
+from diffusiontalker.training.windows import MotionWindows
 
 
 class Rows:
@@ -98,7 +98,7 @@ def manifest(*lengths: list[int]) -> Manifest:
 
 
 def test_batches_of_a_split_by_hand() -> None:
-    make = MotionExamples(100, [], [])
+    make = MotionWindows(100, [], [])
     # windows: 100 once, twice, three times; then 5 alike
     assert ray_data.batches_of(manifest([100, 200, 300], [100] * 5), "train", make, 4) == 2 + 2
     assert ray_data.batches_of(manifest([100, 200, 300], [100] * 5), "train", make, 8) == 1 + 1

@@ -146,16 +146,19 @@ def test_the_base_comes_to_its_end_however_bad_it_is(pruning: str) -> None:
 # how many at once
 
 
-def settings(**training: Any) -> Settings:
-    return Settings.model_validate({"output": "runs/a", "training": training})
+def settings(workers: int, **resources: Any) -> Settings:
+    training = {"workers": workers}
+    return Settings.model_validate(
+        {"output": "runs/a", "training": training, "resources": resources}
+    )
 
 
-def at_once(cluster: dict[str, float], of: SweepSettings | None = None, **training: Any) -> int:
-    return schedulers.slots(of or sweep(trials=1000), settings(**training), cluster)
+def at_once(cluster: dict[str, float], of: SweepSettings | None = None, **asked: Any) -> int:
+    return schedulers.slots(of or sweep(trials=1000), settings(**asked), cluster)
 
 
 @pytest.mark.parametrize(
-    ("training", "cluster", "slots"),
+    ("asked", "cluster", "slots"),
     [
         # Beside its workers a trial has half a CPU for its stream of data.
         ({"workers": 2, "worker_cpus": 0.5}, {"CPU": 2}, 1),
@@ -170,20 +173,20 @@ def at_once(cluster: dict[str, float], of: SweepSettings | None = None, **traini
         ({"workers": 1, "worker_cpus": 1}, {"CPU": 3, "GPU": 0, "memory": 1.0}, 2),
     ],
 )
-def test_slots(training: dict[str, Any], cluster: dict[str, float], slots: int) -> None:
-    assert at_once(cluster, **training) == slots
+def test_slots(asked: dict[str, Any], cluster: dict[str, float], slots: int) -> None:
+    assert at_once(cluster, **asked) == slots
 
 
 def test_fewer_may_be_asked_for_and_never_more_than_there_are_trials() -> None:
-    cluster, training = {"CPU": 16.0}, {"workers": 0, "worker_cpus": 0.5}
-    assert at_once(cluster, sweep(concurrent=3), **training) == 3
-    assert at_once(cluster, sweep(concurrent=30), **training) == 16
-    assert at_once(cluster, sweep(trials=5), **training) == 5
-    assert at_once(cluster, sweep(trials=5, concurrent=2), **training) == 2
+    cluster, asked = {"CPU": 16.0}, {"workers": 0, "worker_cpus": 0.5}
+    assert at_once(cluster, sweep(concurrent=3), **asked) == 3
+    assert at_once(cluster, sweep(concurrent=30), **asked) == 16
+    assert at_once(cluster, sweep(trials=5), **asked) == 5
+    assert at_once(cluster, sweep(trials=5, concurrent=2), **asked) == 2
 
 
 @pytest.mark.parametrize(
-    ("training", "cluster", "line"),
+    ("asked", "cluster", "line"),
     [
         (
             {"workers": 2, "worker_cpus": 1},
@@ -206,9 +209,9 @@ def test_fewer_may_be_asked_for_and_never_more_than_there_are_trials() -> None:
     ],
 )
 def test_a_cluster_that_holds_none_is_refused(
-    training: dict[str, Any], cluster: dict[str, float], line: str
+    asked: dict[str, Any], cluster: dict[str, float], line: str
 ) -> None:
-    assert refusal(lambda: at_once(cluster, **training)) == line
+    assert refusal(lambda: at_once(cluster, **asked)) == line
 
 
 @given(
@@ -232,10 +235,11 @@ def test_what_all_slots_ask_for_fits_and_one_more_would_not(
     def fits(count: int) -> bool:
         return all(count * need[kind] <= cluster[kind] + 1e-6 for kind in need)
 
+    asked = {"workers": workers, **of.resources.model_dump()}
     if not fits(1):
-        assert "the cluster holds" in refusal(lambda: at_once(cluster, **of.training.model_dump()))
+        assert "the cluster holds" in refusal(lambda: at_once(cluster, **asked))
         return
-    found = at_once(cluster, **of.training.model_dump())
+    found = at_once(cluster, **asked)
     assert fits(found)
     assert not fits(found + 1)
 

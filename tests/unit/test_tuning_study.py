@@ -285,7 +285,7 @@ def fared(count: int, energy: Any) -> Records:
 
 
 def params_of(params: Params) -> dict[str, float]:
-    return {name.removeprefix("losses."): value for name, value in params.items()}
+    return {name.removeprefix("losses.teacher."): value for name, value in params.items()}
 
 
 def test_importance_finds_the_setting_that_matters() -> None:

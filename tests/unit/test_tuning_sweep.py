@@ -54,3 +54,27 @@ def test_trials_on_data_that_were_prepared_anew_are_not_compared(corpus_folder: 
     manifest = open_corpus(corpus_folder)
     write_manifest(corpus_folder, replace(manifest, shards=manifest.shards[:1]))
     assert sweep.key_of(asked, base) != before
+
+
+def test_trials_with_an_encoder_that_changed_in_its_folder_are_not_compared(tmp_path: Path) -> None:
+    asked = sweeps.sweep(changes={"encoder.name": str(tmp_path)})
+    base = space.base_of(asked)
+    weights = tmp_path / "model.safetensors"
+    weights.write_bytes(b"one")
+    (tmp_path / "config.json").write_text("{}")
+    before = sweep.key_of(asked, base)
+    (tmp_path / "README.md").write_text("which no feature depends on")
+    assert sweep.key_of(asked, base) == before
+    weights.write_bytes(b"two")
+    assert sweep.key_of(asked, base) != before
+
+
+def test_a_sweep_of_the_teacher_is_the_same_with_other_rounds() -> None:
+    def key(stage: str, **changes: Any) -> str:
+        asked = sweeps.sweep(changes=changes, stage=stage)
+        return sweep.key_of(asked, space.base_of(asked))
+
+    later = {"losses.student.dis": 0.5, "training.round.epochs": 7}
+    assert key("teacher", **later) == key("teacher")
+    for stage in ("round", "chain"):
+        assert len({key(stage), *(key(stage, **{name: later[name]}) for name in later)}) == 3

@@ -4,7 +4,7 @@ What is wrong with a file and can be put right (it was joined of several, its si
 end is) is put right, and what is missing then is noted.
 """
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from io import BytesIO
 from pathlib import Path
@@ -90,6 +90,7 @@ def decode_recording(
     max_seconds: float = MAX_SECONDS,
     to: int | None = None,
     others: bool = False,
+    check: Callable[[], None] = lambda: None,
 ) -> DecodedAudio:
     """Decode a recording block by block: memory follows what is there, not what a header claims.
 
@@ -100,6 +101,7 @@ def decode_recording(
         to: rate in Hz to which it is resampled as it comes, so that memory does not follow its own
             rate either; None: it is left as it is.
         others: whether FFmpeg or PyAV may decode what is none of the four formats.
+        check: called before every block; an exception that it raises cancels the decoding.
 
     Returns:
         Its channels averaged; or the louder one, where they cancel each other out.
@@ -116,7 +118,7 @@ def decode_recording(
         raise UserError(f"{where}: is {found.name} {reasons.EATEN}")
     if found.format is not None:
         try:
-            return _decoded(file, found, where, max_seconds, to)
+            return _decoded(file, found, where, max_seconds, to, check)
         except soundfile.LibsndfileError as error:
             mistake = UserError(
                 f"{where}: {reasons.damage(file, found, head, where, error.error_string)}"
@@ -134,7 +136,7 @@ def decode_recording(
                 f"{where}: is {found.name} that cannot be decoded ({said}); get it again, or see "
                 f"what {reasons.mend(where)} says"
             )
-        made = decode_recording(sound, where, max_seconds, to)
+        made = decode_recording(sound, where, max_seconds, to, check=check)
     return DecodedAudio(made.samples, made.rate, (*made.notes, *([said] if said else [])))
 
 
@@ -170,8 +172,16 @@ class _Blocks:
     """The blocks (n, channels) of all parts of a file, each with its rate in Hz. Raises UserError
     and LibsndfileError."""
 
-    def __init__(self, file: BinaryIO, found: Kind, where: str, max_seconds: float) -> None:
+    def __init__(
+        self,
+        file: BinaryIO,
+        found: Kind,
+        where: str,
+        max_seconds: float,
+        check: Callable[[], None],
+    ) -> None:
         self._file, self._found, self._where, self._most = file, found, where, max_seconds
+        self._check_cancelled = check
         self.expected = 0.0
         """Seconds that the header of this part claims, a minute if it claims none."""
         self.seconds, self.cut = 0.0, False
@@ -202,6 +212,7 @@ class _Blocks:
         """The blocks of an open part, as far as it can be decoded."""
         size, begun = max(BLOCK // sound.channels, 1), False
         while True:
+            self._check_cancelled()
             block = np.full((size, sound.channels), np.nan, np.float32)
             try:
                 block = sound.read(out=block)
@@ -254,16 +265,22 @@ class _Blocks:
 
 
 def _decoded(
-    file: BinaryIO, found: Kind, where: str, max_seconds: float, to: int | None
+    file: BinaryIO,
+    found: Kind,
+    where: str,
+    max_seconds: float,
+    to: int | None,
+    check: Callable[[], None],
 ) -> DecodedAudio:
     """A file of one of the four formats. Raises UserError and LibsndfileError."""
     channels = ChannelPowers()
-    blocks = _Blocks(file, found, where, max_seconds)
+    blocks = _Blocks(file, found, where, max_seconds, check)
     samples, rate = _joined(blocks, where, to, channels)
     notes = []
     if (lone := channels.lone()) is not None:
         notes.append(CANCELLED)
-        samples, rate = _joined(_Blocks(file, found, where, max_seconds), where, to, lone)
+        again = _Blocks(file, found, where, max_seconds, check)
+        samples, rate = _joined(again, where, to, lone)
     if blocks.cut:
         notes.append(f"cut short: a part or its end is missing, {blocks.seconds:.1f} s are there")
     return DecodedAudio(samples, rate, tuple(notes))

@@ -1,1 +1,1 @@
-"""Live faces for engines on the same machine: speech in, a packet over UDP for every frame out."""
+"""Live animation for engines: speech in, a UDP packet for every frame out."""

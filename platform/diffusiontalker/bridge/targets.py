@@ -1,4 +1,4 @@
-"""Where frames go: which packets, to which host and port."""
+"""Receivers of frames: packet format, host and port."""
 
 import errno
 import socket
@@ -15,14 +15,14 @@ from diffusiontalker.errors import UserError, needs_extra
 LOOPBACK = "127.0.0.1"
 PORTS = {"livelink": 11111, "vmc": 39539, "ifacialmocap": 49983}
 """The usual port of each kind. A VMC performer, unlike a marionette, listens at 39540."""
-PASSING = frozenset(
+TRANSIENT_ERRORS = frozenset(
     getattr(errno, name)
     for name in ("EHOSTUNREACH", "ENETUNREACH", "EHOSTDOWN", "ENETDOWN", "ENOBUFS", "EAGAIN")
     if hasattr(errno, name)
 )
-"""What a network says of a receiver that sleeps, or of itself, and may not say a moment later."""
+"""Of a receiver or a network that is away for a moment."""
 Encoder = Callable[[np.ndarray, datetime], list[bytes]]
-"""A face (52,) and the moment it is shown, to the packets that say it."""
+"""A frame (52,) and the time it is shown, to its packets."""
 
 
 @dataclass(frozen=True)
@@ -38,8 +38,8 @@ class Target:
         return f"{self.kind} {self.host}:{self.port}"
 
 
-def target(text: str) -> Target:
-    """A target as one writes it: ``livelink``, ``vmc=:39540``, ``livelink=192.168.1.7:11111``.
+def parse_target(text: str) -> Target:
+    """A target as ``--to`` takes it: ``livelink``, ``vmc=:39540``, ``livelink=192.168.1.7:11111``.
 
     The host is this machine unless it is named; an IPv6 address stands in brackets.
 
@@ -62,7 +62,7 @@ def target(text: str) -> Target:
 
 
 def encoder(kind: str, subject: str, fps: int) -> Encoder:
-    """What makes the packets of a kind. Raises UserError: a bad subject, or packages missing."""
+    """The encoder of a kind. Raises UserError: a bad subject, or packages missing."""
     match kind:
         case "livelink":
             return livelink.LiveLink(subject, fps)
@@ -75,37 +75,37 @@ def encoder(kind: str, subject: str, fps: int) -> Encoder:
     return vmc.packets
 
 
-class Outlet:
-    """An open target."""
+class UdpSender:
+    """Sends frames to a target."""
 
     def __init__(self, to: Target, encode: Encoder) -> None:
-        """Find the host. Raises UserError: there is no such host."""
+        """Resolve the host. Raises UserError: there is no such host."""
         self.target, self._encode = to, encode
-        self.unheard = 0
-        """Packets that this machine knows nobody took."""
+        self.undelivered = 0
+        """Packets known to have had no receiver."""
         try:
             found = socket.getaddrinfo(to.host, to.port, type=socket.SOCK_DGRAM)
             family, kind, protocol, _, where = found[0]
             self._socket = socket.socket(family, kind, protocol)
-            # Connected, a socket hears of it when nobody listens on this machine.
+            # A connected socket gets an error when no receiver listens on this machine.
             self._socket.connect(where)
         except (OSError, UnicodeError) as error:
-            raise UserError(f"--to {to.kind}={to.host}:{to.port}: {_said(error)}") from error
+            raise UserError(f"--to {to.kind}={to.host}:{to.port}: {_reason(error)}") from error
 
     def send(self, face: np.ndarray, moment: datetime) -> None:
-        """A face (52,). Raises UserError: the network refuses it."""
+        """Send a frame (52,). Raises UserError: the network refuses it."""
         for packet in self._encode(face, moment):
             try:
                 self._socket.send(packet)
             except OSError as error:
-                if not isinstance(error, ConnectionError) and error.errno not in PASSING:
-                    raise UserError(f"cannot send to {self.target}: {_said(error)}") from error
-                self.unheard += 1
+                if not isinstance(error, ConnectionError) and error.errno not in TRANSIENT_ERRORS:
+                    raise UserError(f"cannot send to {self.target}: {_reason(error)}") from error
+                self.undelivered += 1
 
     def close(self) -> None:
         """Close the socket."""
         self._socket.close()
 
 
-def _said(error: Exception) -> str:
+def _reason(error: Exception) -> str:
     return getattr(error, "strerror", None) or str(error)

@@ -15,19 +15,19 @@ from pythonosc.osc_message_builder import OscMessageBuilder
 
 from diffusiontalker.arkit import CHANNELS
 
-VALUES = 18
-"""In one bundle, so that it fits into one packet of any network."""
+BUNDLE = 18
+"""So that a bundle fits into one packet of any network."""
 NAMES = tuple(name[0].upper() + name[1:] for name in CHANNELS)
 
 
-def packets(face: np.ndarray, moment: datetime) -> list[bytes]:
-    """The bundles of a face (52,) in ``arkit.CHANNELS``; they say nothing of the moment."""
+def packets(frame: np.ndarray, moment: datetime) -> list[bytes]:
+    """The bundles of a frame (52,) in ``arkit.CHANNELS``; they hold no time."""
     messages = [
         _message("/VMC/Ext/Blend/Val", (name, "s"), (float(value), "f"))
-        for name, value in zip(NAMES, face, strict=True)
+        for name, value in zip(NAMES, frame, strict=True)
     ]
     messages.append(_message("/VMC/Ext/Blend/Apply"))
-    return [_bundle(messages[at : at + VALUES]) for at in range(0, len(messages), VALUES)]
+    return [_bundle(messages[at : at + BUNDLE]) for at in range(0, len(messages), BUNDLE)]
 
 
 def _message(address: str, *arguments: tuple[str | float, str]) -> OscMessage:

@@ -1,9 +1,10 @@
-"""A client of the HTTP server: recordings, streams and identities, sync and async alike.
+"""A client of the HTTP server: recordings, streams and identities, synchronous and asynchronous.
 
 Needs the extra ``client``.
 """
 
-from diffusiontalker.client.contract import (
+from diffusiontalker.client.http import AsyncClient, Client
+from diffusiontalker.client.types import (
     Blendshape,
     Face,
     Frames,
@@ -13,8 +14,7 @@ from diffusiontalker.client.contract import (
     Saved,
     UnavailableError,
 )
-from diffusiontalker.client.http import AsyncClient, Client
-from diffusiontalker.client.stream import AsyncStream
+from diffusiontalker.client.websocket import AsyncStream
 
 __all__ = [
     "AsyncClient",

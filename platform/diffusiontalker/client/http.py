@@ -1,4 +1,4 @@
-"""The client, sync and async: one request after another, or a stream."""
+"""The client, synchronous and asynchronous."""
 
 import asyncio
 import time
@@ -13,85 +13,90 @@ import tenacity
 
 from diffusiontalker import storage
 from diffusiontalker.audio import SAMPLE_RATE
-from diffusiontalker.client import contract, stream
-from diffusiontalker.client.contract import (
-    SERVER,
-    Answer,
+from diffusiontalker.client import requests, responses, websocket
+from diffusiontalker.client.requests import SERVER, HttpRequest
+from diffusiontalker.client.responses import HttpResponse
+from diffusiontalker.client.retries import policy
+from diffusiontalker.client.types import (
     Blendshape,
-    Call,
     Face,
     Frames,
     Identities,
     Model,
-    Options,
     Recording,
+    RecordingOptions,
     Saved,
     StreamOptions,
     UnavailableError,
 )
-from diffusiontalker.client.retries import policy
+from diffusiontalker.client.websocket import AsyncStream, StreamRequest
 from diffusiontalker.errors import UserError
 
-CONNECT = 10.0
-"""Seconds that a connection may take to come about."""
+CONNECT_TIMEOUT = 10.0
+"""Seconds to open a connection."""
 T = TypeVar("T")
 
 
 class _Base:
-    """What both clients know: where the server is, the key, and how long to wait."""
+    """What both clients share: the server's address, the API key, and timeouts."""
 
     def __init__(self, server: str, key: str | None, timeout: float, deadline: float) -> None:
         if not (timeout > 0 and deadline > 0):
             raise UserError(f"timeout {timeout}, deadline {deadline}: give seconds above 0")
-        self.server = contract.address(server)
+        self.server = requests.check_address(server)
         self.timeout, self.deadline = timeout, deadline
-        self._headers = contract.credentials(key)
+        self._headers = requests.authorization(key)
 
-    def _request(self, call: Call[Any], ends: float) -> dict[str, Any]:
-        """What httpx2 sends, within what is left of the time."""
-        left = min(self.timeout, max(ends - time.monotonic(), 0.001))
+    def _arguments(self, request: HttpRequest[Any], deadline: float) -> dict[str, Any]:
+        """Of ``httpx2.Client.stream``; ``deadline`` is a time of the monotonic clock."""
+        left = min(self.timeout, max(deadline - time.monotonic(), 0.001))
         return {
-            "method": call.method,
-            "url": self.server + call.path,
-            "params": call.query,
-            "content": call.content,
+            "method": request.method,
+            "url": self.server + request.path,
+            "params": request.query,
+            "content": request.content,
             "headers": self._headers,
-            "timeout": httpx2.Timeout(left, connect=min(CONNECT, left)),
+            "timeout": httpx2.Timeout(left, connect=min(CONNECT_TIMEOUT, left)),
         }
 
-    def _keep(self, body: bytearray, part: bytes, ends: float) -> None:
+    def _append(self, body: bytearray, part: bytes, deadline: float) -> None:
+        """Add the next part of a response. Raises UserError: it is too long, or too late."""
         body += part
-        if len(body) > contract.MAX_ANSWER:
-            raise UserError(f"{self.server}: answers more than {contract.MAX_ANSWER} bytes")
-        if time.monotonic() > ends:
+        if len(body) > responses.MAX_BYTES:
+            raise UserError(f"{self.server}: answers more than {responses.MAX_BYTES} bytes")
+        if time.monotonic() > deadline:
             raise UnavailableError(
                 f"{self.server}: its answer took longer than {self.deadline:g} s"
             )
 
     @contextmanager
-    def _explained(self) -> Iterator[None]:
+    def _user_errors(self) -> Iterator[None]:
+        """Errors of the connection as UserError."""
         try:
             yield
         except httpx2.InvalidURL as error:
             raise UserError(f"server {self.server!r}: is not an address ({error})") from error
         except httpx2.RequestError as error:
-            # Before a connection there is, nothing was heard.
-            unheard = isinstance(
+            not_connected = isinstance(
                 error, httpx2.ConnectError | httpx2.ConnectTimeout | httpx2.PoolTimeout
             )
-            raise stream.unreachable(self.server, error, unheard) from error
+            raise websocket.unreachable(self.server, error, not_connected) from error
 
-    def _opening(self, rate: int, options: StreamOptions) -> stream.Opening:
-        url = contract.stream_address(self.server, rate, options)
-        return stream.Opening(url, self._headers, self.server, rate, self.timeout, self.deadline)
+    def _stream_request(self, rate: int, options: StreamOptions) -> StreamRequest:
+        url = requests.stream_url(self.server, rate, options)
+        return StreamRequest(url, self._headers, self.server, rate, self.timeout, self.deadline)
+
+    def _result(self, request: HttpRequest[T], response: httpx2.Response, body: bytearray) -> T:
+        received = HttpResponse(response.status_code, response.headers, bytes(body))
+        return responses.parse(request.parser, received, request.path, self.server)
 
 
 class Client(_Base):
-    """A client for programs that wait. Threads may share it; ``with`` or ``close`` ends it.
+    """The synchronous client. Threads may share it; ``with`` or ``close`` ends it.
 
-    Requests that fail in passing (no connection, 429, 503, and a 500, 502 or 504 that the server
-    itself did not explain) are sent again after a growing wait, or the one that the server asks
-    for. To ask twice does no harm: the same recording and seed give the same face.
+    Requests that fail for a transient reason (no connection, 429, 503, and 500, 502 or 504 without
+    problem details) are repeated with exponential backoff, or after ``Retry-After``. To repeat one
+    is safe: the same recording and seed give the same animation.
     """
 
     def __init__(
@@ -102,17 +107,17 @@ class Client(_Base):
         deadline: float = 300.0,
         transport: httpx2.BaseTransport | None = None,
     ) -> None:
-        """Open nothing yet.
+        """Without a connection yet.
 
         Args:
             server: address, with the route prefix if there is one.
             key: API key; None takes it from ``DIFFUSIONTALKER_API_KEY``, if that is set.
-            timeout: longest silence of the server, in seconds.
-            deadline: longest that a request may take in all, in seconds.
-            transport: another way to the server than TCP.
+            timeout: longest wait for the next bytes, in seconds.
+            deadline: longest duration of a request with all its repetitions, in seconds.
+            transport: used in place of TCP.
 
         Raises:
-            UserError: the address or the key cannot be one.
+            UserError: the address or the key is invalid.
         """
         super().__init__(server, key, timeout, deadline)
         self._http = httpx2.Client(transport=transport)
@@ -124,11 +129,11 @@ class Client(_Base):
         self.close()
 
     def close(self) -> None:
-        """Close what is open."""
+        """Close the connections."""
         self._http.close()
 
     def animate(
-        self, recording: Recording, rate: int | None = None, **options: Unpack[Options]
+        self, recording: Recording, rate: int | None = None, **options: Unpack[RecordingOptions]
     ) -> Face:
         """Animate a recording.
 
@@ -136,28 +141,28 @@ class Client(_Base):
             recording: a path (local or ``s3://``), the bytes of a file (wav, flac, ogg or mp3), or
                 samples (n,) or (n, channels), float in [-1, 1] or integer PCM.
             rate: Hz of samples; a file has its own.
-            options: ``contract.Options``: model, steps, identity, emotion, seed, smooth_ms,
+            options: ``types.RecordingOptions``: model, steps, identity, emotion, seed, smooth_ms,
                 mirror, fps.
 
         Raises:
-            UserError: what the server refuses, in its words; a bad recording; an unknown option.
-            UnavailableError: a UserError too: the server did not answer until the deadline.
+            UserError: the server's refusal; a bad recording; an unknown option.
+            UnavailableError: a UserError too: no answer before the deadline.
         """
-        return self._ask(contract.animate(recording, rate, options))
+        return self._send(requests.animate(recording, rate, options))
 
     def download(
         self,
         recording: Recording,
         out: str | Path,
         rate: int | None = None,
-        **options: Unpack[Options],
+        **options: Unpack[RecordingOptions],
     ) -> Path:
         """Animate a recording into a file: .csv (Live Link Face), .json, .npz, .glb or .ndjson.
 
         Returns the file's location. Raises UserError as ``animate``, or it cannot be written.
         """
         path = storage.location(out)
-        content = self._ask(contract.rendering(recording, rate, options, path.suffix))
+        content = self._send(requests.animate_file(recording, rate, options, path.suffix))
         storage.write_bytes(path, content)
         return path
 
@@ -167,59 +172,58 @@ class Client(_Base):
         rate: int = SAMPLE_RATE,
         **options: Unpack[StreamOptions],
     ) -> Iterator[Frames]:
-        """The face of speech as it comes.
+        """Animate a live stream.
 
-        After each chunk, samples (n,) or (n, channels) at ``rate`` Hz, come the frames that have
-        arrived until then, and after the last one all that are left.
+        After each chunk, samples (n,) or (n, channels) at ``rate`` Hz, it yields the frames that
+        have arrived by then, and after the last one all that are left.
 
         Raises:
             UserError: as ``animate``; an UnavailableError too where the connection is lost.
         """
-        return stream.frames(self._opening(rate, options), chunks)
+        return websocket.frames(self._stream_request(rate, options), chunks)
 
     def identities(self, model: str | None = None, steps: int | None = None) -> Identities:
-        """The identities that may be named. Raises UserError."""
-        return self._ask(contract.identities(model, steps))
+        """The names that ``identity`` takes. Raises UserError."""
+        return self._send(requests.identities(model, steps))
 
     def save_identity(self, name: str, recording: Recording, rate: int | None = None) -> Saved:
-        """Keep the voice of a recording (3 to 60 s) under a name. Raises UserError."""
-        return self._ask(contract.save_identity(name, recording, rate))
+        """Save the voice of a recording (3 to 60 s) as an identity. Raises UserError."""
+        return self._send(requests.save_identity(name, recording, rate))
 
     def forget_identity(self, name: str) -> None:
-        """Forget a voice that was kept. Raises UserError."""
-        self._ask(contract.forget_identity(name))
+        """Delete a saved identity. Raises UserError."""
+        self._send(requests.forget_identity(name))
 
     def emotions(self, model: str | None = None, steps: int | None = None) -> list[str]:
-        """The emotions that may be named. Raises UserError."""
-        return self._ask(contract.emotions(model, steps))
+        """The names that ``emotion`` takes. Raises UserError."""
+        return self._send(requests.emotions(model, steps))
 
     def blendshapes(self) -> list[Blendshape]:
-        """The channels of a face, in the order of the coefficients. Raises UserError."""
-        return self._ask(contract.blendshapes())
+        """The channels, in the order of the coefficients. Raises UserError."""
+        return self._send(requests.blendshapes())
 
     def models(self) -> list[Model]:
-        """The students that the server has. Raises UserError."""
-        return self._ask(contract.models())
+        """The students of the server. Raises UserError."""
+        return self._send(requests.models())
 
     def ready(self) -> bool:
-        """Whether the server answers and takes requests; asked once. Raises UserError."""
+        """Whether the server accepts requests; without a retry. Raises UserError."""
         try:
-            self._once(contract.READY, time.monotonic() + CONNECT)
+            self._send_once(requests.READY, time.monotonic() + CONNECT_TIMEOUT)
         except UnavailableError:
             return False
         return True
 
-    def _ask(self, call: Call[T]) -> T:
-        again = tenacity.Retrying(**policy(self.deadline, call.idempotent))
-        return again(self._once, call, time.monotonic() + self.deadline)
+    def _send(self, request: HttpRequest[T]) -> T:
+        retrying = tenacity.Retrying(**policy(self.deadline, request.idempotent))
+        return retrying(self._send_once, request, time.monotonic() + self.deadline)
 
-    def _once(self, call: Call[T], ends: float) -> T:
-        body = bytearray()
-        with self._explained(), self._http.stream(**self._request(call, ends)) as response:
+    def _send_once(self, request: HttpRequest[T], deadline: float) -> T:
+        body, arguments = bytearray(), self._arguments(request, deadline)
+        with self._user_errors(), self._http.stream(**arguments) as response:
             for part in response.iter_bytes():
-                self._keep(body, part, ends)
-        answer = Answer(response.status_code, response.headers, bytes(body))
-        return contract.read(call, answer, self.server)
+                self._append(body, part, deadline)
+        return self._result(request, response, body)
 
 
 class AsyncClient(_Base):
@@ -244,79 +248,78 @@ class AsyncClient(_Base):
         await self.aclose()
 
     async def aclose(self) -> None:
-        """Close what is open."""
+        """Close the connections."""
         await self._http.aclose()
 
     async def animate(
-        self, recording: Recording, rate: int | None = None, **options: Unpack[Options]
+        self, recording: Recording, rate: int | None = None, **options: Unpack[RecordingOptions]
     ) -> Face:
         """As ``Client.animate``. Raises UserError."""
-        return await self._ask(await asyncio.to_thread(contract.animate, recording, rate, options))
+        return await self._send(await asyncio.to_thread(requests.animate, recording, rate, options))
 
     async def download(
         self,
         recording: Recording,
         out: str | Path,
         rate: int | None = None,
-        **options: Unpack[Options],
+        **options: Unpack[RecordingOptions],
     ) -> Path:
         """As ``Client.download``. Raises UserError."""
         path = storage.location(out)
-        call = await asyncio.to_thread(contract.rendering, recording, rate, options, path.suffix)
-        await asyncio.to_thread(storage.write_bytes, path, await self._ask(call))
+        request = await asyncio.to_thread(
+            requests.animate_file, recording, rate, options, path.suffix
+        )
+        await asyncio.to_thread(storage.write_bytes, path, await self._send(request))
         return path
 
-    def stream(
-        self, rate: int = SAMPLE_RATE, **options: Unpack[StreamOptions]
-    ) -> stream.AsyncStream:
+    def stream(self, rate: int = SAMPLE_RATE, **options: Unpack[StreamOptions]) -> AsyncStream:
         """A stream of samples at ``rate`` Hz, for ``async with``. Raises UserError."""
-        return stream.AsyncStream(self._opening(rate, options))
+        return AsyncStream(self._stream_request(rate, options))
 
     async def identities(self, model: str | None = None, steps: int | None = None) -> Identities:
         """As ``Client.identities``. Raises UserError."""
-        return await self._ask(contract.identities(model, steps))
+        return await self._send(requests.identities(model, steps))
 
     async def save_identity(
         self, name: str, recording: Recording, rate: int | None = None
     ) -> Saved:
         """As ``Client.save_identity``. Raises UserError."""
-        return await self._ask(
-            await asyncio.to_thread(contract.save_identity, name, recording, rate)
+        return await self._send(
+            await asyncio.to_thread(requests.save_identity, name, recording, rate)
         )
 
     async def forget_identity(self, name: str) -> None:
         """As ``Client.forget_identity``. Raises UserError."""
-        await self._ask(contract.forget_identity(name))
+        await self._send(requests.forget_identity(name))
 
     async def emotions(self, model: str | None = None, steps: int | None = None) -> list[str]:
         """As ``Client.emotions``. Raises UserError."""
-        return await self._ask(contract.emotions(model, steps))
+        return await self._send(requests.emotions(model, steps))
 
     async def blendshapes(self) -> list[Blendshape]:
         """As ``Client.blendshapes``. Raises UserError."""
-        return await self._ask(contract.blendshapes())
+        return await self._send(requests.blendshapes())
 
     async def models(self) -> list[Model]:
         """As ``Client.models``. Raises UserError."""
-        return await self._ask(contract.models())
+        return await self._send(requests.models())
 
     async def ready(self) -> bool:
         """As ``Client.ready``. Raises UserError."""
         try:
-            await self._once(contract.READY, time.monotonic() + CONNECT)
+            await self._send_once(requests.READY, time.monotonic() + CONNECT_TIMEOUT)
         except UnavailableError:
             return False
         return True
 
-    async def _ask(self, call: Call[T]) -> T:
-        again = tenacity.AsyncRetrying(**policy(self.deadline, call.idempotent))
-        return await again(self._once, call, time.monotonic() + self.deadline)
+    async def _send(self, request: HttpRequest[T]) -> T:
+        retrying = tenacity.AsyncRetrying(**policy(self.deadline, request.idempotent))
+        return await retrying(self._send_once, request, time.monotonic() + self.deadline)
 
-    async def _once(self, call: Call[T], ends: float) -> T:
-        body = bytearray()
-        with self._explained():
-            async with self._http.stream(**self._request(call, ends)) as response:
+    async def _send_once(self, request: HttpRequest[T], deadline: float) -> T:
+        body, arguments = bytearray(), self._arguments(request, deadline)
+        with self._user_errors():
+            async with self._http.stream(**arguments) as response:
                 async for part in response.aiter_bytes():
-                    self._keep(body, part, ends)
-        answer = Answer(response.status_code, response.headers, bytes(body))
-        return contract.read(call, answer, self.server)
+                    self._append(body, part, deadline)
+        return self._result(request, response, body)

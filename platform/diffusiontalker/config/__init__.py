@@ -41,7 +41,7 @@ from diffusiontalker.config.model import (
     TeacherModelSettings,
 )
 from diffusiontalker.config.results import EvaluationSettings, ExportSettings, Precision
-from diffusiontalker.config.run import ExportJobSettings, Settings
+from diffusiontalker.config.run import NO_RESULT, ExportJobSettings, Settings, round_settings
 from diffusiontalker.config.section import Count, Section, Seed, Share, Weight
 from diffusiontalker.config.sweep import Choice, Objective, Spread, SweepSettings
 from diffusiontalker.config.training import (
@@ -56,6 +56,7 @@ from diffusiontalker.config.training import (
 )
 
 __all__ = [
+    "NO_RESULT",
     "Choice",
     "ContextSettings",
     "CorpusSettings",
@@ -105,6 +106,7 @@ __all__ = [
     "load",
     "load_as",
     "load_data",
+    "round_settings",
     "to_yaml",
     "value_of",
 ]

@@ -14,9 +14,14 @@ from diffusiontalker.config.section import Section
 from diffusiontalker.config.training import (
     DiffusionSettings,
     LossesSettings,
+    MotionTrainSettings,
     ResourceSettings,
     TrainingSettings,
 )
+
+NO_RESULT = frozenset({"output", "extraction", "resources"})
+"""Sections that say where and with what a run works: no result depends on them, and no key of a
+stage includes them."""
 
 
 class Settings(Section):
@@ -45,6 +50,12 @@ class Settings(Section):
                     f"training.{name}.window {train.window}: no chunk would fit"
                 )
         return self
+
+
+def round_settings(settings: Settings, steps: int) -> MotionTrainSettings:
+    """How long and how fast the round of ``steps`` steps trains."""
+    first = steps == settings.diffusion.rounds[0]
+    return settings.training.first_round if first else settings.training.round
 
 
 class ExportJobSettings(ExportSettings):

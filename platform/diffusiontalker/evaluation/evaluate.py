@@ -23,7 +23,7 @@ from diffusiontalker.corpus.manifest import Manifest, open_corpus
 from diffusiontalker.corpus.shards import Clip
 from diffusiontalker.evaluation import measure
 from diffusiontalker.features.encoder import FrozenEncoder
-from diffusiontalker.features.stage import fit
+from diffusiontalker.features.stage import to_length
 from diffusiontalker.model.talker import Talker
 from diffusiontalker.training.checkpoints import load_talker
 
@@ -121,7 +121,7 @@ def _measure_one(
     talker = load_talker(storage.location(subject.folder))
     clips = load_clips(folder, manifest, split)
     heard = [
-        measure.listen_and_sample(talker, clip, subject.steps, sampler, settings.seeds, seed=i)
+        measure.embed_and_sample(talker, clip, subject.steps, sampler, settings.seeds, seed=i)
         for i, clip in enumerate(clips)
     ]
     row: Json = measure.measure(heard, clips, measure.Vertices(rig_of(settings)))
@@ -164,7 +164,7 @@ def animate(
     """Audio (n,) at 16 kHz to coefficients (T, 52) with the PyTorch model."""
     frames = frame_count(len(audio))
     features = measure.batch_of_one(encoder(audio, frames)) if encoder is not None else None
-    inputs = talker.inputs(features, torch.from_numpy(fit(log_mel(audio), frames))[None])
+    inputs = talker.inputs(features, torch.from_numpy(to_length(log_mel(audio), frames))[None])
     return measure.hear(talker, inputs, frames, steps, sampler, 1, seed).samples[0]
 
 

@@ -39,7 +39,7 @@ class Heard:
     emotion: str
 
 
-def listen_and_sample(
+def embed_and_sample(
     talker: Talker, clip: Clip, steps: int, sampler: str, seeds: int, seed: int
 ) -> Heard:
     """Sample a clip as a user would: identity and emotion are found from the voice."""

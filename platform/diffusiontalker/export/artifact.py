@@ -200,7 +200,7 @@ def check(folder: Path, talker: Talker, steps: int, frames: int = 90) -> float:
     student = Student(folder)
     mask = torch.ones(1, frames, 1)
     heard = talker.encode(torch.from_numpy(log_mel(samples))[None], mask)
-    voice = talker.listen(heard, mask)
+    voice = talker.embed_voice(heard, mask)
     condition = talker.condition(heard, voice.identity, voice.emotion, mask)
     theirs = talker.generate(condition, torch.from_numpy(x_T)[None], steps)[0].numpy()
 

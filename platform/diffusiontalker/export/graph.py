@@ -25,9 +25,9 @@ from diffusiontalker.arkit import CHANNELS
 from diffusiontalker.audio.log_mel import BANDS, OVERLAP, PER_FRAME
 from diffusiontalker.diffusion.samplers import ddim_step
 from diffusiontalker.model.audio_encoder import LogMelEncoder
-from diffusiontalker.model.convolutions import Past, Taps
+from diffusiontalker.model.convolutions import ChunkCache, FrameCache
 from diffusiontalker.model.decoder import GruDecoder
-from diffusiontalker.model.personalizer import VOICE
+from diffusiontalker.model.personalizer import VOICE_FEATURES
 from diffusiontalker.model.talker import Talker
 from diffusiontalker.runtime.artifact import FRAME
 
@@ -55,9 +55,9 @@ class EncoderGraph(nn.Module):
             audio features (B, T, A), what ``personalizer.onnx`` wants the statistics of (B, T, H),
             and the next state (B, S).
         """
-        past = Past(state)
-        audio = self.encoder.chunk(log_mel, past=past if self.encoder.causal else None)
-        return audio, self.personalizer.voice_frames(audio), after(past, state)
+        past = ChunkCache(state)
+        audio = self.encoder.chunk(log_mel, cache=past if self.encoder.causal else None)
+        return audio, self.personalizer.voice_features(audio), after(past, state)
 
 
 class PersonalizerGraph(nn.Module):
@@ -70,7 +70,7 @@ class PersonalizerGraph(nn.Module):
     def forward(self, mean: Tensor, variance: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
         """The voice's embeddings, unit (B, E), from statistics (B, H) over the time heard; and both
         libraries, unit (I, E) and (M, E)."""
-        voice = self.personalizer.voice(mean, variance)
+        voice = self.personalizer.embed_statistics(mean, variance)
         libraries = self.personalizer.identities(), self.personalizer.emotions()
         return voice.identity, voice.emotion, *libraries
 
@@ -132,12 +132,12 @@ class DecoderGraph(nn.Module):
         Returns:
             coefficients (B, T, 52) in 0-1, and the next state (B, S).
         """
-        past = Past(state)
+        past = ChunkCache(state)
         own = past if self.talker.config.look_ahead is not None else None
         return self.move(audio, noise, modulation, own), after(past, state)
 
     def move(
-        self, audio: Tensor, noise: Tensor, modulation: Tensor, past: Past | Taps | None
+        self, audio: Tensor, noise: Tensor, modulation: Tensor, past: ChunkCache | FrameCache | None
     ) -> Tensor:
         """As ``forward``: the coefficients."""
         talker, at = self.talker, 0
@@ -146,7 +146,7 @@ class DecoderGraph(nn.Module):
             ends = [*accumulate(sizes, initial=at)]
             parts.append([modulation[..., begin:end] for begin, end in pairwise(ends)])
             at = ends[-1]
-        context, mean = talker.see(audio, parts[0], None, past)
+        context, mean = talker.context_and_mean(audio, parts[0], None, past)
         x = noise
         times = talker.schedule.times(self.steps)
         for (t, s), own in zip(pairwise(times), parts[1:], strict=True):
@@ -164,7 +164,7 @@ class FrameGraph(nn.Module):
         self.encoder = talker.encoder
         self.personalizer = talker.personalizer
         self.decoder = DecoderGraph(talker, steps)
-        taps = Taps()
+        taps = FrameCache()
         with torch.no_grad():
             self._make(
                 torch.zeros(1, PER_FRAME + OVERLAP, BANDS), torch.zeros(1, 1, len(CHANNELS)),
@@ -177,7 +177,7 @@ class FrameGraph(nn.Module):
             for dilation, size in self.sizes.items()
             for name in (("far", "near") if dilation else ("near",))
         }
-        """And by the names of ``Taps``."""
+        """And by the names of ``FrameCache``."""
 
     def forward(
         self, log_mel: Tensor, noise: Tensor, modulation: Tensor, past: list[Tensor]
@@ -188,25 +188,25 @@ class FrameGraph(nn.Module):
             log_mel: (B, 5, 80); see ``LogMelEncoder.chunk``.
             noise: (B, 1, 52), standard normal.
             modulation: (B, 1, M) from ``modulation.onnx``.
-            past: (B, 1, C) each, as ``Taps`` has them, in the order of ``self.past``.
+            past: (B, 1, C) each, as ``FrameCache`` has them, in the order of ``self.past``.
 
         Returns:
             coefficients (B, 1, 52) in 0-1, what ``personalizer.onnx`` wants the statistics of
-            (B, 1, H), and what ``Taps`` sees now.
+            (B, 1, H), and what ``FrameCache`` sees now.
         """
-        taps = Taps(dict(zip(self.past, past, strict=True)))
+        taps = FrameCache(dict(zip(self.past, past, strict=True)))
         face, voice = self._make(log_mel, noise, modulation, taps)
         return face, voice, *taps.now().values()
 
     def _make(
-        self, log_mel: Tensor, noise: Tensor, modulation: Tensor, taps: Taps
+        self, log_mel: Tensor, noise: Tensor, modulation: Tensor, taps: FrameCache
     ) -> tuple[Tensor, Tensor]:
-        audio = self.encoder.chunk(log_mel, past=taps)
-        voice = self.personalizer.voice_frames(audio)
+        audio = self.encoder.chunk(log_mel, cache=taps)
+        voice = self.personalizer.voice_features(audio)
         return self.decoder.move(audio, noise, modulation, taps), voice
 
 
-def after(past: Past, state: Tensor) -> Tensor:
+def after(past: ChunkCache, state: Tensor) -> Tensor:
     """The next state; a network without one hands its empty state through."""
     return past.state() if past.used else state + 0.0
 
@@ -256,8 +256,8 @@ def state_sizes(talker: Talker, steps: int) -> tuple[int, int]:
     if talker.config.look_ahead is None:
         return 0, 0
     assert isinstance(talker.encoder, LogMelEncoder)
-    heard, moved, decoder = Past(), Past(), DecoderGraph(talker, steps)
-    audio = talker.encoder.chunk(torch.zeros(1, PER_FRAME + OVERLAP, BANDS), past=heard)
+    heard, moved, decoder = ChunkCache(), ChunkCache(), DecoderGraph(talker, steps)
+    audio = talker.encoder.chunk(torch.zeros(1, PER_FRAME + OVERLAP, BANDS), cache=heard)
     noise, modulation = torch.zeros(1, 1, len(CHANNELS)), torch.zeros(1, 1, decoder.modulation)
     decoder.move(audio, noise, modulation, moved)
     return heard.state().shape[1], moved.state().shape[1]
@@ -275,7 +275,7 @@ def export_onnx(talker: Talker, steps: int, folder: Path) -> None:
     batch = torch.export.Dim("batch", min=1, max=4096)
     frames = torch.export.Dim("frames", min=1, max=1_000_000)
     two, dim = 2, config.personalizer.dim
-    voice = torch.zeros(two, 2 * VOICE)
+    voice = torch.zeros(two, 2 * VOICE_FEATURES)
     _write(
         EncoderGraph(talker), folder / "encoder.onnx",
         {

@@ -19,25 +19,25 @@ from transformers.utils.logging import disable_progress_bar
 
 from diffusiontalker import storage
 from diffusiontalker.audio import SAMPLE_RATE
-from diffusiontalker.config import layers_fit
+from diffusiontalker.config import fingerprint, layers_fit
 from diffusiontalker.errors import UserError
 from diffusiontalker.features.timing import at_frames, reach
 
-disable_progress_bar()  # a bar for every actor that loads the model is no news
-set_verbosity_error()  # nor is every attempt at a hub that does not answer: one line follows
+disable_progress_bar()  # every actor would show one
+set_verbosity_error()  # retries at a hub that does not answer end in one line of our own
 
 FAMILIES = ("hubert", "wavlm", "wav2vec2")
 WEIGHTS = ("model.safetensors", "model.safetensors.index.json")
-"""What a folder of a model holds one of."""
+"""A model's folder holds one of these."""
 _NO_WEIGHTS = (
     "holds no model.safetensors, and pickled weights are not read; choose an encoder.revision that "
     "has it (the hub's converter proposes it as refs/pr/...), or save the model again with "
     "save_pretrained"
 )
 _UNUSED = "masked_spec_embed"
-"""The embedding of masks: training alone needs it, checkpoints may lack it."""
+"""The mask embedding: used in training only, and missing in some checkpoints."""
 _INCIDENTAL = ("_name_or_path", "architectures", "dtype", "transformers_version")
-"""What a configuration says that does not decide the features."""
+"""Entries of a configuration that do not affect the features."""
 
 
 class FrozenEncoder:
@@ -88,10 +88,10 @@ class FrozenEncoder:
         rate = front.get("sampling_rate", SAMPLE_RATE)
         if rate != SAMPLE_RATE:
             raise UserError(f"encoder.name {name!r}: reads {rate} Hz, but {SAMPLE_RATE} are needed")
-        # Where the model does not say: base models were trained on raw audio, large ones (layer
-        # norm in the convolutions) on audio of zero mean and unit variance.
+        # Without do_normalize: base models were trained on raw audio, large ones (layer norm in
+        # the convolutions) on audio of zero mean and unit variance.
         self.standardise = bool(front.get("do_normalize", config.feat_extract_norm == "layer"))
-        # A group norm in the convolutions runs over time, so silence behind a clip would change it.
+        # A group norm in the convolutions runs over time: padding would change the features.
         self.pads = config.feat_extract_norm == "layer"
 
     def __call__(self, audio: np.ndarray, frames: int) -> np.ndarray:
@@ -101,26 +101,26 @@ class FrozenEncoder:
     def many(
         self, clips: Sequence[np.ndarray], frames: Sequence[int], seconds: float
     ) -> list[np.ndarray]:
-        """Features (frames, D) float32 of each clip, as if it were alone.
+        """Features (frames, D) float32 of each clip, independent of the other clips.
 
-        Clips of like length run together: of exactly equal length where the model normalises over
-        time, else padded under a mask.
+        Clips of similar length are batched: of exactly equal length where the model normalises over
+        time, else padded and masked.
 
         Args:
             clips: audio (n,) at 16 kHz.
             frames: frames of each clip.
-            seconds: audio in a batch, padding included; a longer clip runs alone.
+            seconds: audio in a batch, padding included; a longer clip is a batch of its own.
 
         Raises:
             UserError: a batch does not fit the GPU's memory.
         """
-        heard = [self._heard(audio) for audio in clips]
+        inputs = [self._input(audio) for audio in clips]
         features: dict[int, np.ndarray] = {}
-        for batch in batches([len(a) for a in heard], round(seconds * SAMPLE_RATE), self.pads):
+        for batch in batches([len(a) for a in inputs], round(seconds * SAMPLE_RATE), self.pads):
             try:
-                hidden = self._hidden([heard[index] for index in batch])
+                hidden = self._hidden([inputs[index] for index in batch])
             except torch.OutOfMemoryError as error:
-                longest = max(len(heard[index]) for index in batch) / SAMPLE_RATE
+                longest = max(len(inputs[index]) for index in batch) / SAMPLE_RATE
                 raise UserError(
                     f"{len(batch)} clips of up to {longest:.1f} s do not fit the GPU's memory; "
                     "lower extraction.batch_seconds, or prepare the corpus with shorter clips"
@@ -129,14 +129,14 @@ class FrozenEncoder:
                 features[index] = at_frames(states, self.stride, self.field, frames[index])
         return [features[index] for index in range(len(clips))]
 
-    def _heard(self, audio: np.ndarray) -> np.ndarray:
-        """The clip as the model wants it: its scale, and at least one receptive field long."""
+    def _input(self, audio: np.ndarray) -> np.ndarray:
+        """The model's input: standardised if it needs that, at least one receptive field long."""
         audio = standardise(audio) if self.standardise else audio
         return np.pad(audio, (0, max(self.field - len(audio), 0)))
 
     @torch.inference_mode()
     def _hidden(self, clips: list[np.ndarray]) -> list[np.ndarray]:
-        """Hidden states (outputs, D) of clips that run at once."""
+        """Hidden states (outputs, D) of the clips of a batch."""
         lengths = np.array([len(clip) for clip in clips])
         longest = int(lengths.max())
         audio = np.zeros((len(clips), longest), np.float32)
@@ -154,10 +154,10 @@ class FrozenEncoder:
         return [states[:count] for states, count in zip(hidden, outputs, strict=True)]
 
     def fingerprint(self) -> str:
-        """A short hash of all that decides the features, wherever the model lies."""
+        """A short hash of all that determines the features: configuration, layers, weights."""
         config = {k: v for k, v in self.config.to_diff_dict().items() if k not in _INCIDENTAL}
-        said = json.dumps([self.layers, self.standardise, config], sort_keys=True, default=str)
-        digest = hashlib.sha256(said.encode())
+        text = json.dumps([self.layers, self.standardise, config], sort_keys=True, default=str)
+        digest = hashlib.sha256(text.encode())
         for key, value in sorted(self.model.state_dict().items()):
             if key != _UNUSED:
                 digest.update(key.encode())
@@ -166,7 +166,7 @@ class FrozenEncoder:
 
 
 def check(name: str, layers: Sequence[int], revision: str | None = None) -> None:
-    """Look at a model's configuration alone, long before its weights are wanted.
+    """Check a model by its configuration, before its weights are loaded.
 
     Raises:
         UserError: no such model, not a waveform model, a folder without weights that can be
@@ -185,6 +185,28 @@ def check(name: str, layers: Sequence[int], revision: str | None = None) -> None
         _check_layers(name, _configuration(name, copy, None), layers)
 
 
+def content(name: str, revision: str | None = None) -> str:
+    """A hash of a model's files, which may change under its name; of a hub model, its commit.
+
+    Raises:
+        UserError: no such model, or it cannot be read.
+    """
+    source = _resolve(name)
+    folder = storage.location(source)
+    if storage.is_remote(folder):
+        tags = {key: str(info.get("ETag")) for key, info in storage.objects(folder).items()}
+        return fingerprint(tags)
+    if not folder.is_dir():
+        return str(getattr(_configuration(name, source, revision), "_commit_hash", None))
+    digest = hashlib.sha256()
+    for path in sorted(folder.iterdir()):
+        if path.name == CONFIG_NAME or path.suffix in (".json", ".safetensors"):
+            digest.update(path.name.encode())
+            with path.open("rb") as file:
+                digest.update(hashlib.file_digest(file, "sha256").digest())
+    return digest.hexdigest()
+
+
 def _check_layers(name: str, config: Any, layers: Sequence[int]) -> None:
     depth = config.num_hidden_layers
     if not layers_fit(layers, depth):
@@ -192,7 +214,7 @@ def _check_layers(name: str, config: Any, layers: Sequence[int]) -> None:
 
 
 def batches(lengths: Sequence[int], limit: int, pad: bool) -> Iterator[list[int]]:
-    """Indices of the clips that run at once, shorter clips first.
+    """Indices of the clips of each batch, shorter clips first.
 
     Args:
         lengths: samples of each clip.
@@ -216,14 +238,14 @@ def standardise(audio: np.ndarray) -> np.ndarray:
 
 
 def _resolve(name: str) -> str:
-    """A folder as a location that every worker understands; a hub name as it is."""
+    """A folder as a location that every worker can open; a hub name unchanged."""
     place = storage.location(name)
     return str(place) if storage.is_remote(place) or place.is_dir() else name
 
 
 @contextmanager
 def _local(name: str) -> Iterator[str]:
-    """What transformers can read: an S3 folder is copied here for the length of the loading."""
+    """A source that transformers can read: an S3 folder is copied to a temporary one."""
     place = storage.location(name)
     if not storage.is_remote(place):
         yield name
@@ -271,8 +293,8 @@ def _load(name: str, source: str, revision: str | None) -> tuple[Any, Any]:
 
 
 def _reason(error: Exception) -> str:
-    """What to say, in a line, of a model that transformers could not load."""
-    said = (str(error).strip() or type(error).__name__).splitlines()[0][:200]
+    """Why transformers could not load a model, in one line."""
+    text = (str(error).strip() or type(error).__name__).splitlines()[0][:200]
     if isinstance(error.__cause__, HFValidationError):
         return "there is no such folder, and a hub name looks like facebook/hubert-base-ls960"
     if isinstance(error.__cause__, LocalEntryNotFoundError):
@@ -281,13 +303,13 @@ def _reason(error: Exception) -> str:
             "offline or does not answer; give a local or s3:// folder saved by save_pretrained, "
             "or run once with a network (HF_HUB_OFFLINE unset, the same revision)"
         )
-    if "model.safetensors" in said:
+    if "model.safetensors" in text:
         return _NO_WEIGHTS
-    return f"cannot be loaded ({said})"
+    return f"cannot be loaded ({text})"
 
 
 def _front_end(name: str, source: str, revision: str | None) -> dict[str, Any]:
-    """What the model's ``preprocessor_config.json`` says; nothing where there is none."""
+    """The model's ``preprocessor_config.json``; empty if there is none."""
     try:
         found, _ = Wav2Vec2FeatureExtractor.get_feature_extractor_dict(source, revision=revision)
     except (OSError, ValueError) as error:

@@ -1,14 +1,12 @@
-"""The frozen encoder as a stage on Ray: shards in, shards with cached features out.
+"""Feature extraction with the frozen encoder on Ray: shards in, shards with features out.
 
-A pool of actors holds one encoder each, and an actor holds one shard at a time. Features lie in a
-folder named by corpus and encoder, so a cache is used when both match and never otherwise. Shards
-that exist are kept, so a killed run goes on where it was; an actor that is lost with its machine
-is started again by Ray, and given its shard again.
+Each actor of a pool holds an encoder and processes one shard at a time. Features are cached in a
+folder named by the fingerprints of corpus and encoder. Existing shards are kept, so a killed run
+resumes; Ray restarts an actor that is lost with its node, and retries its shard.
 
-Not Ray Data's own pool: it leaves the arguments of its actors in the object store, from which a
-restarted one may miss them, as Ray warns in every run; and what would tell it not to restart any,
-``map(max_restarts=0)`` or ``ray_remote_args_fn``, Ray 2.60 gives up. These are values that travel
-along.
+Not Ray Data's actor pool: it stores the actors' arguments in the object store, where a restarted
+actor may not find them (Ray warns of it in every run), and Ray 2.60 ignores ``map(max_restarts=0)``
+and ``ray_remote_args_fn``, which would switch restarts off. Here arguments are passed by value.
 """
 
 from collections.abc import Callable, Iterator, Mapping
@@ -37,7 +35,7 @@ from diffusiontalker.errors import UserError
 from diffusiontalker.features.encoder import FrozenEncoder
 
 RETRIES = 3
-"""Times that a shard is given to an actor again whose process was lost with it."""
+"""Retries of a shard whose actor's process died."""
 VERSION = 1
 """Raise it when the same corpus and encoder give other columns: old caches are left alone then."""
 
@@ -50,21 +48,21 @@ def cache_name(corpus: Manifest, encoder: str) -> str:
 def pool_size(
     shard_count: int, settings: ExtractionSettings, gpu: bool, cluster: Mapping[str, float]
 ) -> int:
-    """Actors for so many shards: as many as are wanted, else as many as the cluster holds.
+    """Number of actors: ``settings.actors``, else as many as the cluster holds.
 
     Args:
-        cluster: what ``ray.cluster_resources()`` says.
+        cluster: the result of ``ray.cluster_resources()``.
 
     Raises:
-        UserError: the cluster holds none.
+        UserError: the cluster has no room for one.
     """
     kind, each = ("GPU", settings.gpus_per_actor) if gpu else ("CPU", 1.0)
-    there = cluster.get(kind, 0.0)
-    actors = settings.actors or int(there / each + 1e-6)
+    available = cluster.get(kind, 0.0)
+    actors = settings.actors or int(available / each + 1e-6)
     if not actors:
         raise UserError(
-            f"the cluster has {there:g} {kind}s, but the encoder takes {each:g}; add some, set "
-            "resources.gpu=false, or set extraction.actors if the cluster grows by itself"
+            f"the cluster has {available:g} {kind}s, but the encoder takes {each:g}; add some, set "
+            "resources.gpu=false, or set extraction.actors if the cluster is autoscaled"
         )
     return min(actors, shard_count)
 
@@ -82,15 +80,15 @@ def extract(
     Args:
         source: folder of shards, local or in S3.
         target: folder of the shards with features, likewise; ``cache_name`` names it.
-        encoder: the encoder, which every actor loads for itself.
-        settings: how many actors, and how much each hears at once.
+        encoder: the encoder; every actor loads its own.
+        settings: number of actors, and their batch size.
         gpu: run on CUDA.
-        progress: called with shards done and shards in all.
+        progress: called with the number of shards done, and of all shards.
 
     Raises:
-        UserError: a corrupt shard, a folder that cannot be read or written, features of something
-            else in ``target``, no room for an actor in the cluster, or one that is lost with the
-            same shard again and again.
+        UserError: a corrupt shard, a folder that cannot be read or written, features of another
+            corpus or encoder in ``target``, no room for an actor in the cluster, or an actor that
+            dies at the same shard repeatedly.
     """
     corpus, weights = open_corpus(source), encoder.fingerprint()
     if is_whole(target):
@@ -108,7 +106,7 @@ def extract(
     ]
     done: list[ShardInfo] = []
     try:
-        for info, mistake in shared_out(pool, [(s.file, s.sha256) for s in corpus.shards]):
+        for info, mistake in distribute(pool, [(s.file, s.sha256) for s in corpus.shards]):
             if mistake:
                 raise UserError(mistake)
             done.append(ShardInfo.from_json(info))
@@ -120,8 +118,8 @@ def extract(
             "or prepare the corpus with shorter clips"
         ) from error
     finally:
-        for one in pool:
-            ray.kill(one)
+        for member in pool:
+            ray.kill(member)
     out = Manifest(
         source=corpus.source,
         shards=sorted(done, key=lambda shard: shard.file),
@@ -135,30 +133,30 @@ def extract(
     return out
 
 
-def shared_out(pool: list[Any], work: list[tuple[str, str]]) -> Iterator[tuple[str, str]]:
-    """What the actors of a pool return of each piece of work, as it is done. An actor gets a piece
-    when it is ready for one: of those for which the cluster has no room yet none waits."""
-    left = iter(work)
-    busy = {one.ready.remote(): one for one in pool}
-    idle = set(busy)
+def distribute(pool: list[Any], shards: list[tuple[str, str]]) -> Iterator[tuple[str, str]]:
+    """Results of ``write`` for all shards, as they complete. An actor gets its first shard once it
+    runs: no shard waits for an actor that the cluster has no room for yet."""
+    remaining = iter(shards)
+    pending = {actor.ready.remote(): actor for actor in pool}
+    starting = set(pending)
     done = 0
-    while done < len(work):
-        (first,), _ = ray.wait(list(busy), num_returns=1)
-        one = busy.pop(first)
-        found = ray.get(first)
-        if first in idle:
-            idle.remove(first)
+    while done < len(shards):
+        (completed,), _ = ray.wait(list(pending), num_returns=1)
+        actor = pending.pop(completed)
+        result = ray.get(completed)
+        if completed in starting:
+            starting.remove(completed)
         else:
             done += 1
-            yield found
-        if (piece := next(left, None)) is not None:
-            busy[one.write.remote(*piece)] = one
+            yield result
+        if (shard := next(remaining, None)) is not None:
+            pending[actor.write.remote(*shard)] = actor
 
 
-def fit(mel: np.ndarray, frames: int) -> np.ndarray:
+def to_length(mel: np.ndarray, frames: int) -> np.ndarray:
     """Cut or extend a log-mel spectrogram to exactly ``frames`` frames: (2 * frames, 80).
 
-    Coefficients of a recording may be a frame longer or shorter than its audio.
+    The coefficients of a recording may be a frame longer or shorter than its audio.
     """
     missing = PER_FRAME * frames - len(mel)
     return (
@@ -167,7 +165,7 @@ def fit(mel: np.ndarray, frames: int) -> np.ndarray:
 
 
 def _matching(target: Path, corpus: Manifest, weights: str) -> Manifest:
-    """The features in ``target``, which must be this corpus's and this encoder's."""
+    """The manifest of ``target``. Raises UserError unless it fits the corpus and the encoder."""
     found = open_corpus(target)
     clips = {shard.file: shard.lengths for shard in found.shards}
     if found.feature_fingerprint != weights or clips != {s.file: s.lengths for s in corpus.shards}:
@@ -190,15 +188,15 @@ class _FeatureWriter:
         seconds: float,
         gpu: bool,
     ) -> None:
-        torch.set_num_threads(1)  # as many as Ray gives it CPUs
+        torch.set_num_threads(1)  # Ray reserves one CPU
         torch.backends.cudnn.allow_tf32 = False  # convolutions round to 10 bits otherwise
         self.source, self.target, self.origin, self.weights = source, target, encoder, weights
-        # Measured: a CPU hears HuBERT-base's 10 s clips as fast one by one, in less memory.
+        # Measured: on a CPU, HuBERT-base takes 10 s clips as fast one by one, in less memory.
         self.seconds, self.device = (seconds, "cuda") if gpu else (0.0, "cpu")
 
     @cached_property
     def encoder(self) -> FrozenEncoder:
-        """Loaded with the first shard that is not there yet."""
+        """Loaded with the first shard to be processed."""
         encoder = FrozenEncoder(*self.origin, self.device)
         if encoder.fingerprint() != self.weights:
             raise UserError(
@@ -208,10 +206,10 @@ class _FeatureWriter:
         return encoder
 
     def ready(self) -> None:
-        """Returns once the actor runs."""
+        """Return; the call waits until the actor has started."""
 
     def write(self, name: str, sha256: str) -> tuple[str, str]:
-        """A shard's line of the manifest, or the user's mistake: one of the two is empty."""
+        """A shard's entry in the manifest, or an error message; the other is empty."""
         try:
             return self._shard(name, sha256).to_json(), ""
         except UserError as error:
@@ -225,7 +223,7 @@ class _FeatureWriter:
         clips = shards.clips_of(table)
         frames = [len(clip.coefficients) for clip in clips]
         features = self.encoder.many([clip.audio for clip in clips], frames, self.seconds)
-        mels = [fit(log_mel(c.audio), count) for c, count in zip(clips, frames, strict=True)]
+        mels = [to_length(log_mel(c.audio), count) for c, count in zip(clips, frames, strict=True)]
         for column, values in (("features", features), ("log_mel", mels)):
             index = shards.SCHEMA.get_field_index(column)
             field = shards.SCHEMA.field(index)

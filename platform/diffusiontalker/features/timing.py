@@ -1,4 +1,4 @@
-"""Where the outputs of an encoder lie in time, and what they are at the times of frames."""
+"""Times of an encoder's outputs, and their interpolation to the times of frames."""
 
 from collections.abc import Sequence
 

@@ -8,13 +8,13 @@ import torch
 from torch import Tensor, nn
 
 from diffusiontalker.audio.log_mel import BANDS, PER_FRAME, STEM
-from diffusiontalker.model.convolutions import Past, Taps, TimeConv, masked, windows
+from diffusiontalker.model.convolutions import ChunkCache, FrameCache, TimeConv, masked, windows
 
 
 class FrameNorm(nn.Module):
-    """RMS norm over the channels of (B, T, C): the statistics of a frame never see another.
+    """RMS norm over the channels of (B, T, C), frame by frame.
 
-    ``nn.RMSNorm``, written so that ONNX Runtime sees one operator in it.
+    ``nn.RMSNorm``, written so that ONNX Runtime fuses it into one operator.
     """
 
     def __init__(self, channels: int) -> None:
@@ -29,7 +29,7 @@ class FrameNorm(nn.Module):
 class FeatureAdapter(nn.Module):
     """Frozen encoder features (B, T, D) to audio features (B, T, A).
 
-    Dropout, because the encoder may have heard the training set before: its features are cleaner
+    Dropout, because the encoder may have been trained on the training set: its features are cleaner
     there than on new speech.
     """
 
@@ -46,9 +46,9 @@ class FeatureAdapter(nn.Module):
 class HybridEncoder(nn.Module):
     """Frozen features (B, T, D) beside a trained log-mel encoder: audio features (B, T, A).
 
-    Encoders trained to recognise words drop much of pitch and voice, which move brows and tell
-    emotions apart; the spectrum still holds them. The two are added, so that a student may start
-    from the trained half (our choice).
+    Encoders trained for speech recognition drop much of pitch and timbre, on which brows and
+    emotions depend; the spectrum still holds them. The two are added, so that a student can be
+    initialised from the trained half (our choice).
     """
 
     def __init__(
@@ -73,15 +73,16 @@ def join(features: Tensor, log_mel: Tensor) -> Tensor:
 class LogMelEncoder(nn.Module):
     """A log-mel spectrogram (B, 2T, 80) to audio features (B, T, A): the student's encoder.
 
-    A strided convolution brings 60 Hz to 30 fps; residual blocks with dilations 1, 2, 4, ... then
-    see about half a second to either side. Our choice: a tenth of HuBERT-base's front end.
+    A strided convolution brings 60 Hz to 30 fps; residual blocks with dilations 1, 2, 4, ... have a
+    receptive field of about half a second to either side. Our choice: a tenth of the cost of
+    HuBERT-base's front end.
 
-    With a look-ahead, the strided convolution alone sees the future, so many mel frames of it, and
-    the blocks see a second of the past: the one way to a bound that does not grow with the depth.
+    With a look-ahead, only the strided convolution depends on later mel frames, and the blocks are
+    causal, over a second: so the look-ahead does not grow with the depth.
     """
 
     def __init__(self, width: int, depth: int, out: int, look_ahead: int | None = None) -> None:
-        """``look_ahead`` in mel frames (``log_mel.look_ahead``); None: to either side."""
+        """``look_ahead`` in mel frames (``log_mel.look_ahead``); None: not causal."""
         super().__init__()
         self.look_ahead = look_ahead
         self.causal = look_ahead is not None
@@ -95,27 +96,30 @@ class LogMelEncoder(nn.Module):
     def forward(self, log_mel: Tensor, mask: Tensor | None) -> Tensor:
         """``log_mel`` (B, 2T, 80), ``mask`` (B, T, 1) -> (B, T, A), zero on padding."""
         if mask is not None:
-            # The last real frame would see the first padded one.
+            # The stem of the last real frame reaches into the padding.
             log_mel = (log_mel.unflatten(1, (-1, PER_FRAME)) * mask[..., None]).flatten(1, 2)
         ahead = PER_FRAME if self.look_ahead is None else self.look_ahead
-        # Negative padding cuts off what no frame sees.
+        # Negative padding cuts off mel frames outside all receptive fields.
         padding = (0, 0, STEM - 1 - ahead, ahead - (PER_FRAME - 1))
         return self.chunk(nn.functional.pad(log_mel, padding), mask)
 
     def chunk(
-        self, log_mel: Tensor, mask: Tensor | None = None, past: Past | Taps | None = None
+        self,
+        log_mel: Tensor,
+        mask: Tensor | None = None,
+        cache: ChunkCache | FrameCache | None = None,
     ) -> Tensor:
-        """T frames in the middle of a clip: what the first one's window begins with, and so on.
+        """T frames of a clip, from the mel frames in their receptive fields.
 
         Args:
             log_mel: (B, 2T + 3, 80); for R mel frames of look-ahead, the frames 2t + R - 4 to
                 2(t + T) + R - 2 of the clip, zeros beyond its ends.
             mask: (B, T, 1).
-            past: of the chunk before.
+            cache: of the previous chunk.
         """
         h = masked(self.stem(windows(log_mel, STEM, stride=PER_FRAME)), mask)
         for block in self.blocks:
-            h = masked(block(h, past), mask)
+            h = masked(block(h, cache), mask)
         return masked(self.project(self.norm(h)), mask)
 
 
@@ -130,7 +134,7 @@ class EncoderBlock(nn.Sequential):
             nn.Linear(width, width),
         )
 
-    def forward(self, h: Tensor, past: Past | Taps | None = None) -> Tensor:
+    def forward(self, h: Tensor, cache: ChunkCache | FrameCache | None = None) -> Tensor:
         """``h`` (B, T, W)."""
         norm, dilated, gelu, mix = self
-        return h + mix(gelu(dilated(norm(h), past)))
+        return h + mix(gelu(dilated(norm(h), cache)))

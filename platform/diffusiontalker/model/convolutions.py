@@ -1,100 +1,100 @@
-"""Convolutions over time, and what causal ones remember of the frames before, chunk by chunk."""
+"""Temporal convolutions, and the caches with which causal ones run chunk by chunk."""
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
 
-class Past:
-    """The state of a causal network between two chunks of a clip.
+class ChunkCache:
+    """The inputs that the layers of a causal network keep from one chunk of a clip to the next.
 
-    The layers take and give their parts in the order in which they run, so that the whole is one
-    tensor (B, S), whatever the network. Zeros stand for the time before the clip, as padding does
-    where a clip is seen whole.
+    Layers read and write their slices in the order in which they run, so that the whole cache is
+    one tensor (B, S), whatever the network. A clip begins with zeros, which is the padding of a
+    network that is given the whole clip.
     """
 
     def __init__(self, state: Tensor | None = None) -> None:
-        """``state`` (B, S) as ``state()`` gave it after the chunk before; None: a clip begins."""
+        """``state`` (B, S) from ``state()`` after the previous chunk; None: a clip begins."""
         self._state = state
-        self._taken = 0
-        self._given: list[Tensor] = []
+        self._read = 0
+        self._written: list[Tensor] = []
 
-    def take(self, like: Tensor, size: int) -> Tensor:
-        """The next layer's part (B, size); zeros like ``like`` where a clip begins."""
+    def read(self, like: Tensor, size: int) -> Tensor:
+        """The next layer's slice (B, size); zeros like ``like`` where a clip begins."""
         if self._state is None:
             return like.new_zeros(like.shape[0], size)
-        self._taken += size
-        return self._state[:, self._taken - size : self._taken]
+        self._read += size
+        return self._state[:, self._read - size : self._read]
 
-    def give(self, part: Tensor) -> None:
-        """That layer's part (B, size) for the next chunk."""
-        self._given.append(part)
+    def write(self, part: Tensor) -> None:
+        """That layer's slice (B, size) for the next chunk."""
+        self._written.append(part)
 
     def windows(self, x: Tensor, kernel: int, dilation: int) -> Tensor:
-        """What each frame of a causal convolution of ``x`` (B, T, C) sees: (B, T, kernel * C)."""
+        """Receptive fields of a causal convolution over ``x`` (B, T, C): (B, T, kernel * C)."""
         frames, channels = (kernel - 1) * dilation, x.shape[2]
-        kept = self.take(x, frames * channels).unflatten(1, (frames, channels))
+        kept = self.read(x, frames * channels).unflatten(1, (frames, channels))
         longer = torch.cat([kept, x], dim=1)
-        self.give(longer[:, -frames:].flatten(1))
+        self.write(longer[:, -frames:].flatten(1))
         return windows(longer, kernel, dilation)
 
     @property
     def used(self) -> bool:
         """Whether any layer keeps anything."""
-        return bool(self._given)
+        return bool(self._written)
 
     def state(self) -> Tensor:
         """(B, S) for the next chunk."""
-        return torch.cat(self._given, dim=1)
+        return torch.cat(self._written, dim=1)
 
 
-class Taps:
-    """The state of a causal network that makes a single frame: of each layer's past, no more than
-    that frame sees.
+class FrameCache:
+    """The cache of a causal network that computes one frame: only the taps that the frame needs.
 
-    What layers of one dilation d saw two and one dilations ago goes in as ``far_d`` and ``near_d``
-    (B, 1, C), in the order in which the layers run, and what they see now comes out; who keeps it
-    (``runtime.history``) need not move what no layer looks at. ``near_0`` is what a recurrent layer
-    left.
+    A layer of dilation d and kernel 3 reads its inputs at t - 2d and t - d. Those of all layers of
+    one dilation go in together as ``far_d`` and ``near_d`` (B, 1, C), in the order in which the
+    layers run, and their inputs at t come out for the ring buffers (``runtime``), which so move
+    nothing that no layer reads. ``near_0`` is the state of a recurrent layer.
     """
 
-    def __init__(self, past: dict[str, Tensor] | None = None) -> None:
-        """``past`` by name; None: a clip begins."""
-        self._past = past
-        self._taken: dict[int, int] = {}
-        self._given: dict[int, list[Tensor]] = {}
+    def __init__(self, taps: dict[str, Tensor] | None = None) -> None:
+        """``taps`` by name; None: a clip begins."""
+        self._taps = taps
+        self._read: dict[int, int] = {}
+        self._written: dict[int, list[Tensor]] = {}
 
-    def take(self, like: Tensor, size: int) -> Tensor:
-        """As ``Past.take``."""
+    def read(self, like: Tensor, size: int) -> Tensor:
+        """As ``ChunkCache.read``."""
         return self._next(0, size, like, "near")[0][:, 0]
 
-    def give(self, part: Tensor) -> None:
-        """As ``Past.give``."""
-        self._given.setdefault(0, []).append(part[:, None])
+    def write(self, part: Tensor) -> None:
+        """As ``ChunkCache.write``."""
+        self._written.setdefault(0, []).append(part[:, None])
 
     def windows(self, x: Tensor, kernel: int, dilation: int) -> Tensor:
-        """As ``Past.windows`` of one frame (B, 1, C); ``kernel`` is 3."""
+        """As ``ChunkCache.windows`` of one frame (B, 1, C); ``kernel`` is 3."""
         assert kernel == 3
-        self._given.setdefault(dilation, []).append(x)
+        self._written.setdefault(dilation, []).append(x)
         return torch.cat([*self._next(dilation, x.shape[2], x, "far", "near"), x], dim=-1)
 
     def now(self) -> dict[int, Tensor]:
-        """(B, 1, C) for each dilation, the least first."""
-        return {d: torch.cat(self._given[d], dim=-1) for d in sorted(self._given)}
+        """Inputs at t of all layers, (B, 1, C) by dilation, in ascending order."""
+        return {d: torch.cat(self._written[d], dim=-1) for d in sorted(self._written)}
 
     def _next(self, dilation: int, size: int, like: Tensor, *names: str) -> list[Tensor]:
-        begin = self._taken.get(dilation, 0)
-        self._taken[dilation] = begin + size
-        if self._past is None:
+        begin = self._read.get(dilation, 0)
+        self._read[dilation] = begin + size
+        if self._taps is None:
             return [like.new_zeros(like.shape[0], 1, size) for _ in names]
-        return [self._past[f"{name}_{dilation}"][..., begin : begin + size] for name in names]
+        return [self._taps[f"{name}_{dilation}"][..., begin : begin + size] for name in names]
 
 
 class TimeConv(nn.Linear):
-    """A convolution that keeps the number of frames; causal, it sees nothing of the future.
+    """A convolution that keeps the number of frames; a causal one does not depend on later frames.
 
-    One matrix product over all frames and clips: next to a library's convolution, which goes clip
-    by clip, a frame each of many streams costs a fraction, and a long clip the same.
+    Written as one matrix product over all frames and clips: for one frame each of many streams it
+    takes a fraction of the time of a library's convolution, which goes clip by clip, and for a long
+    clip the same.
     """
 
     def __init__(
@@ -105,17 +105,17 @@ class TimeConv(nn.Linear):
         self.kernel, self.dilation, self.causal = kernel, dilation, causal
         self.reach = (kernel - 1) * dilation
 
-    def forward(self, x: Tensor, past: Past | Taps | None = None) -> Tensor:
-        """``x`` (B, T, C) -> (B, T, out). Only a causal one goes on from a ``past``."""
-        if past is not None and self.causal:
-            return super().forward(past.windows(x, self.kernel, self.dilation))
+    def forward(self, x: Tensor, cache: ChunkCache | FrameCache | None = None) -> Tensor:
+        """``x`` (B, T, C) -> (B, T, out). Only a causal convolution uses the ``cache``."""
+        if cache is not None and self.causal:
+            return super().forward(cache.windows(x, self.kernel, self.dilation))
         after = 0 if self.causal else self.reach // 2
         x = F.pad(x, (0, 0, self.reach - after, after))
         return super().forward(windows(x, self.kernel, self.dilation))
 
 
 def windows(x: Tensor, kernel: int, dilation: int = 1, stride: int = 1) -> Tensor:
-    """What each frame of a convolution sees of ``x`` (B, T, C), one after the other:
+    """Receptive fields of a convolution over ``x`` (B, T, C), unfolded:
     (B, (T - (kernel - 1) * dilation - 1) // stride + 1, kernel * C)."""
     reach = (kernel - 1) * dilation
     # Counted from either end: a graph need not know how long the clip is.

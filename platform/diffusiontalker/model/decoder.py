@@ -16,7 +16,7 @@ from torch import Tensor, nn
 from diffusiontalker.arkit import CHANNELS
 from diffusiontalker.config import ContextSettings, DecoderSettings
 from diffusiontalker.model.audio_encoder import FrameNorm
-from diffusiontalker.model.convolutions import Past, Taps, TimeConv, masked
+from diffusiontalker.model.convolutions import ChunkCache, FrameCache, TimeConv, masked
 
 STEP_DIM = 64
 
@@ -30,13 +30,13 @@ def step_embedding(t: Tensor) -> Tensor:
     return torch.cat([angles.sin(), angles.cos()], dim=-1).to(t.dtype)
 
 
-def _of_all(t: Tensor, clips: Tensor) -> Tensor:
-    """``step_embedding``, of as many as there are ``clips`` (B, P)."""
-    return step_embedding(t).expand(clips.shape[0], -1)
+def _expanded(t: Tensor, personalized: Tensor) -> Tensor:
+    """``step_embedding`` of t (B,) or (1,), for the batch of ``personalized`` (B, P)."""
+    return step_embedding(t).expand(personalized.shape[0], -1)
 
 
 class TcnBlock(nn.Module):
-    """A residual block: norm, scale and shift by the condition, convolution, GELU, linear."""
+    """A residual block: norm, FiLM scale and shift, convolution, GELU, linear."""
 
     def __init__(self, width: int, dilation: int, condition: int, causal: bool) -> None:
         super().__init__()
@@ -48,17 +48,17 @@ class TcnBlock(nn.Module):
         nn.init.zeros_(self.film.bias)
 
     def modulation(self, condition: Tensor) -> list[Tensor]:
-        """Scale and shift (B, 1, W) by the ``condition`` (B, K)."""
+        """FiLM scale and shift (B, 1, W) from the ``condition`` (B, K)."""
         scale, shift = self.film(condition)[:, None].chunk(2, dim=-1)
         return [1 + scale, shift]
 
     def forward(
         self, h: Tensor, modulation: Iterator[Tensor], mask: Tensor | None,
-        past: Past | Taps | None = None,
+        cache: ChunkCache | FrameCache | None = None,
     ) -> Tensor:  # fmt: skip
         """``h`` (B, T, W), ``mask`` (B, T, 1)."""
         inner = masked(self.norm(h) * next(modulation) + next(modulation), mask)
-        return h + masked(self.mix(nn.functional.gelu(self.dilated(inner, past))), mask)
+        return h + masked(self.mix(nn.functional.gelu(self.dilated(inner, cache))), mask)
 
 
 def _modulation(blocks: Iterable[nn.Module], condition: Tensor) -> list[Tensor]:
@@ -66,10 +66,10 @@ def _modulation(blocks: Iterable[nn.Module], condition: Tensor) -> list[Tensor]:
 
 
 class Context(nn.Module):
-    """Audio and personalized embedding to what the decoder sees in every step, and to the mean.
+    """Audio features and personalized embedding to the decoder's input in every step, and the mean.
 
-    The mean (B, T, 52) is the expected face given the audio, standardised: the mouth is nearly
-    determined by it, the upper face is not. The decoder then draws around it.
+    The mean (B, T, 52) is the expected face given the audio, standardised. It nearly determines
+    the mouth, but not the upper face; the decoder samples around it.
     """
 
     def __init__(
@@ -86,19 +86,19 @@ class Context(nn.Module):
         self.mean = nn.Linear(width, len(CHANNELS))
 
     def modulation(self, personalized: Tensor) -> list[Tensor]:
-        """What the personalized embedding (B, P) does to the blocks, in their order: (B, 1, W)
-        each."""
+        """FiLM scales and shifts of the blocks, in order, from the personalized embedding (B, P):
+        (B, 1, W) each."""
         return _modulation(self.blocks, personalized)
 
     def forward(
         self, audio: Tensor, modulation: Iterable[Tensor], mask: Tensor | None,
-        past: Past | Taps | None = None,
+        cache: ChunkCache | FrameCache | None = None,
     ) -> tuple[Tensor, Tensor]:  # fmt: skip
         """``audio`` (B, T, A), ``mask`` (B, T, 1) -> (B, T, K), mean."""
-        h = masked(self.enter(masked(audio, mask), past), mask)
+        h = masked(self.enter(masked(audio, mask), cache), mask)
         parts = iter(modulation)
         for block in self.blocks:
-            h = block(h, parts, mask, past)
+            h = block(h, parts, mask, cache)
         h = masked(self.norm(h), mask)
         return h, masked(self.mean(h), mask)
 
@@ -106,7 +106,7 @@ class Context(nn.Module):
 class GruDecoder(nn.Module):
     """v1's decoder: everything concatenated per frame, then a GRU (v1: 2 layers of 256).
 
-    It sees the past alone, as published.
+    Unidirectional, as published.
     """
 
     def __init__(self, settings: DecoderSettings, context: int, personalized: int) -> None:
@@ -117,23 +117,23 @@ class GruDecoder(nn.Module):
 
     def modulation(self, t: Tensor, personalized: Tensor) -> list[Tensor]:
         """As ``TcnDecoder.modulation``."""
-        return [torch.cat([personalized, _of_all(t, personalized)], dim=-1)[:, None]]
+        return [torch.cat([personalized, _expanded(t, personalized)], dim=-1)[:, None]]
 
     def forward(
         self, x_t: Tensor, context: Tensor, modulation: Iterable[Tensor], mask: Tensor | None,
-        past: Past | Taps | None = None,
+        cache: ChunkCache | FrameCache | None = None,
     ) -> Tensor:  # fmt: skip
         """``x_t`` (B, T, 52), ``context`` (B, T, K), ``mask`` (B, T, 1)."""
         (once,) = modulation
         once = once.expand(-1, x_t.shape[1], -1)
         x = masked(torch.cat([x_t, context, once], dim=-1), mask)
-        if past is None:
+        if cache is None:
             h, _ = self.gru(x)
         else:
             layers, width = self.gru.num_layers, self.gru.hidden_size
-            before = past.take(x, layers * width).unflatten(1, (layers, width)).transpose(0, 1)
+            before = cache.read(x, layers * width).unflatten(1, (layers, width)).transpose(0, 1)
             h, after = self.gru(x, before.contiguous())
-            past.give(after.transpose(0, 1).flatten(1))
+            cache.write(after.transpose(0, 1).flatten(1))
         return masked(self.out(h), mask)
 
 
@@ -158,22 +158,22 @@ class TcnDecoder(nn.Module):
         self.out = nn.Linear(width, len(CHANNELS))
 
     def modulation(self, t: Tensor, personalized: Tensor) -> list[Tensor]:
-        """What the step ``t`` (B,), or (1,) for all, and the personalized embedding (B, P) do to
-        the layers, in their order: (B, 1, ...) each."""
-        condition = self.condition(torch.cat([_of_all(t, personalized), personalized], dim=-1))
+        """FiLM scales and shifts of the layers, in order: (B, 1, ...) each; from the step ``t``
+        (B,), or (1,) for all, and the personalized embedding (B, P)."""
+        condition = self.condition(torch.cat([_expanded(t, personalized), personalized], dim=-1))
         enter = self.enter_condition(condition)[:, None]
         return [enter, *_modulation(self.blocks, condition)]
 
     def forward(
         self, x_t: Tensor, context: Tensor, modulation: Iterable[Tensor], mask: Tensor | None,
-        past: Past | Taps | None = None,
+        cache: ChunkCache | FrameCache | None = None,
     ) -> Tensor:  # fmt: skip
         """``x_t`` (B, T, 52), ``context`` (B, T, K), ``mask`` (B, T, 1)."""
         parts = iter(modulation)
-        h = self.enter(masked(torch.cat([x_t, context], dim=-1), mask), past)
+        h = self.enter(masked(torch.cat([x_t, context], dim=-1), mask), cache)
         h = masked(h + next(parts), mask)
         for block in self.blocks:
-            h = block(h, parts, mask, past)
+            h = block(h, parts, mask, cache)
         return masked(self.out(self.norm(h)), mask)
 
 

@@ -1,4 +1,4 @@
-"""The contrastive personalizer: who speaks, in which emotion, from the voice alone (v1, v2).
+"""The contrastive personalizer: identity and emotion embeddings from the voice (v1, v2).
 
 Two learnable libraries hold one entry per identity and per emotion; MLP encoders turn entries into
 embeddings on the unit sphere. Heads over the audio features derive embeddings in the same space;
@@ -17,13 +17,13 @@ from diffusiontalker.config import PersonalizerSettings
 
 HEADS = 4
 """Of the cross-attention between identity and emotion; our choice."""
-VOICE = 96
-"""Width of what a voice head takes statistics of; our choice."""
+VOICE_FEATURES = 96
+"""VoiceEmbeddings features per head, whose mean and variance are pooled; our choice."""
 
 
 @dataclass(frozen=True)
-class Voice:
-    """What the audio says about its speaker: unit embeddings (B, E) of identity and emotion."""
+class VoiceEmbeddings:
+    """Unit embeddings (B, E) of identity and emotion."""
 
     identity: Tensor
     emotion: Tensor
@@ -50,7 +50,7 @@ class VoiceHead(nn.Module):
 
     def __init__(self, audio: int, dim: int) -> None:
         super().__init__()
-        hidden = VOICE
+        hidden = VOICE_FEATURES
         self.frames = nn.Sequential(nn.Linear(audio, hidden), nn.GELU())
         self.pooled = nn.Sequential(
             nn.Linear(2 * hidden, hidden), nn.GELU(), nn.Linear(hidden, dim)
@@ -87,19 +87,19 @@ class Personalizer(nn.Module):
         self.attention = nn.MultiheadAttention(settings.fused, HEADS, batch_first=True)
         self.fuse = nn.Linear(2 * settings.fused, settings.fused)
 
-    def listen(self, audio: Tensor, mask: Tensor) -> Voice:
-        """Embeddings of the voice; ``audio`` (B, T, A), ``mask`` (B, T, 1)."""
-        return Voice(self.identity_head(audio, mask), self.emotion_head(audio, mask))
+    def embed(self, audio: Tensor, mask: Tensor) -> VoiceEmbeddings:
+        """Embeddings of the voice in ``audio`` (B, T, A), ``mask`` (B, T, 1) of real frames."""
+        return VoiceEmbeddings(self.identity_head(audio, mask), self.emotion_head(audio, mask))
 
-    def voice_frames(self, audio: Tensor) -> Tensor:
-        """``audio`` (B, T, A) to what ``voice`` wants the statistics of: (B, T, H)."""
+    def voice_features(self, audio: Tensor) -> Tensor:
+        """Voice features (B, T, H) of ``audio`` (B, T, A), for ``embed_statistics``."""
         heads = self.identity_head, self.emotion_head
         return torch.cat([head.frames(audio) for head in heads], dim=-1)
 
-    def voice(self, mean: Tensor, variance: Tensor) -> Voice:
-        """Embeddings of the voice from statistics (B, H) of ``voice_frames`` over any time."""
+    def embed_statistics(self, mean: Tensor, variance: Tensor) -> VoiceEmbeddings:
+        """Embeddings from mean and variance (B, H) of ``voice_features`` over any period."""
         identity, emotion = zip(mean.chunk(2, dim=-1), variance.chunk(2, dim=-1), strict=True)
-        return Voice(self.identity_head.pool(*identity), self.emotion_head.pool(*emotion))
+        return VoiceEmbeddings(self.identity_head.pool(*identity), self.emotion_head.pool(*emotion))
 
     def forward(self, identity: Tensor, emotion: Tensor) -> Tensor:
         """Fuse unit embeddings (B, E) of identity and emotion: personalized embedding (B, P).

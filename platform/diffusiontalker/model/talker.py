@@ -1,4 +1,4 @@
-"""The talker: one network for teacher and student; they differ in audio encoder and size alone.
+"""The talker: one network for teacher and student, which differ only in audio encoder and size.
 
 Coefficients inside are standardised per channel by the training set's mean and standard deviation.
 The noise schedule assumes data of unit variance; raw coefficients have a tenth of that, and a
@@ -17,9 +17,9 @@ from diffusiontalker.config import ContextSettings, DecoderSettings, Personalize
 from diffusiontalker.diffusion.samplers import sample
 from diffusiontalker.diffusion.schedule import Kind, Schedule, broadcast
 from diffusiontalker.model.audio_encoder import FeatureAdapter, HybridEncoder, LogMelEncoder, join
-from diffusiontalker.model.convolutions import Past, Taps, TimeConv, masked
+from diffusiontalker.model.convolutions import ChunkCache, FrameCache, TimeConv, masked
 from diffusiontalker.model.decoder import Context, make_decoder
-from diffusiontalker.model.personalizer import Personalizer, Voice
+from diffusiontalker.model.personalizer import Personalizer, VoiceEmbeddings
 
 
 @dataclass(frozen=True)
@@ -38,8 +38,8 @@ class TalkerConfig:
     encoder_width: int = 0
     encoder_depth: int = 0
     look_ahead: int | None = None
-    """Mel frames of the future that a frame of the face depends on (``log_mel.look_ahead``): all
-    else is causal, and can be streamed. None: every convolution looks to either side."""
+    """Later mel frames that a frame of animation depends on (``log_mel.look_ahead``): all other
+    layers are causal, and can be streamed. None: no convolution is causal."""
 
     def to_dict(self) -> dict[str, Any]:
         """Plain values, for JSON and YAML."""
@@ -65,7 +65,7 @@ class TalkerConfig:
 
 @dataclass(frozen=True)
 class Condition:
-    """What the decoder sees of a clip; it does not depend on the step, so it is computed once."""
+    """The decoder's inputs that do not depend on the step: computed once per clip."""
 
     context: Tensor
     """(B, T, K)."""
@@ -120,55 +120,55 @@ class Talker(nn.Module):
             if config.context.depth
             else None
         )
-        seen = config.context.width if self.context else config.audio_dim
-        self.decoder = make_decoder(config.decoder, seen, fused, causal)
+        width = config.context.width if self.context else config.audio_dim
+        self.decoder = make_decoder(config.decoder, width, fused, causal)
         self.upper_encoder = UpperFaceEncoder(fused)
         self.register_buffer("coefficient_mean", torch.zeros(len(CHANNELS)))
         self.register_buffer("coefficient_scale", torch.ones(len(CHANNELS)))
         self.register_buffer("residual_variance", torch.ones(len(CHANNELS)))
 
     def inputs(self, features: Tensor | None, log_mel: Tensor) -> Tensor:
-        """What ``encode`` takes, of features (B, T, D) and log-mel (B, 2T, 80)."""
+        """The input of ``encode`` from features (B, T, D) and log-mel (B, 2T, 80)."""
         if self.config.feature_dim is None:
             return log_mel
         assert features is not None
         return join(features, log_mel) if self.config.encoder_width else features
 
     def encode(self, inputs: Tensor, mask: Tensor) -> Tensor:
-        """``inputs`` of the clip, mask (B, T, 1) -> audio features (B, T, A)."""
+        """``inputs`` of a clip, mask (B, T, 1) -> audio features (B, T, A)."""
         return self.encoder(inputs, mask)
 
-    def listen(self, audio: Tensor, mask: Tensor) -> Voice:
+    def embed_voice(self, audio: Tensor, mask: Tensor) -> VoiceEmbeddings:
         """Identity and emotion embeddings of the voice, from ``encode``'s output."""
-        return self.personalizer.listen(audio, mask)
+        return self.personalizer.embed(audio, mask)
 
     def condition(
         self, audio: Tensor, identity: Tensor, emotion: Tensor, mask: Tensor | None
     ) -> Condition:
-        """All of the clip that the steps share; ``identity``, ``emotion`` are unit (B, E)."""
+        """The condition of all steps; ``identity``, ``emotion`` are unit embeddings (B, E)."""
         personalized = self.personalizer(identity, emotion)
-        context, mean = self.see(audio, self.context_modulation(personalized), mask)
+        context, mean = self.context_and_mean(audio, self.context_modulation(personalized), mask)
         return Condition(context, mean, personalized, mask)
 
     def context_modulation(self, personalized: Tensor) -> list[Tensor]:
-        """What the personalized embedding (B, P) does to the context's layers."""
+        """FiLM scales and shifts of the context's layers from the personalized embedding (B, P)."""
         return [] if self.context is None else self.context.modulation(personalized)
 
-    def see(
+    def context_and_mean(
         self, audio: Tensor, modulation: list[Tensor], mask: Tensor | None,
-        past: Past | Taps | None = None,
+        cache: ChunkCache | FrameCache | None = None,
     ) -> tuple[Tensor, Tensor]:  # fmt: skip
         """Context and mean of a ``Condition``."""
         if self.context is None:
             return audio, audio.new_zeros(*audio.shape[:2], len(CHANNELS))
-        context, mean = self.context(audio, modulation, mask, past)
+        context, mean = self.context(audio, modulation, mask, cache)
         return context, mean
 
     def recognise(self, inputs: Tensor, mask: Tensor) -> tuple[Condition, Tensor, Tensor]:
-        """The condition that the voice alone gives, by the library's nearest entries (B,) of
-        identities and emotions, which come with it; ``inputs`` and ``mask`` as of ``encode``."""
+        """The condition with the library entries nearest to the voice, and their indices (B,) of
+        identities and emotions; ``inputs`` and ``mask`` as for ``encode``."""
         audio = self.encode(inputs, mask)
-        voice = self.listen(audio, mask)
+        voice = self.embed_voice(audio, mask)
         identities, emotions = self.personalizer.identities(), self.personalizer.emotions()
         identity = (voice.identity @ identities.T).argmax(-1)
         emotion = (voice.emotion @ emotions.T).argmax(-1)
@@ -183,7 +183,7 @@ class Talker(nn.Module):
 
     def denoise(
         self, x_t: Tensor, t: Tensor, context: Tensor, mean: Tensor, modulation: list[Tensor],
-        mask: Tensor | None, past: Past | Taps | None = None,
+        mask: Tensor | None, cache: ChunkCache | FrameCache | None = None,
     ) -> Tensor:  # fmt: skip
         """x_0 from standardised noisy coefficients ``x_t`` (B, T, 52) at ``t`` (B,), or (1,).
 
@@ -198,7 +198,7 @@ class Talker(nn.Module):
         2022 on a variance-preserving schedule. What the audio determines (small v) then depends
         little on the noise, in few steps as in many (our choice).
         """
-        f = self.decoder(x_t, context, modulation, mask, past)
+        f = self.decoder(x_t, context, modulation, mask, cache)
         alpha = broadcast(self.schedule.alpha(t), x_t)
         sigma = broadcast(self.schedule.sigma(t), x_t)
         v, m = self.residual_variance, mean
@@ -207,7 +207,7 @@ class Talker(nn.Module):
         return masked(posterior + sigma * (v / total).sqrt() * f, mask)
 
     def deployed(self) -> dict[str, Tensor]:
-        """The state that is shipped: all but the upper-face encoder, which only training uses."""
+        """The exported weights: all but the upper-face encoder, which only training uses."""
         return {k: v for k, v in self.state_dict().items() if not k.startswith("upper_encoder.")}
 
     def set_statistics(self, mean: np.ndarray, deviation: np.ndarray) -> None:
@@ -263,13 +263,13 @@ class UpperFaceEncoder(nn.Module):
         return self.pooled(torch.cat([mean, deviation], dim=-1))
 
 
-def inherit(student: Talker, teacher: Talker) -> list[str]:
+def copy_matching_weights(student: Talker, teacher: Talker) -> list[str]:
     """Copy into ``student`` every tensor of ``teacher`` that has the same name and shape.
 
     A student with fewer blocks keeps the teacher's first ones; residual blocks survive the cut.
     Returns the names that were not copied.
     """
-    # A teacher that hears the spectrum too has the student's encoder inside its own.
+    # A teacher with log-mel input has the student's encoder as a part of its own.
     given = {k.replace("encoder.mel.", "encoder."): v for k, v in teacher.state_dict().items()}
     own = student.state_dict()
     copied = {k: v for k, v in given.items() if k in own and own[k].shape == v.shape}

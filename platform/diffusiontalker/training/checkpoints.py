@@ -1,4 +1,4 @@
-"""What a run leaves behind: models as safetensors beside a JSON configuration; nothing pickled."""
+"""Models and checkpoints: safetensors beside JSON, nothing pickled."""
 
 import json
 import tempfile
@@ -45,13 +45,13 @@ def load_talker(folder: Path) -> Talker:
 
 @dataclass
 class RunState:
-    """Where a training run stands at the end of an epoch; everything a resume needs."""
+    """Progress of a training run at the end of an epoch, with weights and optimizer aside."""
 
     epoch: int = 0
-    """Epochs done."""
+    """Completed epochs."""
     step: int = 0
     history: list[dict[str, float]] = field(default_factory=list)
-    """Averages of the losses, a few dozen an epoch, for the curves."""
+    """Points of the loss curves, a few dozen per epoch, and validation after each epoch."""
 
 
 def save_run(
@@ -79,7 +79,7 @@ def load_run(
         trained.load_state_dict(load_file(folder / TRAINED))
         averaged = load_file(folder / AVERAGE)
         if averaged.keys() != average.keys():
-            raise ValueError("other weights are averaged")
+            raise ValueError("the averaged weights have other names")
         for name, value in average.items():
             value.copy_(averaged[name])
         content = json.loads((folder / STATE).read_text())
@@ -109,7 +109,7 @@ def _nested(tensors: Weights, groups: list[dict[str, Any]]) -> dict[str, Any]:
 
 
 def load_average(folder: Path, module: nn.Module) -> RunState:
-    """Load a checkpoint's averaged weights into ``module``: what a finished run is used for.
+    """Load a checkpoint's averaged weights into ``module``, as for inference.
 
     Raises:
         UserError: as for ``load_talker``.
@@ -122,28 +122,28 @@ def load_average(folder: Path, module: nn.Module) -> RunState:
 EPOCH = "epoch-"
 
 
-class Kept:
-    """The last checkpoint of a run that Ray Train does not keep, on disk or in S3.
+class CheckpointFolder:
+    """The last checkpoint of a run without Ray Train's workers, on disk or in S3.
 
-    ``last.json`` names it and is written after it: a kill leaves the one before.
+    ``last.json`` names it and is written after it, so that a kill leaves the previous one.
     """
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
 
     def save(self, local: Path, epoch: int) -> None:
-        """Keep the files of ``local`` as those of an epoch, instead of the last. Raises
-        UserError."""
+        """Store the files of ``local`` as the checkpoint of an epoch, and remove the previous one.
+        Raises UserError."""
         storage.store(local, self.folder / _epoch(epoch))
         storage.write_json(self.folder / "last.json", {"epoch": epoch})
         folders = {name.partition("/")[0] for name in storage.sizes(self.folder)}
-        # Ray Train's own lie beside them, if the run once had workers.
+        # Ray Train's checkpoints lie in the same folder, if the run once had workers.
         for name in {name for name in folders if name.startswith(EPOCH)} - {_epoch(epoch)}:
             storage.remove_folder(self.folder / name)
 
     @contextmanager
     def last(self) -> Iterator[Path | None]:
-        """A local folder with the files of ``save``; None before the first. Raises UserError."""
+        """A local copy of the last checkpoint; None before the first. Raises UserError."""
         path = self.folder / "last.json"
         if not storage.is_file(path):
             yield None
@@ -156,9 +156,9 @@ class Kept:
             storage.fetch(self.folder / _epoch(epoch), Path(local))
             try:
                 yield Path(local)
-            except UserError as error:  # of the copy, which is gone when it is read
-                said = str(error).replace(local, str(self.folder / _epoch(epoch)))
-                raise UserError(f"{said}; remove {self.folder} to start it again") from error
+            except UserError as error:  # names the temporary copy
+                message = str(error).replace(local, str(self.folder / _epoch(epoch)))
+                raise UserError(f"{message}; remove {self.folder} to start it again") from error
 
 
 def _epoch(number: int) -> str:

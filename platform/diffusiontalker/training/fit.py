@@ -1,7 +1,7 @@
 """The training loop of all stages, in plain torch: steps, averaged weights, validation, resume.
 
-It knows neither Ray nor diffusion: an objective (``tasks.py``) turns a batch into losses, and
-whoever calls ``fit`` brings the batches and keeps the checkpoints.
+Independent of Ray and of diffusion: an objective (``objectives.py``) turns a batch into losses; the
+caller of ``fit`` supplies the batches and stores the checkpoints.
 """
 
 import math
@@ -20,16 +20,15 @@ from diffusiontalker.training.checkpoints import RunState
 CURVE_POINTS = 24
 """Points of a loss curve per epoch."""
 Batch = dict[str, Tensor]
-Figures = dict[str, Tensor]
-Judge = Callable[[nn.Module, Batch], Figures]
-"""Metrics of an objective on a batch of validation, beside its losses: means over windows."""
+Metrics = Callable[[nn.Module, Batch], dict[str, Tensor]]
+"""Metrics of an objective on a validation batch, beside its losses: means over windows."""
 Save = Callable[[Path], None]
 """Writes a checkpoint, from which ``fit`` resumes, into an empty local folder."""
 
 
-def trained_of(task: nn.Module) -> nn.Module:
-    """The part of an objective that is optimised, averaged and saved, which it names ``trained``: a
-    frozen teacher is none of it."""
+def trained_module(task: nn.Module) -> nn.Module:
+    """The part of an objective that is optimised, averaged and saved, its attribute ``trained``:
+    without a frozen teacher."""
     trained = task.trained
     assert isinstance(trained, nn.Module)
     return trained
@@ -47,7 +46,7 @@ def fit(
     rank: int = 0,
     parallel: Callable[[nn.Module], nn.Module] = lambda module: module,
     resume: AbstractContextManager[Path | None] | None = None,
-    judge: Judge | None = None,
+    metrics: Metrics | None = None,
     on_step: Callable[[int, int, int, float], None] | None = None,
     on_epoch: Callable[[RunState, Save], None] | None = None,
 ) -> RunState:
@@ -57,44 +56,44 @@ def fit(
         task: its forward turns a batch into scalar losses, of which ``loss`` is minimised;
             ``task.trained`` is the module that is optimised. It is moved to ``device``.
         train: the batches of an epoch, by its number from 0.
-        val: the batches of validation, the same every time.
-        settings: epochs, learning rate, warm-up, clipping, average.
+        val: the validation batches, the same every time.
+        settings: epochs, learning rate, warm-up, gradient clipping, weight average.
         steps_per_epoch: of this worker, for the learning rate and the curve.
-        seed: of everything drawn here; epoch and rank are mixed in, so that a resumed run draws
-            what it would have drawn.
-        device: where batches are and the task shall be.
+        seed: of all random as_floats here; epoch and rank are mixed in, so that a resumed run draws
+            the same as_floats as an uninterrupted one.
+        device: of the batches; the task is moved there.
         rank: of this worker.
         parallel: wraps the task for several workers (DDP).
-        resume: opens a local folder with a checkpoint of the same run; None begins anew.
-        judge: metrics of validation beside the losses.
+        resume: opens a local folder with a checkpoint of the same run; None starts from scratch.
+        metrics: of validation, beside the losses.
         on_step: called with the epoch, the steps done in it, the windows of the last one and the
-            mean loss since the last point of the curve.
+            mean loss since the last point of the loss curve.
         on_epoch: called after every epoch, on every worker.
 
     Raises:
         UserError: the checkpoint is damaged or of another release.
     """
     task = task.to(device)
-    trained = trained_of(task)
+    trained = trained_module(task)
     parameters = [p for p in trained.parameters() if p.requires_grad]
     optimizer = torch.optim.AdamW(
         parameters, lr=settings.learning_rate, weight_decay=settings.weight_decay
     )
-    average, state = Average(trained, settings.ema), RunState()
+    average, state = WeightAverage(trained, settings.ema), RunState()
     with resume or nullcontext() as folder:
         if folder is not None:
             state = checkpoints.load_run(folder, trained, average.weights, optimizer)
             average.updates = state.step
     wrapped, total = parallel(task), settings.epochs * steps_per_epoch
     for epoch in range(state.epoch, settings.epochs):
-        # Nothing mends weights that are not finite. Every worker validates the same, so all stop.
-        if diverged(state.history) is not None:
+        # Weights that are not finite stay so. All workers validate on the same data, so all stop.
+        if diverged_epoch(state.history) is not None:
             break
         wrapped.train()
         own = seed * 1_000_003 + epoch * 1009 + rank
         generator = torch.Generator(device=device).manual_seed(own)
         torch.manual_seed(own + 500)  # the global generator, from which dropout draws
-        curve = Curve(state, max(steps_per_epoch // CURVE_POINTS, 1))
+        curve = LossCurve(state, max(steps_per_epoch // CURVE_POINTS, 1))
         started = time.monotonic()
         for number, batch in enumerate(train(epoch), start=1):
             for group in optimizer.param_groups:
@@ -108,15 +107,15 @@ def fit(
             state.step += 1
             curve.add(losses)
             if on_step is not None:
-                on_step(epoch, number, size_of(batch), curve.last)
+                on_step(epoch, number, batch_size_of(batch), curve.last)
         with average.applied(trained):
-            figures = validate(task, val(), device, judge)
+            validation = validate(task, val(), device, metrics)
         state.epoch = epoch + 1
         state.history.append(
             {
                 "step": state.step,
                 "seconds": time.monotonic() - started,
-                **{f"val_{key}": value for key, value in figures.items()},
+                **{f"val_{key}": value for key, value in validation.items()},
             }
         )
         if on_epoch is not None:
@@ -131,26 +130,26 @@ def fit(
 
 @torch.no_grad()
 def validate(
-    task: nn.Module, batches: Iterable[Batch], device: torch.device, judge: Judge | None = None
+    task: nn.Module, batches: Iterable[Batch], device: torch.device, metrics: Metrics | None = None
 ) -> dict[str, float]:
-    """Losses and metrics of ``judge`` over ``batches``, in evaluation mode and with the same noise
-    every time: means over the windows, in batches of whatever size."""
+    """Losses and ``metrics`` over ``batches``, in evaluation mode and with the same noise every
+    time: means over all windows, whatever the batch sizes."""
     task.eval()
     generator = torch.Generator(device=device).manual_seed(12345)
     sums: dict[str, float] = {}
     windows = 0
     for batch in batches:
-        size = size_of(batch)
+        size = batch_size_of(batch)
         found = task(batch, generator)
-        if judge is not None:
-            found = found | judge(task, batch)
-        for key, value in numbers(found).items():
+        if metrics is not None:
+            found = found | metrics(task, batch)
+        for key, value in as_floats(found).items():
             sums[key] = sums.get(key, 0.0) + size * value
         windows += size
     return {key: value / windows for key, value in sums.items()}
 
 
-def diverged(history: Sequence[Mapping[str, float]]) -> int | None:
+def diverged_epoch(history: Sequence[Mapping[str, float]]) -> int | None:
     """The first epoch whose loss on validation is not finite; None: training has not diverged."""
     for number, point in enumerate((p for p in history if "val_loss" in p), start=1):
         if not math.isfinite(point["val_loss"]):
@@ -158,26 +157,26 @@ def diverged(history: Sequence[Mapping[str, float]]) -> int | None:
     return None
 
 
-def size_of(batch: Batch) -> int:
+def batch_size_of(batch: Batch) -> int:
     """Windows in a batch."""
     return len(next(iter(batch.values())))
 
 
-def numbers(losses: dict[str, Tensor]) -> dict[str, float]:
-    """Losses as numbers; a GPU is waited for once, not once for each."""
+def as_floats(losses: dict[str, Tensor]) -> dict[str, float]:
+    """Losses as floats, with a single synchronisation of the GPU."""
     return dict(zip(losses, torch.stack(list(losses.values())).tolist(), strict=True))
 
 
 def learning_rate(settings: TrainSettings, share: float) -> float:
-    """Linear warm-up, then half a cosine down to a hundredth; ``share`` of all steps is done."""
+    """Linear warm-up, then cosine decay to a hundredth; ``share`` (0-1) of all steps is done."""
     if share < settings.warmup:
         return settings.learning_rate * max(share / settings.warmup, 0.02)
     fall = min((share - settings.warmup) / max(1 - settings.warmup, 1e-9), 1.0)
     return settings.learning_rate * (0.01 + 0.99 * 0.5 * (1 + math.cos(math.pi * fall)))
 
 
-class Average:
-    """Exponential moving average of a module's weights; its window grows to full length."""
+class WeightAverage:
+    """Exponential moving average of a module's weights; the decay rises to its final value."""
 
     def __init__(self, module: nn.Module, decay: float) -> None:
         self.weights = {key: value.detach().clone() for key, value in module.state_dict().items()}
@@ -198,7 +197,7 @@ class Average:
 
     @contextmanager
     def applied(self, module: nn.Module) -> Iterator[None]:
-        """``module`` with the averaged weights; afterwards it has its own again."""
+        """Give ``module`` the averaged weights within the context."""
         own = {key: value.detach().clone() for key, value in module.state_dict().items()}
         module.load_state_dict(self.weights)
         try:
@@ -207,8 +206,8 @@ class Average:
             module.load_state_dict(own)
 
 
-class Curve:
-    """Averages losses over a few steps and appends a point to the run's history."""
+class LossCurve:
+    """Averages losses over ``every`` steps and appends a point to the run's history."""
 
     def __init__(self, state: RunState, every: int) -> None:
         self.state, self.every = state, every
@@ -218,7 +217,7 @@ class Curve:
 
     def add(self, losses: dict[str, Tensor]) -> None:
         """Add one step's losses."""
-        for key, value in numbers(losses).items():
+        for key, value in as_floats(losses).items():
             self.sums[key] = self.sums.get(key, 0.0) + value
         self.count += 1
         self.last = self.sums["loss"] / self.count

@@ -1,4 +1,4 @@
-"""What each training run optimises: a module whose forward turns a batch into named losses.
+"""The objective of each training stage: a module whose forward turns a batch into named losses.
 
 ``losses["loss"]`` is the weighted sum; the others are its parts, unweighted, for the curves.
 ``trained`` is the module that is optimised, averaged and saved.
@@ -12,7 +12,7 @@ from diffusiontalker.audio.log_mel import PER_FRAME
 from diffusiontalker.config import LossSettings
 from diffusiontalker.diffusion import distillation
 from diffusiontalker.diffusion.samplers import sample
-from diffusiontalker.model.personalizer import Voice
+from diffusiontalker.model.personalizer import VoiceEmbeddings
 from diffusiontalker.model.talker import Condition, Talker
 from diffusiontalker.objectives import losses
 from diffusiontalker.training.windows import UNKNOWN
@@ -20,7 +20,7 @@ from diffusiontalker.training.windows import UNKNOWN
 Batch = dict[str, Tensor]
 
 
-class TeacherTask(nn.Module):
+class TeacherObjective(nn.Module):
     """The teacher: x_0 prediction at a random time, with v1's losses and v2's enhancer."""
 
     def __init__(self, talker: Talker, settings: LossSettings) -> None:
@@ -59,7 +59,7 @@ class TeacherTask(nn.Module):
         return {"loss": weigh(parts, weights), **parts}
 
 
-class RoundTask(nn.Module):
+class RoundObjective(nn.Module):
     """One distillation round: the student's n steps land where the teacher's 2n steps land."""
 
     def __init__(
@@ -73,10 +73,10 @@ class RoundTask(nn.Module):
 
     @property
     def trained(self) -> Talker:
-        """The student alone: its teacher is frozen, and lies in a stage of its own."""
+        """The student alone: the teacher is frozen, and saved by its own stage."""
         return self.talker
 
-    def train(self, mode: bool = True) -> "RoundTask":
+    def train(self, mode: bool = True) -> "RoundObjective":
         """The teacher stays in evaluation mode."""
         super().train(mode)
         self.teacher.eval()
@@ -86,11 +86,11 @@ class RoundTask(nn.Module):
         """One batch of motion windows."""
         batch = without_padding(batch)
         student, teacher, mask = self.talker, self.teacher, batch["mask"][..., None]
-        heard = augment(batch["log_mel"], generator) if self.training else batch["log_mel"]
-        audio = student.encode(heard, mask)
+        log_mel = augment(batch["log_mel"], generator) if self.training else batch["log_mel"]
+        audio = student.encode(log_mel, mask)
         condition, voice, keys = personalise(student, audio, batch, generator)
         x_0, noise = noisy_pair(student, batch, generator)
-        # The student only ever visits the n points of its own grid.
+        # Inference evaluates the student only at the n points of its own time grid.
         k = torch.randint(1, self.steps + 1, (len(x_0),), generator=generator, device=x_0.device)
         t = k.to(x_0.dtype) / self.steps
         z = student.schedule.add_noise(x_0, noise, t)
@@ -147,7 +147,7 @@ class RoundTask(nn.Module):
 
 
 def without_padding(batch: Batch) -> Batch:
-    """The batch with zeros on padding, whatever stood there: 0 * NaN would bring it back."""
+    """The batch with padding set to zero: multiplying by the mask would keep NaN."""
     padding = batch["mask"] == 0
     per_frame = {"coefficients": 1, "features": 1, "log_mel": PER_FRAME}
     return batch | {
@@ -164,26 +164,27 @@ def noisy_pair(talker: Talker, batch: Batch, generator: torch.Generator) -> tupl
 
 def personalise(
     talker: Talker, audio: Tensor, batch: Batch, generator: torch.Generator | None
-) -> tuple[Condition, Voice, Voice]:
-    """The condition, the embeddings heard (B, E), and the libraries (N, E).
+) -> tuple[Condition, VoiceEmbeddings, VoiceEmbeddings]:
+    """The condition, the voice's embeddings (B, E), and the library's embeddings (N, E).
 
-    Each example is conditioned on its library entries, or on what the voice says: where the label
-    is unknown, and on a random share ``from_voice`` of the others. Of half of the voices but the
-    beginning is heard, as in a stream. Without a generator all is heard, and the library is used
-    wherever it can be, as at inference with a known name.
+    Each example is conditioned on its library entries, or on the voice's embeddings: where the
+    label is unknown, and on a random share ``from_voice`` of the others. For half of the examples
+    the embeddings come from the beginning of the window alone, as in a stream. Without a generator
+    they come from whole windows, and every known label selects its library entry, as at inference
+    with a name.
     """
     mask = batch["mask"][..., None]
-    heard = mask if generator is None else beginning(mask, generator)
-    voice = talker.listen(audio, heard)
-    keys = Voice(talker.personalizer.identities(), talker.personalizer.emotions())
+    pooled = mask if generator is None else beginning(mask, generator)
+    voice = talker.embed_voice(audio, pooled)
+    keys = VoiceEmbeddings(talker.personalizer.identities(), talker.personalizer.emotions())
     share = talker.config.personalizer.from_voice
 
-    def choose(library: Tensor, labels: Tensor, heard: Tensor) -> Tensor:
+    def choose(library: Tensor, labels: Tensor, voice: Tensor) -> Tensor:
         from_voice = labels == UNKNOWN
         if generator is not None:
             drawn = torch.rand(len(labels), generator=generator, device=labels.device)
             from_voice = from_voice | (drawn < share)
-        return torch.where(from_voice[:, None], heard, library[labels.clamp(min=0)])
+        return torch.where(from_voice[:, None], voice, library[labels.clamp(min=0)])
 
     identity = choose(keys.identity, batch["identity"], voice.identity)
     emotion = choose(keys.emotion, batch["emotion"], voice.emotion)
@@ -191,18 +192,20 @@ def personalise(
 
 
 def beginning(mask: Tensor, generator: torch.Generator) -> Tensor:
-    """The mask (B, T, 1) of random beginnings, of one frame or more, of half of the examples."""
+    """``mask`` (B, T, 1), for half of the examples cut to a random beginning of 1 frame or more."""
     drawn = torch.rand(len(mask), 1, 1, generator=generator, device=mask.device)
     at = torch.arange(mask.shape[1], device=mask.device)[:, None]
     return mask * (at <= drawn * 2 * mask.sum(1, keepdim=True))
 
 
-def contrast(voice: Voice, keys: Voice, batch: Batch, temperature: float) -> dict[str, Tensor]:
+def contrast(
+    voice: VoiceEmbeddings, keys: VoiceEmbeddings, batch: Batch, temperature: float
+) -> dict[str, Tensor]:
     """Contrastive losses of identity and emotion against their libraries (v1's L_con, v2)."""
 
-    def one(heard: Tensor, library: Tensor, labels: Tensor) -> Tensor:
+    def one(embeddings: Tensor, library: Tensor, labels: Tensor) -> Tensor:
         own = torch.arange(len(library), device=labels.device) == labels[:, None]
-        return losses.contrastive(heard, library, own, temperature)
+        return losses.contrastive(embeddings, library, own, temperature)
 
     return {
         "con_identity": one(voice.identity, keys.identity, batch["identity"]),
@@ -222,7 +225,7 @@ def enhancer(
 
 
 def mean_error(condition: Condition, goal: Tensor, space: Tensor, batch: Batch) -> Tensor:
-    """The context's mean against the recording ``goal`` (already in loss space): all and lips."""
+    """The context's mean against the recording ``goal`` (in loss space): all channels, and lips."""
     mean = condition.mean * space
     return losses.exp(mean, goal, batch["mask"]) + losses.lip(mean, goal, batch["mask"])
 
@@ -231,7 +234,7 @@ def mean_error(condition: Condition, goal: Tensor, space: Tensor, batch: Batch) 
 def track_residual(
     talker: Talker, x_0: Tensor, condition: Condition, mask: Tensor, keep: float = 0.98
 ) -> None:
-    """Move the talker's residual variance towards this batch's; a floor keeps it invertible."""
+    """Moving average of the residual variance around the context's mean, bounded from below."""
     if talker.context is None:
         return
     error = (x_0 - condition.mean).square() * mask
@@ -251,10 +254,10 @@ def weigh(parts: dict[str, Tensor], settings: LossSettings) -> Tensor:
 
 
 def augment(log_mel: Tensor, generator: torch.Generator) -> Tensor:
-    """Other rooms and microphones: level, tilt and masked bands of (B, 2T, 80).
+    """Augment log-mel (B, 2T, 80) with random level, spectral tilt and masked bands.
 
-    Units are those of the standardised log-mel; 0.77 is 10 dB. Our choice, so that a student does
-    not listen to one recording chain alone. Identity and emotion survive such changes.
+    Simulates rooms and microphones, to which identity and emotion must be invariant. Units are
+    those of the standardised log-mel; 0.77 is 10 dB. Our choice.
     """
     shape = (len(log_mel), 1, 1)
 

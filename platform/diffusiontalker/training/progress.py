@@ -1,7 +1,7 @@
-"""What people see while a long run goes on: one live line on a terminal, few lines in a log.
+"""Progress of long stages: one live line in a terminal, a few lines in a log.
 
-Workers tell a small actor where they are; the driver asks it and draws. An actor rather than the
-workers' output, because on a cluster their output comes late, prefixed and in floods.
+Workers report to a small actor, which the driver polls and displays. Workers' own output would
+arrive late, prefixed and in bulk on a cluster.
 """
 
 import sys
@@ -15,20 +15,18 @@ from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn, Ti
 
 LOG_EVERY = 20.0
 """Seconds between two lines of one stage where output is no terminal."""
-
-
 EVERY_STEPS = 5
-"""Steps of training between two messages to the board."""
+"""Training steps between two messages to the progress board."""
 
 
-class Board:
-    """The last word of each stage."""
+class ProgressBoard:
+    """The last reported progress of each stage."""
 
     def __init__(self) -> None:
         self.entries: dict[str, tuple[float, str]] = {}
 
     def put(self, stage: str, share: float, text: str) -> None:
-        """``share`` in 0-1 of the stage is done."""
+        """Report that ``share`` (0-1) of the stage is done."""
         self.entries[stage] = (share, text)
 
     def get(self, stage: str) -> tuple[float, str] | None:
@@ -36,8 +34,8 @@ class Board:
         return self.entries.get(stage)
 
 
-class Steps:
-    """Puts the steps of a training run on a board: one for each worker group, on rank 0."""
+class StepProgress:
+    """Reports the training steps of a stage, on rank 0 of its workers."""
 
     def __init__(
         self, board: ray.actor.ActorHandle, stage: str, epochs: int, steps_per_epoch: int,
@@ -48,7 +46,7 @@ class Steps:
         self.started, self.windows = time.monotonic(), 0
 
     def __call__(self, epoch: int, step: int, windows: int, loss: float) -> None:
-        """``step`` of ``epoch`` is done, over ``windows`` windows on this worker."""
+        """Report that ``step`` of ``epoch`` is done, with ``windows`` windows on this worker."""
         if step == 1:
             self.started, self.windows = time.monotonic(), 0
         self.windows += windows
@@ -60,13 +58,13 @@ class Steps:
         self.board.put.remote(self.stage, share, text)
 
 
-def new_board() -> ray.actor.ActorHandle:
-    """A ``Board`` as an actor that takes no CPU from the work."""
-    return ray.remote(num_cpus=0)(Board).remote()  # type: ignore[return-value]
+def start_progress_board() -> ray.actor.ActorHandle:
+    """A ``ProgressBoard`` as an actor that reserves no CPU."""
+    return ray.remote(num_cpus=0)(ProgressBoard).remote()  # type: ignore[return-value]
 
 
-class Display:
-    """Shows one stage at a time: use as a context manager around it."""
+class StageDisplay:
+    """Displays the progress of a stage; a context manager around it."""
 
     def __init__(self, stage: str, board: ray.actor.ActorHandle | None = None) -> None:
         self.stage = stage
@@ -74,12 +72,12 @@ class Display:
         self.live = sys.stdout.isatty()
         self.console = Console(soft_wrap=True)
         self.started = time.monotonic()
-        self.said = self.started
+        self.logged = self.started
         self.stop = threading.Event()
         self.bar: Progress | None = None
         self.thread: threading.Thread | None = None
 
-    def __enter__(self) -> "Display":
+    def __enter__(self) -> "StageDisplay":
         if self.live:
             self.bar = Progress(
                 TextColumn(f"{self.stage:<12}"),
@@ -94,27 +92,29 @@ class Display:
             self.bar.start()
             self.task = self.bar.add_task("", total=1.0)
         else:
-            self.say(f"{self.stage:<12} started")
+            self.print_line(f"{self.stage:<12} started")
         if self.board is not None:
             self.thread = threading.Thread(target=self._follow, daemon=True)
             self.thread.start()
         return self
 
     def update(self, share: float, text: str = "") -> None:
-        """Say that ``share`` (0-1) is done."""
+        """Show that ``share`` (0-1) is done."""
         if self.bar is not None:
             self.bar.update(self.task, completed=share, description=text)
-        elif time.monotonic() - self.said > LOG_EVERY:
-            self.said = time.monotonic()
-            spent = self.said - self.started
+        elif time.monotonic() - self.logged > LOG_EVERY:
+            self.logged = time.monotonic()
+            spent = self.logged - self.started
             left = f"{clock(spent / share - spent)} left" if share > 0.02 else ""
-            self.say(f"{self.stage:<12} {share:4.0%} {', '.join(filter(None, (text, left)))}")
+            self.print_line(
+                f"{self.stage:<12} {share:4.0%} {', '.join(filter(None, (text, left)))}"
+            )
 
     def count(self, done: int, total: int) -> None:
-        """``update`` for work that is counted in pieces."""
+        """``update`` for countable work."""
         self.update(done / total, f"{done} of {total}")
 
-    def say(self, line: str) -> None:
+    def print_line(self, line: str) -> None:
         """Print a whole line."""
         self.console.print(line, highlight=False, markup=False)
 
@@ -122,7 +122,7 @@ class Display:
         while not self.stop.wait(1.0):
             try:
                 entry = ray.get(self.board.get.remote(self.stage), timeout=5)  # type: ignore[union-attr]
-            except Exception:  # progress must never end the work it shows
+            except Exception:  # a failure to display progress must not end the stage
                 continue
             if entry is not None:
                 self.update(*entry)
@@ -139,11 +139,11 @@ class Display:
         if self.bar is not None:
             self.bar.stop()
         if error is None:
-            self.say(f"{self.stage:<12} done in {clock(time.monotonic() - self.started)}")
+            self.print_line(f"{self.stage:<12} done in {clock(time.monotonic() - self.started)}")
 
 
 def clock(seconds: float) -> str:
-    """A duration that people read at a glance: 45 s, 3 min 05 s, 2 h 10 min."""
+    """A duration as 45 s, 3 min 05 s or 2 h 10 min."""
     seconds = round(seconds)
     if seconds < 60:
         return f"{seconds} s"

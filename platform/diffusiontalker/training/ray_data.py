@@ -1,13 +1,12 @@
-"""Shards to batches through Ray Data, without ever holding the set in memory.
+"""Shards to batches through Ray Data, in streaming execution.
 
-A row is a batch as plain bytes, ready but for its way to the device: it is cut, put together and
-padded where the shard is read, so that similar lengths meet. An epoch is one streaming execution
-over ``passes`` passes: a small corpus needs many, and starting an execution costs a second or so.
-Order, crops and batches follow from seed, epoch and pass alone, however many tasks are in flight,
-and whether a run was resumed or not.
+A row is a whole batch as plain bytes: windows are cut, bucketed and padded in the task that reads
+the shard. An epoch is one execution over ``passes`` passes, because a small corpus needs many, and
+starting an execution takes about a second. Order, crops and batches depend on seed, epoch and pass
+alone, not on the number of tasks in flight, nor on whether a run was resumed.
 """
 
-# No torch at the top: tasks of Ray Data import this module, and do without it.
+# No torch at the top: tasks of Ray Data import this module, and do not need it.
 import json
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -20,46 +19,44 @@ from ray.data.collate_fn import ArrowBatchCollateFn
 from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
 from diffusiontalker.corpus.manifest import Manifest
-from diffusiontalker.training.windows import Example, Examples, ShardReader, portions
+from diffusiontalker.training.windows import ShardReader, Window, Windowing, shard_groups
 
 if TYPE_CHECKING:
     import torch
 
 READER_CPUS = 0.5
-"""CPUs that a reader asks for beside the workers: without it none would ever step."""
+"""CPUs that Ray reserves for a reading task; a whole one might starve the training workers."""
 PREFETCH = 3
-"""Batches on their way to a worker while it takes a step."""
+"""Batches fetched ahead of a worker's step."""
 MAX_TASKS = 2000
 """Tasks in an execution: each costs the driver about a millisecond before the first batch."""
-
-
-FORM = "form"
-"""Column that says of which type and shape the arrays of a row are."""
+LAYOUT = "layout"
+"""Column with the types and shapes of the arrays of a row."""
 
 
 class Epoch:
-    """The epoch that training is in, for tasks on any machine.
+    """The current epoch, for reading tasks on any node.
 
-    Ray Train runs one and the same dataset again in every epoch, and again from the start where a
-    run is resumed: what differs between epochs must be asked for.
+    Ray Train executes the same dataset in every epoch, and from the start when a run is resumed:
+    the tasks cannot count epochs themselves.
     """
 
     def __init__(self) -> None:
-        # Beside the driver, without which there is no run.
+        # On the driver's node, without which the run ends anyway.
         here = NodeAffinitySchedulingStrategy(ray.get_runtime_context().get_node_id(), soft=False)
-        kept = ray.remote(_Kept).options(num_cpus=0, scheduling_strategy=here)
-        self._kept: Any = kept.remote()
+        actor = ray.remote(_EpochActor).options(num_cpus=0, scheduling_strategy=here)
+        self._actor: Any = actor.remote()
 
     def set(self, number: int) -> None:
-        """To be called by every worker before it begins to read the epoch."""
-        ray.get(self._kept.set.remote(number))
+        """Called by every worker before it reads the epoch."""
+        ray.get(self._actor.set.remote(number))
 
     def __call__(self) -> int:
         """The epoch that was set last; 0 before."""
-        return int(ray.get(self._kept.get.remote()))
+        return int(ray.get(self._actor.get.remote()))
 
 
-class _Kept:
+class _EpochActor:
     def __init__(self) -> None:
         self.number = 0
 
@@ -71,24 +68,24 @@ class _Kept:
 
 
 def always_first() -> int:
-    """The epoch of a dataset that is the same every time, as validation needs it."""
+    """Epoch 0: for validation, whose batches are the same every time."""
     return 0
 
 
 def dataset(
-    folder: Path, manifest: Manifest, split: str, examples: Examples, size: int, passes: int = 1,
+    folder: Path, manifest: Manifest, split: str, windowing: Windowing, size: int, passes: int = 1,
     seed: int = 0, epoch: Callable[[], int] = always_first,
 ) -> ray.data.Dataset:  # fmt: skip
-    """Batches of a split, one a row, ``passes`` times, each time in another order and other crops.
+    """Batches of a split, one per row; ``passes`` passes, each with another order and other crops.
 
-    Features and log-mel stay in half precision, as they are stored; ``batches`` widens them.
+    Features and log-mel stay in half precision, as they are stored; ``batches`` converts them.
 
     Raises:
         UserError: the split is empty; while it is read, a shard is missing or corrupt.
     """
-    parts = portions(manifest.of(split), examples, size)
+    parts = shard_groups(manifest.of(split), windowing, size)
     turns = [{"turn": turn} for turn in range(passes * len(parts))]
-    reader = Packed(ShardReader(folder, parts, examples, size, seed, epoch))
+    reader = Packed(ShardReader(folder, parts, windowing, size, seed, epoch))
     return ray.data.from_items(turns, override_num_blocks=min(len(turns), MAX_TASKS)).map_batches(
         reader, batch_size=1, num_cpus=READER_CPUS
     )
@@ -96,7 +93,7 @@ def dataset(
 
 class Packed:
     """A reader's batches as rows of plain bytes: Ray's own type for arrays of unlike shapes copies
-    and describes them anew at every station, which costs a third of a reader's time."""
+    and serialises them at every operator, which takes a third of a reader's time."""
 
     def __init__(self, reader: ShardReader) -> None:
         self.reader = reader
@@ -107,31 +104,31 @@ class Packed:
             yield pack(batch)
 
 
-def pack(batch: Example) -> pa.Table:
-    """A batch as a table of one row: a column of bytes for each array, and what they mean."""
-    form = {key: [value.dtype.str, value.shape] for key, value in batch.items()}
+def pack(batch: Window) -> pa.Table:
+    """A batch as a table of one row: a column of bytes for each array, and their layout."""
+    layout = {key: [value.dtype.str, value.shape] for key, value in batch.items()}
     columns = {key: _bytes(np.ascontiguousarray(value)) for key, value in batch.items()}
-    return pa.table({**columns, FORM: pa.array([json.dumps(form)])})
+    return pa.table({**columns, LAYOUT: pa.array([json.dumps(layout)])})
 
 
 def _bytes(array: np.ndarray) -> pa.Array:
-    """One value of bytes that shares the array's memory."""
+    """One binary value that shares the array's memory."""
     ends = pa.py_buffer(np.array([0, array.nbytes], np.int64))
     return pa.Array.from_buffers(pa.large_binary(), 1, [None, ends, pa.py_buffer(array)])
 
 
-def unpack(row: pa.Table) -> Example:
+def unpack(row: pa.Table) -> Window:
     """The inverse of ``pack``: read-only views of the table's memory."""
-    form = json.loads(row[FORM][0].as_py())
+    layout = json.loads(row[LAYOUT][0].as_py())
     return {
         key: np.frombuffer(row[key][0].as_buffer(), dtype).reshape(shape)
-        for key, (dtype, shape) in form.items()
+        for key, (dtype, shape) in layout.items()
     }
 
 
-def batches_of(manifest: Manifest, split: str, examples: Examples, size: int) -> int:
+def batches_of(manifest: Manifest, split: str, windowing: Windowing, size: int) -> int:
     """Batches in one pass of ``dataset``; no shard is read. Raises UserError if it is empty."""
-    return sum(part.batches for part in portions(manifest.of(split), examples, size))
+    return sum(part.batches for part in shard_groups(manifest.of(split), windowing, size))
 
 
 def batches(
@@ -139,19 +136,19 @@ def batches(
 ) -> Iterator[dict[str, "torch.Tensor"]]:
     """Batches of tensors on ``device``; floats in single precision, mask (B, T) 1 on real frames.
 
-    Fetching, widening and the copy to the device happen in threads, ahead of the step.
+    Fetching, conversion and the copy to the device run in threads, ahead of the step.
     """
     on_gpu = device.type == "cuda"
     for batch in shard.iter_torch_batches(
         batch_size=1, prefetch_batches=PREFETCH, collate_fn=_Row(widen=not on_gpu), device=device,
         pin_memory=on_gpu,
     ):  # fmt: skip
-        # Half precision halves the way to a GPU, which then widens in no time.
+        # Half precision halves the copy to a GPU, which then converts at no cost.
         yield {key: _widened(value) for key, value in batch.items()}
 
 
 class _Row(ArrowBatchCollateFn):
-    """The one row of a batch of Ray Data as tensors."""
+    """Collates a batch of one row of Ray Data into tensors."""
 
     def __init__(self, widen: bool) -> None:
         self.widen = widen

@@ -1,4 +1,4 @@
-"""The thin part that knows Ray Train: shards, device and DDP for ``fit``, and its checkpoints."""
+"""``fit`` in Ray Train's workers: dataset shards, device, DDP, and checkpoints."""
 
 import os
 import shutil
@@ -19,36 +19,35 @@ from diffusiontalker.config import TrainSettings
 from diffusiontalker.errors import UserError
 from diffusiontalker.training import ray_data
 from diffusiontalker.training.checkpoints import RunState
-from diffusiontalker.training.fit import Batch, Judge, Save, fit
-from diffusiontalker.training.progress import Steps
+from diffusiontalker.training.fit import Batch, Metrics, Save, fit
+from diffusiontalker.training.progress import StepProgress
 
 ADDRESS = "RAY_ADDRESS"
 """The variable with the address of the cluster to use."""
-TaskMaker = Callable[[], nn.Module]
+MakeObjective = Callable[[], nn.Module]
 """Makes the objective of a stage, with weights drawn from torch's global generator."""
 
 
 @dataclass(frozen=True)
-class Work:
-    """What every worker of a stage does."""
+class TrainLoopConfig:
+    """The arguments of ``train_loop``, the same for every worker of a stage."""
 
-    make_task: TaskMaker
+    make_objective: MakeObjective
     settings: TrainSettings
     epoch: ray_data.Epoch
-    """Which the training data follow."""
+    """Shared with the tasks of Ray Data that read the training data."""
     steps_per_epoch: int
     """Of one worker."""
     threads: int
     seed: int
-    steps: Steps | None
-    """Shows progress."""
-    judge: Judge | None
+    progress: StepProgress | None
+    metrics: Metrics | None
 
     def task(self) -> nn.Module:
-        """The objective, the same on every worker and in every attempt."""
+        """The objective with its initial weights, the same on every worker and in every attempt."""
         torch.set_num_threads(self.threads)
         torch.manual_seed(self.seed)
-        return self.make_task()
+        return self.make_objective()
 
     def batches(
         self, train: ray.data.DataIterator, device: torch.device
@@ -62,9 +61,9 @@ class Work:
         return of
 
 
-def work(config: dict[str, Any]) -> None:
-    """Ray Train's function: ``config["work"]`` on this worker."""
-    own: Work = config["work"]
+def train_loop(config: dict[str, Any]) -> None:
+    """Ray Train's ``train_loop_per_worker``; ``config["loop"]`` is a ``TrainLoopConfig``."""
+    own: TrainLoopConfig = config["loop"]
     rank, device = ray.train.get_context().get_world_rank(), ray.train.torch.get_device()
     val = ray.train.get_dataset_shard("val")
     fit(
@@ -76,23 +75,23 @@ def work(config: dict[str, Any]) -> None:
         seed=own.seed,
         device=device,
         rank=rank,
-        parallel=distributed,
-        resume=opened(ray.train.get_checkpoint()),
-        judge=own.judge,
-        on_step=own.steps if rank == 0 else None,
-        on_epoch=report,
+        parallel=wrap_ddp,
+        resume=open_checkpoint(ray.train.get_checkpoint()),
+        metrics=own.metrics,
+        on_step=own.progress if rank == 0 else None,
+        on_epoch=report_epoch,
     )
 
 
-def distributed(task: nn.Module) -> nn.Module:
-    """The task as DDP. HuBERT's embedding of masked audio gets no gradient: DDP must know."""
+def wrap_ddp(task: nn.Module) -> nn.Module:
+    """The task wrapped for DDP; HuBERT's mask embedding gets no gradient."""
     return ray.train.torch.prepare_model(
         task, move_to_device=False, parallel_strategy_kwargs={"find_unused_parameters": True}
     )
 
 
-def report(state: RunState, save: Save) -> None:
-    """Report an epoch's figures, and on rank 0 a checkpoint: a barrier for all workers."""
+def report_epoch(state: RunState, save: Save) -> None:
+    """Report an epoch's metrics, and on rank 0 a checkpoint: a barrier for all workers."""
     metrics = {"epoch": state.epoch, **state.history[-1]}
     if ray.train.get_context().get_world_rank():
         ray.train.report(metrics)
@@ -106,8 +105,8 @@ def report(state: RunState, save: Save) -> None:
 
 
 @contextmanager
-def opened(checkpoint: ray.train.Checkpoint | None) -> Iterator[Path | None]:
-    """A local folder with a checkpoint; None before the first."""
+def open_checkpoint(checkpoint: ray.train.Checkpoint | None) -> Iterator[Path | None]:
+    """A local folder with the checkpoint's files; None if there is none."""
     if checkpoint is None:
         yield None
     else:

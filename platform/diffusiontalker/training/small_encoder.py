@@ -1,4 +1,4 @@
-"""Training a small frozen encoder where no pretrained one can be had."""
+"""A small HuBERT, trained on phonemes, for use where no pretrained encoder is available."""
 
 import tempfile
 from pathlib import Path
@@ -11,16 +11,16 @@ from transformers.utils.logging import disable_progress_bar
 
 from diffusiontalker import storage
 from diffusiontalker.config import attention_heads
-from diffusiontalker.training.windows import IGNORED
+from diffusiontalker.training.windows import IGNORED_LABEL
 
-disable_progress_bar()  # ours tells what people need
+disable_progress_bar()  # the stage has a progress display of its own
 
 
-class EncoderTask(nn.Module):
-    """Frame-wise phoneme recognition, which makes a small HuBERT hear what a mouth must show.
+class PhonemeObjective(nn.Module):
+    """Frame-wise phoneme recognition with a small HuBERT: phonemes determine mouth shapes.
 
-    HuBERT's own masked prediction needs days; labels are exact here, so plain cross-entropy does
-    (our choice).
+    HuBERT's own masked prediction takes days of training; with exact phoneme times cross-entropy
+    suffices (our choice).
     """
 
     def __init__(self, model: HubertModel, phonemes: int) -> None:
@@ -29,7 +29,7 @@ class EncoderTask(nn.Module):
         self.head = nn.Linear(model.config.hidden_size, phonemes)
 
     @property
-    def trained(self) -> "EncoderTask":
+    def trained(self) -> "PhonemeObjective":
         """Encoder and head."""
         return self
 
@@ -39,15 +39,15 @@ class EncoderTask(nn.Module):
         audio = (audio - audio.mean(1, keepdim=True)) / (audio.std(1, keepdim=True) + 1e-4)
         scores = self.head(self.model(audio).last_hidden_state)
         labels = batch["labels"]
-        loss = F.cross_entropy(scores.transpose(1, 2), labels, ignore_index=IGNORED)
-        known = labels != IGNORED
+        loss = F.cross_entropy(scores.transpose(1, 2), labels, ignore_index=IGNORED_LABEL)
+        known = labels != IGNORED_LABEL
         right = (scores.argmax(-1) == labels) & known
         return {"loss": loss, "accuracy": right.sum() / known.sum().clamp(min=1)}
 
 
 def save_encoder(model: HubertModel, out: Path) -> None:
-    """Write a Hugging Face folder, local or in S3, that says, too, that ``EncoderTask``
-    standardised the audio. Raises UserError if it cannot be written."""
+    """Write a Hugging Face folder, local or in S3; its feature extractor standardises the audio, as
+    ``PhonemeObjective`` does. Raises UserError if it cannot be written."""
     with tempfile.TemporaryDirectory(prefix="diffusiontalker-") as folder:
         model.save_pretrained(folder)
         Wav2Vec2FeatureExtractor(do_normalize=True).save_pretrained(folder)
@@ -57,8 +57,8 @@ def save_encoder(model: HubertModel, out: Path) -> None:
 def small_hubert(hidden: int, depth: int) -> HubertModel:
     """A HuBERT of a hundredth of the base model's size, at the same 50 Hz.
 
-    Three wide strides replace seven narrow ones in the front end: most of HuBERT's time on a CPU
-    goes into its first convolutions.
+    Three convolutions with wide strides replace seven in the front end, which takes most of
+    HuBERT's time on a CPU (our choice).
     """
     return HubertModel(
         HubertConfig(

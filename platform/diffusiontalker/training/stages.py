@@ -1,7 +1,7 @@
-"""Each stage as a Ray Train run: the small encoder, the teacher, one distillation round.
+"""The training stages: the small encoder, the teacher, one distillation round.
 
-A run is named by the hash of what determines its result, so that running the same again resumes
-exactly that run, and a changed configuration never finds an old checkpoint.
+A stage's run is named by the hash of all that determines its result: running the same again resumes
+it, and a changed configuration never loads an old checkpoint.
 """
 
 import tempfile
@@ -29,21 +29,22 @@ from diffusiontalker.config import (
     Settings,
     SharedModelSettings,
     TrainSettings,
+    round_settings,
 )
 from diffusiontalker.corpus import shards
 from diffusiontalker.corpus.manifest import Manifest
 from diffusiontalker.errors import UserError
 from diffusiontalker.features.timing import reach
-from diffusiontalker.model.talker import Talker, TalkerConfig, inherit
+from diffusiontalker.model.talker import Talker, TalkerConfig, copy_matching_weights
 from diffusiontalker.training import checkpoints, objectives, ray_data, ray_train
 from diffusiontalker.training.checkpoints import RunState, load_talker, save_talker
-from diffusiontalker.training.fit import Judge, Save, diverged, fit, trained_of
-from diffusiontalker.training.progress import Steps
-from diffusiontalker.training.ray_train import TaskMaker, Work
-from diffusiontalker.training.windows import Examples, MotionExamples, PhonemeExamples, base_phoneme
+from diffusiontalker.training.fit import Metrics, Save, diverged_epoch, fit, trained_module
+from diffusiontalker.training.progress import StepProgress
+from diffusiontalker.training.ray_train import MakeObjective, TrainLoopConfig
+from diffusiontalker.training.windows import MotionWindows, PhonemeWindows, Windowing, base_phoneme
 
 NOBODY = "unknown"
-"""The one entry of a library of which no clip names any."""
+"""The only entry of a library whose labels no clip has."""
 ENCODER_WINDOW = 2.0
 """Seconds of a training window of the small encoder."""
 
@@ -57,23 +58,23 @@ class Data:
 
 
 @dataclass(frozen=True)
-class Place:
-    """Where a run keeps its checkpoints, what it is called, and who hears how far it is."""
+class StageRun:
+    """A run of a stage: where it stores checkpoints, its name, and who follows its progress."""
 
     storage: Path
     name: str
     stage: str
     board: ray.actor.ActorHandle | None = None
-    judge: Judge | None = None
-    """Metrics of the model after every epoch, beside its losses on validation."""
+    metrics: Metrics | None = None
+    """Validation metrics after every epoch, beside the losses."""
     on_epoch: Callable[[dict[str, Any]], None] | None = None
-    """Called after every epoch with its figures, where this process trains."""
+    """Called after every epoch with its metrics, where training runs in this process."""
     callbacks: tuple[UserCallback, ...] = ()
-    """Of Ray Train's controller, where there are workers."""
+    """Callbacks of Ray Train's controller, where training runs in workers."""
 
 
 def train_encoder(
-    settings: Settings, data: Data, place: Place, out: Path
+    settings: Settings, data: Data, run: StageRun, out: Path
 ) -> list[dict[str, float]]:
     """Train the small HuBERT on the corpus's phonemes and save it as a Hugging Face folder.
 
@@ -82,15 +83,15 @@ def train_encoder(
     Raises:
         UserError: the corpus holds no phoneme alignment.
     """
-    # Imported here alone: transformers takes seconds to load, and other stages do without it.
-    from diffusiontalker.training.small_encoder import EncoderTask, save_encoder
+    # Imported here: transformers takes seconds to load, and other stages do not need it.
+    from diffusiontalker.training.small_encoder import PhonemeObjective, save_encoder
 
     phonemes = _phonemes(data)
     small, schedule = settings.encoder.small, settings.training.encoder
     workers = max(settings.training.workers, 1)
-    make = partial(_make_encoder_task, small.hidden, small.depth, len(phonemes))
+    make = partial(_make_phoneme_objective, small.hidden, small.depth, len(phonemes))
     task = make()
-    assert isinstance(task, EncoderTask)
+    assert isinstance(task, PhonemeObjective)
     shape = task.model.config
     stride, field = reach(list(shape.conv_kernel), list(shape.conv_stride))
     train = TrainSettings(
@@ -100,39 +101,35 @@ def train_encoder(
         learning_rate=schedule.learning_rate,
     )
     history = _fit(
-        settings, train, data, PhonemeExamples(ENCODER_WINDOW, phonemes, stride, field), make,
-        task, place,
+        settings, train, data, PhonemeWindows(ENCODER_WINDOW, phonemes, stride, field), make,
+        task, run,
     )  # fmt: skip
     save_encoder(task.model, out)
     return history
 
 
 def train_teacher(
-    settings: Settings, data: Data, place: Place, out: Path
+    settings: Settings, data: Data, run: StageRun, out: Path
 ) -> list[dict[str, float]]:
     """Train the teacher on cached features; writes ``talker.json`` and ``model.safetensors``."""
     mean, deviation = data.manifest.statistics()
-    make = partial(_make_teacher_task, settings, teacher_config(settings, data), mean, deviation)
-    return _fit_motion(settings, settings.training.teacher, data, make, place, out)
+    make = partial(
+        _make_teacher_objective, settings, teacher_config(settings, data), mean, deviation
+    )
+    return _fit_motion(settings, settings.training.teacher, data, make, run, out)
 
 
 def train_round(
-    settings: Settings, data: Data, teacher: Path, steps: int, place: Place, out: Path
+    settings: Settings, data: Data, teacher: Path, steps: int, run: StageRun, out: Path
 ) -> list[dict[str, float]]:
     """One round: a student of ``steps`` steps from the model in folder ``teacher``."""
-    make = partial(_make_round_task, settings, student_config(settings, data), teacher, steps)
-    return _fit_motion(settings, round_settings(settings, steps), data, make, place, out)
-
-
-def round_settings(settings: Settings, steps: int) -> MotionTrainSettings:
-    """How long and how fast the round of ``steps`` steps trains."""
-    first = steps == settings.diffusion.rounds[0]
-    return settings.training.first_round if first else settings.training.round
+    make = partial(_make_round_objective, settings, student_config(settings, data), teacher, steps)
+    return _fit_motion(settings, round_settings(settings, steps), data, make, run, out)
 
 
 def teacher_config(settings: Settings, data: Data) -> TalkerConfig:
-    """The teacher's shape. It hears what is to come through the frozen encoder alone: all else is
-    as causal as the student, which may so begin where the teacher ends."""
+    """The teacher's architecture. Only the frozen features depend on later audio: all else
+    is as causal as the student, which can so be initialised from the teacher."""
     shared, teacher = settings.model.shared, settings.model.teacher
     return replace(
         _config(shared, data, teacher.context, teacher.decoder),
@@ -143,7 +140,7 @@ def teacher_config(settings: Settings, data: Data) -> TalkerConfig:
 
 
 def student_config(settings: Settings, data: Data) -> TalkerConfig:
-    """The student's shape, the same in every round: compression happens in the first."""
+    """The student's architecture, the same in every round: the first round compresses."""
     shared, student = settings.model.shared, settings.model.student
     return replace(
         _config(shared, data, student.context, student.decoder),
@@ -155,8 +152,8 @@ def student_config(settings: Settings, data: Data) -> TalkerConfig:
 def _config(
     shared: SharedModelSettings, data: Data, context: ContextSettings, decoder: DecoderSettings
 ) -> TalkerConfig:
-    """What teacher and student share. Of what no clip names, the personalizer learns nothing: it
-    is switched off there, over a library of one."""
+    """What teacher and student share. Where no clip has an identity (emotion), that half of the
+    personalizer is switched off, over a library of one entry."""
     identities, emotions = data.manifest.identities, data.manifest.emotions
     own, ms = shared.personalizer, shared.look_ahead_ms
     return TalkerConfig(
@@ -189,76 +186,76 @@ def _phonemes(data: Data) -> list[str]:
     return sorted(found)
 
 
-def _make_encoder_task(hidden: int, depth: int, phonemes: int) -> nn.Module:
-    from diffusiontalker.training.small_encoder import EncoderTask, small_hubert
+def _make_phoneme_objective(hidden: int, depth: int, phonemes: int) -> nn.Module:
+    from diffusiontalker.training.small_encoder import PhonemeObjective, small_hubert
 
-    return EncoderTask(small_hubert(hidden, depth), phonemes)
+    return PhonemeObjective(small_hubert(hidden, depth), phonemes)
 
 
-def _make_teacher_task(
+def _make_teacher_objective(
     settings: Settings, config: TalkerConfig, mean: np.ndarray, deviation: np.ndarray
-) -> objectives.TeacherTask:
+) -> objectives.TeacherObjective:
     talker = Talker(config)
     talker.set_statistics(mean, deviation)
-    return objectives.TeacherTask(talker, settings.losses.teacher)
+    return objectives.TeacherObjective(talker, settings.losses.teacher)
 
 
-def _make_round_task(
+def _make_round_objective(
     settings: Settings, config: TalkerConfig, teacher: Path, steps: int
-) -> objectives.RoundTask:
+) -> objectives.RoundObjective:
     guide = load_talker(teacher)
     student = Talker(config)
-    inherit(student, guide)
-    return objectives.RoundTask(student, guide, steps, settings.losses.student)
+    copy_matching_weights(student, guide)
+    return objectives.RoundObjective(student, guide, steps, settings.losses.student)
 
 
 def _fit_motion(
-    settings: Settings, train: MotionTrainSettings, data: Data, make: TaskMaker, place: Place,
+    settings: Settings, train: MotionTrainSettings, data: Data, make: MakeObjective, run: StageRun,
     out: Path,
 ) -> list[dict[str, float]]:  # fmt: skip
-    examples = MotionExamples(train.window, data.manifest.identities, data.manifest.emotions)
+    windowing = MotionWindows(train.window, data.manifest.identities, data.manifest.emotions)
     task = make()
-    history = _fit(settings, train, data, examples, make, task, place)
-    assert isinstance(task, objectives.TeacherTask | objectives.RoundTask)
+    history = _fit(settings, train, data, windowing, make, task, run)
+    assert isinstance(task, objectives.TeacherObjective | objectives.RoundObjective)
     save_talker(out, task.talker)
     return history
 
 
 def _fit(
-    settings: Settings, train: TrainSettings, data: Data, examples: Examples, make: TaskMaker,
-    task: nn.Module, place: Place,
+    settings: Settings, train: TrainSettings, data: Data, windowing: Windowing, make: MakeObjective,
+    task: nn.Module, run: StageRun,
 ) -> list[dict[str, float]]:  # fmt: skip
     """Train in this process or in Ray Train's workers, and load the averaged weights of the last
     checkpoint into ``task``."""
     training = settings.training
     workers = max(training.workers, 1)
-    batches = ray_data.batches_of(data.manifest, "train", examples, train.batch) * train.passes
+    batches = ray_data.batches_of(data.manifest, "train", windowing, train.batch) * train.passes
     if batches < workers:
         raise UserError(
-            f"{place.stage}: {batches} training batches are too few for {workers} "
+            f"{run.stage}: {batches} training batches are too few for {workers} "
             "workers; lower training.workers or the batch, or add data"
         )
-    # Ray Train deals out as many batches to every worker and drops the rest.
+    # Ray Train gives every worker the same number of batches and drops the rest.
     steps, epoch = batches // workers, ray_data.Epoch()
     train_set = ray_data.dataset(
-        data.folder, data.manifest, "train", examples, train.batch, train.passes, training.seed,
+        data.folder, data.manifest, "train", windowing, train.batch, train.passes, training.seed,
         epoch,
     )  # fmt: skip
-    val_set = ray_data.dataset(data.folder, data.manifest, "val", examples, train.batch)
+    val_set = ray_data.dataset(data.folder, data.manifest, "val", windowing, train.batch)
     progress = None
-    if place.board is not None:
-        progress = Steps(place.board, place.stage, train.epochs, steps, workers)
-    work = Work(
-        make, train, epoch, steps, settings.resources.threads, training.seed, progress, place.judge
+    if run.board is not None:
+        progress = StepProgress(run.board, run.stage, train.epochs, steps, workers)
+    loop = TrainLoopConfig(
+        make, train, epoch, steps, settings.resources.threads, training.seed, progress, run.metrics
     )
-    run = _fit_in_workers if training.workers else _fit_here
-    with run(settings, work, train_set, val_set, place) as folder:
+    fit_stage = _fit_in_workers if training.workers else _fit_here
+    with fit_stage(settings, loop, train_set, val_set, run) as folder:
         if folder is None:
-            raise RuntimeError(f"{place.stage}: the run ended without a checkpoint")
-        state = checkpoints.load_average(folder, trained_of(task))
-    if state.epoch < train.epochs and diverged(state.history) is None:
+            raise RuntimeError(f"{run.stage}: the run ended without a checkpoint")
+        state = checkpoints.load_average(folder, trained_module(task))
+    if state.epoch < train.epochs and diverged_epoch(state.history) is None:
         raise UserError(
-            f"{place.stage}: trained to the end, and the last checkpoint in {place.storage} is of "
+            f"{run.stage}: trained to the end, and the last checkpoint in {run.storage} is of "
             f"epoch {state.epoch} of {train.epochs}: another job trains there; end one of them, "
             "then run the same again"
         )
@@ -266,40 +263,40 @@ def _fit(
 
 
 def _fit_here(
-    settings: Settings, work: Work, train_set: ray.data.Dataset, val_set: ray.data.Dataset,
-    place: Place,
+    settings: Settings, loop: TrainLoopConfig, train_set: ray.data.Dataset,
+    val_set: ray.data.Dataset, run: StageRun,
 ) -> AbstractContextManager[Path | None]:  # fmt: skip
     """Train in this process; opens the last checkpoint."""
-    kept = checkpoints.Kept(place.storage / place.name)
+    folder = checkpoints.CheckpointFolder(run.storage / run.name)
     device = torch.device("cuda" if settings.resources.gpu else "cpu")
     val = val_set.iterator()
 
     def on_epoch(state: RunState, save: Save) -> None:
-        with tempfile.TemporaryDirectory(prefix="diffusiontalker-") as folder:
-            save(Path(folder))
-            kept.save(Path(folder), state.epoch)
-        if place.on_epoch is not None:
-            place.on_epoch({"epoch": state.epoch, **state.history[-1]})
+        with tempfile.TemporaryDirectory(prefix="diffusiontalker-") as local:
+            save(Path(local))
+            folder.save(Path(local), state.epoch)
+        if run.on_epoch is not None:
+            run.on_epoch({"epoch": state.epoch, **state.history[-1]})
 
     fit(
-        work.task(), work.batches(train_set.iterator(), device),
-        lambda: ray_data.batches(val, device), work.settings, steps_per_epoch=work.steps_per_epoch,
-        seed=work.seed, device=device, resume=kept.last(), judge=work.judge, on_step=work.steps,
-        on_epoch=on_epoch,
+        loop.task(), loop.batches(train_set.iterator(), device),
+        lambda: ray_data.batches(val, device), loop.settings, steps_per_epoch=loop.steps_per_epoch,
+        seed=loop.seed, device=device, resume=folder.last(), metrics=loop.metrics,
+        on_step=loop.progress, on_epoch=on_epoch,
     )  # fmt: skip
-    return kept.last()
+    return folder.last()
 
 
 def _fit_in_workers(
-    settings: Settings, work: Work, train_set: ray.data.Dataset, val_set: ray.data.Dataset,
-    place: Place,
+    settings: Settings, loop: TrainLoopConfig, train_set: ray.data.Dataset,
+    val_set: ray.data.Dataset, run: StageRun,
 ) -> AbstractContextManager[Path | None]:  # fmt: skip
     """Train in the workers of Ray Train; opens the last checkpoint."""
     resources = settings.resources
-    callbacks: list[Any] = list(place.callbacks)  # Ray's types name those of its older Train
+    callbacks: list[Any] = list(run.callbacks)  # Ray's types name those of its older Train
     trainer = TorchTrainer(
-        ray_train.work,
-        train_loop_config={"work": work},
+        ray_train.train_loop,
+        train_loop_config={"loop": loop},
         datasets={"train": train_set, "val": val_set},
         dataset_config=ray.train.DataConfig(datasets_to_split=["train"]),
         scaling_config=ray.train.ScalingConfig(
@@ -309,8 +306,8 @@ def _fit_in_workers(
             | ({"GPU": 1} if resources.gpu else {}),
         ),
         run_config=ray.train.RunConfig(
-            name=place.name,
-            **storage_options(place.storage),
+            name=run.name,
+            **storage_options(run.storage),
             failure_config=ray.train.FailureConfig(max_failures=resources.max_failures),
             checkpoint_config=ray.train.CheckpointConfig(num_to_keep=2),
             callbacks=callbacks,
@@ -318,11 +315,11 @@ def _fit_in_workers(
     )
     with ray_train.cluster_address():
         result = trainer.fit()
-    return ray_train.opened(result.checkpoint)
+    return ray_train.open_checkpoint(result.checkpoint)
 
 
 def storage_options(folder: Path) -> dict[str, Any]:
-    """Where Ray Train keeps checkpoints, in its words."""
+    """Ray Train's arguments for storing checkpoints in ``folder``, local or in S3."""
     if not storage.is_remote(folder):
         return {"storage_path": str(folder)}
     filesystem, path = storage.for_arrow(folder)

@@ -1,7 +1,7 @@
-"""From clips to training batches: windows of their own length, in buckets, as NumPy arrays.
+"""From clips to training batches: windows of various lengths, bucketed by length, as NumPy arrays.
 
-Pure functions of a table of clips and a seed; Ray Data calls them on one shard at a time. What the
-manifest says of the clips' lengths is enough to know how many windows and batches there will be.
+Pure functions of a table of clips and a seed; Ray Data calls them shard by shard. The clip lengths
+in the manifest determine how many windows and batches there are.
 """
 
 import unicodedata
@@ -19,38 +19,38 @@ from diffusiontalker.audio.log_mel import PER_FRAME
 from diffusiontalker.corpus.manifest import ShardInfo
 from diffusiontalker.corpus.shards import Clip, clips_of, read_table
 
-Example = dict[str, np.ndarray]
+Window = dict[str, np.ndarray]
 UNKNOWN = -1
-"""Index of an identity or emotion that the clip does not name."""
-IGNORED = -100
-"""Phoneme label of audio that counts for nothing, as in torch's cross-entropy."""
-PADDING = 0.1
-"""Share of padding that the frames of batches stay under."""
-ENOUGH = 8
-"""Batches' worth of windows in which similar lengths are found, whatever the lengths are."""
+"""Label of a clip without an identity or emotion."""
+IGNORED_LABEL = -100
+"""Phoneme label that cross-entropy ignores; torch's default ``ignore_index``."""
+MAX_PADDING = 0.1
+"""Upper bound on the share of padding in the frames of batches."""
+GROUP_BATCHES = 8
+"""A group of shards with so many batches of windows has enough of each length for full batches."""
 
 
-class Examples(Protocol):
-    """How the clips of a training run become windows."""
+class Windowing(Protocol):
+    """How a training stage cuts clips into windows."""
 
     columns: tuple[str, ...]
-    """Columns of a shard that it reads."""
+    """Columns of a shard that it needs."""
 
     def lengths(self, frames: int) -> list[int]:
-        """Frames of each window that it takes from a clip of so many."""
+        """Lengths in frames of the windows that it cuts from a clip of ``frames``."""
         ...
 
-    def __call__(self, clip: Clip, rng: np.random.Generator) -> list[Example]:
-        """Those windows."""
+    def __call__(self, clip: Clip, rng: np.random.Generator) -> list[Window]:
+        """The windows of a clip."""
         ...
 
 
 def windows_in(frames: int, window: int) -> int:
-    """How many windows a pass takes from a clip: about as many as cover it once."""
+    """Windows cut from a clip in each pass: about as many as cover it once."""
     return max(round(frames / window), 1)
 
 
-class MotionExamples:
+class MotionWindows:
     """Windows of coefficients with cached features and log-mel, for the teacher and the rounds."""
 
     columns: tuple[str, ...] = (
@@ -69,15 +69,15 @@ class MotionExamples:
         self.emotions = {name: i for i, name in enumerate(emotions)}
 
     def lengths(self, frames: int) -> list[int]:
-        """A clip that fits gives one window of its own length; a longer one gives full windows."""
+        """One window of the clip's own length if it is short; else windows of full length."""
         return [min(frames, self.window)] * windows_in(frames, self.window)
 
-    def __call__(self, clip: Clip, rng: np.random.Generator) -> list[Example]:
+    def __call__(self, clip: Clip, rng: np.random.Generator) -> list[Window]:
         """Random windows of one clip, nothing padded: views of the clip's arrays."""
         assert clip.features is not None
         assert clip.log_mel is not None
         frames = len(clip.coefficients)
-        out: list[Example] = []
+        out: list[Window] = []
         for length in self.lengths(frames):
             start = int(rng.integers(0, frames - length + 1))
             stop = start + length
@@ -94,7 +94,7 @@ class MotionExamples:
         return out
 
 
-class PhonemeExamples:
+class PhonemeWindows:
     """Windows of audio, all of one length, with a phoneme for each output of the encoder."""
 
     columns: tuple[str, ...] = ("id", "frames", "audio", "phones", "phone_starts")
@@ -106,20 +106,22 @@ class PhonemeExamples:
         self.stride, self.field = stride, field
 
     def lengths(self, frames: int) -> list[int]:
-        """Always of the full length: what a clip lacks is filled up with noise."""
+        """Always of full length: a short clip is padded with noise."""
         return [self.window] * windows_in(frames, self.window)
 
-    def __call__(self, clip: Clip, rng: np.random.Generator) -> list[Example]:
+    def __call__(self, clip: Clip, rng: np.random.Generator) -> list[Window]:
         """Random windows of one clip, with a random level and a little noise.
 
-        A clip without phoneme times counts for nothing, but gives as many windows as any other:
-        the number of steps is known beforehand.
+        A clip without phoneme times yields windows without labels, so that the number of steps does
+        not depend on the alignment.
         """
-        labels, starts = np.array([IGNORED]), np.zeros(1)
+        labels, starts = np.array([IGNORED_LABEL]), np.zeros(1)
         if clip.phones and clip.phone_starts is not None:
-            labels = np.array([self.phonemes.get(base_phoneme(p), IGNORED) for p in clip.phones])
+            labels = np.array(
+                [self.phonemes.get(base_phoneme(p), IGNORED_LABEL) for p in clip.phones]
+            )
             starts = clip.phone_starts
-        out: list[Example] = []
+        out: list[Window] = []
         for _ in self.lengths(len(clip.coefficients)):
             start = int(rng.integers(0, max(len(clip.audio) - self.samples, 0) + 1))
             audio = clip.audio[start : start + self.samples] * 10 ** (rng.uniform(-6, 6) / 20)
@@ -128,10 +130,10 @@ class PhonemeExamples:
             centres = np.arange(outputs) * self.stride + self.field / 2
             times = (start + centres) / SAMPLE_RATE
             at = np.searchsorted(starts, times, side="right") - 1
-            label = np.where(centres < len(audio), labels[np.maximum(at, 0)], IGNORED)
-            heard = (noise * rng.normal(size=self.samples)).astype(np.float32)
-            heard[: len(audio)] += audio
-            out.append({"audio": heard, "labels": label.astype(np.int64)})
+            label = np.where(centres < len(audio), labels[np.maximum(at, 0)], IGNORED_LABEL)
+            mixed = (noise * rng.normal(size=self.samples)).astype(np.float32)
+            mixed[: len(audio)] += audio
+            out.append({"audio": mixed, "labels": label.astype(np.int64)})
         return out
 
 
@@ -140,55 +142,58 @@ def base_phoneme(ipa: str) -> str:
     return "".join(c for c in ipa if c not in "ˈˌːˑ" and not unicodedata.combining(c))
 
 
-def batches_in(lengths: Sequence[int], size: int) -> int:
-    """Into how many batches of at most ``size`` windows these windows go.
+def batch_count(lengths: Sequence[int], size: int) -> int:
+    """Number of batches of at most ``size`` windows for windows of these lengths.
 
-    As few as can be, if that leaves less than ``PADDING``; else more and smaller ones, but at most
-    twice as many (our choice): few windows of very different lengths stay above it.
+    The minimum if its padding is below ``MAX_PADDING``; else more and smaller batches, at most
+    twice as many (our choice): a few windows of very different lengths stay above the bound.
     """
-    least = fewest(len(lengths), size)
+    least = min_batch_count(len(lengths), size)
     for count in range(least, min(2 * least, len(lengths))):
-        if padding_of(lengths, count) < PADDING:
+        if padding_share(lengths, count) < MAX_PADDING:
             return count
     return min(2 * least, len(lengths))
 
 
-def padding_of(lengths: Sequence[int], count: int) -> float:
-    """Share of padding if windows of these lengths, in order, make so many even batches."""
+def padding_share(lengths: Sequence[int], count: int) -> float:
+    """Share of padding if windows of these lengths, sorted, make ``count`` even batches."""
     ordered = np.sort(lengths)
     padded = sum(len(part) * int(part[-1]) for part in np.array_split(ordered, count))
     return 1 - int(ordered.sum()) / padded
 
 
-def fewest(windows: int, size: int) -> int:
-    """Batches of at most ``size`` that hold so many windows."""
+def min_batch_count(windows: int, size: int) -> int:
+    """The least number of batches of at most ``size`` windows."""
     return -(-windows // size)
 
 
 @dataclass(frozen=True)
-class Portion:
-    """Shards that one task reads together, and how many batches it makes of them."""
+class ShardGroup:
+    """Shards that one task reads together, and the number of batches that it makes of them."""
 
     files: tuple[str, ...]
     batches: int
 
 
-def portions(shards: Sequence[ShardInfo], examples: Examples, size: int) -> list[Portion]:
-    """A split, shard by shard; where the lengths in one differ too much for full batches with
-    little padding, with the next ones, up to ``ENOUGH`` windows. No shard is read for it."""
+def shard_groups(shards: Sequence[ShardInfo], windowing: Windowing, size: int) -> list[ShardGroup]:
+    """The shards of a split, grouped.
+
+    A shard is a group of its own, unless its lengths differ too much for full batches with little
+    padding: then the next shards join it, up to ``GROUP_BATCHES`` batches. Reads no shard.
+    """
     groups: list[list[ShardInfo]] = [[]]
     lengths: list[list[int]] = [[]]
     for shard in shards:
         if lengths[-1] and (
-            len(lengths[-1]) >= ENOUGH * size
-            or batches_in(lengths[-1], size) == fewest(len(lengths[-1]), size)
+            len(lengths[-1]) >= GROUP_BATCHES * size
+            or batch_count(lengths[-1], size) == min_batch_count(len(lengths[-1]), size)
         ):
             groups.append([])
             lengths.append([])
         groups[-1].append(shard)
-        lengths[-1] += [length for n in shard.lengths for length in examples.lengths(n)]
+        lengths[-1] += [length for n in shard.lengths for length in windowing.lengths(n)]
     return [
-        Portion(tuple(shard.file for shard in group), batches_in(own, size))
+        ShardGroup(tuple(shard.file for shard in group), batch_count(own, size))
         for group, own in zip(groups, lengths, strict=True)
     ]
 
@@ -196,12 +201,12 @@ def portions(shards: Sequence[ShardInfo], examples: Examples, size: int) -> list
 def buckets(lengths: Sequence[int], size: int, rng: np.random.Generator) -> list[np.ndarray]:
     """Indices of the windows of each batch: similar lengths together, the batches in random order.
 
-    Batches differ by one window at most, so that the gradient of each counts for about as much.
+    Batch sizes differ by at most one window, so that all windows weigh about the same.
     """
-    count = batches_in(lengths, size)
-    # Windows change places as far as PADDING allows, so that they meet others in every pass: if
-    # each length counts as up to ``jitter`` more or less, no batch becomes longer than by stretch.
-    stretch = max((1 - padding_of(lengths, count)) / (1 - PADDING), 1.0)
+    count = batch_count(lengths, size)
+    # Lengths are jittered as far as MAX_PADDING allows, so that batches differ from pass to pass: a
+    # jitter of j lengthens no batch by more than a factor of (1 + j) / (1 - j) = stretch.
+    stretch = max((1 - padding_share(lengths, count)) / (1 - MAX_PADDING), 1.0)
     jitter = (stretch - 1) / (stretch + 1)
     about = np.array(lengths) * rng.uniform(1 - jitter, 1 + jitter, len(lengths))
     order = np.lexsort((rng.random(len(lengths)), about))
@@ -209,57 +214,56 @@ def buckets(lengths: Sequence[int], size: int, rng: np.random.Generator) -> list
     return [found[i] for i in rng.permutation(count)]
 
 
-def collate(windows: Sequence[Example]) -> Example:
-    """One batch: every array with a leading axis (B,), zeros behind the end of a shorter window."""
+def collate(windows: Sequence[Window]) -> Window:
+    """One batch: every array with a leading axis (B,), shorter windows padded with zeros."""
     return {key: _stack([window[key] for window in windows]) for key in windows[0]}
 
 
 class ShardReader:
     """Reads whole shards in tasks of Ray Data and makes batches of them.
 
-    It lives here, where torch is not imported: every process that runs it would otherwise load
-    torch first.
+    In a module that does not import torch, because every Ray Data worker imports it.
 
     Args:
         folder: where the shards lie, local or in S3.
-        portions: what is read together.
-        examples: what becomes of a clip.
+        groups: shards that are read together.
+        windowing: cuts clips into windows.
         size: windows in a batch, at most.
         seed: with the epoch and the pass, it determines the order, the crops and the batches.
-        epoch: asked once for every portion that is read.
+        epoch: returns the current epoch; called once for every group that is read.
     """
 
     def __init__(
-        self, folder: Path, portions: Sequence[Portion], examples: Examples, size: int, seed: int,
-        epoch: Callable[[], int],
+        self, folder: Path, groups: Sequence[ShardGroup], windowing: Windowing, size: int,
+        seed: int, epoch: Callable[[], int],
     ) -> None:  # fmt: skip
-        self.folder, self.portions = str(folder), list(portions)
-        self.examples, self.size = examples, size
+        self.folder, self.groups = str(folder), list(groups)
+        self.windowing, self.size = windowing, size
         self.seed, self.epoch = seed, epoch
 
-    def __call__(self, rows: dict[str, Any]) -> Iterator[Example]:
-        """Batches of the portions whose turns ``rows["turn"]`` names.
+    def __call__(self, rows: dict[str, Any]) -> Iterator[Window]:
+        """Batches of the groups at the positions ``rows["turn"]`` of an epoch.
 
-        An epoch takes its turns one after another, and each pass the portions in another order.
+        An epoch of P passes over G groups has P * G positions; each pass has another order.
 
         Raises:
             UserError: a shard is missing or corrupt.
         """
         for turn in rows["turn"]:
-            yield from self.read(self.epoch(), *divmod(int(turn), len(self.portions)))
+            yield from self.read(self.epoch(), *divmod(int(turn), len(self.groups)))
 
-    def read(self, epoch: int, number: int, position: int) -> Iterator[Example]:
-        """Batches of the portion at a position of pass ``number``. Raises UserError."""
-        order = np.random.default_rng([self.seed, epoch, number]).permutation(len(self.portions))
+    def read(self, epoch: int, number: int, position: int) -> Iterator[Window]:
+        """Batches of the group at ``position`` of pass ``number``. Raises UserError."""
+        order = np.random.default_rng([self.seed, epoch, number]).permutation(len(self.groups))
         index = int(order[position])
         rng = np.random.default_rng([self.seed, epoch, number, index + 1])
-        windows: list[Example] = []
+        windows: list[Window] = []
         lengths: list[int] = []
-        for file in self.portions[index].files:
+        for file in self.groups[index].files:
             path = storage.location(self.folder) / file
-            for clip in clips_of(read_table(path, list(self.examples.columns))):
-                windows += self.examples(clip, rng)
-                lengths += self.examples.lengths(len(clip.coefficients))
+            for clip in clips_of(read_table(path, list(self.windowing.columns))):
+                windows += self.windowing(clip, rng)
+                lengths += self.windowing.lengths(len(clip.coefficients))
         for bucket in buckets(lengths, self.size, rng):
             yield collate([windows[i] for i in bucket])
 

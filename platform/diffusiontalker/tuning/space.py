@@ -6,10 +6,17 @@ from collections.abc import Mapping
 from optuna import distributions as optuna
 
 from diffusiontalker import config
-from diffusiontalker.config import Choice, Settings, Spread, SweepSettings, changed, fingerprint
+from diffusiontalker.config import (
+    Choice,
+    Settings,
+    Spread,
+    SweepSettings,
+    changed,
+    fingerprint,
+    round_settings,
+)
 from diffusiontalker.errors import UserError
 from diffusiontalker.stage_keys import data_key, round_key, teacher_key
-from diffusiontalker.training import stages as training_stages
 from diffusiontalker.tuning.trial_store import Params
 
 TEACHER = "teacher"
@@ -48,7 +55,7 @@ def epochs_of(settings: Settings, stage: Stage) -> int:
     """Epochs of one stage."""
     if stage == TEACHER:
         return settings.training.teacher.epochs
-    return training_stages.round_settings(settings, int(stage)).epochs
+    return round_settings(settings, int(stage)).epochs
 
 
 def epochs_in_all(settings: Settings, stages: list[Stage]) -> int:
@@ -143,7 +150,14 @@ def _before(settings: Settings, stages: list[Stage]) -> str:
 
 def _trained(settings: Settings, stages: list[Stage]) -> str:
     """A hash of what a trial does."""
-    return fingerprint(settings.diffusion.sampler, *_keys(settings, stages))
+    return fingerprint(settings.diffusion, *_keys(settings, stages))
+
+
+def key_of(settings: Settings, stages: list[Stage]) -> str:
+    """A hash of what determines a trial, from the data to the last of its stages."""
+    rounds = settings.diffusion.rounds
+    before = [] if stages[-1] == TEACHER else rounds[: rounds.index(int(stages[-1])) + 1]
+    return fingerprint(settings.diffusion, data_key(settings), *_keys(settings, [TEACHER, *before]))
 
 
 def _keys(settings: Settings, stages: list[Stage]) -> list[str]:

@@ -18,7 +18,7 @@ from diffusiontalker.config import Settings, SweepSettings, fingerprint, to_yaml
 from diffusiontalker.corpus.manifest import open_corpus
 from diffusiontalker.errors import UserError
 from diffusiontalker.training import stages as training_stages
-from diffusiontalker.training.progress import Display
+from diffusiontalker.training.progress import StageDisplay
 from diffusiontalker.training.stages import Data
 from diffusiontalker.tuning import results, schedulers, space, study, trial_store
 from diffusiontalker.tuning.callbacks import Local, Watch
@@ -73,12 +73,14 @@ def begin(sweep: SweepSettings) -> Settings:
 def key_of(sweep: SweepSettings, base: Settings) -> str:
     """The hash of what makes trials comparable: the rest may change while a sweep goes on."""
     own = sweep.model_dump(mode="json", include={"stage", "steps", "space", "objectives"})
-    # Where and on how many a trial runs is no matter of its settings.
-    others = {"output", "extraction", "resources", "evaluation", "export"}
-    plain = base.model_dump(mode="json", exclude=others)
-    path = base.corpus.path  # whose content may change under its name
-    content = [] if path is None else [open_corpus(storage.location(path)).fingerprint]
-    return fingerprint(own, plain, *content)
+    contents = []  # of what may change under its name
+    if base.corpus.path is not None:
+        contents.append(open_corpus(storage.location(base.corpus.path)).fingerprint)
+    if base.encoder.name is not None:
+        from diffusiontalker.features import encoder  # transformers takes seconds to load
+
+        contents.append(encoder.content(base.encoder.name, base.encoder.revision))
+    return fingerprint(own, space.key_of(base, space.stages_of(sweep, base)), *contents)
 
 
 def run(sweep: SweepSettings) -> Records:
@@ -181,7 +183,7 @@ def confirm(sweep: SweepSettings, plan: Plan, known: Records, folder: Path) -> N
     points = {name(params, seed): {**params, space.SEED: seed} for _, params, seed in wanted}
     labels = {name(params, seed): f"{whose}-seed-{seed}" for whose, params, seed in wanted}
     slots = schedulers.slots(sweep, plan.base, ray.cluster_resources())
-    with Display("confirm") as display:
+    with StageDisplay("confirm") as display:
         found = Finals(display, len(points))
         tune_trials(
             plan, folder, [found, Boards(folder, labels.__getitem__)], sweep.max_failures,
@@ -230,7 +232,7 @@ def label(one: Trial) -> str:
 class Finals(Local):
     """The last figures of every trial of a list."""
 
-    def __init__(self, display: Display, total: int) -> None:
+    def __init__(self, display: StageDisplay, total: int) -> None:
         self.display, self.total = display, total
         self.figures: dict[str, dict[str, float]] = {}
         """By the trials' ids; of one that failed there are none."""

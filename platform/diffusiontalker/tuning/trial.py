@@ -15,8 +15,8 @@ from diffusiontalker import cluster, pipeline, storage
 from diffusiontalker.config import Settings
 from diffusiontalker.errors import UserError
 from diffusiontalker.training import stages as training_stages
-from diffusiontalker.training.stages import Data, Place
-from diffusiontalker.training.validation import judge
+from diffusiontalker.training.stages import Data, StageRun
+from diffusiontalker.training.validation_metrics import sample_metrics
 from diffusiontalker.tuning.space import TEACHER, Stage, apply, epochs_of
 from diffusiontalker.tuning.trial_store import FIGURES, TRIAL
 
@@ -82,11 +82,11 @@ def _train(
     """Train a stage; ``before`` counts the epochs of the stages before it."""
     steps = settings.diffusion.steps if stage == TEACHER else int(stage)
     callbacks = (Report(before),) if settings.training.workers else ()
-    place = Place(
+    place = StageRun(
         folder / "train",
         str(stage),
         str(stage),
-        judge=partial(judge, steps=steps, sampler=settings.diffusion.sampler),
+        metrics=partial(sample_metrics, steps=steps, sampler=settings.diffusion.sampler),
         on_epoch=partial(report, before),
         callbacks=callbacks,
     )

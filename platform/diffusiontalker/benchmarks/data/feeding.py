@@ -18,9 +18,9 @@ from diffusiontalker.benchmarks.data.loader import loader
 from diffusiontalker.config import Settings
 from diffusiontalker.model.talker import Talker
 from diffusiontalker.training import objectives, ray_data, stages
-from diffusiontalker.training.fit import Average
-from diffusiontalker.training.stages import Data, Place
-from diffusiontalker.training.windows import MotionExamples
+from diffusiontalker.training.fit import WeightAverage
+from diffusiontalker.training.stages import Data, StageRun
+from diffusiontalker.training.windows import MotionWindows
 
 WARM_UP = 5
 """Training steps before the first measurement."""
@@ -96,7 +96,7 @@ def middle(repeats: Sequence[Fed]) -> Fed:
 
 def measure(
     data: Data, settings: Settings, cases: Sequence[Case], passes: int, repeats: int, workers: int,
-    place: Place,
+    place: StageRun,
 ) -> list[Fed]:  # fmt: skip
     """Feed ``workers`` workers by every case in turn, ``repeats`` times; the median of each case.
 
@@ -106,7 +106,7 @@ def measure(
         UserError: a shard cannot be read.
     """
     manifest, train = data.manifest, settings.training
-    examples = MotionExamples(train.teacher.window, manifest.identities, manifest.emotions)
+    examples = MotionWindows(train.teacher.window, manifest.identities, manifest.emotions)
     size = train.teacher.batch
     batches = passes * ray_data.batches_of(manifest, "train", examples, size) // workers
     train_set = ray_data.dataset(data.folder, manifest, "train", examples, size, passes, train.seed)
@@ -135,7 +135,7 @@ def run(config: dict[str, Any]) -> list[list[list[Fed]]]:
     settings: Settings = config["settings"]
     cases: list[Case] = config["cases"]
     repeats: int = config["repeats"]
-    place: Place = config["place"]
+    place: StageRun = config["place"]
     torch.set_num_threads(settings.resources.threads)
     torch.manual_seed(settings.training.seed)
     by_hand = by_torch(config["data"], settings, config["batches"])
@@ -206,9 +206,9 @@ class Step:
     def __init__(self, data: Data, settings: Settings) -> None:
         self.talker = Talker(stages.teacher_config(settings, data))
         self.talker.set_statistics(*data.manifest.statistics())
-        self.task = objectives.TeacherTask(self.talker, settings.losses.teacher)
+        self.task = objectives.TeacherObjective(self.talker, settings.losses.teacher)
         self.settings = settings.training.teacher
-        self.average = Average(self.talker, self.settings.ema)
+        self.average = WeightAverage(self.talker, self.settings.ema)
         self.parameters = [p for p in self.task.parameters() if p.requires_grad]
         self.optimizer = torch.optim.AdamW(self.parameters, lr=self.settings.learning_rate)
         self.parallel = ray.train.torch.prepare_model(

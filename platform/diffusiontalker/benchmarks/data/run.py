@@ -17,8 +17,8 @@ from diffusiontalker.benchmarks.memory import Peak
 from diffusiontalker.config import DataBenchmarkSettings, Settings
 from diffusiontalker.errors import UserError
 from diffusiontalker.evaluation.goals import at_least, at_most
-from diffusiontalker.training.progress import Display, new_board
-from diffusiontalker.training.stages import Data, Place
+from diffusiontalker.training.progress import StageDisplay, start_progress_board
+from diffusiontalker.training.stages import Data, StageRun
 
 WORKERS = (1, 2)
 THROUGHPUT, WAITING, MEMORY, PREPARING = 0.9, 0.05, 1.25, 50.0
@@ -139,7 +139,7 @@ def _check_bucket(prefix: str) -> None:
 
 def _make(folder: Path, clips: int) -> Data:
     folder.mkdir()
-    with Display("set") as display:
+    with StageDisplay("set") as display:
         return Data(folder, synthetic.shard_set(folder, clips, display.count))
 
 
@@ -153,8 +153,8 @@ def _memory(folder: Path, data: Data, training: Settings, times: int) -> Json:
     }
     found = {}
     for name, one in sets.items():
-        place = Place(folder / "train", f"memory-{name}", "memory")
-        with Display(f"memory, {name}"), Peak() as peak, cluster.session():
+        place = StageRun(folder / "train", f"memory-{name}", "memory")
+        with StageDisplay(f"memory, {name}"), Peak() as peak, cluster.session():
             case = Case(feeding.RAY, step=False, nap=NAP)
             feeding.measure(one, training, [case], passes=1, repeats=1, workers=1, place=place)
         found[f"{name}_mb"] = peak.bytes / 1e6
@@ -164,12 +164,12 @@ def _memory(folder: Path, data: Data, training: Settings, times: int) -> Json:
 def _prepare(folder: Path, minutes: int) -> Json:
     """Times real time, of this process alone and of the whole command."""
     root = folder / "beat"
-    with Display("recordings") as display:
+    with StageDisplay("recordings") as display:
         synthetic.beat_set(root, minutes, display.count)
-    with Display("one core") as display:
+    with StageDisplay("one core") as display:
         alone = preparing.on_one_core(preparing.survey(root, folder / "alone"), display.count)
     found = preparing.survey(root, folder / "prepared")
-    with cluster.session(), Display("all cores") as display:
+    with cluster.session(), StageDisplay("all cores") as display:
         together = preparing.on_all_cores(found, display.count)
     return {**alone, **together}
 
@@ -184,11 +184,11 @@ def _feed(
     found = []
     with _places(data, settings.s3) as places, cluster.session():
         for (place, where), workers in ((p, w) for p in places.items() for w in WORKERS):
-            stage, board = f"{place}, {workers}", new_board()
-            with Display(stage, board):
+            stage, board = f"{place}, {workers}", start_progress_board()
+            with StageDisplay(stage, board):
                 fed = feeding.measure(
                     where, training, cases, settings.passes, settings.repeats, workers,
-                    Place(folder / "train", f"{place}-{workers}", stage, board),
+                    StageRun(folder / "train", f"{place}-{workers}", stage, board),
                 )  # fmt: skip
             found += [
                 {"storage": place, "workers": workers, **case_json(case, one)}
@@ -220,7 +220,7 @@ def _places(data: Data, prefix: str | None) -> Iterator[dict[str, Data]]:
         return
     remote = storage.location(prefix) / f"benchmark-{uuid.uuid4().hex[:12]}"
     try:
-        with Display("upload"):
+        with StageDisplay("upload"):
             storage.store(data.folder, remote)
         yield {"local": data, "S3": Data(remote, data.manifest)}
     finally:

@@ -72,7 +72,7 @@ class V1:
         assert features is not None
         mask = torch.ones(1, frames, 1)
         audio = self.talker.encode(features, mask)
-        voice = self.talker.listen(audio, mask)
+        voice = self.talker.embed_voice(audio, mask)
         return self.talker.condition(audio, voice.identity, voice.emotion, mask)
 
 

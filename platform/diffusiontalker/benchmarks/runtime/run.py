@@ -36,7 +36,7 @@ from diffusiontalker.export import artifact
 from diffusiontalker.model.talker import Talker
 from diffusiontalker.runtime.student import Student
 from diffusiontalker.training.checkpoints import load_talker
-from diffusiontalker.training.progress import Display
+from diffusiontalker.training.progress import StageDisplay
 
 SPEED, TIMES_HUBERT, LINEAR = 25_000.0, 100.0, 0.8
 SIZE, IMPORT, PUSH, MEMORY = 3.4, 0.5, 4.0, 1.5
@@ -106,9 +106,9 @@ def run(settings: RuntimeBenchmarkSettings) -> Json:
         streamed = _stream(
             Student(shipped), samples[: round(settings.stream_seconds * SAMPLE_RATE)]
         )
-        with Display("memory"):
+        with StageDisplay("memory"):
             memory = _memory(shipped, samples[: round(SHORT_SPEECH * SAMPLE_RATE)])
-    with Display("import"):
+    with StageDisplay("import"):
         imported = process.import_seconds()
     report = {
         "machine": machine(PACKAGES),
@@ -196,7 +196,7 @@ def aims(report: Json) -> list[Json]:
 def _export(chosen: Chosen, root: Path) -> dict[Precision, Exported]:
     """The artifact in every precision, whatever it costs in error: that is said beside it."""
     found: dict[Precision, Exported] = {}
-    with Display("export") as display:
+    with StageDisplay("export") as display:
         for number, precision in enumerate(get_args(Precision)):
             display.update(number / len(get_args(Precision)), precision)
             anyway = ExportSettings(precision=precision).model_copy(
@@ -229,7 +229,7 @@ def _speeds(
                 for name, subject in subjects.items()
                 if seconds <= LONGEST_PEER or not subject.peer
             }
-            with _torch_threads(threads), Display(title(seconds, threads)) as display:
+            with _torch_threads(threads), StageDisplay(title(seconds, threads)) as display:
                 turns = latency.interleaved(calls, settings.repeats, display.update)
             found += [row(name, seconds, threads, walls) for name, walls in turns.items()]
     return {name: subject.size_mb for name, subject in subjects.items()}, found
@@ -289,7 +289,7 @@ def _stream(student: Student, samples: np.ndarray) -> Json | None:
     """Latencies of the pushes; None for a student that hears whole recordings alone."""
     if student.look_ahead is None:
         return None
-    with Display("streaming"):
+    with StageDisplay("streaming"):
         found = latency.pushes(student, samples)
     return {
         "look_ahead_ms": student.stream().look_ahead_ms,

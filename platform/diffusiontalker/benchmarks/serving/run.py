@@ -25,7 +25,7 @@ from diffusiontalker.config import ServeBenchmarkSettings
 from diffusiontalker.errors import UserError
 from diffusiontalker.evaluation.goals import at_least, at_most
 from diffusiontalker.runtime.student import Student
-from diffusiontalker.training.progress import Display
+from diffusiontalker.training.progress import StageDisplay
 
 STREAMS, LATENCY_MS, OVERHEAD_MS = 100, 50.0, 5.0
 """Aims: streams per core, p99 of a push, and what serving adds to a request at p50."""
@@ -74,7 +74,7 @@ def run(settings: ServeBenchmarkSettings) -> Json:
     own = settings.own_cores
     for number, (replicas, batch) in enumerate(cases):
         with (
-            Display(_title(replicas, batch)) as display,
+            StageDisplay(_title(replicas, batch)) as display,
             server.running(settings.model, replicas, batch, own) as served,
         ):
             if number == 0:
@@ -84,7 +84,7 @@ def run(settings: ServeBenchmarkSettings) -> Json:
             report["streams"] += _streams(served, replicas, batch, student, settings, display)
         if number == 0 and settings.soak:
             with (
-                Display("soak") as display,
+                StageDisplay("soak") as display,
                 server.running(settings.model, replicas, batch, own) as served,
             ):
                 report["soak"] = _soak(served, report["recordings"], recording, settings, display)
@@ -166,7 +166,7 @@ def _recordings(
 
 def _streams(
     served: Server, replicas: int, batch: int, student: Student,
-    settings: ServeBenchmarkSettings, display: Display,
+    settings: ServeBenchmarkSettings, display: StageDisplay,
 ) -> list[Json]:  # fmt: skip
     """More and more streams, until a push takes too long in most of ``TAKES``."""
     if student.look_ahead is None:
@@ -219,7 +219,7 @@ def _most(recordings: list[Json]) -> float:
 
 def _soak(
     served: Server, recordings: list[Json], recording: bytes, settings: ServeBenchmarkSettings,
-    display: Display,
+    display: StageDisplay,
 ) -> Json:  # fmt: skip
     """The largest share of the most, for long: what fails, and what the replica holds."""
     share = max(settings.shares)

@@ -31,7 +31,7 @@ ENVIRONMENT = {
     "RAY_worker_niceness": "0",
     # One thread reads, advances streams and answers: to hand each message over costs as much again.
     "RAY_SERVE_RUN_USER_CODE_IN_SEPARATE_THREAD": "0",
-    "RAY_SERVE_HTTP_PROXY_CALLBACK_IMPORT_PATH": "serve.edge:middlewares",
+    "RAY_SERVE_HTTP_PROXY_CALLBACK_IMPORT_PATH": "serve.middleware:middlewares",
 }
 
 

@@ -13,7 +13,7 @@ import numpy as np
 import ray
 import soxr
 
-from diffusiontalker import __version__, storage
+from diffusiontalker import storage
 from diffusiontalker.arkit import FPS
 from diffusiontalker.audio import SAMPLE_RATE
 from diffusiontalker.audio.level import normalize
@@ -34,6 +34,8 @@ from diffusiontalker.corpus.procedural.voices import EMOTIONS, Emotion, Speaker,
 from diffusiontalker.corpus.shards import Clip
 from diffusiontalker.errors import UserError
 
+VERSION = 1
+"""Raise it when the same settings give another corpus: an old one is left alone then."""
 CLAIM = "plan.json"
 """Whose unfinished set a folder holds, as ``recordings`` notes it."""
 SECONDS_PER_CLIP = 4.2
@@ -183,14 +185,14 @@ def make(folder: Path, settings: CorpusSettings, progress: Callable[[int, int], 
 def key_of(settings: CorpusSettings) -> str:
     """The hash of all that determines the set."""
     made = settings.model_dump(mode="json", exclude={"path"})
-    return fingerprint("procedural", made, SCHEMA_VERSION, __version__)
+    return fingerprint("procedural", VERSION, SCHEMA_VERSION, made)
 
 
 def _check_key(folder: Path, key: str, there: str | None) -> None:
     """Raises UserError if what is there, as far as that is known, is another set."""
     if there not in (None, key):
         raise UserError(
-            f"{folder}: holds a set of other settings or of another release; choose another "
+            f"{folder}: holds a set of other settings or of another version; choose another "
             "output=..., or remove it"
         )
 

@@ -1,0 +1,31 @@
+"""FastAPI dependencies of the routes. They are coroutines, as FastAPI starts a thread for each
+dependency that is a plain function."""
+
+from typing import Annotated
+
+from fastapi import Depends
+from starlette.requests import HTTPConnection
+
+from serve.admission.access import Caller
+from serve.http.query_parameters import check_unique
+from serve.service import Service
+
+
+async def get_service(connection: HTTPConnection) -> Service:
+    """The replica's service."""
+    service: Service = connection.app.state.service
+    return service
+
+
+ServiceDependency = Annotated[Service, Depends(get_service)]
+
+
+async def get_caller(connection: HTTPConnection, service: ServiceDependency) -> Caller:
+    """The caller, after access control. Raises Problem."""
+    caller = await service.access.authorize(connection)
+    connection.state.caller = caller.name
+    check_unique(connection.query_params)
+    return caller
+
+
+CallerDependency = Annotated[Caller, Depends(get_caller)]

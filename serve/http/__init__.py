@@ -1,0 +1,1 @@
+"""Requests and responses: query parameters, formats, problem details."""

@@ -1,0 +1,1 @@
+"""The students that are served, and saved identities."""

@@ -1,0 +1,1 @@
+"""When work is done: a fair thread pool, batches, and cancellation."""

@@ -1,0 +1,1 @@
+"""A live stream over a WebSocket."""
