@@ -1,10 +1,10 @@
-"""Measurements on this machine: of the data with sets made on the spot, of a run's student."""
+"""Benchmarks on this machine: data pipeline, runtime, look-ahead, server, sweep."""
 
 from diffusiontalker import cli, config, preflight
 
 
 def data(config_file: cli.Config = None, overrides: cli.Overrides = None) -> None:
-    """Data into shards and shards into a training step: speed, waiting and memory.
+    """Data into shards and shards into a training step: throughput, waiting time and memory.
 
     Ray Data beside a PyTorch DataLoader on the same shards; with s3=s3://bucket/prefix from there
     too. Takes some minutes and under a gigabyte in the temporary folder; writes data.json into out.
@@ -19,7 +19,7 @@ def data(config_file: cli.Config = None, overrides: cli.Overrides = None) -> Non
 
 
 def runtime(config_file: cli.Config = None, overrides: cli.Overrides = None) -> None:
-    """A run's last student from waveform to face: frames per second, latency, memory and size.
+    """A run's last student, waveform to coefficients: throughput, latency, memory and size.
 
     In PyTorch and as artifacts, beside HuBERT-base and what runs on it. Takes some ten minutes;
     writes runtime.{json,html}. Example: python jobs/benchmark.py runtime run=runs/quickstart
@@ -35,8 +35,8 @@ def runtime(config_file: cli.Config = None, overrides: cli.Overrides = None) -> 
 def look_ahead(config_file: cli.Config = None, overrides: cli.Overrides = None) -> None:
     """The cost of less look-ahead: students of 0 to 160 ms, and of whole recordings.
 
-    Starts from the run that the same settings made, or makes its own; then a teacher and rounds
-    for each. Writes look_ahead.json into the run's folder, from where jobs/distill.py reports it.
+    Starts from the run of the same settings, or makes its own; then trains a teacher and rounds for
+    each. Writes look_ahead.json into the run's folder, which jobs/distill.py puts into the report.
     Example: python jobs/benchmark.py look-ahead --config configs/quickstart.yaml
     """
     settings = config.load(config_file, overrides or [])

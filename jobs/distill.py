@@ -6,9 +6,9 @@ from diffusiontalker import cli, config, preflight
 def distill(config_file: cli.Config = None, overrides: cli.Overrides = None) -> None:
     """Distil a teacher into a student of few steps.
 
-    Makes or reads the corpus, trains the teacher and every student, measures them beside the
-    floors, and writes summary.json, report.html, student/ and sample/ into the output folder.
-    Killed at any point, the same command goes on where it was.
+    Generates or reads the corpus, trains the teacher and every student, evaluates them, and
+    writes summary.json, report.html, student/ and sample/ into the output folder. Killed at any
+    point, the same command resumes.
 
     Example: python jobs/distill.py --config configs/quickstart.yaml output=runs/mine
     """

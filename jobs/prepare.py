@@ -6,9 +6,9 @@ from diffusiontalker import cli, config, preflight, storage
 def prepare(config_file: cli.Config = None, overrides: cli.Overrides = None) -> None:
     """Read a data set and write shards, manifest.json and prepare.html into the output.
 
-    Malformed takes are put aside in quarantine.csv with the reason. Killed at any point, the same
-    command goes on where it was; the manifest comes last. Run again, it keeps what is unchanged and
-    prepares anew what was made of files that have changed.
+    Malformed takes are listed in quarantine.csv with the reason. If the job is killed, the same
+    command resumes it. Run again after files have changed, it prepares the set again, and replaces
+    the old one when the new one is complete.
 
     Example: python jobs/prepare.py --config configs/data/folder.yaml source.root=takes
     output=shards
@@ -25,17 +25,17 @@ def prepare(config_file: cli.Config = None, overrides: cli.Overrides = None) -> 
         with cluster.session():
             print(*preparation.procedural_corpus(corpus, folder), sep="\n")
         return
-    # Before Ray starts, so that a mistake in a name is said in a second.
-    found = ingest.survey(settings, folder)
-    passed_over = len(page.passed_over(found.listing.skipped))
-    print(f"{len(found.listing.takes)} takes found, {passed_over} files passed over")
-    if found.kept:
-        print(*preparation.unchanged(found), sep="\n")
+    # Before Ray starts, so that a mistake in a name is reported within a second.
+    job = ingest.inspect(settings, folder)
+    passed_over = len(page.passed_over(job.listing.skipped))
+    print(f"{len(job.listing.takes)} takes found, {passed_over} files passed over")
+    if job.up_to_date:
+        print(*preparation.unchanged(job), sep="\n")
         return
-    for line in preparation.changed(found):
+    for line in preparation.changed(job):
         print(line)
     with cluster.session():
-        print(*preparation.prepare(found), sep="\n")
+        print(*preparation.prepare(job), sep="\n")
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""A search for settings that do better on validation, through Ray Tune and Optuna."""
+"""Hyperparameter search on the validation split with Ray Tune and Optuna."""
 
 from diffusiontalker import cli, config
 
@@ -6,10 +6,10 @@ from diffusiontalker import cli, config
 def sweep(config_file: cli.Config = None, overrides: cli.Overrides = None) -> None:
     """Search loss weights, temperature, learning rate or any other setting of a run.
 
-    Every trial trains the teacher, a round or the whole chain and is judged on the validation split
-    alone. Writes sweep.html, best.yaml (for jobs/distill.py --config), sweep.json, study.db (for
+    Every trial trains the teacher, a round or the whole chain, and only the validation split ranks
+    it. Writes sweep.html, best.yaml (for jobs/distill.py --config), sweep.json, study.db (for
     optuna-dashboard) and TensorBoard's logs into the output folder. Killed at any point, the same
-    command goes on where it was; more trials=... continue a finished one.
+    command resumes; more trials=... continue a finished one.
 
     Example: python jobs/sweep.py --config configs/sweep-quick.yaml output=runs/my-sweep trials=20
     """
@@ -18,7 +18,7 @@ def sweep(config_file: cli.Config = None, overrides: cli.Overrides = None) -> No
     from diffusiontalker.tuning import results
     from diffusiontalker.tuning import sweep as tuning
 
-    tuning.begin(settings)  # a mistake is said before Ray starts
+    tuning.begin(settings)  # reports a mistake before Ray starts
     with cluster.session():
         results.conclude(settings, tuning.run(settings))
 

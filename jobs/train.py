@@ -1,10 +1,10 @@
-"""The teacher alone, for work on the model; jobs/distill.py goes on from what it leaves."""
+"""Train the teacher alone; jobs/distill.py continues from its result."""
 
 from diffusiontalker import cli, config, preflight
 
 
 def train(config_file: cli.Config = None, overrides: cli.Overrides = None) -> None:
-    """Train the teacher of a configuration, with all that it needs before.
+    """Train the teacher of a configuration, after the stages that it depends on.
 
     Example: python jobs/train.py --config configs/quickstart.yaml output=runs/mine
     """

@@ -5,7 +5,7 @@ import numpy as np
 from diffusiontalker.animation import files
 from diffusiontalker.audio.recording import read_recording
 from diffusiontalker.config import Section
-from diffusiontalker.corpus.sources.base import Listing, Recording, Source, Take
+from diffusiontalker.corpus.sources.base import Recording, Source, Take, TakeListing
 
 
 class Options(Section):
@@ -19,7 +19,7 @@ class Pairs(Source):
 
     Options = Options
 
-    def takes(self) -> Listing:
+    def takes(self) -> TakeListing:
         sizes = self.files()
         takes = []
         for name in sizes:
@@ -29,7 +29,7 @@ class Pairs(Source):
                 known = None if emotion == "unlabelled" else emotion
                 take = name.removesuffix(".npy").replace("/", "-")
                 takes.append(Take(take, speaker, known, bytes=sizes[sound], files=(name, sound)))
-        return Listing(takes, [(n, "no wav or npy") for n in sizes if n.endswith(".txt")])
+        return TakeListing(takes, [(n, "no wav or npy") for n in sizes if n.endswith(".txt")])
 
     def read(self, take: Take) -> Recording:
         face = files.coefficients(files.read_npy(self.path(take.files[0])), take.files[0])

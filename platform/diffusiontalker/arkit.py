@@ -71,9 +71,9 @@ INDEX: dict[str, int] = {name: i for i, name in enumerate(CHANNELS)}
 ROTATIONS: tuple[str, ...] = tuple(
     f"{part}{axis}" for part in ("Head", "LeftEye", "RightEye") for axis in ("Yaw", "Pitch", "Roll")
 )
-"""Angles of head and eyes that Live Link Face puts behind its curves."""
+"""Angles of head and eyes, which Live Link Face writes after its curves."""
 NO_CHANNELS: tuple[str, ...] = ("_neutral", *ROTATIONS)
-"""Columns that go with the channels and are none: MediaPipe's first, and Live Link's angles."""
+"""Columns beside the channels that are not channels: MediaPipe's first, and Live Link's angles."""
 LIVE_LINK: tuple[str, ...] = (
     *(f"eye{what}{side}" for side in ("Left", "Right")
       for what in ("Blink", "LookDown", "LookIn", "LookOut", "LookUp", "Squint", "Wide")),
@@ -93,7 +93,7 @@ ORDERS: dict[str, tuple[tuple[str, ...], ...]] = {
     "mediapipe": (("_neutral", *CHANNELS[:-1]),),
     "livelink": (LIVE_LINK, (*LIVE_LINK, *ROTATIONS)),
 }
-"""Orders in which arrays are found, by the name that an option gives them."""
+"""Channel orders in which arrays occur, by the name that options use."""
 FPS = 30
 """Frames per second of every coefficient sequence inside the project."""
 
@@ -133,16 +133,16 @@ def mirror_permutation() -> np.ndarray:
 
 
 def canonical(name: str) -> str | None:
-    """The channel that ``name`` stands for; None: it is no channel.
+    """The channel that ``name`` denotes; None: none.
 
-    Case does not matter, so that Live Link's ``JawOpen`` is ``jawOpen``; neither does how the sides
-    are marked: ``eyeBlink_L``, as Face Cap and many rigs have it, is ``eyeBlinkLeft``.
+    Case is ignored (Live Link's ``JawOpen`` is ``jawOpen``), and sides may be abbreviated
+    (``eyeBlink_L``, as in Face Cap and many rigs, is ``eyeBlinkLeft``).
     """
     return _BY_LOWER.get(_SIDE.sub(lambda side: _SIDES[side[1]], name.strip().lower()))
 
 
 def missing(names: Sequence[str]) -> tuple[str, ...]:
-    """The channels for which none of ``names`` stands."""
+    """The channels that none of ``names`` denotes."""
     named = {canonical(name) for name in names}
     return tuple(name for name in CHANNELS if name not in named)
 
@@ -152,8 +152,8 @@ def map_by_name(
 ) -> np.ndarray:
     """Reorder ``values`` (..., len(names)) into (..., 52); channels not named become 0.
 
-    Names match as in ``canonical``. Columns called as one of ``NO_CHANNELS`` or of ``ignore`` are
-    left out, whatever their case.
+    Names match as in ``canonical``. Columns named in ``NO_CHANNELS`` or ``ignore`` (in any case)
+    are left out.
 
     Raises:
         UserError: a name is unknown or stands twice, or the count does not match.
@@ -178,7 +178,7 @@ def map_by_name(
 
 
 def is_left_out(name: str, ignore: Collection[str] = ()) -> bool:
-    """Whether a column of that name is no channel and known to be none."""
+    """Whether a column of that name is to be left out, as in ``map_by_name``."""
     return name.strip().lower() in {other.strip().lower() for other in (*NO_CHANNELS, *ignore)}
 
 

@@ -1,4 +1,4 @@
-"""What all jobs share on the command line: overrides, exit codes, one clear line for a mistake."""
+"""The command line of all jobs: overrides, exit codes, one line for a user's mistake."""
 
 import signal
 import sys
@@ -17,7 +17,7 @@ Config = Annotated[
 ]
 Overrides = Annotated[
     list[str] | None,
-    typer.Argument(metavar="[KEY=VALUE]...", help="Settings to change; they win over the file's."),
+    typer.Argument(metavar="[KEY=VALUE]...", help="Settings to change; they override the file's."),
 ]
 P = ParamSpec("P")
 
@@ -25,16 +25,16 @@ P = ParamSpec("P")
 def main(job: Callable[P, None] | Sequence[Callable[..., None]], resumes: bool = False) -> None:
     """Run a job as a command: exit status 0, 2 for the user's mistake, 130 when interrupted.
 
-    Several jobs, or a sequence of one, are sub-commands by their names. Of one that ``resumes``
-    where it was, an interruption says so. To be asked to end (SIGTERM) is to be interrupted: what a
-    job has started ends with it.
+    Several jobs, or a sequence of one, become sub-commands. Where a job ``resumes``, the message of
+    an interruption says so. SIGTERM is an interruption too, so that a job's child processes end
+    with it.
     """
     signal.signal(signal.SIGTERM, signal.default_int_handler)
     app = typer.Typer(add_completion=False, pretty_exceptions_enable=False, rich_markup_mode=None)
     if callable(job):
         app.command()(_guarded(job, resumes))
     else:
-        app.callback()(_choose)  # without it a single one would be no sub-command
+        app.callback()(_choose)  # without it typer makes a single one no sub-command
         for one in job:
             app.command()(_guarded(one, resumes))
     app()
@@ -47,7 +47,7 @@ def show(table: Table, *lines: str) -> None:
 
 
 def _choose() -> None:
-    """Each command tells of itself by --help."""
+    """Each command has its own --help."""
 
 
 def _guarded(job: Callable[P, None], resumes: bool) -> Callable[P, None]:

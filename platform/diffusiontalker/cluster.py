@@ -1,4 +1,4 @@
-"""Reaching Ray: the cluster a job was submitted to, or one of our own on this machine."""
+"""Connecting to Ray: the cluster a job was submitted to, or a private one on this machine."""
 
 import logging
 import os
@@ -13,36 +13,36 @@ from typing import Any
 
 from diffusiontalker.errors import UserError
 
-os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")  # nobody asked for reports to strangers
+os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")  # no usage reports
 
 import ray
 from ray.exceptions import AuthenticationError
 
 LOCAL = "local"
-"""The address of a Ray that is started for the job, on this machine alone."""
+"""The address of a private Ray, which is started on this machine for the job."""
 FULL = "No space left on device"
-"""What the system says of a full disk, through whichever library wrote."""
-_SAID = re.compile(r"diffusiontalker\.errors\.UserError: (.+)")
-"""A ``UserError`` as a traceback ends with it."""
+"""The system's message for a full disk, whichever library wrote."""
+_IN_TRACEBACK = re.compile(r"diffusiontalker\.errors\.UserError: (.+)")
+"""A ``UserError`` at the end of a traceback."""
 _RETRIES = re.compile(r"\s+Failed to [\w ]+ after \d+/\d+ attempts .*", re.DOTALL)
-"""What Ray Data appends to the message of an error that it passes on."""
+"""What Ray Data appends to the message of an error."""
 TOKEN = (
     "export RAY_AUTH_MODE=token, and give ~/.ray/auth_token the token that the cluster's head has "
     "there"
 )
-"""How to pass a cluster's authentication."""
+"""How to authenticate at a cluster."""
 IDLE_MS = 300_000
-"""How long a worker without work is kept."""
+"""Milliseconds before an idle worker is ended."""
 STARTING = 16
 """Workers that may start at the same time."""
 BUFFER = 1 << 30
-"""Bytes of read-ahead that a stream of data may hold in Ray's object store: without a bound it
-grows with the set until the store is full."""
+"""Bytes of read-ahead of a Ray Data pipeline in the object store: without a limit it grows with the
+data set until the store is full."""
 
 
 @contextmanager
 def session() -> Iterator[None]:
-    """Connect for the length of a job, and find the user's mistake in what Ray raises.
+    """A connection to Ray for a job; a ``UserError`` of a worker is raised as one here.
 
     ``RAY_ADDRESS`` (which ``ray job submit`` sets) names a cluster; without it a private one is
     started on this machine.
@@ -55,15 +55,15 @@ def session() -> Iterator[None]:
     if address == LOCAL:
         options = {
             "num_cpus": local_cpus(),
-            # Ray ends a worker that had nothing to do for a second, and the next task waits for a
-            # new one, which has to import everything again: a tenth of an epoch of short clips.
-            # And it warns of "8 worker processes" where every stage of ours has a dozen.
+            # Ray ends a worker that was idle for a second, and the next task waits for a new one,
+            # which imports everything again: a tenth of an epoch of short clips. And it warns of
+            # "8 worker processes" where each of our stages has a dozen.
             "_system_config": {
                 "idle_worker_killing_time_threshold_ms": IDLE_MS,
                 "worker_maximum_startup_concurrency": STARTING,
             },
         }
-        # A process for each run, to ask whether this machine is about to be taken away.
+        # A process per training run that polls whether the machine is about to be preempted.
         os.environ.setdefault("RAY_TRAIN_ENABLE_PREEMPTION_WATCHER", "0")
         # The end of a run is seen after half a second; by itself Ray looks every two.
         os.environ.setdefault("RAY_TRAIN_HEALTH_CHECK_INTERVAL_S", "0.5")
@@ -87,8 +87,8 @@ def session() -> Iterator[None]:
 
 @contextmanager
 def _own_sigterm() -> Iterator[None]:
-    """Afterwards SIGTERM does what it did before: Ray's own handler aborts the process with a trace
-    of its stack, and nothing that the process has begun is ended."""
+    """Restore the SIGTERM handler afterwards: Ray installs one that aborts the process with a stack
+    trace, without ending its child processes."""
     before = signal.getsignal(signal.SIGTERM)
     yield
     if callable(before) and threading.current_thread() is threading.main_thread():
@@ -96,19 +96,19 @@ def _own_sigterm() -> Iterator[None]:
 
 
 def local_cpus() -> int:
-    """CPUs of a Ray of our own: the stream of data gets one, on a machine with one core too."""
+    """CPUs of a private Ray, at least 2: reading the data needs one beside training."""
     return max(os.cpu_count() or 1, 2)
 
 
 def _connect(address: str, options: dict[str, Any]) -> None:
-    """``ray.init``; where it starts a Ray of our own, once more if that does not come up in time,
-    as happens on a busy machine. Raises UserError."""
+    """``ray.init``; a private Ray that does not start in time, as happens on a busy machine, is
+    tried a second time. Raises UserError."""
     attempts = 2 if address == LOCAL else 1
     for left in reversed(range(attempts)):
         try:
             ray.init(address, logging_level=logging.ERROR, log_to_driver=False, **options)
             return
-        except Exception as error:  # Ray has a dozen kinds for this, a bare Exception among them
+        except Exception as error:  # Ray raises a dozen types here, a bare Exception among them
             ray.shutdown()
             if not left or isinstance(error, AuthenticationError):
                 raise UserError(_refused(address, error)) from error
@@ -116,7 +116,7 @@ def _connect(address: str, options: dict[str, Any]) -> None:
 
 
 def _refused(address: str, error: Exception) -> str:
-    """One line for what ``ray.init`` raised, with the mend that is the likeliest."""
+    """One line for what ``ray.init`` raised, with the likeliest remedy."""
     if isinstance(error, AuthenticationError):
         return f"Ray at {address!r} asks for a token and none is known here; {TOKEN}"
     if address == LOCAL:
@@ -124,7 +124,7 @@ def _refused(address: str, error: Exception) -> str:
             f"Ray did not start on this machine, twice: {_first_line(error)}; if the machine is "
             "busy, run the same again; /tmp/ray/session_latest/logs says more"
         )
-    # Of a token that is wrong or missing, Ray says no more than that it failed to connect.
+    # For a wrong or missing token Ray reports no more than a failed connection.
     return (
         f"cannot connect to Ray at {address!r}: {_first_line(error)}; if the cluster asks for a "
         f"token, {TOKEN}"
@@ -136,7 +136,7 @@ def _first_line(error: Exception) -> str:
 
 
 def _reachable(address: str) -> None:
-    """Ask a cluster's port once: Ray itself would keep trying for minutes."""
+    """Connect to a cluster's port once: Ray itself would retry for minutes."""
     host, _, port = address.removeprefix("ray://").rpartition(":")
     if not host or not port.isdigit():
         return  # "local", "auto"
@@ -150,23 +150,23 @@ def _reachable(address: str) -> None:
 
 
 def user_error(error: BaseException) -> UserError | None:
-    """The ``UserError`` at the bottom of what Ray raised, or a full disk, if there is one.
+    """The ``UserError`` that caused what Ray raised, or one for a full disk; None if neither did.
 
-    Ray hands on most errors as objects, and some, of its workers' workers, as a traceback's text.
+    Ray passes most errors on as objects, and some, of nested workers, as the text of a traceback.
     """
     chain = _chain(error)
-    said = [str(e) for e in chain if isinstance(e, UserError) and not hasattr(e, "cause")]
+    lines = [str(e) for e in chain if isinstance(e, UserError) and not hasattr(e, "cause")]
     # A traceback ends with the outermost error.
-    said += [text for e in chain for text in reversed(_SAID.findall(str(e)))]
-    if said:
-        return UserError(_RETRIES.sub("", said[0]))
+    lines += [text for e in chain for text in reversed(_IN_TRACEBACK.findall(str(e)))]
+    if lines:
+        return UserError(_RETRIES.sub("", lines[0]))
     if any(FULL in str(e) for e in chain):
         return UserError(f"the disk is full: {FULL.lower()}; free some, then run the same again")
     return None
 
 
 def _chain(error: BaseException) -> list[BaseException]:
-    """An error and all that led to it, each once."""
+    """An error and its causes, each once."""
     pending = [error]
     found: list[BaseException] = []
     while pending:
@@ -183,8 +183,8 @@ def _chain(error: BaseException) -> list[BaseException]:
 
 
 def configure() -> None:
-    """Ray Data in one order, within ``BUFFER``, and without bars and plans: ours say what people
-    need. For every process that starts a stream of data; what it starts inherits it."""
+    """Ray Data with a fixed order, at most ``BUFFER`` of read-ahead, and without its own progress
+    bars and plans. For every process that starts a Ray Data pipeline; its workers inherit it."""
     import ray.data
     from ray.data import ExecutionResources
 

@@ -1,7 +1,6 @@
-"""What is looked at before Ray starts: a mistake here is said in a second, not after an hour.
+"""Checks before Ray starts: a mistake is reported in a second, not after an hour.
 
-Imports that take seconds stand in the functions that need them, so that the cheap checks come
-first and a mistake that they find is said at once.
+Imports that take seconds stand in the functions that need them, so that the cheap checks run first.
 """
 
 import os
@@ -10,7 +9,14 @@ from pathlib import Path
 import yaml
 
 from diffusiontalker import storage
-from diffusiontalker.config import NO_RESULT, MotionTrainSettings, Settings, differences, to_yaml
+from diffusiontalker.config import (
+    NO_RESULT,
+    MotionTrainSettings,
+    Settings,
+    differences,
+    to_yaml,
+    with_current_names,
+)
 from diffusiontalker.corpus.manifest import Manifest, open_corpus
 from diffusiontalker.errors import UserError
 
@@ -21,27 +27,26 @@ MARKS = {
     SHARDS: "manifest.json",
     ARTIFACT: "decoder.onnx",
 }
-"""By which file a folder is known for what it holds."""
+"""The file that marks what a folder holds."""
 SETTINGS = "settings.yaml"
 """The settings of a run, in its folder."""
 ORIGIN = "# configuration: "
-"""How that file begins: the configuration that the settings were read from."""
+"""The first line of that file: the configuration that the settings were read from."""
 NO_FILE = "none"
 SHOWN = 5
-"""Settings that a line names at most."""
+"""Settings that a message names at most."""
 
 
 def check(settings: Settings, config_file: str | None = None, measured: bool = True) -> None:
-    """Whether all that can be known beforehand lets the run come to its end; the output is then
-    the run's, and holds its settings.
+    """Check all that can be checked beforehand, then write the settings into the run's output.
 
     Args:
         settings: of the run.
-        config_file: what they were read from.
-        measured: the run goes on to students and ends with measuring, which needs a test split.
+        config_file: the file they were read from.
+        measured: the run trains students and evaluates them, which needs a test split.
 
     Raises:
-        UserError: the first thing that does not.
+        UserError: the first mistake found.
     """
     origin = _check_output(settings, config_file)
     if measured and not settings.diffusion.rounds:
@@ -59,7 +64,7 @@ def check(settings: Settings, config_file: str | None = None, measured: bool = T
 
 
 def check_inputs(settings: Settings, measured: bool) -> None:
-    """Whether all is there that a run with these settings works with. Raises UserError."""
+    """Check that all inputs of a run exist and fit its settings. Raises UserError."""
     if settings.extraction.cache is not None:
         storage.location(settings.extraction.cache)
     _check_machine(settings)
@@ -75,8 +80,8 @@ def check_inputs(settings: Settings, measured: bool) -> None:
 
 
 def check_holds(folder: Path, wanted: str) -> None:
-    """Whether an output, which is made if it is not there, holds nothing yet, or what is
-    ``wanted`` there, a key of ``MARKS``.
+    """Check that an output is empty or holds what is ``wanted`` there, a key of ``MARKS``; make the
+    folder if it is missing.
 
     Raises:
         UserError: it cannot be written, or holds something else, which would be mixed or replaced.
@@ -95,13 +100,13 @@ def check_holds(folder: Path, wanted: str) -> None:
 
 
 def _check_output(settings: Settings, config_file: str | None) -> str:
-    """Whether the output can be written, and holds no other run; returns the configuration's name.
+    """Check that the output can be written and holds no other run; returns its configuration.
 
-    A setting may be changed, and the run made again in its folder, which keeps what it does not
-    touch. What came from another configuration, or learned from another corpus, is another run.
+    A run may be repeated in its folder with changed settings, and keeps the stages that they do not
+    affect. One of another configuration or another corpus is another run.
 
     Raises:
-        UserError: the output is somebody else's.
+        UserError: the output holds another run, or something else.
     """
     folder = storage.location(settings.output)
     check_holds(folder, RUN)
@@ -131,20 +136,21 @@ def _check_output(settings: Settings, config_file: str | None) -> str:
 
 
 def _changed(text: str, settings: Settings) -> list[str]:
-    """The settings that determine results and differ from those in ``text``, which may be of
-    another release."""
+    """The settings that determine results and differ from those in ``text``, which another release
+    may have written."""
     try:
         before = yaml.safe_load(text)
     except yaml.YAMLError:
         before = None
     now = settings.model_dump(mode="json")
-    found = differences(before if isinstance(before, dict) else {}, now)
+    old = with_current_names(Settings, before if isinstance(before, dict) else {})
+    found = differences(old, now)
     return [key for key in found if key.partition(".")[0] not in NO_RESULT]
 
 
 def _check_machine(settings: Settings) -> None:
-    """Whether this machine has what the workers ask for: Ray would wait for more without end. What
-    a cluster holds, or could grow to, is not known yet. Raises UserError."""
+    """Check that this machine has the resources of the workers: Ray would wait for them for ever.
+    Those of a cluster, which may grow, are not known yet. Raises UserError."""
     from diffusiontalker.cluster import LOCAL, local_cpus
     from diffusiontalker.training.ray_data import READER_CPUS
 
@@ -172,7 +178,7 @@ def _gpus() -> int:
 
 
 def _check_corpus(settings: Settings, measured: bool) -> None:
-    """Whether there is a corpus to train on, or settings to make one. Raises UserError."""
+    """Check the corpus, or the settings of a procedural one. Raises UserError."""
     if settings.corpus.path is None:
         from diffusiontalker.corpus.procedural import generation
 
@@ -190,7 +196,7 @@ def _check_corpus(settings: Settings, measured: bool) -> None:
 
 
 def _check_phones(folder: Path, manifest: Manifest) -> None:
-    """Whether any clip has the phones that an encoder is trained on. Raises UserError."""
+    """Check that a clip has the phones that an encoder is trained on. Raises UserError."""
     from diffusiontalker.corpus import shards
 
     for shard in manifest.of("train"):
@@ -205,7 +211,7 @@ def _check_phones(folder: Path, manifest: Manifest) -> None:
 
 
 def _check_batches(settings: Settings, manifest: Manifest, measured: bool) -> None:
-    """Whether every worker gets a batch. Raises UserError."""
+    """Check that each worker gets a batch. Raises UserError."""
     from diffusiontalker.training import ray_data, windows
 
     training = settings.training
@@ -217,6 +223,6 @@ def _check_batches(settings: Settings, manifest: Manifest, measured: bool) -> No
         count = ray_data.batches_of(manifest, "train", motion, train.batch) * train.passes
         if count < training.workers:
             raise UserError(
-                f"training.{name}: {count} batches do not go round {training.workers} workers; "
+                f"training.{name}: {count} batches are too few for {training.workers} workers; "
                 "lower training.workers or the batch, or add data"
             )

@@ -1,4 +1,4 @@
-"""Real recordings into shards, and the page that says whether they are any good."""
+"""Prepare a data set: convert it to shards, write its report page, publish it."""
 
 import time
 from collections import Counter
@@ -8,8 +8,8 @@ from pathlib import Path
 from diffusiontalker import __version__, config
 from diffusiontalker.config import CorpusSettings, DataSettings
 from diffusiontalker.corpus import ingest
-from diffusiontalker.corpus.ingest import Survey
-from diffusiontalker.corpus.manifest import is_whole
+from diffusiontalker.corpus.ingest import IngestJob
+from diffusiontalker.corpus.manifest import is_published
 from diffusiontalker.corpus.procedural import generation
 from diffusiontalker.corpus.sources import Source, Take, open_source
 from diffusiontalker.errors import UserError
@@ -18,70 +18,71 @@ from diffusiontalker.report.prepared.findings import count, some
 from diffusiontalker.training.progress import StageDisplay
 
 PROCEDURAL = "procedural"
-"""The kind of source that is made on the spot; its options are those of ``CorpusSettings``."""
+"""The kind of source that is generated; its options are those of ``CorpusSettings``."""
 
 
-def prepare(found: Survey) -> list[str]:
-    """Convert a source, write the page, publish the set; returns what to tell the user.
+def prepare(job: IngestJob) -> list[str]:
+    """Convert a source, write the page, publish the set; returns lines for the user.
 
-    A set that is there and still true is kept as it is.
+    A set that is up to date is kept as it is, and one that is not until the new one is complete.
 
     Raises:
-        UserError: more takes than ``max_quarantined`` are malformed; the page tells of them.
+        UserError: more takes than ``max_quarantined`` are malformed; the page lists them.
     """
-    settings, folder = found.settings, found.folder
-    if found.kept:
-        return unchanged(found)
+    settings, folder = job.settings, job.folder
+    if job.up_to_date:
+        return unchanged(job)
     started = time.time()
     with StageDisplay("prepare") as display:
-        outcome = ingest.convert(found, display.count)
-    manifest = outcome.manifest
+        result = ingest.convert(job, display.count)
+    manifest = result.manifest
     facts = page.Facts(
         source=settings.source.kind,
         root=settings.source.root,
         output=str(folder),
         fingerprint=manifest.fingerprint,
-        split_rule=split_rule(open_source(settings.source), found.listing.takes, settings),
+        split_rule=split_rule(open_source(settings.source), job.listing.takes, settings),
         clip_seconds=settings.clip_seconds,
         started=started,
         finished=time.time(),
         version=__version__,
-        shards=() if outcome.problem else manifest.shards,
+        shards=() if result.problem else manifest.shards,
     )
-    known = outcome.known
-    page.write_prepared(folder / page.PAGE_FILE, known.takes, known.skipped, facts)
-    if outcome.problem is not None:
-        raise UserError(f"{outcome.problem}; {folder / page.PAGE_FILE} shows what was found")
-    ingest.publish(folder, outcome)
-    return page.console_lines(known.takes, known.skipped, facts)
+    summary = result.summary
+    page.write_prepared(folder / page.PAGE_FILE, summary.takes, summary.skipped, facts)
+    if result.problem is not None:
+        kept = "; the set published before is unchanged" if is_published(folder) else ""
+        raise UserError(f"{result.problem}; {folder / page.PAGE_FILE} shows what was found{kept}")
+    ingest.publish(folder, manifest)
+    return page.console_lines(summary.takes, summary.skipped, facts)
 
 
-def unchanged(found: Survey) -> list[str]:
-    """What to tell the user of a set that is kept. Raises UserError if it is damaged."""
-    manifest, known = ingest.kept(found)
-    release = known.made.version if known.made else __version__
-    by = "" if release == __version__ else f", by release {release}: remove it to have it made anew"
+def unchanged(job: IngestJob) -> list[str]:
+    """Lines for the user about a set that is kept. Raises UserError if it is damaged."""
+    manifest, summary = ingest.published(job)
+    release = summary.provenance.version if summary.provenance else __version__
+    by = "" if release == __version__ else f", by release {release}: remove it to prepare it again"
     shards = f"{count(len(manifest.shards), 'file')}, {manifest.seconds() / 60:.1f} minutes"
     return [
-        f"unchanged since {found.folder} was made{by}; kept",
+        f"unchanged since {job.folder} was made{by}; kept",
         f"  shards      {shards}",
-        f"  page        {found.folder / page.PAGE_FILE}",
+        f"  page        {job.folder / page.PAGE_FILE}",
     ]
 
 
-def changed(found: Survey) -> list[str]:
-    """What to tell the user of changes in a source that the output was made of before."""
-    if not found.changes:
+def changed(job: IngestJob) -> list[str]:
+    """Lines for the user about changes of the source since the output was begun."""
+    if not job.changes:
         return []
-    again = "all of it is" if is_whole(found.folder) else "what they concern is"
+    again = "all of it is" if job.complete else "what they concern is"
     return [
-        f"{count(len(found.changes), 'change')} since {found.folder} was begun "
-        f"({some(found.changes, 3)}); {again} prepared again"
+        f"{count(len(job.changes), 'change')} since {job.folder} was begun "
+        f"({some(job.changes, 3)}); {again} prepared again"
     ]
 
 
 def split_rule(source: Source, takes: Sequence[Take], settings: DataSettings) -> str:
-    """In words, what the splits of these takes keep apart and what they do not."""
+    """In words, which parts of a data set its splits separate and which they do not."""
     if settings.split.rule == "published":
         return "clip by clip, so that parts of one take lie on both sides"
     own = sum(take.split is not None for take in takes)
@@ -101,27 +102,27 @@ def procedural_settings(settings: DataSettings) -> CorpusSettings:
     """The options of the procedural corpus, checked before Ray starts.
 
     Raises:
-        UserError: an option is unknown or out of range, or a setting would do nothing.
+        UserError: an option is unknown or out of range, or a setting would have no effect.
     """
     corpus = config.check(CorpusSettings, settings.source.options, "source.options")
-    idle = sorted(settings.model_fields_set - {"source", "output"})
-    idle += ["source.root"] * bool(settings.source.root)
-    idle += ["source.options.path"] * (corpus.path is not None)
-    if idle:
+    unused = sorted(settings.model_fields_set - {"source", "output"})
+    unused += ["source.root"] * bool(settings.source.root)
+    unused += ["source.options.path"] * (corpus.path is not None)
+    if unused:
         raise UserError(
-            f"{', '.join(idle)}: does nothing to the procedural corpus, which knows source.options "
-            "alone, such as source.options.minutes"
+            f"{', '.join(unused)}: has no effect on the procedural corpus, which is set by "
+            "source.options alone, such as source.options.minutes"
         )
     generation.plan(corpus)
     return corpus
 
 
 def procedural_corpus(corpus: CorpusSettings, folder: Path) -> list[str]:
-    """Make the procedural corpus; it has no page, since nothing in it can be amiss.
+    """Generate the procedural corpus, which needs no report page.
 
     Raises:
         UserError: the output cannot be written, or holds another set.
     """
     with StageDisplay("prepare") as display:
-        made = generation.make(folder, corpus, display.count)
-    return [f"{folder}: {made.seconds() / 60:.1f} minutes in {len(made.shards)} shards"]
+        manifest = generation.make(folder, corpus, display.count)
+    return [f"{folder}: {manifest.seconds() / 60:.1f} minutes in {len(manifest.shards)} shards"]

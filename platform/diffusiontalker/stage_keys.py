@@ -58,7 +58,8 @@ def look_ahead_key(s: Settings, corpus: Content) -> str:
 
 def data_key(s: Settings) -> str:
     """Of the corpus and its features, as far as settings determine them."""
-    return fingerprint(s.corpus, s.encoder, encoder_key(s, []))
+    trained = encoder_key(s, []) if s.encoder.name is None else None
+    return fingerprint(s.corpus, s.encoder, trained)
 
 
 def rig_hash(s: Settings) -> str | None:

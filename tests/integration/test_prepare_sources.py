@@ -8,8 +8,12 @@ from tests import etf_made, sources_made, vocaset_made
 
 from diffusiontalker import config, preparation, storage
 from diffusiontalker.corpus import ingest, shards
-from diffusiontalker.corpus.manifest import Manifest, open_corpus
+from diffusiontalker.corpus.ingest.batches import PlannedTake
+from diffusiontalker.corpus.ingest.take_reader import read_take
+from diffusiontalker.corpus.manifest import Manifest, open_corpus, verify
 from diffusiontalker.corpus.shards import Clip
+from diffusiontalker.corpus.sources import open_source
+from diffusiontalker.errors import UserError
 
 CONFIGS = Path(__file__).parents[2] / "configs/data"
 pytestmark = pytest.mark.usefixtures("ray_s3")
@@ -20,7 +24,7 @@ def prepared(kind: str, root: Path, *overrides: str) -> tuple[Manifest, dict[str
     out = root.parent / f"{root.name}-shards"
     keys = [f"source.root={root}", f"output={out}", *overrides]
     settings = config.load_data(CONFIGS / f"{kind}.yaml", keys)
-    preparation.prepare(ingest.survey(settings, storage.location(out)))
+    preparation.prepare(ingest.inspect(settings, storage.location(out)))
     manifest = open_corpus(out)
     clips = [
         clip for s in manifest.shards for clip in shards.clips_of(shards.read_table(out / s.file))
@@ -101,8 +105,27 @@ def test_a_folder(tmp_path: Path) -> None:
     assert "bob/alone.wav" in page
     known = config.load_data(None, [f"source.root={root}", "source.kind=folder", "output=x"])
     report = [
-        ingest.read_take(source, ingest.Item(take, "train"), known)[1]
-        for source in [ingest.open_source(known.source)]
+        read_take(source, PlannedTake(take, "train"), known)[1]
+        for source in [open_source(known.source)]
         for take in source.takes().takes
     ]
     assert [r.lag_seconds for r in report] == [pytest.approx(0.1, abs=0.02)] * 3
+
+
+def test_a_set_is_replaced_by_a_complete_one_alone(tmp_path: Path) -> None:
+    root = sources_made.make_folder(tmp_path / "mine")
+    before, _, _ = prepared("folder", root, "max_quarantined=0")
+    out = tmp_path / "mine-shards"
+    sound = (root / "ada/one.wav").read_bytes()
+    (root / "ada/one.wav").write_bytes(b"RIFF")
+    with pytest.raises(UserError, match="published before is unchanged"):
+        prepared("folder", root, "max_quarantined=0")
+    assert open_corpus(out) == before
+    verify(out, before, lambda *_: None)
+    (root / "ada/one.wav").write_bytes(sound + b"more")
+    after, clips, _ = prepared("folder", root, "max_quarantined=0")
+    assert after.source_fingerprint != before.source_fingerprint
+    assert not {s.file for s in after.shards} & {s.file for s in before.shards}
+    assert {path.name for path in out.glob("*.parquet")} == {s.file for s in after.shards}
+    assert not [*out.glob("part-*"), *out.glob("plan.json")]
+    assert len(clips) == 4

@@ -143,8 +143,8 @@ def test_a_killed_run_on_s3_goes_on_with_the_data_of_its_epoch(
 ) -> None:
     root = storage.location(f"s3://{ray_s3.bucket()}/run")
     manifest = write(root / "corpus")
-    own = {"workers": 2, "worker_cpus": 0.25, "seed": 3}
-    settings = Settings.model_validate({"output": str(tmp_path), "training": own})
+    own = {"training": {"workers": 2, "seed": 3}, "resources": {"worker_cpus": 0.25}}
+    settings = Settings.model_validate({"output": str(tmp_path), **own})
     train = TrainSettings(epochs=3, passes=2, batch=BATCH)
     per_epoch = ray_data.batches_of(manifest, "train", EXAMPLES, BATCH) * train.passes // 2
     history = stages._fit(

@@ -12,7 +12,7 @@ from diffusiontalker.config import CorpusSettings
 from diffusiontalker.corpus import shards
 from diffusiontalker.corpus.manifest import Manifest, write_manifest
 from diffusiontalker.corpus.procedural import generation
-from diffusiontalker.corpus.procedural.generation import Plan
+from diffusiontalker.corpus.procedural.generation import ClipPlan
 from diffusiontalker.corpus.shards import Clip
 
 
@@ -25,7 +25,7 @@ def tiny_corpus() -> CorpusSettings:
 
 
 @pytest.fixture(scope="session")
-def spoken(tiny_corpus: CorpusSettings) -> list[tuple[Plan, Clip]]:
+def spoken(tiny_corpus: CorpusSettings) -> list[tuple[ClipPlan, Clip]]:
     """Every clip of the tiny corpus with its plan; spoken once for all tests."""
     return [(p, generation.make_clip(p, tiny_corpus)) for p in generation.plan(tiny_corpus)]
 

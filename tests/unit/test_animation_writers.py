@@ -396,26 +396,26 @@ def test_drop_frame_keeps_the_time_of_day(base: int, drop: int) -> None:
     count = 11 * 60 * base
     track = livelink.read(timecodes(count, base, 0, ";", drop), "x.csv")
     assert track.fps == pytest.approx(base / 1.001)
-    assert not track.counted
-    assert track.seen.all()
+    assert not track.nominal_rate
+    assert track.tracked.all()
     assert track.values[:, 24].tolist() == list(range(count))
 
 
 def test_a_take_over_midnight() -> None:
     start = (24 * 3600 - 2) * 60
     track = livelink.read(timecodes(300, 60, start), "x.csv")
-    assert (track.fps, len(track.values), track.seen.all()) == (60, 300, True)
+    assert (track.fps, len(track.values), track.tracked.all()) == (60, 300, True)
     assert track.notes == (timing.MIDNIGHT,)
     text = timecodes(3000, 30, 24 * 3600 * 30 - 1000, ";")  # and a minute that skips no number
     plain = livelink.read(text, "x.csv")
-    assert (plain.fps, plain.counted, len(plain.values)) == (30, True, 3000)
+    assert (plain.fps, plain.nominal_rate, len(plain.values)) == (30, True, 3000)
 
 
 def test_the_rate_that_is_given_is_that_of_the_frames() -> None:
     for text in (timecodes(100, 25), timecodes(100, 30), livelink.encode(clip(100), 30.0)):
         track = livelink.read(text, "x.csv", fps=25.0)
-        assert (track.fps, len(track.values), track.counted) == (25, 100, False)
-    assert livelink.read(timecodes(100, 25), "x.csv").counted
+        assert (track.fps, len(track.values), track.nominal_rate) == (25, 100, False)
+    assert livelink.read(timecodes(100, 25), "x.csv").nominal_rate
 
 
 def test_a_stamp_that_stands_twice_is_said() -> None:
@@ -471,13 +471,13 @@ def test_no_face_for_long_is_not_made_up() -> None:
     for number in range(101, 131):  # half a second
         lines[number] = lines[number].split(",")[0] + ",0"
     track = livelink.read("\n".join(lines), "x.csv")
-    assert np.flatnonzero(~track.seen).tolist() == list(range(100, 130))
+    assert np.flatnonzero(~track.tracked).tolist() == list(range(100, 130))
     assert livelink.decode("\n".join(lines), "x.csv")[0][:, 24] == pytest.approx(range(300))
     lines[131] = lines[131].split(",")[0] + ",,"
     with pytest.raises(UserError, match=r"no face for 0\.52 s from 1\.67 s on"):
         livelink.decode("\n".join(lines), "x.csv")
     lines[140] = lines[140].split(",")[0] + ",0,0.5"  # a count of nothing, whatever follows
-    assert not livelink.read("\n".join(lines), "x.csv").seen[139]
+    assert not livelink.read("\n".join(lines), "x.csv").tracked[139]
 
 
 def test_sides_as_face_cap_marks_them_and_columns_that_are_none() -> None:

@@ -96,7 +96,7 @@ def test_made_recordings_are_beats(tmp_path: Path, monkeypatch: pytest.MonkeyPat
 def test_one_core_prepares_them(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(synthetic, "BEAT_MINUTES", 1)
     synthetic.beat_set(tmp_path / "beat", 1, nothing)
-    found = preparing.survey(tmp_path / "beat", tmp_path / "out")
+    found = preparing.inspect(tmp_path / "beat", tmp_path / "out")
     figures = preparing.on_one_core(found, nothing)
     assert figures["speech_seconds"] == pytest.approx(60, abs=0.1)
     assert figures["one_core"] > 0

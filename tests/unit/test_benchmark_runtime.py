@@ -16,7 +16,7 @@ from tests.refusals import refusal
 from tests.unit import models
 from transformers import HubertConfig
 
-from diffusiontalker import config, storage
+from diffusiontalker import config, errors, storage
 from diffusiontalker.benchmarks.runtime import latency, page, process, references
 from diffusiontalker.benchmarks.runtime import run as runtime
 from diffusiontalker.benchmarks.runtime.run import HUBERT, SHIPPED
@@ -130,7 +130,7 @@ def test_a_fresh_process_finds_this_copy_and_only_the_runtime() -> None:
         "print(ours.__file__, 'torch' in sys.modules)"
     )
     path, torch_too = process._python(code).split()
-    package = Path(storage.__file__).parent
+    package = Path(errors.__file__).parent
     assert (path, torch_too) == (str(package / "runtime" / "student.py"), "False")
     assert 0 < process.import_seconds(repeats=1) < 60
 

@@ -102,7 +102,7 @@ def test_lengths_that_do_not_belong_together() -> None:
 def test_coefficients_in_per_cent(rule: str) -> None:
     face = recording(coefficients=recording().coefficients * 100)
     with pytest.raises(UserError, match=r"source\.options\.scale=0\.01"):
-        clips.ranged(face, rule)
+        clips.in_unit_range(face, rule)
 
 
 def test_values_beyond_the_range_are_clipped_by_choice() -> None:
@@ -110,26 +110,26 @@ def test_values_beyond_the_range_are_clipped_by_choice() -> None:
     face = recording().coefficients.copy()
     face[:8, :26] = -0.7
     with pytest.raises(UserError, match=r"from -0\.7 to .*out_of_range=clip"):
-        clips.ranged(recording(coefficients=face), "refuse")
-    clipped = clips.ranged(recording(coefficients=face), "clip")
+        clips.in_unit_range(recording(coefficients=face), "refuse")
+    clipped = clips.in_unit_range(recording(coefficients=face), "clip")
     assert clipped.coefficients[:8, :26].max() == 0
     assert np.array_equal(clipped.coefficients[8:], face[8:])
     assert clipped.notes == ("values clipped that lay outside of 0 to 1: 1.7%",)
-    little = clips.ranged(recording(coefficients=np.clip(face, -0.1, 1)), "refuse")
+    little = clips.in_unit_range(recording(coefficients=np.clip(face, -0.1, 1)), "refuse")
     assert little.notes == clipped.notes
-    assert clips.ranged(recording(), "clip").notes == ()
+    assert clips.in_unit_range(recording(), "clip").notes == ()
 
 
 def test_not_a_number_names_its_frame_and_channel() -> None:
     face = recording().coefficients.copy()
     face[7, 3] = np.nan
     with pytest.raises(UserError, match="frame 7, channel 3"):
-        clips.ranged(recording(coefficients=face), "refuse")
+        clips.in_unit_range(recording(coefficients=face), "refuse")
 
 
 def test_no_frames_and_no_sound() -> None:
     with pytest.raises(UserError, match="no frames"):
-        clips.ranged(recording(coefficients=np.zeros((0, 52), np.float32)), "refuse")
+        clips.in_unit_range(recording(coefficients=np.zeros((0, 52), np.float32)), "refuse")
     assert "0.00 s of audio" in refusal(recording(audio=np.zeros(0, np.float32)))
 
 
@@ -147,40 +147,13 @@ def test_clips_follow_each_other_and_a_short_rest_is_left_out() -> None:
 
 
 def test_where_a_clip_is_cut_never_adds_up() -> None:
-    assert [clips.sample_of(k) for k in (0, 1, 2, 3, 18_000)] == [0, 533, 1067, 1600, 9_600_000]
-
-
-def speech(seconds: float, delay: float, seed: int = 0) -> tuple[np.ndarray, np.ndarray]:
-    """Syllables of noise at irregular times, and a jaw that opens ``delay`` later."""
-    rng = np.random.default_rng(seed)
-    starts = np.cumsum(rng.uniform(0.15, 0.5, round(seconds * 3)))
-    starts = starts[starts < seconds - 0.6]
-
-    def bumps(times: np.ndarray) -> np.ndarray:
-        return sum(np.exp(-(((times - s) / 0.06) ** 2)) for s in starts)
-
-    sound = bumps(np.arange(round(seconds * SAMPLE_RATE)) / SAMPLE_RATE)
-    face = np.zeros((round(seconds * 30), len(CHANNELS)), np.float32)
-    face[:, INDEX["jawOpen"]] = 0.5 * bumps(np.arange(len(face)) / 30 - delay)
-    return (sound * rng.normal(size=len(sound))).astype(np.float32), face
-
-
-@pytest.mark.parametrize("delay", [-0.3, -0.05, 0.0, 0.02, 0.1, 0.4])
-def test_the_lag_of_a_mouth_behind_its_sound(delay: float) -> None:
-    found = clips.lip_audio_lag(*speech(12.0, delay))
-    assert found is not None
-    seconds, correlation = found
-    assert seconds == pytest.approx(delay, abs=0.02)
-    assert correlation > 0.6
-
-
-def test_where_no_lag_can_be_told() -> None:
-    sound, face = speech(12.0, 0.0)
-    assert clips.lip_audio_lag(np.zeros_like(sound), face) is None
-    assert clips.lip_audio_lag(sound, np.zeros_like(face)) is None
-    assert clips.lip_audio_lag(*speech(1.5, 0.0)) is None
-    noise = np.random.default_rng(0).random(face.shape).astype(np.float32)
-    assert clips.lip_audio_lag(sound, noise) is None
+    assert [clips.frame_to_sample(k) for k in (0, 1, 2, 3, 18_000)] == [
+        0,
+        533,
+        1067,
+        1600,
+        9_600_000,
+    ]
 
 
 @pytest.mark.parametrize(("fps", "seconds"), [(25.0, 2.9), (24.0, 2.2), (60.0, 1.2)])
@@ -199,16 +172,16 @@ def test_a_short_take_may_go_on_a_little_after_the_face() -> None:
 
 @pytest.mark.parametrize("fps", [30.0, 60.0])
 def test_counted_frames_run_at_the_rate_of_the_audio(fps: float) -> None:
-    def taken(seconds: float, rate: float, counted: bool = True) -> float:
+    def taken(seconds: float, rate: float, nominal: bool = True) -> float:
         values = np.zeros((int(seconds * rate), len(CHANNELS)), np.float32)
         audio = np.zeros(round(seconds * 1000), np.float32)
         one = recording(1.0, audio=audio, rate=1000, coefficients=values, fps=fps)
-        return clips.paced(replace(one, counted=counted)).fps
+        return clips.with_true_rate(replace(one, nominal_rate=nominal)).fps
 
     assert taken(110.0, fps / 1.001) == fps / 1.001
     assert taken(60.0, fps / 1.001) == fps / 1.001
     assert taken(110.0, fps) == fps
-    assert taken(110.0, fps / 1.001, counted=False) == fps
+    assert taken(110.0, fps / 1.001, nominal=False) == fps
     assert taken(5.0, fps / 1.001) == fps  # too short to tell: 5 ms
     assert taken(110.3, fps / 1.0027) == fps  # the audio goes on, by more than a thousandth
 
@@ -217,29 +190,20 @@ def test_no_clip_covers_a_long_gap() -> None:
     seen = np.ones(300, bool)
     seen[100:115] = False  # half a second: filled in
     seen[200:216] = False
-    assert clips.spans(seen, 10.0, 1.0) == [(0, 200), (216, 300)]
-    assert clips.spans(seen, 3.0, 1.0) == [(0, 90), (90, 180), (216, 300)]
-    assert clips.spans(np.ones(320, bool), 10.0, 1.0) == list(clips.cut(320, 10.0, 1.0))
+    assert clips.clip_spans(seen, 10.0, 1.0) == [(0, 200), (216, 300)]
+    assert clips.clip_spans(seen, 3.0, 1.0) == [(0, 90), (90, 180), (216, 300)]
+    assert clips.clip_spans(np.ones(320, bool), 10.0, 1.0) == list(clips.cut(320, 10.0, 1.0))
     seen[30:170:2] = False  # no gap is long, but nearly half of the frames are made up
-    assert clips.spans(seen, 10.0, 1.0) == [(216, 300)]
-    assert clips.spans(np.zeros(90, bool), 10.0, 1.0) == []
+    assert clips.clip_spans(seen, 10.0, 1.0) == [(216, 300)]
+    assert clips.clip_spans(np.zeros(90, bool), 10.0, 1.0) == []
 
 
 def test_what_is_seen_of_a_take_at_another_rate_and_start() -> None:
     seen = np.ones(240, bool)
     seen[60:120] = False  # from 1 to 2 s of the face, 2 to 3 s of the audio
     late = recording(coefficients=np.zeros((240, 52), np.float32), fps=60.0, start=1.0)
-    shown = clips.shown(replace(late, seen=seen), 120)
+    shown = clips.tracked_frames(replace(late, tracked=seen), 120)
     assert np.flatnonzero(~shown).tolist() == list(range(30, 60))
-    early = replace(late, seen=seen, start=-0.5)
-    assert np.flatnonzero(~clips.shown(early, 60)).tolist() == list(range(15, 45))
-    assert clips.shown(recording(), 7).all()
-
-
-def test_a_lag_that_grows_within_a_take() -> None:
-    sound, face = speech(45.0, 0.0)
-    assert clips.lag_drift(sound, face) == pytest.approx(0.0, abs=0.01)
-    slow = clips.resample(face, 30.0, np.arange(len(face)) / 30 * 1.002)  # 2 ms earlier a second
-    assert clips.lag_drift(sound, slow) == pytest.approx(-0.06, abs=0.01)
-    assert clips.lag_drift(sound[: 16_000 * 20], face[: 30 * 20]) is None
-    assert clips.lag_drift(np.zeros_like(sound), face) is None
+    early = replace(late, tracked=seen, start=-0.5)
+    assert np.flatnonzero(~clips.tracked_frames(early, 60)).tolist() == list(range(15, 45))
+    assert clips.tracked_frames(recording(), 7).all()

@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import pytest
+import yaml
 from tests import refusals
 
 from diffusiontalker import config
@@ -296,13 +297,14 @@ def test_an_old_file_is_told_every_new_name_in_one_line(tmp_path: Path) -> None:
     path = written(tmp_path, OLD)
     message = refusal(path)
     assert message.startswith(f"{path}: ")
+    assert "training.round.window" in message
     assert all(f" {old} to {new}" in message for old, new in NEW_NAMES.items()), message
     assert message.count(" to ") == len(NEW_NAMES)  # and of no key that is as it was
 
 
 @pytest.mark.parametrize("old", sorted(RENAMED))
 def test_an_old_override_is_told_its_new_name(old: str) -> None:
-    new = RENAMED[old]
+    new = RENAMED[old].split(",")[0]
     section = isinstance(config.value_of(DEFAULTS, new), Section)
     key, value = (f"{old}.{{}}", f"{new}.{{}}") if section else (old, new)
     leaf = next(iter(type(config.value_of(DEFAULTS, new)).model_fields)) if section else ""
@@ -310,6 +312,17 @@ def test_an_old_override_is_told_its_new_name(old: str) -> None:
     assert "command line" in message
     assert new in message
     assert value.format(leaf) in message or f" {old} to {new}" in message
+
+
+def test_values_of_an_old_file_are_found_under_their_new_names() -> None:
+    found = config.with_current_names(Settings, yaml.safe_load(OLD))
+    assert found["corpus.minutes"] == 3
+    assert found["model.teacher.context.width"] == found["model.student.decoder.width"] == 8
+    assert found["losses.teacher.exp"] == 2
+    windows = [f"training.{name}.window" for name in ("teacher", "first_round", "round")]
+    assert [found[name] for name in windows] == [48] * 3
+    new = DEFAULTS.model_dump(mode="json")
+    assert config.differences(config.with_current_names(Settings, new), new) == []
 
 
 def test_an_old_key_of_a_sweep_is_told_its_new_name() -> None:

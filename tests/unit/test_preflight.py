@@ -6,6 +6,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import yaml
 from tests import refusals
 
 from diffusiontalker import cluster, config, preflight, storage
@@ -121,6 +122,20 @@ def test_settings_of_another_release_are_only_told_of(
     own.write_text(own.read_text().replace("\nlosses:\n", "\nlosses:\n  forgotten: 3\n"))
     check()
     assert "losses.forgotten" in capsys.readouterr().out
+
+
+def test_settings_under_the_names_of_another_release_are_the_same(
+    check: Check, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    own = tmp_path / "run" / "settings.yaml"
+    check()
+    head, _, text = own.read_text().partition("\n")
+    tree = yaml.safe_load(text)
+    tree["audio_dim"] = tree["model"]["shared"].pop("audio_dim")
+    tree["student_losses"] = tree["losses"].pop("student")
+    own.write_text(f"{head}\n{yaml.safe_dump(tree)}")
+    check()
+    assert capsys.readouterr().out == ""
 
 
 @pytest.mark.parametrize("what", [preflight.SWEEP, preflight.SHARDS, preflight.ARTIFACT])
@@ -247,7 +262,7 @@ ONE = "training.workers=1"
 
 
 def test_splits_that_are_missing(check: Check, tmp_path: Path) -> None:
-    assert "no whole corpus" in refusal(check, f"corpus.path={tmp_path / 'none'}")
+    assert "no complete corpus" in refusal(check, f"corpus.path={tmp_path / 'none'}")
     assert "'val'" in refusal(check, corpus(tmp_path / "a", ("train", "test_seen")))
     tests = corpus(tmp_path / "b", ("train", "val"))
     assert "test_unseen" in refusal(check, tests, ONE)

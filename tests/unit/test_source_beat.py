@@ -12,15 +12,15 @@ from tests.sources_made import BEAT_TAKES, RATE, face, make_beat, openness
 
 from diffusiontalker import arkit, config
 from diffusiontalker.config import SourceSettings
-from diffusiontalker.corpus import clips
-from diffusiontalker.corpus.sources import Listing, Recording, Take, open_source
-from diffusiontalker.corpus.sources.base import MAX_BYTES
+from diffusiontalker.corpus import clips, lip_sync
+from diffusiontalker.corpus.sources import Recording, Take, TakeListing, open_source
 from diffusiontalker.corpus.sources.beat import emotion, official_split
+from diffusiontalker.corpus.sources.listing import MAX_BYTES
 
 ROOT = Path(__file__).resolve().parents[2]
 
 
-def listed(root: Path, **options: Any) -> Listing:
+def listed(root: Path, **options: Any) -> TakeListing:
     return open_source(SourceSettings(kind="beat", root=str(root), options=options)).takes()
 
 
@@ -274,7 +274,7 @@ def test_the_mouth_follows_the_voice(tmp_path: Path):
     """What other tests rely on: the lag they put in is there to be measured."""
     make_beat(tmp_path, ["1_wayne_0_1_1"], seconds=8.0, lag=0.1)
     samples, coefficients, _ = clips.align(read(tmp_path), 0.5)
-    measured = clips.lip_audio_lag(samples, coefficients)
+    measured = lip_sync.lip_audio_lag(samples, coefficients)
     assert measured is not None
     assert measured[0] == pytest.approx(0.1, abs=0.5 / arkit.FPS)
     assert measured[1] > 0.7
@@ -339,7 +339,7 @@ def test_a_hole_is_known(one: Path):
     for changes in ({}, {"fps": 60}):  # times come before a rate that they contradict
         path.write_text(json.dumps(tree | changes))
         recording = read(one)
-        assert np.flatnonzero(~recording.seen).tolist() == [3, *range(10, 45)]
+        assert np.flatnonzero(~recording.tracked).tolist() == [3, *range(10, 45)]
         assert len(recording.coefficients) == 60
 
 

@@ -26,7 +26,7 @@ from tests.vocaset_made import (
 from diffusiontalker import config, storage
 from diffusiontalker.animation.rig import Rig
 from diffusiontalker.corpus import clips
-from diffusiontalker.corpus.sources import Recording, Source, open_source, vocaset
+from diffusiontalker.corpus.sources import Recording, Source, npy_rows, open_source, vocaset
 from diffusiontalker.errors import UserError
 
 FRAMES = 60
@@ -330,7 +330,7 @@ def test_damaged_and_pickled_arrays(derived: Path, rig_path: Path) -> None:
 def test_a_take_too_large_is_not_read(
     derived: Path, rig_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(vocaset, "MAX_TAKE_BYTES", 1000)
+    monkeypatch.setattr(npy_rows, "MAX_TAKE_BYTES", 1000)
     with pytest.raises(UserError, match="60 frames in a take"):
         read(source(derived, rig_path))
 

@@ -238,7 +238,7 @@ def test_a_folder_that_cannot_be_read_is_named(
         return scan(path)
 
     monkeypatch.setattr(os, "scandir", refuse)
-    for listing in (storage.sizes, data_folder.look):
+    for listing in (storage.sizes, data_folder.list_files):
         message = refusal(lambda listing=listing: listing(tmp_path))
         assert message == f"cannot read {tmp_path / 'locked'}: Permission denied"
 

@@ -1,1 +1,2 @@
-"""Rigs and files: coefficients to vertices, and to what Unreal, Blender and the web take in."""
+"""Rigs and animation files: coefficients to vertices, and the formats of Unreal, Blender and the
+web."""

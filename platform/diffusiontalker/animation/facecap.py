@@ -1,7 +1,7 @@
-"""The Face Cap head, decoded at run time from the asset inside the installed openfacefx package.
+"""The Face Cap head, decoded at run time from the asset in the installed openfacefx package.
 
 The asset is a GLB packed by gltfpack: quantised vertices (KHR_mesh_quantization) in compressed
-buffer views (EXT_meshopt_compression). Its textures are not read. Nothing of it is stored here.
+buffer views (EXT_meshopt_compression). Its textures are not read. This repository holds no copy.
 """
 
 import json
@@ -59,7 +59,7 @@ def _assemble(glb: "_Glb") -> Head:
         local = glb.accessor(primitive["attributes"]["POSITION"])
         points.append(local @ to_world[:3, :3].T + to_world[:3, 3])
         faces.append(glb.accessor(primitive["indices"]).astype(np.int64).reshape(-1, 3) + offset)
-        colors.append(_paint(name, points[-1]))
+        colors.append(_vertex_colors(name, points[-1]))
         offset += len(local)
     mean = np.concatenate(points)
     deltas = np.zeros((len(names), len(mean), 3))
@@ -78,8 +78,8 @@ def _assemble(glb: "_Glb") -> Head:
     )
 
 
-def _paint(part: str, points: np.ndarray) -> np.ndarray:
-    """Linear RGB (V, 3) that stands in for the textures: our choice, for looks alone."""
+def _vertex_colors(part: str, points: np.ndarray) -> np.ndarray:
+    """Linear RGB (V, 3) in place of the textures (our choice; for appearance only)."""
     if part.startswith("eye"):
         centred = points - (points.min(0) + points.max(0)) / 2
         forward = centred[:, 2] / np.linalg.norm(centred, axis=1)
@@ -90,16 +90,16 @@ def _paint(part: str, points: np.ndarray) -> np.ndarray:
 
 
 class _Glb:
-    """As much of glTF 2.0 as the asset uses."""
+    """The parts of glTF 2.0 that the asset uses."""
 
     def __init__(self, data: bytes) -> None:
         (length,) = struct.unpack_from("<I", data, 12)
-        self.tree: dict[str, Any] = json.loads(data[20 : 20 + length])
+        self.folder_listing: dict[str, Any] = json.loads(data[20 : 20 + length])
         self.body = data[20 + length + 8 :]
 
     def view(self, index: int) -> bytes:
-        """The plain bytes of a buffer view."""
-        view = self.tree["bufferViews"][index]
+        """The decompressed bytes of a buffer view."""
+        view = self.folder_listing["bufferViews"][index]
         packed = view.get("extensions", {}).get("EXT_meshopt_compression")
         source = packed or view
         start = source.get("byteOffset", 0)
@@ -111,12 +111,12 @@ class _Glb:
         ).tobytes()
 
     def accessor(self, index: int) -> np.ndarray:
-        """An accessor as (count, width) numbers; plain integers keep their quantised units, which
-        the node's transform turns into lengths (KHR_mesh_quantization)."""
-        accessor = self.tree["accessors"][index]
+        """An accessor as (count, width) numbers; integers keep their quantised units, which the
+        node's transform converts to lengths (KHR_mesh_quantization)."""
+        accessor = self.folder_listing["accessors"][index]
         dtype = np.dtype(_DTYPES[accessor["componentType"]])
         width = _WIDTHS[accessor["type"]]
-        view = self.tree["bufferViews"][accessor["bufferView"]]
+        view = self.folder_listing["bufferViews"][accessor["bufferView"]]
         stride = view.get("byteStride", dtype.itemsize * width)
         return np.ndarray(
             (accessor["count"], width),
@@ -131,15 +131,15 @@ class _Glb:
         found: list[tuple[str, dict[str, Any], np.ndarray]] = []
 
         def visit(index: int, parent: np.ndarray, name: str) -> None:
-            node = self.tree["nodes"][index]
+            node = self.folder_listing["nodes"][index]
             name = node.get("name", name)
             matrix = parent @ _matrix(node)
             if "mesh" in node:
-                found.append((name, self.tree["meshes"][node["mesh"]], matrix))
+                found.append((name, self.folder_listing["meshes"][node["mesh"]], matrix))
             for child in node.get("children", []):
                 visit(child, matrix, name)
 
-        for root in self.tree["scenes"][0]["nodes"]:
+        for root in self.folder_listing["scenes"][0]["nodes"]:
             visit(root, np.eye(4), "")
         return found
 

@@ -1,4 +1,4 @@
-"""Arrays out of files, and checks of them: one line for the user where they are not as needed."""
+"""Read and validate arrays in ``.npz`` and ``.npy`` files, with one-line errors."""
 
 import tokenize
 import zipfile
@@ -13,13 +13,13 @@ from diffusiontalker.errors import UserError
 from diffusiontalker.storage import read_bytes
 
 DAMAGED_HEADER = (ValueError, TypeError, KeyError, EOFError, SyntaxError, tokenize.TokenError)
-"""What numpy raises on the header of an ``.npy`` with a wrong byte in it."""
+"""What numpy raises on a damaged header of an ``.npy``."""
 _DAMAGED = (
     *DAMAGED_HEADER, OSError, MemoryError, OverflowError, RuntimeError, zipfile.BadZipFile,
     zlib.error,
 )  # fmt: skip
-"""What damaged archives and arrays raise, and those that are encrypted or packed in a way that
-zipfile does not know; a header may claim any size."""
+"""What damaged or encrypted archives and arrays raise, and those with an unsupported compression; a
+header may claim any size."""
 MAX_UNPACKED = 1 << 30
 """Bytes that an ``.npz`` may unpack to."""
 

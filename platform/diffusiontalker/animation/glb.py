@@ -1,4 +1,4 @@
-"""glTF 2.0 binary: the rig with its morph targets and the clip as a weights animation."""
+"""glTF 2.0 binary (GLB): the rig with its morph targets, and the clip as a weights animation."""
 
 import numpy as np
 import pygltflib as gltf
@@ -8,14 +8,14 @@ from diffusiontalker.animation.rig import Rig
 from diffusiontalker.errors import UserError
 
 _SKIN = [0.72, 0.45, 0.34, 1.0]
-"""Linear base colour of a rig without colours of its own; for looks alone."""
+"""Linear base colour of a rig without vertex colours; for appearance only."""
 
 
 def encode(coefficients: np.ndarray, fps: float, rig: Rig) -> bytes:
-    """A GLB of ``rig`` moved by coefficients (T, 52), one linear key per frame.
+    """A GLB of ``rig`` animated by coefficients (T, 52), one linear key frame per frame.
 
     Morph targets are sparse accessors, as most channels move a small part of the face, and carry
-    normals, without which a smile is shaded like a neutral face.
+    normals, without which a smile would be shaded like a neutral face.
 
     Raises:
         UserError: the rig has no faces.
@@ -23,7 +23,7 @@ def encode(coefficients: np.ndarray, fps: float, rig: Rig) -> bytes:
     if len(rig.faces) == 0:
         raise UserError(f"rig {rig.name!r} has no faces, which a GLB needs: add them to its .npz")
     pack = _Packer()
-    place = np.unique(rig.mean, axis=0, return_inverse=True)[1].ravel()
+    place = positions(rig.mean)
     normals = vertex_normals(rig.mean, rig.faces, place)
     attributes = gltf.Attributes(
         POSITION=pack.dense(rig.mean, gltf.VEC3, gltf.ARRAY_BUFFER, bounds=True),
@@ -89,11 +89,16 @@ def encode(coefficients: np.ndarray, fps: float, rig: Rig) -> bytes:
     return b"".join(document.save_to_bytes())
 
 
+def positions(points: np.ndarray) -> np.ndarray:
+    """(V,) index of the distinct position of each of ``points`` (V, 3): equal for duplicates."""
+    return np.unique(points, axis=0, return_inverse=True)[1].ravel()
+
+
 def vertex_normals(points: np.ndarray, faces: np.ndarray, place: np.ndarray) -> np.ndarray:
     """Unit normals (V, 3) float32 of points (V, 3): face normals weighted by area.
 
-    ``place`` (V,) numbers the places of the neutral face. Vertices at one place share a normal, so
-    that seams of the texture do not show as creases.
+    ``place`` (V,) is ``positions`` of the neutral face. Vertices at one position share a normal, so
+    that texture seams do not show as creases.
     """
     corners = points[faces].astype(np.float64)
     area = np.cross(corners[:, 1] - corners[:, 0], corners[:, 2] - corners[:, 0])
@@ -101,7 +106,7 @@ def vertex_normals(points: np.ndarray, faces: np.ndarray, place: np.ndarray) -> 
     for corner in range(3):
         np.add.at(total, place[faces[:, corner]], area)
     length = np.linalg.norm(total, axis=1, keepdims=True)
-    up = np.array([0.0, 0.0, 1.0])  # for vertices of no face: the format asks for unit length
+    up = np.array([0.0, 0.0, 1.0])  # for vertices without a face: the format requires unit length
     return np.where(length > 0, total / np.where(length > 0, length, 1), up)[place].astype("f4")
 
 
@@ -125,7 +130,7 @@ class _Packer:
 
     def sparse(self, array: np.ndarray, bounds: bool = False) -> int:
         """Index of a new VEC3 accessor that stores only the rows that are not zero."""
-        # One row at least: an accessor without any data is legal, but not every reader knows it.
+        # One row at least: an accessor without data is legal, but not every reader supports it.
         rows = np.flatnonzero(array.any(axis=1)) if array.any() else np.array([0])
         places, values = rows.astype(np.uint32), array[rows].astype(np.float32)
         accessor = gltf.Accessor(

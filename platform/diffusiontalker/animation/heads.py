@@ -1,4 +1,4 @@
-"""The head that pages show: the default rig as a GLB that stands still, with eyes that turn."""
+"""The head that web pages display: the default rig as a static GLB with morph targets."""
 
 import sys
 from dataclasses import replace
@@ -10,28 +10,28 @@ from diffusiontalker.animation import glb
 from diffusiontalker.animation.rig import Rig, default_rig
 
 _YAW, _PITCH = 0.5, 0.4
-"""Radians that an eyeball turns at coefficient 1, sideways and up or down; our choice."""
+"""Eyeball rotation in radians at coefficient 1; our choice."""
 _BELOW = -0.04
 """Metres: eyeballs lie above, teeth below; the rig's origin is between the eyes."""
-_AROUND = 0.012
-"""The mouth reaches this many metres beyond the teeth."""
-_INSIDE = (0.09, 0.016, 0.014)
-"""Linear RGB inside the mouth, without which speech is hard to read off the lips."""
+_MOUTH_MARGIN = 0.012
+"""Metres by which the mouth cavity extends beyond the teeth."""
+_MOUTH_COLOR = (0.09, 0.016, 0.014)
+"""Linear RGB inside the mouth: with skin colour there, lip shapes are hard to see."""
 
 
 def head_glb() -> bytes:
     """The Face Cap head as a GLB: 52 morph targets, named in ``extras.targetNames``, all at rest.
 
-    Beside what the rig has, ``eyeLook*`` turn the eyeballs and the mouth is dark inside: for looks
-    alone, and our choice.
+    Unlike in the rig, ``eyeLook*`` turn the eyeballs and the mouth is dark inside (our choice; for
+    appearance only).
 
     Raises:
         UserError: the packages of the default rig are not installed.
     """
     rig = default_rig()
     assert rig.colors is not None
-    still = ~rig.deltas.any((0, 2))
-    pieces = still & (rig.colors != rig.colors[~still][0]).any(1)  # painted otherwise than skin
+    static = ~rig.deltas.any((0, 2))
+    pieces = static & (rig.colors != rig.colors[~static][0]).any(1)  # coloured unlike skin
     above = rig.mean[:, 1] > _BELOW
     rig = replace(
         rig,
@@ -42,7 +42,7 @@ def head_glb() -> bytes:
 
 
 def _eye_turns(points: np.ndarray, eyes: np.ndarray) -> np.ndarray:
-    """Displacements (52, V, 3) of the vertices ``eyes`` (V,) at coefficient 1."""
+    """Displacements (52, V, 3) of the vertices ``eyes`` (V,) bool at coefficient 1."""
     deltas = np.zeros((len(arkit.CHANNELS), *points.shape), np.float32)
     for side, outward in (("Left", 1), ("Right", -1)):
         eye = eyes & (points[:, 0] * outward > 0)
@@ -59,15 +59,15 @@ def _eye_turns(points: np.ndarray, eyes: np.ndarray) -> np.ndarray:
 
 
 def _dark_mouth(rig: Rig, colors: np.ndarray, teeth: np.ndarray) -> np.ndarray:
-    """Colours (V, 3), dark where skin about the ``teeth`` (V,) faces in or lies behind them."""
+    """Colours (V, 3), dark where skin near the ``teeth`` (V,) bool faces inwards or lies behind."""
     low, high = rig.mean[teeth].min(0), rig.mean[teeth].max(0)
     beyond = np.maximum(low - rig.mean, rig.mean - high)  # (V, 3), above 0 outside the teeth's box
-    near = (beyond < _AROUND).all(1) & ~teeth
-    place = np.unique(rig.mean, axis=0, return_inverse=True)[1].ravel()
+    near = (beyond < _MOUTH_MARGIN).all(1) & ~teeth
+    place = glb.positions(rig.mean)
     inwards = glb.vertex_normals(rig.mean, rig.faces, place)[:, 2] < 0
-    behind = (beyond[:, 0] < 0) & (rig.mean[:, 2] < high[2] - _AROUND)
+    behind = (beyond[:, 0] < 0) & (rig.mean[:, 2] < high[2] - _MOUTH_MARGIN)
     inside = near & (inwards | behind)
-    return np.where(inside[:, None], np.array(_INSIDE, np.float32), colors)
+    return np.where(inside[:, None], np.array(_MOUTH_COLOR, np.float32), colors)
 
 
 if __name__ == "__main__":

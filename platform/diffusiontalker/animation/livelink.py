@@ -8,31 +8,30 @@ import numpy as np
 
 from diffusiontalker import arkit
 from diffusiontalker.animation import files, tables, timing, tracks
-from diffusiontalker.animation.tables import Table
+from diffusiontalker.animation.tables import TextTable
 from diffusiontalker.animation.tracks import Track
 from diffusiontalker.errors import UserError
 
 CURVES = tuple(name[0].upper() + name[1:] for name in arkit.LIVE_LINK)
 """The 52 curves in the order of the app's own files."""
 ROTATIONS = arkit.ROTATIONS
-"""Head and eye angles; speech alone says nothing of them, so they are written as zero."""
+"""Head and eye angles, which are not predicted and written as zero."""
 BASE = 60
-"""Frames of a second in the timecodes that we write: older Unreal importers take them for sixtieths
-whatever they are, newer ones guess."""
+"""Timecode base that we write, in frames per second: older Unreal importers assume sixtieths, newer
+ones guess."""
 BASES = (24, 25, 30, 48, 50, 60, 100, 120)
-"""Frames of a second that a timecode may count."""
+"""Timecode bases that are recognised when reading."""
 
 _ORDER = [arkit.INDEX[name] for name in arkit.LIVE_LINK]
 _TIMECODE = re.compile(r"(\d+)[:;](\d+)[:;](\d+)([:;])(\d+(?:[.,]\d+)?)")
 
 
 def encode(coefficients: np.ndarray, fps: float) -> str:
-    """CSV text of coefficients (T, 52), one row per frame, values as they are.
+    """CSV text of coefficients (T, 52), one row per frame, values not clipped.
 
-    Timecodes are ``HH:MM:SS:FF.mmm`` as the app writes them, and ``FF`` counts sixtieths of a
-    second whatever the rate, with a fraction where that is needed: 30 fps are 0, 2, ..., 58. A file
-    says nothing of its frame rate, and importers that do not take the count for sixtieths guess it
-    from the greatest one.
+    Timecodes are ``HH:MM:SS:FF.mmm`` as the app writes them. ``FF`` counts sixtieths of a second at
+    every rate, with a fraction where needed: 30 fps are 0, 2, ..., 58. The format does not state
+    the frame rate; importers that do not assume sixtieths guess it from the greatest ``FF``.
     """
     buffer = io.StringIO(newline="")
     out = csv.writer(buffer, lineterminator="\n")
@@ -44,45 +43,44 @@ def encode(coefficients: np.ndarray, fps: float) -> str:
 
 
 def decode(text: str, where: str, fps: float | None = None) -> tuple[np.ndarray, float]:
-    """(coefficients (T, 52) float32, fps) of ``read``, where the face is never lost for long.
+    """``read`` as (coefficients (T, 52) float32, fps).
 
     Raises:
-        UserError: as ``read``, or the face is lost for longer than ``tracks.MAX_GAP``.
+        UserError: as ``read``, or tracking is lost for longer than ``tracks.MAX_GAP``.
     """
-    return tracks.whole(read(text, where, fps), where)
+    return tracks.continuous(read(text, where, fps), where)
 
 
 def read(text: str, where: str, fps: float | None = None, ignore: tuple[str, ...] = ()) -> Track:
-    """A Live Link Face CSV, split as ``tables.parse`` says; columns match by name.
+    """A Live Link Face CSV, parsed by ``tables.parse``; columns match by name.
 
-    How many frames a second of its timecodes has is seen where a second ends: one of ``BASES``. A
-    file without such a place is taken to count thirtieths if it counts by ones and never beyond
-    29, else sixtieths, so that our own shorter clips are read as they were written, but for one of
-    60 fps and half a second or less. A semicolon before the frames is drop-frame, at 30 / 1.001 or
-    60 / 1.001 fps, unless numbers are there that this leaves out. A file of one frame is taken to
-    run at 30 fps.
+    The timecode base, one of ``BASES``, is inferred where a second ends. A file without such a
+    place is read in thirtieths if it counts by ones and never beyond 29, else in sixtieths, so that
+    our own shorter clips are read as they were written, except one of 60 fps and half a second or
+    less. A semicolon before the frames means drop-frame, at 30 / 1.001 or 60 / 1.001 fps, unless
+    frame numbers occur that drop-frame skips. A file of one frame is read at 30 fps.
 
     Where the app lost the face it writes rows with a BlendShapeCount of 0 or without values: those
-    are filled in between their neighbours, and are not ``seen``.
+    are interpolated, and not ``tracked``.
 
     Args:
         text: of the file.
-        where: what messages begin with.
-        fps: the rate of the frames, whatever their timecodes look like; None: as above.
+        where: prefix of error messages.
+        fps: overrides the rate of the timecodes; None: as above.
         ignore: columns to leave out.
 
     Raises:
         UserError: no Timecode column, no row with a face, a row of another length, a value that is
             not a finite number, an unknown channel.
     """
-    return of_table(tables.parse(text, where), where, fps, ignore)
+    return from_table(tables.parse(text, where), where, fps, ignore)
 
 
-def of_table(
-    table: Table, where: str, fps: float | None = None, ignore: tuple[str, ...] = ()
+def from_table(
+    table: TextTable, where: str, fps: float | None = None, ignore: tuple[str, ...] = ()
 ) -> Track:
-    """``read``, of a table that is parsed already. Raises UserError."""
-    table = tables.ended(table)
+    """``read`` for a table that is parsed already. Raises UserError."""
+    table = tables.without_empty_end(table)
     header = [name.lower() for name in table.header]
     if "timecode" not in header:
         raise UserError(f"{where}: no column Timecode, as a Live Link Face CSV has it")
@@ -90,49 +88,51 @@ def of_table(
         raise UserError(f"{where}: no frames after the header")
     clock = header.index("timecode")
     count = header.index("blendshapecount") if "blendshapecount" in header else None
-    other = [arkit.is_left_out(name, ignore) for name in header]
-    kept = [i for i in range(len(header)) if i not in (clock, count) and not other[i]]
+    ignored = [arkit.is_left_out(name, ignore) for name in header]
+    kept = [i for i in range(len(header)) if i not in (clock, count) and not ignored[i]]
     names = [table.header[i] for i in kept]
-    cells, seen = tables.numbers(table, kept, where, count)
+    cells, tracked = tables.numbers(table, kept, where, count)
     values = files.numbers(cells, f"{where}: values")
     values = arkit.map_by_name(values, names, where)
-    times, counted, notes = _times(
+    times, nominal, notes = _times(
         [row[clock] if clock < len(row) else "" for row in table.rows], fps, where
     )
-    if len(values) == 1 and seen.all():
+    if len(values) == 1 and tracked.all():
         rate = fps or float(arkit.FPS)
         return Track(values, rate, rate, missing=arkit.missing(names), notes=table.notes)
-    even = timing.evenly(times, values, where, seen)
+    even = timing.on_even_grid(times, values, where, tracked)
     return Track(
         even.values,
         even.fps,
-        even.exact,
+        even.measured_fps,
         missing=arkit.missing(names),
-        seen=even.seen,
+        tracked=even.tracked,
         notes=(*table.notes, *notes, *even.notes),
-        counted=counted,
+        nominal_rate=nominal,
     )
 
 
 def _times(
-    stamps: list[str], fps: float | None, where: str
+    timecodes: list[str], fps: float | None, where: str
 ) -> tuple[np.ndarray, bool, tuple[str, ...]]:
-    """Times (T,) of timecodes in seconds, whether they may be a thousandth longer, and notes."""
-    parts, semicolons = np.zeros((len(stamps), 4)), False
-    for number, stamp in enumerate(stamps):
-        match = _TIMECODE.fullmatch(stamp)
+    """Times (T,) in seconds, whether their rate is merely nominal, and notes."""
+    parts, semicolons = np.zeros((len(timecodes), 4)), False
+    for number, timecode in enumerate(timecodes):
+        match = _TIMECODE.fullmatch(timecode)
         if match is None:
-            raise UserError(f"{where}: row {number + 1}: {stamp!r} is no HH:MM:SS:FF.mmm timecode")
+            raise UserError(
+                f"{where}: row {number + 1}: {timecode!r} is no HH:MM:SS:FF.mmm timecode"
+            )
         hour, minute, second, mark, frame = match.groups()
         parts[number] = float(hour), float(minute), float(second), float(frame.replace(",", "."))
         semicolons = semicolons or mark == ";"
     seconds, frames = parts[:, :3] @ [3600, 60, 1], parts[:, 3]
-    days = timing.days(seconds)
-    notes = (timing.MIDNIGHT,) if days.any() else ()
-    seconds = seconds + timing.DAY * days
+    midnights = timing.midnights_passed(seconds)
+    notes = (timing.MIDNIGHT,) if midnights.any() else ()
+    seconds = seconds + timing.DAY * midnights
     base = _base(seconds, frames, fps)
     total, minutes = seconds * base + frames, seconds // 60
-    # Drop-frame leaves out the first two of thirty numbers, every minute but each tenth.
+    # Drop-frame skips the first two of thirty numbers, in every minute but each tenth.
     skipped = (minutes % 10 != 0) & (seconds % 60 == 0) & (frames < base // 15)
     drop = semicolons and not skipped.any()
     if drop:
@@ -143,15 +143,15 @@ def _times(
 
 
 def _base(seconds: np.ndarray, frames: np.ndarray, fps: float | None) -> int:
-    """How many frames a second of timecodes has, from their whole seconds (T,) and frames (T,)."""
+    """The timecode base in frames per second, from whole seconds (T,) and frames (T,)."""
     steps = _positive(np.diff(frames)[np.diff(seconds) == 0])
     step = _median(steps) if steps.size else 1.0
     ends = np.flatnonzero(np.diff(seconds) == 1)
-    # One end may just lack frames: it counts only if no other place does.
+    # A single end may have dropped frames: it counts only if no frames are dropped elsewhere.
     if len(ends) > 1 or (len(ends) == 1 and steps.size and np.ptp(steps) <= 0.2 * step):
-        told = float(np.median(frames[ends] + step - frames[ends + 1]))
-        base = min(BASES, key=lambda base: abs(base - told))
-        if abs(base - told) <= 0.3 and frames.max() < base:
+        measured = float(np.median(frames[ends] + step - frames[ends + 1]))
+        base = min(BASES, key=lambda base: abs(base - measured))
+        if abs(base - measured) <= 0.3 and frames.max() < base:
             return base
     if fps is not None and frames.max() < (base := round(fps * step)):
         return base
@@ -163,7 +163,7 @@ def _positive(steps: np.ndarray) -> np.ndarray:
 
 
 def _median(steps: np.ndarray) -> float:
-    """The lower one: a step that is there."""
+    """The lower median, which is one of the steps."""
     return float(np.sort(steps)[(len(steps) - 1) // 2])
 
 

@@ -1,8 +1,8 @@
 """The linear blendshape rig: coefficients to vertices and back, and which vertices are lips, eyes,
 forehead.
 
-The papers measure LVE, EVE and FDD on vertices but predict coefficients; this is the bridge. A user
-brings a rig as ``.npz`` (``Rig.load``), and ``default_rig`` gives a head without any file.
+The papers measure LVE, EVE and FDD on vertices but predict coefficients; a rig converts between
+them. ``Rig.load`` reads a user's rig from ``.npz``; ``default_rig`` needs no file.
 """
 
 import functools
@@ -19,10 +19,9 @@ from diffusiontalker.errors import UserError, needs_extra
 
 _BROW_EYE = tuple(i for i in arkit.UPPER if arkit.CHANNELS[i].startswith(("brow", "eye")))
 _LIP_SHAPES = tuple(i for i in arkit.LIP if arkit.CHANNELS[i].startswith("mouth"))
-_STILL = 1e-6
-_MOST_STEPS = 5000
-"""Reached only where channels are nearly the same; what they do together is then found all the
-same."""
+_TOLERANCE = 1e-6
+_MAX_STEPS = 5000
+"""Reached only where channels are nearly collinear; their sum has converged then all the same."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -32,9 +31,9 @@ class Rig:
     Attributes:
         mean: (V, 3) float32, the neutral face, metres.
         deltas: (52, V, 3) float32, displacement at coefficient 1, metres, in ``arkit.CHANNELS``.
-        faces: (F, 3) int, triangles; (0, 3) when unknown, which only the GLB writer minds.
-        name: what reports call it.
-        credit: whom to name beside it.
+        faces: (F, 3) int, triangles; (0, 3) when unknown, which only the GLB writer refuses.
+        name: shown in reports.
+        credit: attribution, shown beside the name.
         colors: (V, 3) float32 linear RGB in [0, 1], or None.
     """
 
@@ -58,12 +57,12 @@ class Rig:
 
         Args:
             vertices: (T, V, 3), metres.
-            neutral: (V, 3), the face at rest that the displacements are counted from, for a
-                speaker who does not look like the rig; None: ``mean``.
+            neutral: (V, 3), the speaker's neutral face, from which displacements are measured;
+                None: ``mean``.
 
         Returns:
-            Coefficients (T, 52) float32, where a channel that moves nothing stays 0, and the
-            distance in metres of a vertex from where they put it: root mean square over all.
+            Coefficients (T, 52) float32, where a channel that moves no vertex stays 0, and the
+            residual in metres per vertex, root mean square.
 
         Raises:
             UserError: the vertices are not as many as the rig's.
@@ -77,13 +76,13 @@ class Rig:
             )
         deltas = self.deltas.reshape(len(arkit.CHANNELS), -1)
         moved = np.asarray(vertices - neutral, np.float32).reshape(-1, deltas.shape[1])
-        wide = deltas.astype(np.float64)
-        found = _bounded(wide @ wide.T, moved @ deltas.T).astype(np.float32)
-        rest = np.square(moved - found @ deltas, dtype=np.float64).sum()
-        return found, float(np.sqrt(rest / max(moved.size // 3, 1)))
+        exact = deltas.astype(np.float64)
+        found = _box_least_squares(exact @ exact.T, moved @ deltas.T).astype(np.float32)
+        residual = np.square(moved - found @ deltas, dtype=np.float64).sum()
+        return found, float(np.sqrt(residual / max(moved.size // 3, 1)))
 
     @functools.cached_property
-    def still(self) -> tuple[str, ...]:
+    def static_channels(self) -> tuple[str, ...]:
         """The channels that move no vertex."""
         return tuple(n for n, d in zip(arkit.CHANNELS, self.deltas, strict=True) if not d.any())
 
@@ -148,9 +147,9 @@ class Rig:
     def load(cls, path: str | Path) -> "Rig":
         """Read a rig from ``.npz``.
 
-        Needs ``mean`` (V, 3) in metres, ``deltas`` (n, V, 3) and ``names`` (n,); takes ``faces``
-        (F, 3), ``colors`` (V, 3), ``name`` and ``credit`` where they are. Channels match by name,
-        ``_L`` and ``_R`` read as Left and Right; a channel that is not there does not move.
+        Needs ``mean`` (V, 3) in metres, ``deltas`` (n, V, 3) and ``names`` (n,); ``faces``
+        (F, 3), ``colors`` (V, 3), ``name`` and ``credit`` are optional. Channels match by name,
+        ``_L`` and ``_R`` read as Left and Right; a channel that is absent moves no vertex.
 
         Raises:
             UserError: no such file, a missing or misshapen array, NaN, or an unknown channel.
@@ -186,7 +185,7 @@ class Rig:
 
 @functools.cache
 def default_rig() -> Rig:
-    """The Face Cap head out of the installed openfacefx package, decoded once per process.
+    """The Face Cap head of the installed openfacefx package, decoded once per process.
 
     4368 vertices: 2694 of the head, the rest eyes and teeth, which no channel moves. Scaled to
     ``facecap.HEIGHT_M``. The asset has no tongue, so tongueOut does not move it.
@@ -205,36 +204,36 @@ def default_rig() -> Rig:
     return Rig(head.mean, deltas, head.faces, "facecap", facecap.CREDIT, head.colors)
 
 
-def _bounded(gram: np.ndarray, target: np.ndarray) -> np.ndarray:
-    """The w in [0, 1] of least ``w gram w / 2 - target w`` for every row of ``target`` (T, C).
+def _box_least_squares(gram: np.ndarray, target: np.ndarray) -> np.ndarray:
+    """argmin over w in [0, 1] of ``w gram w / 2 - target w``, for every row of ``target`` (T, C).
 
-    Accelerated projected gradient (Beck and Teboulle 2009), started anew in a row whose last step
-    went uphill (O'Donoghue and Candes 2015), over all rows at once. Channels are scaled to one
-    length first, since some move the whole jaw and others an eyelid. Ends when nothing moves by
-    more than ``_STILL``.
+    Accelerated projected gradient (Beck and Teboulle 2009) with adaptive restart of a row whose
+    last step went uphill (O'Donoghue and Candes 2015), over all rows at once. Channels are scaled
+    to unit length first, since some move the whole jaw and others an eyelid. Ends when no
+    coefficient changes by more than ``_TOLERANCE``.
     """
     length = np.sqrt(np.diag(gram))
     moving = length > 0
-    top = length[moving]
+    upper = length[moving]
     found = np.zeros(target.shape)
-    if top.size == 0 or len(target) == 0:
+    if upper.size == 0 or len(target) == 0:
         return found
-    scaled = gram[np.ix_(moving, moving)] / np.outer(top, top)
-    steepest = np.linalg.eigvalsh(scaled)[-1]
-    keep = np.eye(len(top)) - scaled / steepest
-    pull = target[:, moving] / top / steepest
-    now = ahead = np.clip(pull, 0, top)
-    pace = np.ones((len(target), 1))
-    for count in range(_MOST_STEPS):
-        new = np.clip(ahead @ keep + pull, 0, top)
-        step = new - now
-        pace[np.einsum("tc,tc->t", ahead - new, step) > 0] = 1
-        faster = (1 + np.sqrt(1 + 4 * np.square(pace))) / 2
-        ahead = new + (pace - 1) / faster * step
-        now, pace = new, faster
-        if count % 10 == 9 and np.abs(step / top).max() <= _STILL:
+    scaled = gram[np.ix_(moving, moving)] / np.outer(upper, upper)
+    lipschitz = np.linalg.eigvalsh(scaled)[-1]
+    iteration = np.eye(len(upper)) - scaled / lipschitz
+    constant = target[:, moving] / upper / lipschitz
+    w = extrapolated = np.clip(constant, 0, upper)
+    momentum = np.ones((len(target), 1))
+    for count in range(_MAX_STEPS):
+        new = np.clip(extrapolated @ iteration + constant, 0, upper)
+        step = new - w
+        momentum[np.einsum("tc,tc->t", extrapolated - new, step) > 0] = 1
+        next_momentum = (1 + np.sqrt(1 + 4 * np.square(momentum))) / 2
+        extrapolated = new + (momentum - 1) / next_momentum * step
+        w, momentum = new, next_momentum
+        if count % 10 == 9 and np.abs(step / upper).max() <= _TOLERANCE:
             break
-    found[:, moving] = now / top
+    found[:, moving] = w / upper
     return found
 
 

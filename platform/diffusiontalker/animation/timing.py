@@ -1,4 +1,4 @@
-"""Frame times to a frame rate, and uneven frames to even ones."""
+"""Frame rates from time stamps, and resampling of unevenly spaced frames."""
 
 from collections.abc import Iterable, Iterator
 from typing import NamedTuple
@@ -8,145 +8,150 @@ import numpy as np
 from diffusiontalker.errors import UserError
 
 LOWEST_FPS, HIGHEST_FPS = 1.0, 1000.0
-"""Rates outside are taken for times that are not in seconds (our choice)."""
+"""Rates outside mean that the time stamps are not in seconds (our choice)."""
 RATES = (24, 25, 30, 48, 50, 60)
-"""Frames per second that engines and films run at, and that a face can be made in."""
-FEWEST_FRAMES = 0.1
-"""Least share of an even grid's frames that must be there to fill the rest (our choice)."""
-MOST_REPEATED = 0.5
-"""Greatest share of the frames that may bear the time of the one before (our choice): a camera at
-twice the rate of its clock."""
+"""Output rates that engines and films use, in frames per second."""
+MIN_PRESENT_SHARE = 0.1
+"""Least share of an even grid's frames that must be present to interpolate the rest (our
+choice)."""
+MAX_REPEATED_SHARE = 0.5
+"""Greatest share of the frames that may repeat the time stamp of the one before (our choice): a
+camera at twice the rate of its clock."""
 DAY = 86_400.0
 MIDNIGHT = "the clock passed midnight: a day was added"
 
 
-class Even(NamedTuple):
+class EvenFrames(NamedTuple):
     """Frames on an even grid."""
 
     values: np.ndarray
     """(T, C)."""
     fps: float
-    exact: float
-    """The rate that the times tell, not rounded."""
-    seen: np.ndarray
+    measured_fps: float
+    """The rate of the time stamps, not rounded."""
+    tracked: np.ndarray
     """(T,) bool: whether there was a frame at that time; else it is interpolated."""
     notes: tuple[str, ...] = ()
-    """What was mended."""
+    """Corrections made."""
 
 
-def evenly(
-    times: np.ndarray, values: np.ndarray, where: str, seen: np.ndarray | None = None
-) -> Even:
-    """Values (T, C) at ``times`` (T,) seconds on an even grid from ``times[0]`` on.
+def on_even_grid(
+    times: np.ndarray, values: np.ndarray, where: str, tracked: np.ndarray | None = None
+) -> EvenFrames:
+    """Resample values (T, C) at ``times`` (T,) seconds to an even grid from ``times[0]`` on.
 
-    The rate is that of ``rate``, or the whole number within 0.05 % of it. Frames that lie within
-    a tenth of a frame of its grid come back as they are. Recorders drop frames now and then, and
-    their clocks run a little fast or slow; such frames are resampled linearly at their real times,
-    so that nothing drifts however long the take is (our choice). Of frames with one time the first
-    is kept. A clock of the day that passes midnight goes on.
+    The rate is that of ``frame_rate``, or the whole number within 0.05 % of it. Frames that lie
+    within a tenth of a frame of the grid are returned unchanged. Others (recorders drop frames, and
+    their clocks run a little fast or slow) are interpolated linearly at their real times, so that
+    nothing drifts however long the take is (our choice). Of frames with the same time stamp the
+    first is kept. A time of day that passes midnight continues.
 
     Args:
         times: of the frames.
         values: of the frames.
-        where: what messages begin with.
-        seen: (T,) bool: which frames hold anything; None: all.
+        where: prefix of error messages.
+        tracked: (T,) bool: frames that hold values; None: all.
 
     Raises:
-        UserError: as ``rate``, nearly all frames are missing, or none holds anything.
+        UserError: as ``frame_rate``, nearly all frames are missing, or none is tracked.
     """
-    passed, notes = days(times), []
-    if passed.any():
-        times = times + DAY * passed
+    midnights, notes = midnights_passed(times), []
+    if midnights.any():
+        times = times + DAY * midnights
         notes.append(MIDNIGHT)
-    fresh = np.append(True, times[1:] != times[:-1])[: len(times)]
-    if not fresh.all() and (repeated := int((~fresh).sum())) <= MOST_REPEATED * len(times):
+    new = np.append(True, times[1:] != times[:-1])[: len(times)]
+    if not new.all() and (repeated := int((~new).sum())) <= MAX_REPEATED_SHARE * len(times):
         notes.append(f"frames left out that have the time of the one before: {repeated}")
-        times, values = times[fresh], values[fresh]
-        seen = None if seen is None else seen[fresh]
-    exact = rate(times, where)
-    fps = snapped(exact)
-    seen = np.ones(len(times), bool) if seen is None else seen
-    since = (times - times[0]) * fps
-    if np.abs(since - np.arange(len(times))).max() <= 0.1:
-        return Even(filled(values, seen, where), fps, exact, seen, tuple(notes))
-    count = round(float(since[-1])) + 1
-    if len(times) < FEWEST_FRAMES * count:
+        times, values = times[new], values[new]
+        tracked = None if tracked is None else tracked[new]
+    measured = frame_rate(times, where)
+    fps = rounded_rate(measured)
+    tracked = np.ones(len(times), bool) if tracked is None else tracked
+    positions = (times - times[0]) * fps
+    if np.abs(positions - np.arange(len(times))).max() <= 0.1:
+        return EvenFrames(
+            fill_gaps(values, tracked, where), fps, measured, tracked, tuple(notes)
+        )  # fmt: skip
+    count = round(float(positions[-1])) + 1
+    if len(times) < MIN_PRESENT_SHARE * count:
         raise UserError(f"{where}: {len(times)} frames where {fps:g} fps would have {count}")
     grid = np.arange(count)
-    resampled = _interpolated(grid, since, values, seen, where)
-    return Even(resampled, fps, exact, _held(grid, since[seen]), tuple(notes))
+    even = _interpolated(grid, positions, values, tracked, where)
+    return EvenFrames(even, fps, measured, _is_present(grid, positions[tracked]), tuple(notes))
 
 
-def filled(values: np.ndarray, seen: np.ndarray, where: str) -> np.ndarray:
-    """Values (T, C) with straight lines where frames are not ``seen`` (T,), and as they are if all
-    of them are. Raises UserError if none is."""
-    if seen.all():
+def fill_gaps(values: np.ndarray, tracked: np.ndarray, where: str) -> np.ndarray:
+    """Values (T, C) with linear interpolation where ``tracked`` (T,) is False; unchanged if all
+    frames are tracked. Raises UserError if none is."""
+    if tracked.all():
         return values
     grid = np.arange(len(values))
-    return _interpolated(grid, grid, values, seen, where)
+    return _interpolated(grid, grid, values, tracked, where)
 
 
 def _interpolated(
-    grid: np.ndarray, at: np.ndarray, values: np.ndarray, seen: np.ndarray, where: str
+    grid: np.ndarray, positions: np.ndarray, values: np.ndarray, tracked: np.ndarray, where: str
 ) -> np.ndarray:
-    if not seen.any():
-        raise UserError(f"{where}: no row holds a face: tracking was lost all along")
-    columns = [np.interp(grid, at[seen], column) for column in values[seen].T]
+    if not tracked.any():
+        raise UserError(f"{where}: no row holds a face: tracking was lost in all frames")
+    columns = [np.interp(grid, positions[tracked], column) for column in values[tracked].T]
     return np.stack(columns, axis=1).astype(values.dtype)
 
 
-def days(times: np.ndarray) -> np.ndarray:
-    """(T,) how often a clock of the day has passed midnight at each of ``times`` (T,) seconds."""
+def midnights_passed(times: np.ndarray) -> np.ndarray:
+    """(T,) number of midnights that a time-of-day clock has passed at each of ``times`` (T,)
+    seconds."""
     with np.errstate(over="ignore", invalid="ignore"):
         return np.cumsum(np.diff(times, prepend=times[:1]) < -DAY / 2).astype(np.float64)
 
 
-def _held(grid: np.ndarray, times: np.ndarray) -> np.ndarray:
-    """Which whole numbers of ``grid`` (T,) have a frame near, or lie between two that follow each
-    other as closely as frames that jitter may."""
-    after = np.searchsorted(times, grid)
-    before, behind = times[np.maximum(after - 1, 0)], times[np.minimum(after, len(times) - 1)]
+def _is_present(grid: np.ndarray, positions: np.ndarray) -> np.ndarray:
+    """(T,) bool: which points of ``grid`` (T,) have a frame nearby, or lie between two frames that
+    are no farther apart than jitter explains."""
+    after = np.searchsorted(positions, grid)
+    before = positions[np.maximum(after - 1, 0)]
+    behind = positions[np.minimum(after, len(positions) - 1)]
     near = np.minimum(np.abs(grid - before), np.abs(behind - grid)) <= 0.6
-    between = (after > 0) & (after < len(times)) & (behind - before <= 1.75)
+    between = (after > 0) & (after < len(positions)) & (behind - before <= 1.75)
     return np.asarray(near | between)
 
 
 def resampled(parts: Iterable[np.ndarray], fps: int, wanted: int) -> Iterator[np.ndarray]:
-    """The parts (T, C) of a clip at ``fps`` as parts of one at ``wanted`` frames per second: frames
-    lie on the lines between their neighbours, and after the last everything stands still.
+    """Convert a clip from ``fps`` to ``wanted`` frames per second, part (T, C) by part.
 
-    A frame comes with the part that holds its later neighbour, so that a live face waits for
-    nothing else.
+    Frames are interpolated linearly between their neighbours; the last frame is held. A frame is
+    emitted with the part that holds its later neighbour, so that a live stream gets no further
+    delay.
     """
     if wanted == fps:
         yield from parts
         return
-    given = first = 0  # frames given so far; the number of the first of `known`
-    known: np.ndarray | None = None
+    emitted = first = 0  # frames emitted so far; index of the first frame of `pending`
+    pending: np.ndarray | None = None
     for part in parts:
-        known = part if known is None else np.concatenate([known, part])
-        if len(known) > 1:
-            last = first + len(known) - 1
-            # Those before the last known frame: there may be one more to go on to.
-            due = np.arange(given, -(-last * wanted // fps))
-            yield _between(known, due * fps / wanted - first)
-            given, first, known = given + len(due), last, known[-1:]
-    if known is not None:
-        left = -(-(first + 1) * wanted // fps) - given
-        yield np.repeat(known, left, axis=0)
+        pending = part if pending is None else np.concatenate([pending, part])
+        if len(pending) > 1:
+            last = first + len(pending) - 1
+            # Only those before the last frame: another one may follow to interpolate towards.
+            due = np.arange(emitted, -(-last * wanted // fps))
+            yield _between(pending, due * fps / wanted - first)
+            emitted, first, pending = emitted + len(due), last, pending[-1:]
+    if pending is not None:
+        left = -(-(first + 1) * wanted // fps) - emitted
+        yield np.repeat(pending, left, axis=0)
 
 
-def _between(frames: np.ndarray, times: np.ndarray) -> np.ndarray:
-    """Frames (T, C) at ``times`` (n,), counted in frames."""
-    before = np.floor(times).astype(int)
-    share = (times - before).astype(frames.dtype)[:, None]
+def _between(frames: np.ndarray, positions: np.ndarray) -> np.ndarray:
+    """Linear interpolation of frames (T, C) at ``positions`` (n,), in frames."""
+    before = np.floor(positions).astype(int)
+    share = (positions - before).astype(frames.dtype)[:, None]
     after = np.minimum(before + 1, len(frames) - 1)
     return (1 - share) * frames[before] + share * frames[after]
 
 
-def rate(times: np.ndarray, where: str) -> float:
+def frame_rate(times: np.ndarray, where: str) -> float:
     """Frames per second of frames at ``times`` (T,) seconds: the mean over all steps within half of
-    the usual one, so that neither dropped frames nor rounded time stamps move it.
+    the median step, so that neither dropped frames nor rounded time stamps change it.
 
     Raises:
         UserError: fewer than two frames, a time that is not finite, times that do not increase, or
@@ -166,6 +171,6 @@ def rate(times: np.ndarray, where: str) -> float:
     return float(1 / steps[np.abs(steps - median) <= median / 2].mean())
 
 
-def snapped(fps: float) -> float:
-    """The whole number within 0.05 % (rounded timestamps), else the rate itself (29.97 stays)."""
+def rounded_rate(fps: float) -> float:
+    """The whole number within 0.05 % (rounded time stamps), else the rate itself (29.97 stays)."""
     return float(round(fps)) if abs(fps - round(fps)) <= 5e-4 * fps else float(fps)

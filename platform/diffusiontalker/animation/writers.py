@@ -1,6 +1,5 @@
-"""One door for animation files: ``write`` and ``read_coefficients`` choose the format by suffix.
-
-All but ``.glb`` needs numpy alone; what writes that comes with the extra ``glb``.
+"""Write and read animation files of every format; ``write`` and ``read_coefficients`` dispatch by
+suffix. All but ``.glb``, which needs the extra ``glb``, need numpy alone.
 """
 
 from importlib.util import find_spec
@@ -28,11 +27,10 @@ def write(
 ) -> list[Path]:
     """Write coefficients (T, 52) to ``path`` in the format of its suffix.
 
-    Values are written as they are, not clipped. With ``audio`` = (samples (N,) or (N, channels) in
-    [-1, 1], sample rate in Hz), a 16-bit ``.wav`` of the same stem goes beside it, as none of the
-    formats holds sound; a ``.wav`` that is already there is kept: it may be the recording itself.
-    ``rig`` is for ``.glb`` alone and defaults to ``default_rig()``. Files appear whole or not at
-    all.
+    Values are not clipped. With ``audio`` = (samples (N,) or (N, channels) in [-1, 1], sample rate
+    in Hz), a 16-bit ``.wav`` of the same stem is written beside it, as none of the formats holds
+    sound; an existing ``.wav`` is kept: it may be the recording itself. ``rig`` is for ``.glb``
+    alone and defaults to ``default_rig()``. Files are written atomically.
 
     Returns:
         The files written.
@@ -54,10 +52,9 @@ def write(
 def read_coefficients(path: str | Path, fps: float | None = None) -> tuple[np.ndarray, float]:
     """(coefficients (T, 52) float32 in ``arkit.CHANNELS``, fps) of a .csv, .json, .npz or .npy.
 
-    Channels match by name and missing ones are 0. An ``.npy`` holds no names and no rate: it is
-    taken as (T, 52) in alphabetical order, as 3D-ETF stores it, at ``fps`` or else 30, and one of
-    60 fps that is read without it lasts twice as long. ``fps`` also is the rate of a Live Link CSV,
-    whatever its timecodes look like, and of JSON without times.
+    Channels match by name and missing ones are 0. An ``.npy`` holds neither names nor rate: it is
+    read as (T, 52) in alphabetical order, as 3D-ETF stores it, at ``fps`` or else 30. ``fps`` also
+    overrides the rate of a Live Link CSV's timecodes, and gives that of JSON without times.
 
     Raises:
         UserError: unknown suffix, no such file, NaN, a wrong count, an unknown name, or no face for
@@ -99,7 +96,7 @@ def _suffix(path: str | Path) -> str:
 
 
 def encode(suffix: str, values: np.ndarray, fps: float, rig: Rig | None = None) -> bytes:
-    """The content of a file of one of ``SUFFIXES``: coefficients (T, 52), as they are."""
+    """The content of a file of one of ``SUFFIXES``: coefficients (T, 52), not clipped."""
     buffer = BytesIO()
     match suffix:
         case ".csv":

@@ -40,6 +40,7 @@ from diffusiontalker.config.model import (
     StudentModelSettings,
     TeacherModelSettings,
 )
+from diffusiontalker.config.renamed import with_current_names
 from diffusiontalker.config.results import EvaluationSettings, ExportSettings, Precision
 from diffusiontalker.config.run import NO_RESULT, ExportJobSettings, Settings, round_settings
 from diffusiontalker.config.section import Count, Section, Seed, Share, Weight
@@ -109,4 +110,5 @@ __all__ = [
     "round_settings",
     "to_yaml",
     "value_of",
+    "with_current_names",
 ]

@@ -17,15 +17,15 @@ class DataBenchmarkSettings(Section):
     training: str = "configs/quickstart.yaml"
     """The run whose teacher takes the training step."""
     clips: Annotated[int, Field(ge=64)] = 192
-    """Clips in the made set: ten seconds each, and rests."""
+    """Clips of the generated set: ten seconds each, and shorter rests."""
     times: Annotated[int, Field(ge=2)] = 20
-    """How much larger the set is with which memory is compared."""
+    """Factor by which the set is larger whose memory is compared."""
     passes: Count = 4
     """Passes over the set in an epoch, the unit that is measured."""
     repeats: Count = 3
-    """Epochs of each case, in turn with the others; their median counts."""
+    """Epochs of each case, alternating with the others; the median counts."""
     minutes: Annotated[int, Field(ge=12)] = 30
-    """Minutes of made recordings to prepare."""
+    """Minutes of generated recordings to prepare."""
 
 
 class RuntimeBenchmarkSettings(Section):
@@ -40,11 +40,11 @@ class RuntimeBenchmarkSettings(Section):
         10,
         600,
     )
-    """Seconds of the recordings; what runs on HuBERT has the shorter ones alone."""
+    """Seconds of the recordings; models on HuBERT run the shorter ones only."""
     threads: Annotated[tuple[Count, ...], Field(min_length=1)] = (1, 2)
     """CPU threads, one number after the other."""
     repeats: Count = 5
-    """Turns of each subject, between those of the others; their median counts."""
+    """Runs of each subject, alternating with the others; the median counts."""
     stream_seconds: Annotated[float, Field(ge=60, le=3600)] = 120
     """Seconds of speech in the stream."""
 
@@ -61,11 +61,11 @@ class ServeBenchmarkSettings(Section):
     recording: Annotated[float, Field(ge=1, le=600)] = 10
     """Seconds of the recording that is sent."""
     callers: Annotated[tuple[Count, ...], Field(min_length=1)] = (1, 4, 16)
-    """Callers who each ask again as soon as they have their answer."""
+    """Concurrent callers, each of which sends a request as soon as it has its response."""
     shares: Annotated[tuple[Share, ...], Field(min_length=1)] = (0.5, 0.8)
-    """Of the most that was answered so: rates at which requests come whether answered or not."""
+    """Open-loop request rates, as shares of the highest throughput of those callers."""
     streams: Annotated[tuple[Count, ...], Field(min_length=1)] = (10, 25, 50, 75, 100, 150)
-    """Streams in real time, until their pushes take too long."""
+    """Concurrent real-time streams, until their pushes take too long."""
     replicas: Annotated[tuple[Count, ...], Field(min_length=1)] = (1, 2)
     """Replicas, one number after the other."""
     own_cores: bool = True

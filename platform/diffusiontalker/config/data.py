@@ -16,11 +16,11 @@ class SourceSettings(Section):
     root: str = ""
     """Folder or s3:// prefix of the data set, as published; the procedural one has none."""
     options: dict[str, Any] = Field(default_factory=dict)
-    """What the kind wants to know beyond that; ``docs/data.md`` names them."""
+    """Further options of the kind; see ``docs/data.md``."""
 
 
 class SplitSettings(Section):
-    """Who and what is held out."""
+    """Which speakers and takes are held out."""
 
     rule: Literal["take", "published"] = "take"
     """take: a take, and all takes of its group, lie in one split. published: v1's split by clip,
@@ -62,17 +62,17 @@ class DataSettings(Section):
     min_clip_seconds: Annotated[float, Field(ge=0.5)] = 1.0
     """A shorter rest is left out."""
     max_mismatch_seconds: Annotated[float, Field(ge=0)] = 0.5
-    """Audio and coefficients may differ in length by so much; the longer is cut."""
+    """Largest difference in length of audio and coefficients; the longer is cut."""
     max_mismatch_share: Share = 0.15
-    """And by no more than this share of the longer: 25 fps that are taken for 30 are a sixth."""
+    """Largest difference as a share of the longer: 25 fps taken for 30 differ by a sixth."""
     out_of_range: Literal["refuse", "clip"] = "refuse"
-    """What becomes of a take with coefficients below -0.5 or above 1.5. Those within are clipped
-    to 0 to 1 either way, as all are with clip."""
+    """What to do with a take with coefficients below -0.5 or above 1.5. Smaller excesses are always
+    clipped to 0 to 1; clip does so with all."""
     max_quarantined: Share = 0.1
     """Share of the takes that may be malformed before the whole job counts as failed."""
     keep_lifeless: bool = False
-    """Whether takes in which nothing is heard or no face moves are kept; else they are put in
-    quarantine, since they teach a face that has nothing to do with speech."""
+    """Keep takes with silent audio or a motionless face; else they are quarantined, since their
+    motion is unrelated to their audio."""
     shard_minutes: Annotated[float, Field(gt=0)] = 8.0
     """Minutes of speech that a shard aims for; a longer take has a shard of its own."""
     split: SplitSettings = SplitSettings()

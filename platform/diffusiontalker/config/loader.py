@@ -72,13 +72,14 @@ def _read(path: str | Path) -> dict[str, Any]:
 
 
 def _is_of(kind: type[BaseModel], tree: dict[str, Any], error: ValidationError) -> bool:
-    """Whether ``tree`` alone, without what was changed in it, has the same first mistake."""
+    """Whether ``tree``, without overrides, has the same first mistake."""
     try:
         kind.model_validate(tree)
     except ValidationError as own:
-        told = first(error)
+        mistake = first(error)
         return any(
-            (one["loc"], one["type"], one["msg"]) == (told["loc"], told["type"], told["msg"])
+            (one["loc"], one["type"], one["msg"])
+            == (mistake["loc"], mistake["type"], mistake["msg"])
             for one in own.errors()
         )
     return False
@@ -109,7 +110,7 @@ def changed(settings: Tree, values: Mapping[str, Any], where: str) -> Tree:
 
 
 def value_of(settings: Section, key: str) -> Any:
-    """What stands at a dotted key that ``changed`` accepts."""
+    """The value or section at a dotted key that ``changed`` accepts."""
     found: Any = settings
     for part in key.split("."):
         found = getattr(found, part)
@@ -117,7 +118,7 @@ def value_of(settings: Section, key: str) -> Any:
 
 
 def differences(one: Mapping[str, Any], other: Mapping[str, Any]) -> list[str]:
-    """The dotted keys of two trees of settings, as plain values, that are not alike in both."""
+    """The dotted keys whose values differ between two trees of plain settings."""
     flat, others = dotted(dict(one), ()), dotted(dict(other), ())
     return sorted(key for key in flat | others if flat.get(key) != others.get(key))
 

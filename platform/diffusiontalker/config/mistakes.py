@@ -43,13 +43,13 @@ def explain(kind: type[BaseModel], error: ValidationError, tree: Any) -> str:
 
 
 def first(error: ValidationError) -> Any:
-    """The mistake to tell of: a key that is unknown rather than one that is missing, which is
-    mostly the same key."""
+    """The mistake to report: an unknown key rather than a missing one, which is mostly the same key
+    misspelt."""
     return min(error.errors(), key=lambda one: one["type"] != "extra_forbidden")
 
 
 def _job_of(kind: type[BaseModel], error: ValidationError) -> str | None:
-    """The job that knows all the top-level keys which ``kind`` does not."""
+    """The job whose settings have all the top-level keys that ``kind`` has not."""
     jobs: dict[str, type[BaseModel]] = {
         "jobs/sweep.py": SweepSettings,
         "jobs/prepare.py": DataSettings,
@@ -71,7 +71,7 @@ def _short(value: Any) -> str:
 def _walk(
     kind: type[BaseModel], location: tuple[int | str, ...]
 ) -> tuple[list[str], list[str]]:  # fmt: skip
-    """Where a pydantic error is, as people write it, and the keys that are known there."""
+    """The location of a pydantic error as users write it, and the keys that exist there."""
     shown: list[str] = []
     models, beside, in_dict = [kind], [kind], False
     for part in location:
@@ -82,7 +82,7 @@ def _walk(
         elif in_dict or isinstance(part, int):
             in_dict = False
         elif taken := [m for m in models if _is_kind(m, part)]:
-            models = beside = taken  # which of several pydantic took it for: nothing people wrote
+            models = beside = taken  # pydantic's tag of a union, which no user wrote
             continue
         elif models:
             beside = models  # an unknown key

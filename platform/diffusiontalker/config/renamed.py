@@ -30,36 +30,57 @@ RENAMED = {
     "encoder.passes": "training.encoder.passes",
     "encoder.batch_seconds": "training.encoder.batch_seconds",
     "encoder.learning_rate": "training.encoder.learning_rate",
-    "training.window": "training.teacher.window",
+    "training.window": "training.teacher.window, training.first_round.window, "
+    "training.round.window",
     "training.gpu": "resources.gpu",
     "training.worker_cpus": "resources.worker_cpus",
     "training.threads": "resources.threads",
     "training.max_failures": "resources.max_failures",
 }
-"""Old key or section -> new one; the longest that fits counts. (``training.window`` has become
-one window of each stage: the rounds have their own.)"""
+"""Old key or section -> new one; the longest prefix of a key counts."""
 
 
 def renames(kind: type[BaseModel], tree: Mapping[str, Any]) -> dict[str, str]:
-    """The keys of ``tree`` that a kind of settings does not know and an earlier release did, and
-    what they are called now."""
+    """The keys and sections of ``tree`` that a kind of settings does not have and an earlier
+    release had, and their names now."""
     found = {}
     for key in dotted(dict(tree), ()):
-        parts = key.split(".")
-        if _knows(kind, parts):
-            continue
-        for end in range(len(parts), 0, -1):
-            old, rest = ".".join(parts[:end]), parts[end:]
-            new = RENAMED.get(old)
-            if new is not None and _knows(kind, [*new.split("."), *rest]):
-                if _knows(kind, parts[:end]):  # a section that is still there, for other keys
-                    old, new = key, ".".join([new, *rest])
-                found[old] = new
-                break
+        if pair := _rename(kind, key):
+            old, new, rest = pair
+            if rest and _has(kind, old.split(".")):  # a section that remains, with other keys
+                old, new = key, f"{new}.{rest}"
+            found[old] = new
     return found
 
 
-def _knows(kind: Any, parts: list[str]) -> bool:
+def with_current_names(kind: type[BaseModel], tree: Mapping[str, Any]) -> dict[str, Any]:
+    """The values of ``tree`` under dotted keys, those of an earlier release under their names
+    now."""
+    found = {}
+    for key, value in dotted(dict(tree), ()).items():
+        pair = _rename(kind, key)
+        if pair is None:
+            found[key] = value
+            continue
+        _, new, rest = pair
+        found |= {f"{one}.{rest}" if rest else one: value for one in new.split(", ")}
+    return found
+
+
+def _rename(kind: type[BaseModel], key: str) -> tuple[str, str, str] | None:
+    """The longest prefix of a key that has another name now, that name, and the rest of the key."""
+    parts = key.split(".")
+    if _has(kind, parts):
+        return None
+    for end in range(len(parts), 0, -1):
+        old, rest = ".".join(parts[:end]), parts[end:]
+        new = RENAMED.get(old)
+        if new is not None and _has(kind, [*new.split(", ")[0].split("."), *rest]):
+            return old, new, ".".join(rest)
+    return None
+
+
+def _has(kind: Any, parts: list[str]) -> bool:
     """Whether settings of a kind have a key, or a section, at this place."""
     for part in parts:
         fields = getattr(kind, "model_fields", {})

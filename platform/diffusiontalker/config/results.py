@@ -28,13 +28,13 @@ class ExportSettings(Section):
     CPU. fp16: half the size of fp32; the weights are widened when the artifact is loaded, so it
     computes as in fp32."""
     max_growth: Share = 0.02
-    """By what share LBE or energy score may grow on validation against fp32, of the voices that
-    fp32 hears."""
+    """Share by which LBE or energy score may grow on validation against fp32, for the identities
+    and emotions that fp32 detects."""
     max_changed: Share = 0.1
-    """Share of ``clips`` in which another identity or emotion may be heard than by fp32; in
+    """Share of ``clips`` in which the detected identity or emotion may differ from that of fp32; in
     one clip it always may."""
     clips: Count = 32
     """Validation clips for that, and for calibration."""
     licence: Annotated[str, Field(min_length=1)] | None = None
     """Of the artifact, for its model card, such as CC-BY-4.0. None: the card names the data that it
-    was trained on and what that asks for, as far as it is known."""
+    was trained on and its licence, as far as known."""

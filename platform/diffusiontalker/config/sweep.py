@@ -11,10 +11,10 @@ Objective = Literal["lbe", "energy_score", "upper_energy"]
 
 
 class Spread(Section):
-    """A number to be chosen between two bounds, both of them included."""
+    """A range of numbers, both bounds included."""
 
     kind: Literal["uniform", "log_uniform", "int"]
-    """log_uniform: each factor alike, as for weights and learning rates."""
+    """log_uniform: uniform in the logarithm, as for weights and learning rates."""
     low: float
     high: float
 
@@ -49,8 +49,8 @@ class SweepSettings(Section):
     """All settings of ``jobs/sweep.py``."""
 
     base: str = "configs/quickstart.yaml"
-    """The run whose settings are swept. What it has made already (corpus, features, a teacher for
-    rounds to start from) is taken from its output folder, and what is missing is made there."""
+    """The run whose settings are swept. Its stages (corpus, features, a teacher for rounds to start
+    from) are taken from its output folder, or run there."""
     output: str = "runs/sweep"
     """Folder or s3:// prefix of the sweep; what lies there of another sweep is never replaced."""
     stage: Literal["teacher", "round", "chain"] = "teacher"
@@ -61,17 +61,17 @@ class SweepSettings(Section):
     changes: dict[str, Any] = Field(default_factory=dict)
     """Settings of every trial that differ from the base, such as training.teacher.epochs: 4."""
     space: Annotated[dict[str, Distribution], Field(min_length=1)]
-    """What is searched: a setting by its name, such as losses.teacher.exp, and where from."""
+    """The search space: a distribution for each setting by its name, such as losses.teacher.exp."""
     objectives: Annotated[tuple[Objective, ...], Field(min_length=1, max_length=2)] = (
         "energy_score",
     )
-    """What should be small on the validation split, in coefficients: lip error, energy score of
-    the face or of its upper part. Two are weighed against each other by a Pareto front."""
+    """Metrics to minimise on the validation split, in coefficients: lip error, energy score of the
+    face or of its upper part. Two span a Pareto front."""
     trials: Annotated[int, Field(ge=2, le=10_000)] = 40
     """Settings to try; the first is the base's own."""
     search: Literal["tpe", "random"] = "tpe"
     pruning: Literal["asha", "median", "none"] = "asha"
-    """How trials that fall behind in the first objective are ended early."""
+    """Rule by which trials are ended early, on the first objective."""
     grace: Count = 1
     """Epochs before a trial may be ended."""
     reduction: Annotated[int, Field(ge=2)] = 3
@@ -93,7 +93,7 @@ class SweepSettings(Section):
     @model_validator(mode="before")
     @classmethod
     def _by_dotted_names(cls, given: Any) -> Any:
-        """Both may be written, or overridden, with dots or as sections."""
+        """Flatten both, which may be given with dotted keys or as sections."""
         if not isinstance(given, dict):
             return given
         flat = {

@@ -1,4 +1,4 @@
-"""How teacher and students are trained: steps, losses, schedules and hardware."""
+"""Training of teacher and students: steps, losses, schedules and hardware."""
 
 from typing import Annotated, Literal
 
@@ -50,19 +50,19 @@ class LossSettings(Section):
     """Personalizer enhancer (v2; weight ours)."""
     energy: Weight = 0.0
     """Energy score of two whole samples of the upper face, in rounds of at most ``energy_steps``
-    steps: a proper score that a blur cannot win (ours)."""
+    steps: a proper scoring rule, which averaged motion does not minimise (ours)."""
     energy_steps: Count = 2
     energy_chunk: Count = 12
-    """Frames whose movement the energy score judges together."""
+    """Consecutive frames that the energy score compares as one vector."""
     temperature: Annotated[float, Field(gt=0)] = 0.1
     """Of the contrastive losses."""
     student_truth: Literal["all", "lip"] = "all"
-    """Channels on which a student also sees the recording (exp, vel). A regression to the
+    """Channels on which a student is also trained on the recording (exp, vel). A regression to the
     recording blurs what the audio does not determine; "lip" leaves the upper face to the
     distillation target alone (ours)."""
     channel_power: Share = 0.5
-    """Channels weigh as (their standard deviation)^power in losses on standardised coefficients:
-    0 treats all alike, 1 follows their share of the error in coefficient space (ours)."""
+    """Weight of a channel in losses on standardised coefficients: its standard deviation to this
+    power. 0 treats all alike, 1 follows their share of the error in coefficient space (ours)."""
 
 
 class LossesSettings(Section):
@@ -121,7 +121,8 @@ class TrainingSettings(Section):
     """The small HuBERT, where ``encoder.name`` names no other."""
     teacher: MotionTrainSettings = MotionTrainSettings()
     first_round: MotionTrainSettings = MotionTrainSettings()
-    """The round that compresses: the student's decoder starts from random weights in it."""
+    """The first round, which compresses: what differs in shape from the teacher starts from random
+    weights."""
     round: MotionTrainSettings = MotionTrainSettings()
     """Every later round."""
 

@@ -1,1 +1,1 @@
-"""Data sets: sources, clips, and the Parquet shards they become; and a procedural corpus."""
+"""Data sets: sources, clips, Parquet shards and their manifest, and the procedural corpus."""

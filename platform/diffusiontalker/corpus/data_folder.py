@@ -1,5 +1,6 @@
-"""The files of a data set as its owner keeps them: links are followed, and what cannot be reached
-is named. (``storage.files`` lists what this project writes, and follows no link: it also deletes.)
+"""The files of a user's data set: symbolic links are followed, unreadable entries reported.
+
+(``storage.files`` lists what this project writes, and follows no link, as it is used to delete.)
 """
 
 import errno
@@ -14,74 +15,77 @@ from diffusiontalker import storage
 from diffusiontalker.errors import UserError
 
 LOST = "which is not there"
-"""In the reason of every link to nothing."""
+"""Part of the reason of every dead link."""
 
 
 @dataclass(frozen=True)
-class File:
-    """What a listing tells of a file."""
+class FileInfo:
+    """Size and version of a file, without its content."""
 
     bytes: int
     stamp: str
-    """Changes with the content: the time it was modified, or the ETag in S3."""
+    """Changes with the content: the modification time, or the ETag in S3."""
 
 
 @dataclass(frozen=True)
-class Tree:
-    """A data set's files."""
+class FolderListing:
+    """The files of a data set."""
 
-    files: dict[str, File] = field(default_factory=dict)
-    """By their names relative to the root; sorted."""
+    files: dict[str, FileInfo] = field(default_factory=dict)
+    """By name relative to the root; sorted."""
     left_out: list[tuple[str, str]] = field(default_factory=list)
-    """Names that are no file one could read, and why."""
+    """Names of entries that cannot be read as files, and why."""
 
 
-def look(root: Path) -> Tree:
+def list_files(root: Path) -> FolderListing:
     """All files below a folder or an S3 prefix.
 
     Raises:
         UserError: no such folder, or one in it that cannot be read.
     """
     if not storage.is_remote(root):
-        return _local(root)
+        return _list_local(root)
     found = storage.objects(root)
     if not found:
-        storage.sizes(root)  # says why
-    return Tree(
-        {name: File(int(info["size"]), str(info.get("ETag", ""))) for name, info in found.items()}
+        storage.sizes(root)  # raises the error that explains it
+    return FolderListing(
+        {
+            name: FileInfo(int(info["size"]), str(info.get("ETag", "")))
+            for name, info in found.items()
+        }
     )
 
 
-def file(path: Path) -> File:
+def file_info(path: Path) -> FileInfo:
     """One file, or a folder of files as if it were one. Raises UserError."""
     if not storage.is_file(path):
-        files = look(path).files
-        stamps = "; ".join(f"{name} {of.bytes} {of.stamp}" for name, of in files.items())
-        return File(sum(of.bytes for of in files.values()), stamps)
+        files = list_files(path).files
+        stamps = "; ".join(f"{name} {info.bytes} {info.stamp}" for name, info in files.items())
+        return FileInfo(sum(info.bytes for info in files.values()), stamps)
     if storage.is_remote(path):
-        return look(path.parent).files[path.name]
+        return list_files(path.parent).files[path.name]
     status = storage.explained("read", path, path.stat)
-    return File(status.st_size, str(status.st_mtime_ns))
+    return FileInfo(status.st_size, str(status.st_mtime_ns))
 
 
-def _local(root: Path) -> Tree:
+def _list_local(root: Path) -> FolderListing:
     if not storage.explained("read", root, root.is_dir):
         raise UserError(f"{root}: no such folder")
-    files: dict[str, File] = {}
+    files: dict[str, FileInfo] = {}
     left_out: list[tuple[str, str]] = []
-    seen: dict[tuple[int, int], str] = {}
-    # Folders by links come after the others, and hidden ones last: of two ways to one folder the
-    # plain one counts. (A link may lead into .git/annex or .dvc/cache.)
+    visited: dict[tuple[int, int], str] = {}
+    # Linked folders are visited after the others, and hidden ones last, so that a folder that can
+    # be reached in two ways gets its plain name. (A link may lead into .git/annex or .dvc/cache.)
     queue = [(False, False, "")]
     while queue:
         hidden, linked, where = heapq.heappop(queue)
         folder = root / where
         status = storage.explained("read", folder, folder.stat)
-        place = status.st_dev, status.st_ino
-        if place in seen:
-            left_out.append((where, f"the same folder as {seen[place] or '.'}"))
+        inode = status.st_dev, status.st_ino
+        if inode in visited:
+            left_out.append((where, f"the same folder as {visited[inode] or '.'}"))
             continue
-        seen[place] = where
+        visited[inode] = where
         for entry in storage.explained("read", folder, partial(_entries, folder)):
             name = f"{where}/{entry.name}" if where else entry.name
             link = entry.is_symlink()
@@ -93,7 +97,7 @@ def _local(root: Path) -> Tree:
             elif isinstance(found, str):
                 left_out.append((name, found))
             elif stat.S_ISREG(found.st_mode):
-                files[name] = File(found.st_size, str(found.st_mtime_ns))
+                files[name] = FileInfo(found.st_size, str(found.st_mtime_ns))
             elif not stat.S_ISDIR(found.st_mode):
                 left_out.append((name, "neither a file nor a folder"))
             elif link and root.resolve().is_relative_to(Path(entry.path).resolve()):
@@ -101,7 +105,7 @@ def _local(root: Path) -> Tree:
             else:
                 hide = hidden or entry.name.startswith(".")
                 heapq.heappush(queue, (hide, linked or link, name))
-    return Tree(dict(sorted(files.items())), sorted(left_out))
+    return FolderListing(dict(sorted(files.items())), sorted(left_out))
 
 
 def _entries(folder: Path) -> list[os.DirEntry[str]]:
@@ -110,7 +114,7 @@ def _entries(folder: Path) -> list[os.DirEntry[str]]:
 
 
 def _status(entry: os.DirEntry[str]) -> os.stat_result | str:
-    """What an entry is, or why that cannot be known. Raises UserError if it is forbidden."""
+    """The status of an entry, or why it has none. Raises UserError if access is denied."""
     try:
         return entry.stat()
     except OSError as error:

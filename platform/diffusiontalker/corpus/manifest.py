@@ -1,7 +1,7 @@
-"""The manifest of a set of shards: what it holds, and that it is whole.
+"""The manifest of a set of shards: its shards with their hashes, speakers and emotions.
 
-``manifest.json`` is written last, so a set without one is not whole. It also holds what training
-must know of every clip before the first shard is read: lengths, and sums for the statistics.
+``manifest.json`` is written last, so a set without one is incomplete. It also holds what training
+needs before the first shard is read: the lengths of all clips, and sums for the statistics.
 """
 
 import hashlib
@@ -25,7 +25,7 @@ SPLITS = ("train", "val", "test_seen", "test_unseen")
 
 @dataclass(frozen=True)
 class ShardInfo:
-    """One line of the manifest."""
+    """A shard's entry in the manifest."""
 
     file: str
     split: str
@@ -39,7 +39,7 @@ class ShardInfo:
     sha256: str
 
     def to_json(self) -> str:
-        """The line as text: how tasks hand it on."""
+        """The entry as text, as Ray tasks return it."""
         return json.dumps(vars(self))
 
     @classmethod
@@ -60,7 +60,7 @@ class ShardInfo:
 
 @dataclass(frozen=True)
 class Manifest:
-    """What a set of shards holds. ``fingerprint`` identifies its content."""
+    """The content of a set of shards, identified by ``fingerprint``."""
 
     source: str
     shards: list[ShardInfo]
@@ -68,7 +68,7 @@ class Manifest:
     """Speakers of train; others are unseen."""
     emotions: list[str]
     source_fingerprint: str | None = None
-    """Of the files that the shards were made of, and of the settings."""
+    """Of the source files and the settings that the shards were made from."""
     feature_dim: int | None = None
     feature_fingerprint: str | None = None
     channels: list[str] = field(default_factory=lambda: list(CHANNELS))
@@ -98,7 +98,7 @@ class Manifest:
         return found
 
     def test_splits(self) -> list[str]:
-        """The test splits that there are, test_seen first.
+        """The test splits that are not empty, test_seen first.
 
         Raises:
             UserError: there is none.
@@ -112,7 +112,7 @@ class Manifest:
         return found
 
     def without_tests(self) -> "Manifest":
-        """What a search for settings may see: train and val alone."""
+        """The manifest with train and val alone, for a search over settings."""
         return replace(self, shards=[s for s in self.shards if s.split in ("train", "val")])
 
     def seconds(self, split: str | None = None) -> float:
@@ -131,7 +131,7 @@ class Manifest:
 
 
 def write_manifest(folder: Path, manifest: Manifest) -> None:
-    """Publish the set: ``manifest.json`` appears at once and whole.
+    """Publish the set: ``manifest.json`` is written atomically.
 
     Raises:
         UserError: the folder cannot be written, or the disk is full.
@@ -141,15 +141,15 @@ def write_manifest(folder: Path, manifest: Manifest) -> None:
         "fingerprint": manifest.fingerprint,
         "shards": [vars(shard) for shard in manifest.shards],
     }
-    # One line a shard: people do look into it.
+    # One line per shard, for human readers.
     head = json.dumps({k: v for k, v in content.items() if k != "shards"}, indent=1)
     lines = ",\n  ".join(json.dumps(shard) for shard in content["shards"])
     text = f'{head[:-2]},\n "shards": [\n  {lines}\n ]\n}}\n'
     storage.write_bytes(folder / FILE, text.encode())
 
 
-def is_whole(folder: Path) -> bool:
-    """Whether the set in ``folder`` was published. Raises UserError if that cannot be known."""
+def is_published(folder: Path) -> bool:
+    """Whether ``folder`` holds a manifest. Raises UserError if that cannot be determined."""
     return storage.is_file(folder / FILE)
 
 
@@ -157,39 +157,52 @@ def open_corpus(folder: Path) -> Manifest:
     """Read the manifest and check every shard's presence and size.
 
     Raises:
-        UserError: no manifest, another schema version or channel order, a missing or cut shard.
+        UserError: as ``read_manifest``, or a shard is missing or truncated.
+    """
+    manifest = read_manifest(folder)
+    sizes = storage.sizes(folder)
+    for shard in manifest.shards:
+        size = sizes.get(shard.file)
+        if size is None:
+            raise UserError(
+                f"{folder / shard.file}: the shard is missing; prepare the corpus again"
+            )
+        if size != shard.bytes:
+            raise UserError(
+                f"{folder / shard.file}: {size} bytes, but the manifest says {shard.bytes}; "
+                "prepare the corpus again"
+            )
+    return manifest
+
+
+def read_manifest(folder: Path) -> Manifest:
+    """The manifest of a set, without a look at its shards.
+
+    Raises:
+        UserError: no manifest, a damaged one, or another schema version or channel order.
     """
     path = folder / FILE
-    if not is_whole(folder):
-        raise UserError(f"{folder}: holds no manifest.json, so no whole corpus; prepare it first")
+    if not is_published(folder):
+        raise UserError(
+            f"{folder}: holds no manifest.json, so no complete corpus; prepare it first"
+        )
     content = storage.read_bytes(path)
     if message := _other_version(path, content):
         raise UserError(message)
     try:
         manifest = TypeAdapter(Manifest).validate_json(content)
     except ValidationError as error:
-        raise UserError(_first(path, error)) from error
+        raise UserError(_first_error(path, error)) from error
     if manifest.channels != list(CHANNELS):
         raise UserError(f"{path}: its channels or their order are not this release's 52")
-    there = storage.sizes(folder)
     for shard in manifest.shards:
         if "/" in shard.file or "\\" in shard.file or shard.file.startswith("."):
             raise UserError(f"{path}: the shard name {shard.file!r} leaves the folder")
-        found = there.get(shard.file)
-        if found is None:
-            raise UserError(
-                f"{folder / shard.file}: the shard is missing; prepare the corpus again"
-            )
-        if found != shard.bytes:
-            raise UserError(
-                f"{folder / shard.file}: {found} bytes, but the manifest says {shard.bytes}; "
-                "prepare the corpus again"
-            )
     return manifest
 
 
 def _other_version(path: Path, content: bytes) -> str | None:
-    """What to say of the manifest of another release."""
+    """The error message for a manifest of another schema version; None: it is of this one."""
     try:
         version = json.loads(content)["schema_version"]
     except (ValueError, KeyError, TypeError):
@@ -202,17 +215,17 @@ def _other_version(path: Path, content: bytes) -> str | None:
     )
 
 
-def _first(path: Path, error: ValidationError) -> str:
+def _first_error(path: Path, error: ValidationError) -> str:
     first = error.errors()[0]
     where = ".".join(str(part) for part in first["loc"]) or "the file"
     return f"{path}: not a manifest of this release ({where}: {first['msg']})"
 
 
 def read_checked(path: Path, sha256: str) -> bytes:
-    """A whole shard, if its content is what the manifest says.
+    """The content of a shard, checked against the hash in the manifest.
 
     Raises:
-        UserError: it is not, or it cannot be read.
+        UserError: another hash, or it cannot be read.
     """
     content = storage.read_bytes(path)
     if hashlib.sha256(content).hexdigest() != sha256:
@@ -224,10 +237,10 @@ def read_checked(path: Path, sha256: str) -> bytes:
 
 
 def verify(folder: Path, manifest: Manifest, progress: Callable[[int, int], None]) -> None:
-    """Compare every shard's content with the manifest's hash: finds a single changed bit.
+    """Check the hash of every shard, which detects a single changed bit.
 
     Raises:
-        UserError: a shard is not what was written.
+        UserError: a shard was changed.
     """
 
     def check(shard: ShardInfo) -> None:

@@ -1,8 +1,8 @@
-"""Shards: Parquet files of clips, and the manifest that names them.
+"""Shards: Parquet files of clips.
 
 One row is one clip. Arrays are stored flat (``coefficients`` is frames x 52 in row order) so that
-pyarrow, DuckDB and Ray read them without a custom type. Channel names and the schema version
-stand in each file and in ``manifest.json``, which is written last: a set without one is not whole.
+pyarrow, DuckDB and Ray read them without a custom type. Every file holds the channel names and the
+schema version in its metadata.
 """
 
 import hashlib
@@ -26,7 +26,7 @@ _METADATA = {
     b"diffusiontalker.channels": ",".join(CHANNELS).encode(),
 }
 _DAMAGE = (OSError, ValueError, pa.ArrowException)
-"""What pyarrow raises on damaged files: a footer's broken UTF-8 is a ValueError."""
+"""What pyarrow raises on damaged files: broken UTF-8 in a footer is a ValueError."""
 _FLOATS = pa.list_(pa.float32())
 SCHEMA = pa.schema(
     [
@@ -44,7 +44,7 @@ SCHEMA = pa.schema(
         ("coefficients", _FLOATS),  # frames x 52
         ("phones", pa.list_(pa.string())),  # IPA, "" is a pause; null: not aligned
         ("phone_starts", _FLOATS),  # seconds
-        ("redraw", _FLOATS),  # frames x 52: the same speech, random parts drawn again; or null
+        ("redraw", _FLOATS),  # frames x 52: a second random draw for the same speech; or null
         ("expected", _FLOATS),  # frames x 52: the mean of many draws; or null
         ("features", pa.list_(pa.float16())),  # frames x D from the frozen encoder; or null
         ("log_mel", pa.list_(pa.float16())),  # 2 frames x 80; or null
@@ -108,28 +108,28 @@ def _flat(values: np.ndarray | None, dtype: type = np.float32) -> np.ndarray | N
     return None if values is None else values.astype(dtype).ravel()
 
 
-def write_shard(path: Path, clips: list[Clip], made_of: str = "") -> ShardInfo:
-    """Write clips of one split as one Parquet file; the file appears whole or not at all.
+def write_shard(path: Path, clips: list[Clip], source_fingerprint: str = "") -> ShardInfo:
+    """Write clips of one split as one Parquet file, atomically.
 
-    ``made_of`` goes into its metadata: the fingerprint of the files and settings it came from.
+    ``source_fingerprint`` (of the source files and the settings) is stored in its metadata.
     """
     columns: dict[str, list[Any]] = {name: [] for name in SCHEMA.names}
     for clip in clips:
         for name, value in clip.row().items():
             columns[name].append(value)
     table = pa.table(columns, schema=SCHEMA)
-    metadata = {**_METADATA, b"diffusiontalker.source_fingerprint": made_of.encode()}
+    metadata = {**_METADATA, b"diffusiontalker.source_fingerprint": source_fingerprint.encode()}
     return write_table(path, table.replace_schema_metadata(metadata))
 
 
 def write_table(path: Path, table: pa.Table) -> ShardInfo:
-    """Write a table of ``SCHEMA``; the file appears whole or not at all.
+    """Write a table of ``SCHEMA`` atomically.
 
     Raises:
         UserError: the folder cannot be written, the disk is full, or S3 refuses.
     """
     buffer = BytesIO()
-    # Dictionaries of numbers that hardly ever repeat make reading three times as slow.
+    # Dictionary encoding of numbers that hardly ever repeat makes reading three times as slow.
     pq.write_table(
         table, buffer, compression="zstd", write_page_checksum=True, use_dictionary=_NAMES
     )
@@ -138,7 +138,7 @@ def write_table(path: Path, table: pa.Table) -> ShardInfo:
 
 
 def describe(path: Path) -> ShardInfo:
-    """The manifest's line for a shard that is there. Raises UserError as ``read_table``."""
+    """The manifest's entry for an existing shard. Raises UserError as ``read_table``."""
     content = storage.read_bytes(path)
     table = _parse(pa.BufferReader(content), path, ["split", "frames", "coefficients"])
     return _describe(path.name, content, table)
@@ -164,7 +164,7 @@ def read_table(path: Path, columns: list[str] | None = None, sha256: str | None 
     Args:
         path: the shard, local or in S3.
         columns: None reads all.
-        sha256: what the manifest says of the whole file; given, it is compared first.
+        sha256: hash of the file from the manifest; if given, it is checked first.
 
     Raises:
         UserError: missing, corrupt, of another schema version, or with other channels.
@@ -191,7 +191,7 @@ def _parse(source: Any, path: Path, columns: list[str] | None) -> pa.Table:
         return file.read(columns=columns, use_threads=False)
     except _DAMAGE as error:
         if storage.is_remote(path) and not isinstance(error, pa.ArrowException | ValueError):
-            raise  # the network's fault, which is tried again
+            raise  # a network error, which is retried
         raise UserError(f"{path}: the shard is corrupt; delete it and prepare it again") from error
 
 
@@ -225,7 +225,7 @@ def clips_of(table: pa.Table) -> list[Clip]:
 
 
 def clip_of(row: dict[str, pa.Scalar]) -> Clip:
-    """A row of Arrow scalars as a clip; columns that were not read count as null.
+    """A row of Arrow scalars as a clip; columns that were not read are null.
 
     Raises:
         UserError: a matrix does not have the row's number of frames.

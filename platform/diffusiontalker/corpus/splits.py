@@ -1,5 +1,5 @@
-"""Who and what is held out. Decided by hashes of names, so that a take added later moves no other
-and every worker comes to the same result."""
+"""Assignment of takes to splits, by hashes of names: adding a take moves no other, and every worker
+gets the same result."""
 
 import difflib
 import hashlib
@@ -16,16 +16,17 @@ TRAIN, VAL, TEST_SEEN, TEST_UNSEEN = SPLITS
 def by_take(takes: Sequence[Take], settings: SplitSettings, final: bool) -> dict[str, str]:
     """The split of every take, by its id.
 
-    In this order: speakers set aside as unseen, by the settings or by the split of one of their
-    takes; the take's own split; and shares of what is left, where takes of one group stay together.
+    In order of precedence: unseen speakers, by the settings or by the split of one of their takes;
+    the take's own split; shares of the rest, where takes of one group stay together.
 
     Args:
         takes: all takes of a source.
         settings: shares or names.
-        final: the takes' own splits also say who is unseen; then a share sets nobody aside.
+        final: the takes' own splits also determine the unseen speakers; a share of them is then
+            ignored.
 
     Raises:
-        UserError: a speaker that is to be unseen is not there, or has a take that is to be seen.
+        UserError: an unseen speaker that does not occur, or has a take in another split.
     """
     unseen = _unseen(takes, settings, final) | _held_out(takes)
     out: dict[str, str] = {}
@@ -37,9 +38,9 @@ def by_take(takes: Sequence[Take], settings: SplitSettings, final: bool) -> dict
             out[take.id] = take.split
         else:
             open_groups.setdefault(take.group or take.id, []).append(take)
-    ordered = sorted(open_groups, key=lambda group: _draw(settings.seed, group))
+    ordered = sorted(open_groups, key=lambda group: _hash_to_unit(settings.seed, group))
     count = len(ordered)
-    # A small set still gets one group of each, as long as most remain for training.
+    # A small set still gets one group in each, as long as most remain for training.
     test = max(round(settings.test * count), int(settings.test > 0 and count >= 3))
     val = max(round(settings.val * count), int(settings.val > 0 and count >= 2))
     for rank, group in enumerate(ordered):
@@ -49,12 +50,12 @@ def by_take(takes: Sequence[Take], settings: SplitSettings, final: bool) -> dict
 
 
 def by_clip(clip: str, settings: SplitSettings) -> str:
-    """The split of one clip by its id alone: v1's way, which puts parts of one take on both
-    sides."""
-    drawn = _draw(settings.seed, clip)
-    if drawn < settings.test:
+    """The split of one clip by its id alone, as in v1: parts of one take end up in several
+    splits."""
+    value = _hash_to_unit(settings.seed, clip)
+    if value < settings.test:
         return TEST_SEEN
-    return VAL if drawn < settings.test + settings.val else TRAIN
+    return VAL if value < settings.test + settings.val else TRAIN
 
 
 def _held_out(takes: Sequence[Take]) -> set[str]:
@@ -81,11 +82,11 @@ def _unseen(takes: Sequence[Take], settings: SplitSettings, final: bool) -> set[
         return set(wanted)
     if final:
         return set()
-    ordered = sorted(known, key=lambda name: _draw(settings.seed, name))
+    ordered = sorted(known, key=lambda name: _hash_to_unit(settings.seed, name))
     return set(ordered[: round(wanted * len(known))])
 
 
-def _draw(seed: int, name: str) -> float:
-    """A number in [0, 1) that follows from the name."""
+def _hash_to_unit(seed: int, name: str) -> float:
+    """A hash of the name, uniform in [0, 1)."""
     digest = hashlib.sha256(f"{seed} {name}".encode()).digest()
     return int.from_bytes(digest[:8], "big") / 2**64

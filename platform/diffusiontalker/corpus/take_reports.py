@@ -1,12 +1,12 @@
-"""What preparing found out about each take: kept beside the shards, drawn in ``prepare.html``."""
+"""Measurements of every take, stored in ``takes.json`` and shown in ``prepare.html``."""
 
 from dataclasses import dataclass, field
 
 QUARANTINE = "quarantine.csv"
-"""The table of malformed takes and of files passed over, beside the shards."""
+"""The table of malformed takes and of skipped files, beside the shards."""
 
 KEPT = "kept"
-"""A reason that begins so is no reason to pass a file over, but something to be known of it."""
+"""Prefix of remarks on takes and files that are used, in contrast to reasons for skipping one."""
 
 
 @dataclass(frozen=True)
@@ -24,12 +24,12 @@ class TakeReport:
     seconds: float = 0.0
     """Kept in clips."""
     dropped_seconds: float = 0.0
-    """Left out: a rest too short for a clip, what audio and coefficients do not share, or what
-    lacks a face."""
+    """Left out: remainders too short for a clip, parts that only audio or only coefficients cover,
+    and parts without tracking."""
     filled: float = 0.0
-    """Share of the frames in clips that lack a face and are filled in between their neighbours."""
+    """Share of the frames in clips that are not tracked, but interpolated."""
     lost_seconds: float = 0.0
-    """Left out because the face was lost."""
+    """Left out because tracking was lost."""
     clips: int = 0
     fps: float = 0.0
     """As published."""
@@ -42,27 +42,26 @@ class TakeReport:
     mean: tuple[float, ...] = ()
     """(52,)."""
     pinned: tuple[float, ...] = ()
-    """(52,) share of the frames at 1 or above: a channel that the capture has clipped."""
+    """(52,) share of the frames at 1 or above: clipping by the capture."""
     missing: tuple[str, ...] = field(default=())
     """Channels that the take does not name."""
     lag_seconds: float | None = None
-    """How much later the mouth opens than the audio is loud; negative: earlier. None: no telling,
-    as in silence."""
+    """Lag of the mouth behind the audio; negative where it leads. None: unknown, as in silence."""
     lag_correlation: float | None = None
     """Correlation of loudness and mouth opening at that lag."""
     drift_seconds: float | None = None
-    """By how much the lag is greater at the end than at the beginning; None: no telling."""
+    """Lag at the end minus lag at the beginning; None: unknown."""
     doubt: str | None = None
-    """Why its channels may not be what they are called."""
+    """Evidence that the order of its channels is not the assumed one."""
     peak: float = 0.0
     """Greatest absolute sample as published; 1 is full scale."""
     clipped: float = 0.0
     """Share of the samples at full scale."""
     silent: bool = False
-    """Whether nothing is heard in it."""
+    """Whether its audio is silent."""
     frozen: bool = False
-    """Whether the face does not move."""
+    """Whether the face is static."""
     cancelled_db: float = 0.0
-    """By how much mixing the channels of the recording to one has weakened it."""
+    """Loss of level by mixing the channels of the recording to mono."""
     notes: tuple[str, ...] = ()
-    """What was mended in reading it, or could not be used of it, a line each."""
+    """Corrections made while reading, or what could not be used, a line each."""

@@ -1,4 +1,4 @@
-"""Praat's TextGrids, as forced aligners write them: when which word and which phone was spoken."""
+"""Praat TextGrids as forced aligners write them: times of words and phones."""
 
 import re
 from collections.abc import Iterator
@@ -7,7 +7,7 @@ from typing import NamedTuple
 from diffusiontalker.errors import UserError
 
 SILENCES = ("", "sp", "sil", "<eps>")
-"""What aligners write where nothing is spoken."""
+"""Labels of pauses."""
 _ARPABET = {
     "AA": "ɑ", "AE": "æ", "AH": "ʌ", "AO": "ɔ", "AW": "aʊ", "AY": "aɪ", "B": "b", "CH": "tʃ",
     "D": "d", "DH": "ð", "EH": "ɛ", "ER": "ɝ", "EY": "eɪ", "F": "f", "G": "ɡ", "HH": "h",
@@ -15,15 +15,15 @@ _ARPABET = {
     "OW": "oʊ", "OY": "ɔɪ", "P": "p", "R": "ɹ", "S": "s", "SH": "ʃ", "T": "t", "TH": "θ",
     "UH": "ʊ", "UW": "u", "V": "v", "W": "w", "Y": "j", "Z": "z", "ZH": "ʒ",
 }  # fmt: skip
-"""The aligner's alphabet for English in IPA, as the shards have it."""
+"""ARPAbet to IPA, which the shards use."""
 _TOKEN = re.compile(
-    r'"((?:[^"]|"")*)"'  # a text, in which a quote stands twice
+    r'"((?:[^"]|"")*)"'  # a string; quotes in it are doubled
     r"|(?<![\w\[.])([-+]?\d+(?:\.\d*)?(?:[eE][-+]?\d+)?)(?![\w\]])"  # a number, but no [index]
 )
 
 
 class Span(NamedTuple):
-    """A label and when it holds, in seconds of the recording."""
+    """A labelled interval, in seconds of the recording."""
 
     start: float
     end: float
@@ -31,12 +31,12 @@ class Span(NamedTuple):
 
 
 def tiers(content: bytes, where: str) -> dict[str, list[Span]]:
-    """The intervals of every tier by its name in lower case; points are left out.
+    """The intervals of every tier by its name in lower case; point tiers are left out.
 
-    Reads both of Praat's text formats, which differ in what stands between texts and numbers.
+    Reads both of Praat's text formats, which differ only between strings and numbers.
 
     Raises:
-        UserError: no such file, or one cut off.
+        UserError: not a TextGrid, or truncated.
     """
     tokens = _tokens(_decoded(content, where))
     try:
@@ -48,19 +48,19 @@ def tiers(content: bytes, where: str) -> dict[str, list[Span]]:
         raise UserError(f"{where}: not a TextGrid as Praat writes text, or cut off") from error
 
 
-def words(of: dict[str, list[Span]]) -> tuple[Span, ...]:
-    """The words that are spoken."""
-    return tuple(s for s in _named(of, "words") if s.label not in (*SILENCES, "<unk>"))
+def words(by_tier: dict[str, list[Span]]) -> tuple[Span, ...]:
+    """The spoken words, without pauses."""
+    return tuple(s for s in _tier_of(by_tier, "words") if s.label not in (*SILENCES, "<unk>"))
 
 
-def phones(of: dict[str, list[Span]]) -> tuple[Span, ...]:
-    """The phones in IPA without stress; ``""`` is a pause, and what is no phone stays as it is."""
-    return tuple(span._replace(label=_ipa(span.label)) for span in _named(of, "phones"))
+def phones(by_tier: dict[str, list[Span]]) -> tuple[Span, ...]:
+    """The phones in IPA without stress; ``""`` is a pause, and unknown labels are kept."""
+    return tuple(span._replace(label=_ipa(span.label)) for span in _tier_of(by_tier, "phones"))
 
 
-def _named(of: dict[str, list[Span]], kind: str) -> list[Span]:
-    """The tier of a kind, which aligners may put a speaker's name before."""
-    return next((spans for name, spans in of.items() if name.endswith(kind)), [])
+def _tier_of(by_tier: dict[str, list[Span]], kind: str) -> list[Span]:
+    """The tier of a kind; aligners may prefix its name with a speaker's."""
+    return next((spans for name, spans in by_tier.items() if name.endswith(kind)), [])
 
 
 def _ipa(label: str) -> str:
@@ -73,7 +73,7 @@ def _tier(tokens: Iterator[str]) -> tuple[str, list[Span]]:
     kind, name = next(tokens), next(tokens)
     _, _, count = float(next(tokens)), float(next(tokens)), int(next(tokens))
     if kind == "IntervalTier":
-        # Item by item: a count that lies makes no list.
+        # Item by item: a false count allocates nothing.
         spans = []
         for _ in range(count):
             start, end, label = float(next(tokens)), float(next(tokens)), next(tokens).strip()

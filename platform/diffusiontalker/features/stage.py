@@ -27,7 +27,7 @@ from diffusiontalker.corpus import shards
 from diffusiontalker.corpus.manifest import (
     Manifest,
     ShardInfo,
-    is_whole,
+    is_published,
     open_corpus,
     write_manifest,
 )
@@ -91,7 +91,7 @@ def extract(
             dies at the same shard repeatedly.
     """
     corpus, weights = open_corpus(source), encoder.fingerprint()
-    if is_whole(target):
+    if is_published(target):
         return _matching(target, corpus, weights)
     storage.make_folder(target)
     actor = ray.remote(_FeatureWriter).options(

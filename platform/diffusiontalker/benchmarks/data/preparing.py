@@ -6,24 +6,26 @@ from pathlib import Path
 
 from diffusiontalker.config import DataSettings, SourceSettings
 from diffusiontalker.corpus import ingest
+from diffusiontalker.corpus.ingest.batches import plan_batches
+from diffusiontalker.corpus.ingest.job import write_batch
 from diffusiontalker.corpus.sources import open_source
 
 
-def survey(root: Path, output: Path) -> ingest.Survey:
-    """BEAT in ``root``, with the settings that ``jobs/prepare.py`` has of its own."""
+def inspect(root: Path, output: Path) -> ingest.IngestJob:
+    """BEAT in ``root``, with the default settings of ``jobs/prepare.py``."""
     source = SourceSettings(kind="beat", root=str(root))
-    return ingest.survey(DataSettings(source=source, output=str(output)), output)
+    return ingest.inspect(DataSettings(source=source, output=str(output)), output)
 
 
-def on_one_core(found: ingest.Survey, progress: Callable[[int, int], None]) -> dict[str, float]:
+def on_one_core(job: ingest.IngestJob, progress: Callable[[int, int], None]) -> dict[str, float]:
     """Every batch of takes in this process, one after the other: times real time."""
-    settings = found.settings
+    settings = job.settings
     begun, worked = time.monotonic(), time.process_time()
-    batches = ingest.plan(open_source(settings.source), found.listing.takes, settings)
+    batches = plan_batches(open_source(settings.source), job.listing.takes, settings)
     speech = 0.0
     for number, batch in enumerate(batches):
-        part = ingest.write_batch(settings, found.folder, found.made.key, number, batch)
-        speech += sum(report.seconds for report in part.takes)
+        record = write_batch(settings, job.folder, job.provenance.key, number, batch)
+        speech += sum(report.seconds for report in record.takes)
         progress(number + 1, len(batches))
     return {
         "speech_seconds": speech,
@@ -32,9 +34,9 @@ def on_one_core(found: ingest.Survey, progress: Callable[[int, int], None]) -> d
     }
 
 
-def on_all_cores(found: ingest.Survey, progress: Callable[[int, int], None]) -> dict[str, float]:
+def on_all_cores(job: ingest.IngestJob, progress: Callable[[int, int], None]) -> dict[str, float]:
     """All that ``jobs/prepare.py`` does once Ray runs, but for its page: times real time."""
     begun = time.monotonic()
-    outcome = ingest.convert(found, progress)
-    ingest.publish(found.folder, outcome)
-    return {"command": outcome.manifest.seconds() / (time.monotonic() - begun)}
+    result = ingest.convert(job, progress)
+    ingest.publish(job.folder, result.manifest)
+    return {"command": result.manifest.seconds() / (time.monotonic() - begun)}

@@ -167,8 +167,8 @@ def _prepare(folder: Path, minutes: int) -> Json:
     with StageDisplay("recordings") as display:
         synthetic.beat_set(root, minutes, display.count)
     with StageDisplay("one core") as display:
-        alone = preparing.on_one_core(preparing.survey(root, folder / "alone"), display.count)
-    found = preparing.survey(root, folder / "prepared")
+        alone = preparing.on_one_core(preparing.inspect(root, folder / "alone"), display.count)
+    found = preparing.inspect(root, folder / "prepared")
     with cluster.session(), StageDisplay("all cores") as display:
         together = preparing.on_all_cores(found, display.count)
     return {**alone, **together}

@@ -66,7 +66,7 @@ def clip(number: int) -> Clip:
         emotion=EMOTIONS[number % len(EMOTIONS)],
         split="train",
         text=None,
-        audio=rng.uniform(-0.3, 0.3, clips.sample_of(frames)).astype(np.float32),
+        audio=rng.uniform(-0.3, 0.3, clips.frame_to_sample(frames)).astype(np.float32),
         coefficients=rng.random((frames, len(CHANNELS)), np.float32),
         features=rng.standard_normal((frames, FEATURE_DIM), np.float32).astype(np.float16),
         log_mel=rng.standard_normal((frames * PER_FRAME, BANDS), np.float32).astype(np.float16),

@@ -1,7 +1,7 @@
-"""The procedural corpus: made on the spot, with a known process behind it.
+"""Generate the procedural corpus: plan its clips, and write their shards.
 
-Ray Data makes one shard per task. A shard that exists is not made again, so a killed run goes on
-where it was; the manifest is written when all are there.
+Ray Data makes one shard per task. A shard that exists is not made again, so a killed run resumes;
+the manifest is written when all shards exist.
 """
 
 from collections.abc import Callable, Iterable
@@ -24,11 +24,11 @@ from diffusiontalker.corpus.manifest import (
     SPLITS,
     Manifest,
     ShardInfo,
-    is_whole,
+    is_published,
     open_corpus,
     write_manifest,
 )
-from diffusiontalker.corpus.procedural import face, speech, text
+from diffusiontalker.corpus.procedural import articulation, face, speech, text
 from diffusiontalker.corpus.procedural.speech import Phone, Prosody
 from diffusiontalker.corpus.procedural.voices import EMOTIONS, Emotion, Speaker, speakers
 from diffusiontalker.corpus.shards import Clip
@@ -36,19 +36,18 @@ from diffusiontalker.errors import UserError
 
 VERSION = 1
 """Raise it when the same settings give another corpus: an old one is left alone then."""
-CLAIM = "plan.json"
-"""Whose unfinished set a folder holds, as ``recordings`` notes it."""
+PLAN = "plan.json"
+"""Holds the key of an unfinished set, under the name that ``ingest`` uses."""
 SECONDS_PER_CLIP = 4.2
-"""Measured mean of one or two sentences; only the number of clips follows from it."""
-
+"""Measured mean of one or two sentences; it determines the number of clips alone."""
 
 Speak = Callable[[str, str, Prosody], tuple[np.ndarray, int, list[Phone]]]
 """``speech.speak``, or a ``speech.Synthesizer``."""
 
 
 @dataclass(frozen=True)
-class Plan:
-    """One clip to be made."""
+class ClipPlan:
+    """One clip to be generated."""
 
     id: str
     split: str
@@ -58,8 +57,8 @@ class Plan:
     seed: int
 
 
-def plan(settings: CorpusSettings) -> list[Plan]:
-    """Who says what in which emotion, for every split. Deterministic for a seed.
+def plan(settings: CorpusSettings) -> list[ClipPlan]:
+    """Speaker, sentence and emotion of every clip of every split; deterministic for a seed.
 
     Raises:
         UserError: an emotion is unknown or stands twice.
@@ -75,33 +74,36 @@ def plan(settings: CorpusSettings) -> list[Plan]:
     train = max(round(settings.minutes * 60 / SECONDS_PER_CLIP), len(seen))
     counts = [train, *[settings.eval_clips] * 3]
     texts = text.split_utterances(counts, rng)
-    plans: list[Plan] = []
+    plans: list[ClipPlan] = []
     for split, utterances in zip(SPLITS, texts, strict=True):
         people = unseen if split == "test_unseen" else seen
-        for i, said in enumerate(utterances):
-            # Every speaker says every emotion about equally often, each beginning with another.
+        for i, sentence in enumerate(utterances):
+            # Every speaker uses every emotion about equally often, each starting with another.
             turn, who = divmod(i, len(people))
             speaker = people[who]
             emotion = settings.emotions[(turn + who) % len(settings.emotions)]
-            plans.append(Plan(f"{split}-{i:05d}", split, said, speaker, emotion, len(plans)))
+            name = f"{split}-{i:05d}"
+            plans.append(ClipPlan(name, split, sentence, speaker, emotion, len(plans)))
     return plans
 
 
-def make_clip(plan: Plan, settings: CorpusSettings, speak: Speak = speech.speak) -> Clip:
-    """Speak and animate one planned clip."""
+def make_clip(plan: ClipPlan, settings: CorpusSettings, speak: Speak = speech.speak) -> Clip:
+    """Synthesize and animate one planned clip."""
     rng = np.random.default_rng([settings.seed, 2, plan.seed])
     emotion = EMOTIONS[plan.emotion]
     intensity = float(rng.uniform(0.7, 1.0))
     prosody = plan.speaker.prosody(emotion, intensity)
     spoken, rate, phones = speak(plan.sentence, plan.speaker.voice, prosody)
-    # A shorter vocal tract raises formants and pitch; here by playing faster, times included.
+    # A shorter vocal tract raises formants and pitch: resampled, so that times scale too.
     tract = plan.speaker.tract
     audio = soxr.resample(spoken, rate * tract, SAMPLE_RATE).astype(np.float32)
     phones = [Phone(p.ipa, p.start / tract, p.end / tract) for p in phones]
     audio = normalize(_voice_quality(audio, emotion, intensity, rng))
-    performance = face.perform(audio, SAMPLE_RATE, phones, plan.speaker, emotion, intensity)
+    motion = articulation.speech_motion(
+        audio, SAMPLE_RATE, phones, plan.speaker, emotion, intensity
+    )
     evaluated = plan.split != "train"
-    coefficients = face.draw(performance, np.random.default_rng([settings.seed, 3, plan.seed]))
+    coefficients = face.draw(motion, np.random.default_rng([settings.seed, 3, plan.seed]))
     frames = len(coefficients)
     return Clip(
         id=plan.id,
@@ -114,12 +116,11 @@ def make_clip(plan: Plan, settings: CorpusSettings, speak: Speak = speech.speak)
         coefficients=coefficients,
         phones=[p.ipa for p in phones],
         phone_starts=np.array([p.start for p in phones], np.float32),
-        redraw=face.draw(performance, np.random.default_rng([settings.seed, 4, plan.seed]))
+        redraw=face.draw(motion, np.random.default_rng([settings.seed, 4, plan.seed]))
         if evaluated
         else None,
         expected=face.expected(
-            performance, np.random.default_rng([settings.seed, 5, plan.seed]),
-            settings.expected_draws,
+            motion, np.random.default_rng([settings.seed, 5, plan.seed]), settings.expected_draws
         )
         if evaluated
         else None,
@@ -129,7 +130,7 @@ def make_clip(plan: Plan, settings: CorpusSettings, speak: Speak = speech.speak)
 def _voice_quality(
     audio: np.ndarray, emotion: Emotion, intensity: float, rng: np.random.Generator
 ) -> np.ndarray:
-    """Tilt, pressed overtones and tremolo of an emotion, and a little noise of a room."""
+    """Apply an emotion's spectral tilt, soft clipping and tremolo, and a little room noise."""
     spectrum = np.fft.rfft(audio)
     octaves = np.log2(np.maximum(np.fft.rfftfreq(len(audio), 1 / SAMPLE_RATE), 60.0) / 500.0)
     spectrum *= 10 ** (emotion.tilt * intensity * octaves / 20)
@@ -138,14 +139,14 @@ def _voice_quality(
     if emotion.drive:
         gain = 1.0 + emotion.drive * intensity
         audio = np.tanh(gain * audio / np.abs(audio).max()) / gain
-    wobble = np.sin(2 * np.pi * (emotion.tremor_hz * seconds + rng.random()))
-    audio = audio * (1.0 - 0.5 * emotion.tremor * intensity * (1.0 + wobble))
+    tremolo = np.sin(2 * np.pi * (emotion.tremor_hz * seconds + rng.random()))
+    audio = audio * (1.0 - 0.5 * emotion.tremor * intensity * (1.0 + tremolo))
     noise = 10 ** (-rng.uniform(35, 60) / 20) * np.std(audio)
     return (audio + noise * rng.normal(size=len(audio))).astype(np.float32)
 
 
 def make(folder: Path, settings: CorpusSettings, progress: Callable[[int, int], None]) -> Manifest:
-    """Make the corpus in ``folder``; what is there already of the same settings is kept.
+    """Generate the corpus in ``folder``; existing shards of the same settings are kept.
 
     Args:
         folder: receives the shards and ``manifest.json``.
@@ -156,15 +157,15 @@ def make(folder: Path, settings: CorpusSettings, progress: Callable[[int, int], 
         UserError: an emotion is unknown, or ``folder`` holds another set.
     """
     key = key_of(settings)
-    if is_whole(folder):
-        made = open_corpus(folder)
-        _check_key(folder, key, made.source_fingerprint)
-        return made
+    if is_published(folder):
+        published = open_corpus(folder)
+        _check_key(folder, key, published.source_fingerprint)
+        return published
     storage.make_folder(folder)
-    claim = folder / CLAIM
-    if storage.is_file(claim):
-        _check_key(folder, key, storage.read_json(claim).get("key"))
-    storage.write_json(claim, {"key": key})
+    unfinished = folder / PLAN
+    if storage.is_file(unfinished):
+        _check_key(folder, key, storage.read_json(unfinished).get("key"))
+    storage.write_json(unfinished, {"key": key})
     batches = _batches(plan(settings), settings)
     done: list[ShardInfo] = []
     for info in _make_shards(folder, batches, settings):
@@ -178,26 +179,26 @@ def make(folder: Path, settings: CorpusSettings, progress: Callable[[int, int], 
         source_fingerprint=key,
     )
     write_manifest(folder, manifest)
-    storage.remove(claim)
+    storage.remove(unfinished)
     return manifest
 
 
 def key_of(settings: CorpusSettings) -> str:
-    """The hash of all that determines the set."""
-    made = settings.model_dump(mode="json", exclude={"path"})
-    return fingerprint("procedural", VERSION, SCHEMA_VERSION, made)
+    """Fingerprint of the settings and of the versions of generator and schema."""
+    content = settings.model_dump(mode="json", exclude={"path"})
+    return fingerprint("procedural", VERSION, SCHEMA_VERSION, content)
 
 
-def _check_key(folder: Path, key: str, there: str | None) -> None:
-    """Raises UserError if what is there, as far as that is known, is another set."""
-    if there not in (None, key):
+def _check_key(folder: Path, key: str, existing: str | None) -> None:
+    """Raises UserError if the folder is known to hold another set."""
+    if existing not in (None, key):
         raise UserError(
             f"{folder}: holds a set of other settings or of another version; choose another "
             "output=..., or remove it"
         )
 
 
-def _batches(plans: list[Plan], settings: CorpusSettings) -> dict[str, list[Plan]]:
+def _batches(plans: list[ClipPlan], settings: CorpusSettings) -> dict[str, list[ClipPlan]]:
     """Shard names and their clips. Clips are shuffled so that each shard is a fair sample."""
     out = {}
     for split in SPLITS:
@@ -210,7 +211,7 @@ def _batches(plans: list[Plan], settings: CorpusSettings) -> dict[str, list[Plan
 
 
 def _make_shards(
-    folder: Path, batches: dict[str, list[Plan]], settings: CorpusSettings
+    folder: Path, batches: dict[str, list[ClipPlan]], settings: CorpusSettings
 ) -> Iterable[ShardInfo]:
     def make_one(item: dict[str, Any]) -> dict[str, Any]:
         path = folder / item["file"]

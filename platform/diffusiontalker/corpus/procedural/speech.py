@@ -1,11 +1,11 @@
-"""Speech with exact phoneme times, from eSpeak NG through ctypes.
+"""Speech synthesis with exact phoneme times, by eSpeak NG through ctypes.
 
-``espeakng-loader`` ships the shared library (GPL-3, loaded at run time, an optional dependency).
-The library keeps one global voice, so each process speaks one utterance at a time. It also keeps
-the phases of its oscillators from one utterance to the next, and offers no way to reset them;
-loading it anew (under a millisecond) does. Its random numbers are its own, which it seeds with the
-time, and the C library's, on which threads of the same process draw as well: both are seeded here,
-and what is to be the same every time is spoken in a process of its own, ``Synthesizer``.
+``espeakng-loader`` provides the shared library (GPL-3, loaded at run time, an optional dependency).
+The library has global state, so each process synthesizes one utterance at a time. Its oscillators
+keep their phases between utterances and cannot be reset; loading it again (under a millisecond)
+does. It uses two random generators: its own, seeded with the time, and the C library's, which other
+threads of the process use as well. Both are seeded here, and reproducible speech is synthesized in
+a separate process, ``Synthesizer``.
 """
 
 import _ctypes
@@ -78,11 +78,11 @@ class _Engine:
         self.sample_rate = self.lib.espeak_Initialize(_SYNCHRONOUS, 0, data, _PHONEME_EVENTS_IPA)
         if self.sample_rate <= 0:
             raise UserError(f"eSpeak NG did not start with the data in {data.decode()}")
-        self.lib.espeak_ng_SetRandSeed(0)  # of breath: starting had set it to the time
-        ctypes.CDLL(None).srand(0)  # of creak
+        self.lib.espeak_ng_SetRandSeed(0)  # for breath; initialization seeds it with the time
+        ctypes.CDLL(None).srand(0)  # for creak
         self._pcm: list[np.ndarray] = []
         self._phonemes: list[tuple[int, str]] = []
-        self._callback = _CALLBACK(self._collect)  # kept: the library holds only the pointer
+        self._callback = _CALLBACK(self._collect)  # a reference: the library holds a bare pointer
         self.lib.espeak_SetSynthCallback(self._callback)
 
     def _collect(self, wav, count, events) -> int:  # type: ignore[no-untyped-def]
@@ -131,13 +131,13 @@ def _engine() -> Iterator[_Engine]:
 
 
 def speak(text: str, voice: str, prosody: Prosody) -> tuple[np.ndarray, int, list[Phone]]:
-    """Speak ``text``.
+    """Synthesize ``text``.
 
     Returns:
         Samples (n,) float32 in [-1, 1], their rate in Hz, and the phonemes in order of time.
 
     Raises:
-        UserError: no such voice, nothing said, or the library is not installed.
+        UserError: no such voice, no speech for the text, or the library is not installed.
     """
     with _engine() as engine:
         samples, phones = engine.speak(text, voice, prosody)
@@ -145,14 +145,14 @@ def speak(text: str, voice: str, prosody: Prosody) -> tuple[np.ndarray, int, lis
 
 
 class Synthesizer:
-    """``speak`` in a process where nothing else goes on: the same words, the same samples. Use as
-    a context manager."""
+    """``speak`` in a child process without other threads, which makes it reproducible. Use as a
+    context manager."""
 
     def __init__(self) -> None:
         self._child = subprocess.Popen(
             [sys.executable, "-m", __name__],
             stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL,
-            # Workers may have found the package by other ways than a fresh process would.
+            # A worker's ``sys.path`` may differ from that of a fresh process.
             env={**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, sys.path))},
         )  # fmt: skip
 
@@ -167,37 +167,38 @@ class Synthesizer:
         self, text: str, voice: str, prosody: Prosody
     ) -> tuple[np.ndarray, int, list[Phone]]:
         """As ``speak``. Raises UserError as that does."""
-        wish, answer = self._child.stdin, self._child.stdout
-        assert wish is not None
-        assert answer is not None
-        wish.write(json.dumps([text, voice, asdict(prosody)]).encode() + b"\n")
-        wish.flush()
-        line = answer.readline()
+        requests, responses = self._child.stdin, self._child.stdout
+        assert requests is not None
+        assert responses is not None
+        requests.write(json.dumps([text, voice, asdict(prosody)]).encode() + b"\n")
+        requests.flush()
+        line = responses.readline()
         if not line:
             raise UserError(f"eSpeak NG broke off at {text!r}; run the same again")
-        head: dict[str, Any] = json.loads(line)
-        if "error" in head:
-            raise UserError(head["error"])
-        samples = np.frombuffer(answer.read(head["bytes"]), np.float32)
-        return samples, head["rate"], [Phone(*phone) for phone in head["phones"]]
+        header: dict[str, Any] = json.loads(line)
+        if "error" in header:
+            raise UserError(header["error"])
+        samples = np.frombuffer(responses.read(header["bytes"]), np.float32)
+        return samples, header["rate"], [Phone(*phone) for phone in header["phones"]]
 
 
-def _serve() -> None:
-    """The other end of ``Synthesizer``."""
+def _child_loop() -> None:
+    """The child process of ``Synthesizer``: a JSON line per request; a JSON line and float32
+    samples per response."""
     for line in sys.stdin.buffer:
         text, voice, prosody = json.loads(line)
-        head: dict[str, Any]
+        header: dict[str, Any]
         content = b""
         try:
             samples, rate, phones = speak(text, voice, Prosody(**prosody))
             content = samples.tobytes()
-            told = [[phone.ipa, phone.start, phone.end] for phone in phones]
-            head = {"rate": rate, "bytes": len(content), "phones": told}
+            rows = [[phone.ipa, phone.start, phone.end] for phone in phones]
+            header = {"rate": rate, "bytes": len(content), "phones": rows}
         except UserError as error:
-            head = {"error": str(error)}
-        sys.stdout.buffer.write(json.dumps(head).encode() + b"\n" + content)
+            header = {"error": str(error)}
+        sys.stdout.buffer.write(json.dumps(header).encode() + b"\n" + content)
         sys.stdout.buffer.flush()
 
 
 if __name__ == "__main__":
-    _serve()
+    _child_loop()

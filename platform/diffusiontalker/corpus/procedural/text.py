@@ -1,15 +1,15 @@
-"""Sentences for the procedural corpus: a small grammar, split so that no 5-word run is shared.
+"""Sentences for the procedural corpus: a small grammar, and splits that share no word 5-gram.
 
-The words were chosen to cover the phonemes of English, with many bilabials and labiodentals,
-because closures are what viewers notice first.
+The words cover the phonemes of English, with many bilabials and labiodentals, because viewers
+notice lip closures first.
 """
 
 from collections.abc import Iterator, Sequence
 
 import numpy as np
 
-RUN = 5
-"""Words in a run: no run of this length stands in two splits."""
+NGRAM = 5
+"""Words in an n-gram; no two splits share an n-gram of this length."""
 
 WORDS: dict[str, str] = {
     "name": """
@@ -63,7 +63,7 @@ WORDS: dict[str, str] = {
         none of my business, a bit of a problem, exactly the same, hopelessly lost,
         much bigger than before, a matter of patience, beyond belief, perfectly obvious""",
 }
-"""Choices for each kind of word, parted by commas."""
+"""Choices for each kind of word, separated by commas."""
 PATTERNS = (
     "{person} {past} the {adjective} {thing} {time}.",
     "{name} {past} a {adjective} {thing} {place}.",
@@ -85,15 +85,15 @@ PATTERNS = (
 _CHOICES = {kind: [" ".join(w.split()) for w in words.split(",")] for kind, words in WORDS.items()}
 
 
-def runs(text: str) -> set[tuple[str, ...]]:
-    """All 5-word runs of a text, in lower case without punctuation.
+def ngrams(text: str) -> set[tuple[str, ...]]:
+    """All word 5-grams of a text, in lower case without punctuation.
 
-    A text of fewer words is its own single run.
+    A text of fewer words is its own single n-gram.
     """
     words = [w.strip(".,!?").lower() for w in text.split()]
-    if len(words) <= RUN:
+    if len(words) <= NGRAM:
         return {tuple(words)}
-    return {tuple(words[i : i + RUN]) for i in range(len(words) - RUN + 1)}
+    return {tuple(words[i : i + NGRAM]) for i in range(len(words) - NGRAM + 1)}
 
 
 def sentences(rng: np.random.Generator) -> Iterator[str]:
@@ -115,28 +115,28 @@ def utterances(rng: np.random.Generator) -> Iterator[list[str]]:
 
 
 def split_utterances(counts: Sequence[int], rng: np.random.Generator) -> list[list[str]]:
-    """Distinct utterances for each split; no 5-word run stands in two of them.
+    """Distinct utterances for each split; no two splits share a word 5-gram.
 
     Args:
-        counts: how many utterances each split wants.
+        counts: number of utterances in each split.
         rng: source of the choice.
 
     Returns:
-        One list of utterances for each count. No sentence is said twice.
+        One list of utterances for each count. No sentence occurs twice.
     """
-    owner: dict[tuple[str, ...], int] = {}
-    taken: set[str] = set()
+    split_of_ngram: dict[tuple[str, ...], int] = {}
+    used: set[str] = set()
     splits: list[list[str]] = [[] for _ in counts]
-    # The smallest splits choose first: a large one would soon own every common run.
+    # The smallest splits choose first: a large one would soon take every common n-gram.
     for split in sorted(range(len(counts)), key=lambda i: counts[i]):
-        for said in utterances(rng):
+        for drawn in utterances(rng):
             if len(splits[split]) == counts[split]:
                 break
-            utterance = " ".join(said)
-            own = runs(utterance)
-            if taken & set(said) or any(owner.get(run, split) != split for run in own):
+            utterance = " ".join(drawn)
+            found = ngrams(utterance)
+            if used & set(drawn) or any(split_of_ngram.get(n, split) != split for n in found):
                 continue
-            taken.update(said)
-            owner.update(dict.fromkeys(own, split))
+            used.update(drawn)
+            split_of_ngram.update(dict.fromkeys(found, split))
             splits[split].append(utterance)
     return splits

@@ -1,7 +1,7 @@
-"""Speakers and emotions of the procedural corpus: how each sounds, and how each moves.
+"""Speakers and emotions of the procedural corpus: parameters of voice and facial motion.
 
-All numbers here are our choice. A speaker's face is drawn independently of the voice, as faces
-are; an emotion shows in prosody, in voice quality and in the face, stronger or weaker together.
+All numbers here are our choice. A speaker's facial parameters are drawn independently of the voice;
+an emotion's intensity scales its effects on prosody, voice quality and face together.
 """
 
 from dataclasses import dataclass, field
@@ -11,7 +11,7 @@ import numpy as np
 from diffusiontalker.arkit import INDEX
 from diffusiontalker.corpus.procedural.speech import Prosody
 
-# Voices that speak plainly; whispers, robots and croaks are left out.
+# Voice variants of eSpeak with natural phonation: no whispers, robots or croaks.
 VARIANTS = (
     "m1 f2 Andy f3 m3 belinda caleb Annie m7 steph max f4 norbert linda m5 Alicia rob f5 edward "
     "shelby Hugo anika michel f1 boris steph3 paul Andrea Marco aunty m2 Jacky travis Gene david "
@@ -59,9 +59,9 @@ class Emotion:
     tremor: float = 0.0
     """Depth of a tremolo, 0-1."""
     tremor_hz: float = 6.0
-    """Its rate: near 6 Hz a trembling voice, near 30 Hz a creak."""
+    """Rate of the tremolo: near 6 Hz a trembling voice, near 30 Hz a creak."""
     drive: float = 0.0
-    """How hard the voice is pressed: soft clipping, which adds harsh overtones."""
+    """Gain before soft clipping, which adds the overtones of a pressed voice."""
     articulation: float = 1.0
     """Factor on the range of motion of the mouth."""
     blink: float = 1.0
@@ -69,8 +69,8 @@ class Emotion:
     pose: dict[str, float] = field(default_factory=dict)
 
 
-def _both(**weights: float) -> dict[str, float]:
-    """Expand names that lack a side into Left and Right."""
+def _both_sides(**weights: float) -> dict[str, float]:
+    """Expand names without a side into Left and Right."""
     out = {}
     for name, weight in weights.items():
         for side in ("", "Left", "Right"):
@@ -87,7 +87,7 @@ EMOTIONS: dict[str, Emotion] = {
         range=26,
         tilt=1.5,
         articulation=1.1,
-        pose=_both(mouthSmile=0.45, cheekSquint=0.42, eyeSquint=0.18, mouthDimple=0.12),
+        pose=_both_sides(mouthSmile=0.45, cheekSquint=0.42, eyeSquint=0.18, mouthDimple=0.12),
     ),
     "anger": Emotion(
         rate=1.12,
@@ -97,7 +97,7 @@ EMOTIONS: dict[str, Emotion] = {
         drive=3.0,
         articulation=1.25,
         blink=0.7,
-        pose=_both(
+        pose=_both_sides(
             browDown=0.7, eyeSquint=0.32, noseSneer=0.3, mouthPress=0.12, mouthFrown=0.15,
             jawForward=0.12,
         ),
@@ -109,7 +109,7 @@ EMOTIONS: dict[str, Emotion] = {
         tilt=-5.0,
         articulation=0.75,
         blink=1.2,
-        pose=_both(
+        pose=_both_sides(
             browInnerUp=0.6, mouthFrown=0.4, eyeBlink=0.12, eyeLookDown=0.2, mouthShrugLower=0.15
         ),
     ),
@@ -121,7 +121,7 @@ EMOTIONS: dict[str, Emotion] = {
         tremor=0.7,
         tremor_hz=8.0,
         blink=1.6,
-        pose=_both(browInnerUp=0.5, browOuterUp=0.22, eyeWide=0.5, mouthStretch=0.22),
+        pose=_both_sides(browInnerUp=0.5, browOuterUp=0.22, eyeWide=0.5, mouthStretch=0.22),
     ),
     "surprise": Emotion(
         rate=0.96,
@@ -130,7 +130,7 @@ EMOTIONS: dict[str, Emotion] = {
         tilt=1.5,
         articulation=1.15,
         blink=0.6,
-        pose=_both(browInnerUp=0.45, browOuterUp=0.65, eyeWide=0.42, jawOpen=0.08),
+        pose=_both_sides(browInnerUp=0.45, browOuterUp=0.65, eyeWide=0.42, jawOpen=0.08),
     ),
     "disgust": Emotion(
         rate=0.84,
@@ -140,7 +140,7 @@ EMOTIONS: dict[str, Emotion] = {
         tremor=0.55,
         tremor_hz=28.0,
         articulation=0.95,
-        pose=_both(
+        pose=_both_sides(
             noseSneer=0.6, browDown=0.28, eyeSquint=0.22, mouthUpperUp=0.2, cheekSquint=0.2,
             mouthFrown=0.1,
         ),
@@ -150,7 +150,7 @@ EMOTIONS: dict[str, Emotion] = {
 
 @dataclass(frozen=True)
 class Speaker:
-    """One person: a voice and a way of moving. Everything but the name is drawn from a seed."""
+    """Parameters of one speaker's voice and facial motion, drawn from a seed."""
 
     name: str
     voice: str
@@ -161,9 +161,9 @@ class Speaker:
     gains: dict[str, float]
     """Factor on each of ``REGIONS``."""
     lag: float
-    """Seconds by which the mouth trails the sound; negative leads."""
+    """Seconds by which the mouth lags behind the sound; negative: leads."""
     asymmetry: float
-    """Share by which the left side moves more than the right; negative is the other way."""
+    """Share by which the left side moves more than the right; negative: less."""
     rest: dict[str, float]
     """Coefficients of the face at rest, by channel."""
     accent_gain: float
@@ -188,7 +188,7 @@ class Speaker:
 def speakers(count: int, seed: int) -> list[Speaker]:
     """``count`` distinct speakers; the first ones stay the same when ``count`` grows.
 
-    Past the number of voice variants (54), variants come again with another accent and pitch.
+    Beyond the number of voice variants (54), variants repeat with another accent and pitch.
     """
     out = []
     for i in range(count):
@@ -199,9 +199,9 @@ def speakers(count: int, seed: int) -> list[Speaker]:
                 name=f"s{i:03d}",
                 voice=voice,
                 pitch=float(rng.uniform(-14, 14)),
-                rate=_around(rng, 0.08),
+                rate=_lognormal(rng, 0.08),
                 tract=float(rng.uniform(0.9, 1.12)),
-                gains={region: _around(rng, 0.18) for region in REGIONS},
+                gains={region: _lognormal(rng, 0.18) for region in REGIONS},
                 lag=float(rng.uniform(-0.02, 0.05)),
                 asymmetry=float(rng.normal(0.0, 0.12)),
                 rest={
@@ -212,14 +212,14 @@ def speakers(count: int, seed: int) -> list[Speaker]:
                     "mouthFrown": float(rng.uniform(0, 0.08)),
                 },
                 accent_gain=float(rng.uniform(0.2, 0.6)),
-                expressiveness=_around(rng, 0.18),
+                expressiveness=_lognormal(rng, 0.18),
                 blinks=float(rng.uniform(10, 26)),
-                gaze=_around(rng, 0.25),
+                gaze=_lognormal(rng, 0.25),
             )
         )
     return out
 
 
-def _around(rng: np.random.Generator, spread: float) -> float:
-    """A factor whose logarithm is normal with standard deviation ``spread``."""
+def _lognormal(rng: np.random.Generator, spread: float) -> float:
+    """A log-normal factor: its logarithm has mean 0 and standard deviation ``spread``."""
     return float(np.exp(rng.normal(0.0, spread)))

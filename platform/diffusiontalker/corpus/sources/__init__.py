@@ -1,4 +1,4 @@
-"""Where recordings come from. One file per data set; ``open_source`` finds it by its kind."""
+"""Data sets that shards are made from: one module for each; ``open_source`` selects by kind."""
 
 import hashlib
 import importlib
@@ -9,8 +9,8 @@ from types import ModuleType
 from typing import Any
 
 from diffusiontalker import config, storage
-from diffusiontalker.corpus.data_folder import File
-from diffusiontalker.corpus.sources.base import Listing, Recording, Source, Take
+from diffusiontalker.corpus.data_folder import FileInfo
+from diffusiontalker.corpus.sources.base import Recording, Source, Take, TakeListing
 from diffusiontalker.errors import UserError
 
 KINDS = {
@@ -19,10 +19,13 @@ KINDS = {
     "vocaset": "diffusiontalker.corpus.sources.vocaset:Vocaset",
     "folder": "diffusiontalker.corpus.sources.folder:Folder",
 }
-"""The data sets that ship; any other is named as ``path/to/file.py:Class`` or
+"""The data sets included; any other is given as ``path/to/file.py:Class`` or
 ``package.module:Class``."""
 
-__all__ = ["KINDS", "Listing", "Recording", "Source", "Take", "anywhere", "code", "open_source"]
+__all__ = [
+    "KINDS", "Recording", "Source", "Take", "TakeListing", "open_source", "source_code",
+    "with_absolute_paths",
+]  # fmt: skip
 
 
 def open_source(settings: config.SourceSettings) -> Source:
@@ -38,8 +41,9 @@ def open_source(settings: config.SourceSettings) -> Source:
     return kind(root, config.check(kind.Options, settings.options, "source.options"))
 
 
-def anywhere(settings: config.SourceSettings) -> config.SourceSettings:
-    """The same settings with absolute paths: workers stand in other folders. Raises UserError."""
+def with_absolute_paths(settings: config.SourceSettings) -> config.SourceSettings:
+    """The same settings with absolute paths: workers have other working directories. Raises
+    UserError."""
     changes: dict[str, Any] = {}
     if settings.root:
         changes["root"] = str(storage.location(settings.root))
@@ -54,16 +58,16 @@ def anywhere(settings: config.SourceSettings) -> config.SourceSettings:
     return settings.model_copy(update={**changes, "options": settings.options | paths})
 
 
-def code(source: Source) -> dict[str, File]:
-    """The files, by their paths, in which a source of the user's own is written; none of those
-    that ship. Their stamp is a hash: code is small, and often copied."""
-    shipped = (__name__.partition(".")[0], "abc", "builtins")
+def source_code(source: Source) -> dict[str, FileInfo]:
+    """The files, by path, that define a source class outside of this package. Their stamp is a hash
+    of the content, not a time: code is small, and often copied."""
+    included = (__name__.partition(".")[0], "abc", "builtins")
     names = {cls.__module__ for cls in type(source).__mro__}
-    modules = [sys.modules.get(name) for name in names if name.partition(".")[0] not in shipped]
+    modules = [sys.modules.get(name) for name in names if name.partition(".")[0] not in included]
     paths = sorted(path for module in modules if (path := getattr(module, "__file__", None)))
     contents = {path: storage.read_bytes(Path(path)) for path in paths}
     return {
-        path: File(len(content), hashlib.sha256(content).hexdigest())
+        path: FileInfo(len(content), hashlib.sha256(content).hexdigest())
         for path, content in contents.items()
     }
 

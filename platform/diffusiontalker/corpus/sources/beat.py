@@ -1,5 +1,5 @@
-"""BEAT as published: ``{speaker}/{speaker}_{name}_{type}_{start}_{end}.json``, ``.wav`` and perhaps
-``.TextGrid``."""
+"""BEAT as published: ``{speaker}/{speaker}_{name}_{type}_{start}_{end}.json``, ``.wav`` and
+optionally ``.TextGrid``."""
 
 import re
 from collections import Counter, defaultdict
@@ -17,7 +17,8 @@ from diffusiontalker.audio.recording import read_recording
 from diffusiontalker.config import Section
 from diffusiontalker.corpus import textgrid
 from diffusiontalker.corpus.sources import beat2
-from diffusiontalker.corpus.sources.base import MAX_BYTES, Listing, Recording, Source, Take
+from diffusiontalker.corpus.sources.base import Recording, Source, Take, TakeListing
+from diffusiontalker.corpus.sources.listing import MAX_BYTES, TOO_LARGE, Skipped, examples
 from diffusiontalker.errors import UserError
 
 TYPES = tuple(
@@ -25,7 +26,7 @@ TYPES = tuple(
     for language in ("English", "Chinese", "Spanish", "Japanese")
     for kind in ("monologue", "conversation")
 )
-"""What the number in a name means; even: monologue, odd: conversation."""
+"""Meaning of the type number in a name; even: monologue, odd: conversation."""
 EMOTIONS = {
     "neutral": range(1, 65),
     "happiness": range(65, 73),
@@ -36,14 +37,14 @@ EMOTIONS = {
     "fear": range(103, 111),
     "disgust": range(111, 119),
 }
-"""Scripts of a monologue by the emotion they are spoken with; conversations have no label."""
+"""Scripts of monologues by emotion; conversations have no label."""
 SCRIPTS = range(1, 119)
-"""All scripts of monologues; what has another number is read, but nothing is known of it."""
+"""All scripts of monologues; takes with another number are read, with unknown emotion."""
 TEST = ({*range(1, 9), 65, 73, 81, 87, 95, 103, 111}, {1})
 """Scripts of the data set's own test split, for monologues and conversations."""
 VALIDATION = ({*range(56, 65), 72, 80, 86, 94, 102, 110, 118}, {12})
-CLOCKS = 1e-4
-"""By how much the clocks of two devices differ at most: twice a quartz's 50 ppm (our choice)."""
+CLOCK_TOLERANCE = 1e-4
+"""Greatest relative difference of two devices' clocks: twice a quartz's 50 ppm (our choice)."""
 
 _PARTNERS = {".json": ".wav", ".wav": ".json"}
 _STEM = re.compile(r"([0-9]+_.+)_([0-7])_([0-9]{1,3})_([0-9]{1,3})")
@@ -58,71 +59,70 @@ class _Name(NamedTuple):
 
 
 class BeatOptions(Section):
-    """What to take of BEAT."""
+    """Which takes of BEAT are used."""
 
     types: Annotated[tuple[Annotated[int, Field(ge=0, le=7)], ...], Field(min_length=1)] = (0, 1)
     """0 English monologue, 1 English conversation, 2-3 Chinese, 4-5 Spanish, 6-7 Japanese."""
     fps: Annotated[float, Field(gt=0)] | None = 60.0
-    """The rate that the data set states: a take whose time stamps say otherwise is refused. None:
-    trust the time stamps."""
+    """The rate that the data set states: takes whose time stamps contradict it are refused. None:
+    use the time stamps."""
 
 
 class Beat(Source):
-    """Speakers who read the same scripts, 51 channels (no tongueOut), the data set's own split."""
+    """Speakers reading the same scripts, 51 channels (no tongueOut), the data set's own split."""
 
     Options: ClassVar = BeatOptions
     shared: ClassVar[str] = "the same scripts"
 
-    def takes(self) -> Listing:
-        """Takes are found by name in whatever folder. Raises UserError."""
+    def takes(self) -> TakeListing:
+        """Takes are found by name, in any folder. Raises UserError."""
         sizes = self.files()
         pairs, skipped = _pairs(sizes)
         grids = _grids(sizes)
         takes = []
-        others: Counter[int] = Counter()
+        unwanted: Counter[int] = Counter()
         for name, files in pairs.items():
             if name.type not in self.options.types:
-                others[name.type] += 1
+                unwanted[name.type] += 1
             elif len(files) == 1:
                 (suffix, file), *_ = files.items()
                 skipped.append((file, f"there is no {name.stem}{_PARTNERS[suffix]}"))
             elif sizes[files[".json"]] > MAX_BYTES:
-                skipped.append((files[".json"], f"larger than {MAX_BYTES >> 20} MiB"))
+                skipped.append((files[".json"], TOO_LARGE))
             else:
                 takes.append(_take(name, files, grids.get(name.stem), sizes[files[".wav"]]))
-                if told := _oddity(name):
-                    skipped.append((files[".json"], told))
+                if note := _emotion_note(name):
+                    skipped.append((files[".json"], note))
         skipped += beat2.skipped(sizes)
-        asked = ", ".join(str(kind) for kind in self.options.types)
-        for kind, count in sorted(others.items()):
-            reason = f"{count} of type {kind} ({TYPES[kind]}); source.options.types is {asked}"
+        wanted = ", ".join(str(kind) for kind in self.options.types)
+        for kind, count in sorted(unwanted.items()):
+            reason = f"{count} of type {kind} ({TYPES[kind]}); source.options.types is {wanted}"
             skipped.append((f"*_{kind}_*_*", reason))
         if not takes:
             beat2.refuse(self.root, sizes)
-            why = "; ".join(f"{name}: {reason}" for name, reason in skipped[-3:])
             raise UserError(
                 f"{self.root}: no take of BEAT, such as 1/1_wayne_0_1_1.json and .wav; "
-                f"{why or 'source.root is the unpacked data set'}"
+                f"{examples(skipped[-3:]) or 'source.root is the unpacked data set'}"
             )
-        return Listing(takes, skipped)
+        return TakeListing(takes, skipped)
 
     def read(self, take: Take) -> Recording:
         """Raises UserError."""
         face, sound, *grids = (self.path(name) for name in take.files)
         track = beat.read(storage.read_text(face), str(face))
         _check_rate(track, self.options.fps, str(face))
-        recording = Recording.of(track, read_recording(sound))
+        recording = Recording.from_track(track, read_recording(sound))
         try:
             tiers = {} if not grids else textgrid.tiers(
                 storage.read_bytes(grids[0], MAX_BYTES), take.files[2]
             )  # fmt: skip
-        except UserError as error:  # the text is of use, but a take does not need it
+        except UserError as error:  # a take is usable without its text
             note = f"its text is unknown: {error}"
             return replace(recording, notes=(*recording.notes, note))
         return replace(recording, words=textgrid.words(tiers), phones=textgrid.phones(tiers))
 
     def split_notes(self, takes: Sequence[Take]) -> list[str]:
-        """What the authors' split is."""
+        """How the authors' split works."""
         return [
             "the authors' split is by script, and a take of several is of the test if one of them "
             "is; speakers of test_unseen read the scripts that others read"
@@ -148,8 +148,8 @@ def official_split(kind: int, start: int, end: int) -> str:
     return "val" if scripts & VALIDATION[kind % 2] else "train"
 
 
-def _pairs(names: Iterable[str]) -> tuple[dict[_Name, dict[str, str]], list[tuple[str, str]]]:
-    """The .json and .wav of every take by suffix, and which files are none and why."""
+def _pairs(names: Iterable[str]) -> tuple[dict[_Name, dict[str, str]], Skipped]:
+    """The .json and .wav of every take by suffix, and the files that belong to none and why."""
     pairs: dict[_Name, dict[str, str]] = defaultdict(dict)
     skipped = []
     for file in names:
@@ -172,8 +172,8 @@ def _grids(names: Iterable[str]) -> dict[str, str]:
     return {path.stem: str(path) for path in reversed(paths) if not path.name.startswith(".")}
 
 
-def _oddity(name: _Name) -> str | None:
-    """What is to be known of a take whose scripts are not one emotion's, or none of BEAT's."""
+def _emotion_note(name: _Name) -> str | None:
+    """Why a monologue has no emotion: several emotions, or scripts that are not BEAT's."""
     if name.type % 2:
         return None
     if name.start not in SCRIPTS or name.end not in SCRIPTS:
@@ -203,13 +203,13 @@ def _take(name: _Name, files: dict[str, str], grid: str | None, size: int) -> Ta
 
 
 def _check_rate(track: Track, stated: float | None, where: str) -> None:
-    """Refuse a take that would drift by more than half a frame if its rate were the stated one,
-    save by what two good clocks may differ: its frames lie where its own says."""
+    """Refuse a take whose time stamps drift from the stated rate by more than half a frame in all,
+    unless the two rates differ by no more than ``CLOCK_TOLERANCE``."""
     if stated is None:
         return
     seconds = (len(track.values) - 1) / track.fps
-    apart = abs(track.stated_fps / stated - 1)
-    if (drift := seconds * apart) > 0.5 / arkit.FPS and apart > CLOCKS:
+    deviation = abs(track.stated_fps / stated - 1)
+    if (drift := seconds * deviation) > 0.5 / arkit.FPS and deviation > CLOCK_TOLERANCE:
         raise UserError(
             f"{where}: its time stamps run at {track.stated_fps:.6g} fps, source.options.fps is "
             f"{stated:g}: {drift:.2f} s apart at its end; source.options.fps=null trusts the stamps"

@@ -1,4 +1,4 @@
-"""BEAT2, known by its files: where it is met it is named, for it holds no coefficients to read."""
+"""Recognise BEAT2 by its files, to refuse it with the reason: it holds no ARKit coefficients."""
 
 from collections.abc import Collection, Iterable
 from pathlib import Path
@@ -12,7 +12,7 @@ NAMED = (
 
 
 def files(names: Iterable[str]) -> list[str]:
-    """Those of ``names`` that lie as BEAT2's do: ``smplxflame_30/2_scott_0_1_1.npz``."""
+    """Those of ``names`` that are in BEAT2's layout: ``smplxflame_30/2_scott_0_1_1.npz``."""
     return [
         name
         for name in names
@@ -27,12 +27,12 @@ def holds(arrays: Collection[str]) -> bool:
 
 
 def refuse(root: Path, names: Iterable[str]) -> None:
-    """Say of a folder with nothing usable what it is. Raises UserError if it is BEAT2."""
+    """Raise UserError if a folder without usable takes is BEAT2."""
     if files(names):
         raise UserError(f"{root}: this is {NAMED}")
 
 
 def skipped(names: Iterable[str]) -> list[tuple[str, str]]:
-    """BEAT2's files beside those that can be read, in one line."""
+    """BEAT2's files beside readable takes, as one skipped entry."""
     found = files(names)
     return [(f"{found[0].rpartition('/')[0]}/*.npz", f"{len(found)} of {NAMED}")] if found else []

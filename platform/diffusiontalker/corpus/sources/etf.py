@@ -15,14 +15,16 @@ from diffusiontalker.animation.tracks import Track
 from diffusiontalker.audio.recording import read_recording
 from diffusiontalker.config import Section
 from diffusiontalker.corpus.sources import beat2
-from diffusiontalker.corpus.sources.base import (
+from diffusiontalker.corpus.sources.base import Recording, Source, Take, TakeListing
+from diffusiontalker.corpus.sources.columns import ColumnOptions
+from diffusiontalker.corpus.sources.listing import (
     MAX_BYTES,
-    ColumnOptions,
-    Listing,
-    Recording,
-    Source,
-    Take,
-    unique,
+    TOO_LARGE,
+    Skipped,
+    examples,
+    first_and_count,
+    label_groups,
+    without_duplicates,
 )
 from diffusiontalker.errors import UserError
 
@@ -36,33 +38,26 @@ EMOTIONS = {
     "07": "disgust",
     "08": "surprise",
 }
-"""RAVDESS's codes, in the names that the other data sets have."""
+"""RAVDESS's codes, under the names that the other data sets use."""
 
 _RAVDESS = re.compile(r"\d\d-0[12](?:-\d\d){5}")
 _SONG = re.compile(r"\d\d-02(?:-\d\d){5}")
 _PARTNERS = {".npy": ".wav", ".wav": ".npy"}
-_GROUPS = {"identity", "emotion", "group"}
-_Pairs = list[tuple[str, str]]
 
 
 class StemOptions(Section):
-    """What the names of one collection say."""
+    """Labels in the file names of one collection."""
 
     pattern: str
-    """Regular expression of the whole stem; groups ``identity``, ``emotion`` (a code) and ``group``
-    (what the takes of a speaker have in common that are to share a split) may be missing."""
+    """Regular expression of the whole stem. Optional groups: ``identity``, ``emotion`` (a code) and
+    ``group`` (equal for takes of a speaker that must share a split)."""
     prefix: str = ""
     """Put before the identity, which may be a mere number."""
 
     @field_validator("pattern")
     @classmethod
     def _compiles(cls, pattern: str) -> str:
-        try:
-            groups = set(re.compile(pattern).groupindex)
-        except re.error as error:
-            raise ValueError(f"not a regular expression: {error}") from error
-        if groups - _GROUPS:
-            raise ValueError(f"the groups are {', '.join(sorted(_GROUPS))}")
+        label_groups(pattern)
         return pattern
 
 
@@ -71,20 +66,20 @@ class EtfOptions(ColumnOptions):
 
     fps: Annotated[float, Field(gt=0)] = 30.0
     scale: Annotated[float, Field(gt=0)] = 1.0
-    """What coefficients are multiplied by; 0.01 for percent."""
+    """Factor on the coefficients; 0.01 for percent."""
     stems: Annotated[tuple[StemOptions, ...], Field(min_length=1)] = (
-        # RAVDESS: modality-channel-emotion-intensity-statement-repetition-actor. What an actor
-        # says twice in the same way shares a split, and so do its video and its mere sound.
+        # RAVDESS: modality-channel-emotion-intensity-statement-repetition-actor. Repetitions share
+        # a split, and so do video and audio-only versions.
         StemOptions(
             pattern=r"\d\d-(?P<group>\d\d-(?P<emotion>\d\d)-\d\d-\d\d)-\d\d-(?P<identity>\d\d)",
             prefix="ravdess-",
         ),
-        # HDTF: a video and the number of a segment, which some have cut once more. Where it names
-        # people, as Ann-MarieLee, the number behind a name is that of their video.
+        # HDTF: a video and the number of a segment, sometimes with that of a part. Where it names
+        # people, as Ann-MarieLee, the number after a name is that of their video.
         StemOptions(pattern=r"(?P<group>(?P<identity>W[DR]A_\S+?)\d*)_\d{3}(?:_\d\d)?"),
         StemOptions(pattern=r"(?P<group>(?P<identity>[A-Z]+_\S+?))_\d{3}(?:_\d\d)?"),
     )
-    """The first that matches tells what is known of a take."""
+    """The first that matches gives the labels of a take."""
     emotions: dict[str, str] = EMOTIONS
     """Names of the codes in stems."""
 
@@ -98,36 +93,35 @@ class Etf(Source):
     Options: ClassVar = EtfOptions
     shared: ClassVar[str] = "one video, or of one actor's statement, mood and strength"
 
-    def takes(self) -> Listing:
+    def takes(self) -> TakeListing:
         """Raises UserError: there is no ``.npy`` with a ``.wav`` at all."""
         sizes = self.files()
         pairs, skipped = _pairs(sizes)
         takes = []
         for face, sound in pairs:
             if sizes[face] > MAX_BYTES:
-                skipped.append((face, f"larger than {MAX_BYTES >> 20} MiB"))
+                skipped.append((face, TOO_LARGE))
                 continue
             try:
                 labels = self._labels(PurePosixPath(face).stem)
-            except UserError as reason:
-                skipped.append((face, str(reason)))
+            except UserError as error:
+                skipped.append((face, str(error)))
             else:
                 takes.append(Take(bytes=sizes[sound], files=(face, sound), **labels))
         if not pairs:
             beat2.refuse(self.root, sizes)
-            why = "; ".join(f"{name}: {reason}" for name, reason in skipped[:3])
             raise UserError(
                 f"{self.root}: no name.npy with a name.wav, as 3D-ETF has them; "
-                f"{why or 'source.root is the unpacked data set'}"
+                f"{examples(skipped[:3]) or 'source.root is the unpacked data set'}"
             )
-        listing = unique(takes)
+        listing = without_duplicates(takes)
         if songs := [take.files[0] for take in listing.takes if _SONG.fullmatch(take.id)]:
-            more = f" and {len(songs) - 1} more" if len(songs) > 1 else ""
-            skipped.append((songs[0] + more, "kept, but sung, not spoken (RAVDESS's channel 02)"))
-        return Listing(listing.takes, skipped + listing.skipped)
+            reason = "kept, but sung, not spoken (RAVDESS's channel 02)"
+            skipped.append((first_and_count(songs), reason))
+        return TakeListing(listing.takes, skipped + listing.skipped)
 
     def split_notes(self, takes: Sequence[Take]) -> list[str]:
-        """What RAVDESS cannot keep apart."""
+        """What a split of RAVDESS cannot separate."""
         if any(_RAVDESS.fullmatch(take.id) for take in takes):
             return ["RAVDESS has two statements, which stand in every split"]
         return []
@@ -135,13 +129,16 @@ class Etf(Source):
     def read(self, take: Take) -> Recording:
         """Raises UserError."""
         face, sound = (self.path(name) for name in take.files)
-        values, missing = self.options.array(files.read_npy(face), None, str(face))
+        values, missing = self.options.to_channels(files.read_npy(face), None, str(face))
         fps, values = self.options.fps, values * np.float32(self.options.scale)
-        recording = Recording.of(Track(values, fps, fps, missing=missing), read_recording(sound))
+        recording = Recording.from_track(
+            Track(values, fps, fps, missing=missing), read_recording(sound)
+        )
         return replace(recording, by_position=self.options.channels is None)
 
     def _labels(self, stem: str) -> dict[str, Any]:
-        """What a stem says, as arguments of ``Take``. Raises UserError if no pattern matches."""
+        """The labels in a stem, as arguments of ``Take``. Raises UserError if no pattern
+        matches."""
         for rule in self.options.stems:
             if match := re.fullmatch(rule.pattern, stem):
                 break
@@ -160,10 +157,10 @@ class Etf(Source):
         }
 
 
-def _pairs(names: Iterable[str]) -> tuple[_Pairs, _Pairs]:
-    """(array, recording) of one stem, and the files that have no partner with the reason.
+def _pairs(names: Iterable[str]) -> tuple[list[tuple[str, str]], Skipped]:
+    """(array, recording) of every stem, and the files without a partner with the reason.
 
-    A partner lies in the same folder, or else is the only file of its stem and kind.
+    A partner is in the same folder, or else is the only file of its stem and kind.
     """
     found: dict[tuple[str, str], list[PurePosixPath]] = defaultdict(list)
     for name in names:

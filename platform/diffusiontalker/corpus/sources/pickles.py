@@ -1,9 +1,9 @@
-"""Pickles from strangers: plain containers and arrays of numbers, and nothing that can run.
+"""A restricted unpickler for untrusted files: plain containers and arrays of numbers only.
 
-A pickle is a program, and to read it is to run it. Here only those of its instructions are known
-that make containers, strings, numbers and arrays, and only the handful of names that numpy writes
-for arrays of numbers, each of which stands for code of this file: nothing is imported because a
-pickle says so. Pickles of Python 2 are read too, their strings as Latin-1.
+Unpickling runs the pickle's instructions. Only the opcodes that build containers, strings, numbers
+and arrays are implemented here, and only the few globals that numpy writes for arrays of numbers,
+each mapped to code of this module: nothing is imported because a pickle names it. Pickles of
+Python 2 are read too, their strings as Latin-1.
 """
 
 import pickle
@@ -20,21 +20,21 @@ from diffusiontalker.errors import UserError
 
 MAX_BYTES = 1 << 30
 """The largest pickle that is read: ten times VOCASET's largest."""
-_UNFOLDING = 4
-"""Bytes of arrays that a byte of a pickle may become; an honest one makes two, by way of text."""
+_MAX_EXPANSION = 4
+"""Bytes of arrays per byte of the pickle; a legitimate one makes two at most, by text."""
 
 
 def load(source: bytes | BinaryIO, where: str) -> Any:
     """The dicts, lists, tuples, strings, numbers and arrays of numbers in a pickle.
 
-    Time and memory follow the size of the pickle, whatever it holds.
+    Time and memory are bounded by the size of the pickle, whatever it holds.
 
     Args:
-        source: the pickle, or a file of it that is open for reading and can seek.
-        where: what errors call it.
+        source: the pickle, or a seekable file of it, open for reading.
+        where: prefix of error messages.
 
     Raises:
-        UserError: larger than ``MAX_BYTES``, not a pickle, damaged, or it asks for anything else.
+        UserError: larger than ``MAX_BYTES``, not a pickle, damaged, or any other opcode or global.
     """
     size = len(source) if isinstance(source, bytes) else source.seek(0, 2)
     if size > MAX_BYTES:
@@ -48,14 +48,14 @@ def load(source: bytes | BinaryIO, where: str) -> Any:
     try:
         return _Plain(source).load()
     except UserError as error:
-        raise UserError(f"{where}: refused, as {error}; is it the file that was meant?") from error
-    except Exception as error:  # damage shows as whatever it happens to lead to
-        said = f"{type(error).__name__}: {error}"[:200]
-        raise UserError(f"{where}: not a pickle, or a damaged one ({said})") from error
+        raise UserError(f"{where}: refused, as {error}; is it the right file?") from error
+    except Exception as error:  # damage may raise any exception
+        cause = f"{type(error).__name__}: {error}"[:200]
+        raise UserError(f"{where}: not a pickle, or a damaged one ({cause})") from error
 
 
 class _Dtype:
-    """Stands for ``numpy.dtype``: the type of a number."""
+    """Replaces ``numpy.dtype``; types of numbers only."""
 
     def __init__(self, text: str, *_: Any) -> None:
         if not re.fullmatch(r"[<>=|]?[biuf]\d{1,2}", text):
@@ -63,7 +63,7 @@ class _Dtype:
         self.dtype = np.dtype(text)
 
     def __setstate__(self, state: tuple[Any, ...]) -> None:
-        # numpy's own would take fields, offsets and sizes from here, and believe them.
+        # numpy's own would accept fields, offsets and sizes from here without checking them.
         _, order, subarray, names, fields, *_ = state
         if not (subarray is names is fields is None):
             raise UserError("it holds a structured array, not one of numbers")
@@ -71,7 +71,7 @@ class _Dtype:
 
 
 class _Array(np.ndarray):
-    """An array that is made empty and then told what it holds, as numpy does it."""
+    """An array that is created empty and then given its state, as numpy does it."""
 
     def __setstate__(self, state: tuple[Any, ...]) -> None:
         _, shape, kind, fortran, content = state
@@ -82,7 +82,7 @@ class _Array(np.ndarray):
 
 
 class _Dict(dict[Any, Any]):
-    """A dict whose keys take no time to compare: tuples of tuples of tuples may take for ever."""
+    """A dict without tuples as keys: comparing deeply nested tuples takes exponential time."""
 
     def __setitem__(self, key: Any, value: Any) -> None:
         if isinstance(key, tuple):
@@ -91,7 +91,7 @@ class _Dict(dict[Any, Any]):
 
 
 def _raw(content: str | bytes) -> bytes:
-    """Bytes, which Python 2 wrote as a string."""
+    """Bytes, which Python 2 wrote as ``str``."""
     return content.encode("latin1") if isinstance(content, str) else content
 
 
@@ -115,8 +115,8 @@ _INSTRUCTIONS = """
 
 
 class _Plain(pickle._Unpickler):
-    """The unpickler written in Python, and not the one in C: its instructions can be chosen, and
-    its memo is a dict, where the one in C makes room for as many entries as five bytes claim."""
+    """Based on the unpickler in Python, not the one in C: its opcodes can be restricted, and its
+    memo is a dict, where the one in C allocates as many entries as five bytes claim."""
 
     dispatch = _Instructions(
         (code, pickle._Unpickler.dispatch[code])
@@ -130,9 +130,9 @@ class _Plain(pickle._Unpickler):
 
     def __init__(self, data: bytes) -> None:
         super().__init__(BytesIO(data), encoding="latin1")
-        self.room = _UNFOLDING * len(data)
+        self.budget = _MAX_EXPANSION * len(data)
         self.known: dict[tuple[str, str], Any] = {
-            ("numpy", "ndarray"): None,  # which kind of array: there is but one here
+            ("numpy", "ndarray"): None,  # the array type, of which there is only one here
             ("numpy", "dtype"): _Dtype,
             ("_codecs", "encode"): self.encoded,
             ("__builtin__", "bytes"): lambda: b"",
@@ -150,52 +150,52 @@ class _Plain(pickle._Unpickler):
         """Bytes, as protocols below 3 write them."""
         if encoding not in ("latin1", "latin-1"):
             raise UserError("it asks for an encoding other than Latin-1")
-        self.take(len(text))
+        self.spend(len(text))
         return text.encode("latin1")
 
     def empty(self, *_: Any) -> _Array:
-        """An array whose state is to come."""
+        """An array whose state follows."""
         return np.zeros(0, np.uint8).view(_Array)
 
     def array(self, content: bytes, kind: _Dtype, shape: tuple[int, ...], order: str) -> _Array:
         """An array, as protocol 5 writes it."""
-        made = self.empty()
-        self.tell(made, (1, shape, kind, order == "F", content))
-        return made
+        array = self.empty()
+        self.set_state(array, (1, shape, kind, order == "F", content))
+        return array
 
     def scalar(self, kind: _Dtype, content: str | bytes) -> Any:
-        """A number of numpy's."""
+        """A numpy scalar."""
         return np.frombuffer(_raw(content), kind.dtype).reshape(1)[0]
 
-    def tell(self, made: Any, state: Any) -> None:
+    def set_state(self, target: Any, state: Any) -> None:
         """Give an array or a dtype its state."""
-        if not isinstance(made, _Array | _Dtype):
-            raise UserError(f"it asks to change a {type(made).__name__}")
-        made.__setstate__(state)
-        if isinstance(made, _Array):
-            self.take(made.nbytes)
+        if not isinstance(target, _Array | _Dtype):
+            raise UserError(f"it asks to change a {type(target).__name__}")
+        target.__setstate__(state)
+        if isinstance(target, _Array):
+            self.spend(target.nbytes)
 
-    def take(self, count: int) -> None:
-        """Count bytes made: a few of them named again and again could fill any memory."""
-        self.room -= count
-        if self.room < 0:
+    def spend(self, count: int) -> None:
+        """Account for ``count`` bytes: repeated memo references could fill any memory."""
+        self.budget -= count
+        if self.budget < 0:
             raise UserError("it unfolds to many times its size")
 
     def load_build(self) -> None:
         state = self.stack.pop()
-        self.tell(self.stack[-1], state)
+        self.set_state(self.stack[-1], state)
 
     def load_dict(self) -> None:
         items = self.pop_mark()
-        self.append(made := _Dict())
+        self.append(table := _Dict())
         for key, value in zip(items[::2], items[1::2], strict=True):
-            made[key] = value
+            table[key] = value
 
     def load_empty_dict(self) -> None:
         self.append(_Dict())
 
     def load_bytes(self) -> None:
-        # A bytearray, as bytes: then room is made for what is there, not for what is claimed.
+        # A bytearray, as bytes: memory is allocated for the bytes present, not for those claimed.
         (count,) = np.frombuffer(self.read(8), "<u8").tolist()
         self.append(self.read(count))
 

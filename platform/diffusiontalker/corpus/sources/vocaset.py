@@ -1,13 +1,12 @@
-"""VOCASET: scans of twelve speakers at 60 fps, brought to coefficients by a rig of the same mesh.
+"""VOCASET: scans of twelve speakers at 60 fps, fitted by a rig of the same mesh.
 
-Two forms are known by their files, the first of them preferred: as published (``data_verts.npy``,
-``raw_audio_fixed.pkl``, ``subj_seq_to_idx.pkl``, ``templates.pkl``), and as most repositories
-prepare it (``vertices_npy/{subject}_{sequence}.npy``, ``wav/{subject}_{sequence}.wav``,
-``templates.pkl``).
+Two layouts are recognised by their files, the first of them preferred: as published
+(``data_verts.npy``, ``raw_audio_fixed.pkl``, ``subj_seq_to_idx.pkl``, ``templates.pkl``), and as
+most repositories prepare it (``vertices_npy/{subject}_{sequence}.npy``,
+``wav/{subject}_{sequence}.wav``, ``templates.pkl``).
 """
 
 import functools
-import math
 import re
 from collections import Counter
 from collections.abc import Sequence
@@ -24,7 +23,8 @@ from diffusiontalker.animation.tracks import Track
 from diffusiontalker.audio.recording import DecodedAudio, read_recording
 from diffusiontalker.config import Section
 from diffusiontalker.corpus.sources import pickles
-from diffusiontalker.corpus.sources.base import Listing, Recording, Source, Take
+from diffusiontalker.corpus.sources.base import Recording, Source, Take, TakeListing
+from diffusiontalker.corpus.sources.npy_rows import read_vertices
 from diffusiontalker.errors import UserError
 
 SPLITS = {
@@ -42,17 +42,15 @@ SPLITS = {
     "test_unseen": ("FaceTalk_170809_00138_TA", "FaceTalk_170731_00024_TA"),
 }
 """The published split, by speaker."""
-HELD_OUT = range(21, 41)
-"""Sentences by which the published split validates and tests. The first 20 of a speaker are, at
-least in part, those of others too (Cudeiro et al.), so of those speakers they are left out."""
+EVALUATION_SENTENCES = range(21, 41)
+"""Sentences of val and test in the published split. The first 20 of a speaker are shared, at least
+in part, with other speakers (Cudeiro et al.), so val and test leave them out."""
 VERTICES, AUDIO, FRAMES = "data_verts.npy", "raw_audio_fixed.pkl", "subj_seq_to_idx.pkl"
 TEMPLATES = "templates.pkl"
 RAW = (VERTICES, AUDIO, FRAMES)
-MAX_TAKE_BYTES = 2 << 30
-"""Of the vertices of a take: minutes of this mesh, where takes have 3 to 5 s (our choice)."""
 MAX_DIFFERENCE = 0.5
-"""Of a speaker's face from the rig's, as a share of its size (our choice). Two people on one mesh
-differ by about a tenth; other axes or another order of vertices make it about 1."""
+"""Between a speaker's neutral face and the rig's, as a share of its size (our choice). Two people
+on one mesh differ by about a tenth; other axes or another vertex order by about 1."""
 
 _RAW_BYTES_PER_SECOND = 2 * 22_000
 _SPLIT_OF = {subject: split for split, subjects in SPLITS.items() for subject in subjects}
@@ -67,23 +65,22 @@ class VocasetOptions(Section):
     fps: Annotated[float, Field(gt=0)] = 60.0
     """Rate of the frames. 60 as published; many prepared copies keep every second frame: 30."""
     max_residual_mm: Annotated[float, Field(gt=0)] = 5.0
-    """How far the vertices of a take may stay from where the coefficients put them, as a root mean
-    square (our choice). Catches scans gone wrong; that the rig is of this mesh is seen from the
-    faces at rest."""
+    """Greatest residual of the fit per vertex of a take, root mean square (our choice). Rejects
+    faulty scans; a rig of another mesh is detected by the neutral faces."""
     all_sentences: bool = False
-    """Whether to take the first 20 sentences, too, of the speakers of val and test."""
+    """Whether val and test also get the first 20 sentences of their speakers."""
 
 
 class Vocaset(Source):
-    """Every speaker's scans, less the speaker's own face at rest, as coefficients of the rig."""
+    """Coefficients of the rig, fitted to the displacements from each speaker's neutral face."""
 
     Options: ClassVar = VocasetOptions
     paths: ClassVar = ("rig",)
     splits_are_final: ClassVar[bool] = True
     shared: ClassVar[str] = "one sentence's number"
 
-    def takes(self) -> Listing:
-        """Raises UserError: neither form is there, a table is damaged, or the rig does not fit."""
+    def takes(self) -> TakeListing:
+        """Raises UserError: neither layout, a damaged table, or a rig that does not fit."""
         sizes = self.files()
         raw = all(name in sizes for name in RAW)
         if TEMPLATES not in sizes or not (raw or any(map(_is_vertices, sizes))):
@@ -93,12 +90,13 @@ class Vocaset(Source):
             )
         self._check_rig()
         listing = self._raw_takes() if raw else self._derived_takes(sizes)
-        return listing if self.options.all_sentences else _published(listing)
+        return listing if self.options.all_sentences else _evaluation_sentences_only(listing)
 
     def split_notes(self, takes: Sequence[Take]) -> list[str]:
-        """What the published split is."""
-        rest = "of all" if self.options.all_sentences else f"of {HELD_OUT[0]} to {HELD_OUT[-1]}"
-        return [f"the published split is by speaker, with sentences {rest} in val and test"]
+        """How the published split works."""
+        first, last = EVALUATION_SENTENCES[0], EVALUATION_SENTENCES[-1]
+        which = "of all" if self.options.all_sentences else f"of {first} to {last}"
+        return [f"the published split is by speaker, with sentences {which} in val and test"]
 
     def read(self, take: Take) -> Recording:
         """Raises UserError."""
@@ -108,7 +106,7 @@ class Vocaset(Source):
             times, vertices = self._raw_vertices(subject, take.id)
             sound = DecodedAudio(*self._raw_audio(subject, take.id))
         else:
-            vertices = _vertices(self.path(take.files[0]), None)
+            vertices = read_vertices(self.path(take.files[0]), None, take.files[0])
             times = np.arange(len(vertices)) / self.options.fps
             sound = read_recording(self.path(take.files[1]))
         rig = _rig(self.options.rig)
@@ -121,15 +119,16 @@ class Vocaset(Source):
                 f"where it can bring them, and source.options.max_residual_mm is "
                 f"{self.options.max_residual_mm:g}; give a rig of this mesh, in metres"
             )
-        even = timing.evenly(times, values, take.id)
+        even = timing.on_even_grid(times, values, take.id)
         track = Track(
-            even.values, even.fps, even.exact, float(times[0]), rig.still, even.seen, even.notes
-        )
-        return Recording.of(track, sound)
+            even.values, even.fps, even.measured_fps, float(times[0]), rig.static_channels,
+            even.tracked, even.notes,
+        )  # fmt: skip
+        return Recording.from_track(track, sound)
 
     def _check_rig(self) -> None:
-        """Compare the speakers' faces with the rig's: another mesh, unit or axis shows here, where
-        the coefficients would merely be wrong."""
+        """Compare the speakers' neutral faces with the rig's: another mesh, unit or axis is an
+        error here, where otherwise the coefficients would silently be wrong."""
         rig, path = _rig(self.options.rig), self.path(TEMPLATES)
         for subject, template in _table(path).items():
             where = f"{path}: {subject}"
@@ -139,15 +138,15 @@ class Vocaset(Source):
                     f"{where} has the shape {face.shape}, but the rig {self.options.rig} has "
                     f"{len(rig.mean)} vertices; give a rig of the same mesh"
                 )
-            size, gap = _spread(rig.mean), _spread(face - rig.mean)
-            if gap > MAX_DIFFERENCE * size:
+            size, distance = _rms_radius(rig.mean), _rms_radius(face - rig.mean)
+            if distance > MAX_DIFFERENCE * size:
                 raise UserError(
-                    f"{where} lies {gap * 1000:.3g} mm per vertex from the rig "
+                    f"{where} lies {distance * 1000:.3g} mm per vertex from the rig "
                     f"{self.options.rig}, whose vertices lie {size * 1000:.3g} mm from its middle; "
                     "give a rig of the same mesh, in metres, with the axes of the scans"
                 )
 
-    def _raw_takes(self) -> Listing:
+    def _raw_takes(self) -> TakeListing:
         takes, skipped = [], []
         path = self.path(FRAMES)
         subjects = _table(self.path(TEMPLATES))
@@ -164,9 +163,9 @@ class Vocaset(Source):
                     seconds = len(frames) / self.options.fps
                     size = round(seconds * _RAW_BYTES_PER_SECOND)
                     takes.append(_take(name, subject, size, (*RAW, TEMPLATES)))
-        return Listing(takes, skipped)
+        return TakeListing(takes, skipped)
 
-    def _derived_takes(self, sizes: dict[str, int]) -> Listing:
+    def _derived_takes(self, sizes: dict[str, int]) -> TakeListing:
         subjects = sorted(_table(self.path(TEMPLATES)), key=len, reverse=True)
         stems = {PurePosixPath(name).stem for name in sizes if _is_vertices(name) or _is_wav(name)}
         takes, skipped = [], []
@@ -181,17 +180,18 @@ class Vocaset(Source):
                 skipped.append((pair[0], f"begins with no subject of {TEMPLATES}"))
             else:
                 takes.append(_take(stem, subject, sizes[pair[1]], (*pair, TEMPLATES)))
-        return Listing(takes, skipped)
+        return TakeListing(takes, skipped)
 
     def _raw_vertices(self, subject: str, take: str) -> tuple[np.ndarray, np.ndarray]:
         """Times (T,) in seconds and vertices (T, V, 3) of a take, in the order of its frames."""
         path = self.path(FRAMES)
         index = _entry(_table(path), subject, take, str(path))
-        if not all(_is_whole(v) for pair in index.items() for v in pair):
+        if not all(_is_index(v) for pair in index.items() for v in pair):
             raise UserError(f"{path}: {take}: frames and their places must be whole numbers")
         frames = sorted(index)
         times = np.array(frames, dtype=np.float64) / self.options.fps
-        return times, _vertices(self.path(VERTICES), [int(index[frame]) for frame in frames])
+        rows = [int(index[frame]) for frame in frames]
+        return times, read_vertices(self.path(VERTICES), rows, FRAMES)
 
     def _raw_audio(self, subject: str, take: str) -> tuple[np.ndarray, int]:
         """Samples (n,) float32 in -1 to 1 and their rate."""
@@ -206,32 +206,37 @@ class Vocaset(Source):
         return files.numbers(samples, where) / np.float32(full), round(rate)
 
 
-def _take(name: str, subject: str, size: int, of: tuple[str, ...]) -> Take:
+def _take(name: str, subject: str, size: int, names: tuple[str, ...]) -> Take:
     return Take(
         name,
         identity=subject,
         group=name.removeprefix(f"{subject}_"),
         split=_SPLIT_OF.get(subject),
         bytes=size,
-        files=of,
+        files=names,
     )
 
 
-def _published(listing: Listing) -> Listing:
-    """Without the sentences by which the published split measures nobody."""
-    kept, out = [], Counter[str]()
+def _evaluation_sentences_only(listing: TakeListing) -> TakeListing:
+    """The listing with only ``EVALUATION_SENTENCES`` in val and test."""
+    kept, left_out = [], Counter[str]()
     for take in listing.takes:
         number = re.fullmatch(r"sentence(\d+)", take.group)
-        if take.split in (None, "train") or number is None or int(number[1]) in HELD_OUT:
+        evaluated = number is None or int(number[1]) in EVALUATION_SENTENCES
+        if take.split in (None, "train") or evaluated:
             kept.append(take)
         else:
-            out[take.identity or ""] += 1
+            left_out[take.identity or ""] += 1
     reason = (
-        f"which the published split leaves out: it validates and tests on {HELD_OUT[0]} to "
-        f"{HELD_OUT[-1]}; source.options.all_sentences=true keeps them"
+        "which the published split leaves out: it validates and tests on "
+        f"{EVALUATION_SENTENCES[0]} to {EVALUATION_SENTENCES[-1]}; "
+        "source.options.all_sentences=true keeps them"
     )
-    told = [(f"{who}_sentence*", f"{n} other sentences, {reason}") for who, n in out.items()]
-    return Listing(kept, listing.skipped + told)
+    skipped = [
+        (f"{subject}_sentence*", f"{count} other sentences, {reason}")
+        for subject, count in left_out.items()
+    ]
+    return TakeListing(kept, listing.skipped + skipped)
 
 
 def _is_vertices(name: str) -> bool:
@@ -242,12 +247,12 @@ def _is_wav(name: str) -> bool:
     return PurePosixPath(name).match("wav/[!.]*.wav") and name.count("/") == 1
 
 
-def _spread(points: np.ndarray) -> float:
-    """Root mean square distance of points (V, 3) from their middle."""
+def _rms_radius(points: np.ndarray) -> float:
+    """Root mean square distance of points (V, 3) from their centroid, in metres."""
     return float(np.sqrt(np.square(points - points.mean(0)).sum(1).mean()))
 
 
-def _is_whole(value: Any) -> bool:
+def _is_index(value: Any) -> bool:
     return isinstance(value, int | np.integer) and 0 <= int(value) < 1 << 40
 
 
@@ -256,7 +261,7 @@ def _table(path: Path) -> dict[Any, Any]:
     return _pickled(str(path))
 
 
-# A worker makes the source anew for every batch, and the audio of all takes is one file.
+# Workers construct the source for every batch, and the audio of all takes is one file.
 @functools.lru_cache(maxsize=8)
 def _pickled(location: str) -> dict[Any, Any]:
     path = storage.location(location)
@@ -277,7 +282,7 @@ def _rig(location: str) -> Rig:
 
 
 def _entry(table: dict[Any, Any], subject: str, take: str, where: str) -> dict[Any, Any]:
-    """What a table says of a take. Raises UserError if that is nothing."""
+    """A table's entry for a take. Raises UserError if there is none."""
     sequences = table.get(subject)
     sequence = take.removeprefix(f"{subject}_")
     entry = sequences.get(sequence) if isinstance(sequences, dict) else None
@@ -290,62 +295,3 @@ def _array(value: Any, where: str) -> np.ndarray:
     if not isinstance(value, np.ndarray):
         raise UserError(f"{where}: expected an array, got {type(value).__name__}")
     return np.asarray(value)
-
-
-def _vertices(path: Path, rows: Sequence[int] | None) -> np.ndarray:
-    """Rows of an ``.npy`` of (frames, V, 3) or (frames, 3 V) as (T, V, 3), None for all of them.
-
-    Only those are read: the published file has 15 GB.
-
-    Raises:
-        UserError: not such an array, cut short, a row that is not there, or more than
-            ``MAX_TAKE_BYTES``.
-    """
-
-    def read() -> np.ndarray:
-        with storage.open_input(path) as file:
-            shape, dtype = _header(file, str(path))
-            count = shape[0] if rows is None else len(rows)
-            if count == 0:
-                raise UserError(f"{path}: holds no frames")
-            size = dtype.itemsize * math.prod(shape[1:])
-            if count * size > MAX_TAKE_BYTES:
-                raise UserError(
-                    f"{path}: {count} frames in a take, more than {MAX_TAKE_BYTES >> 30} GiB"
-                )
-            wanted = np.arange(count) if rows is None else np.array(rows)
-            if wanted.max() >= shape[0]:
-                raise UserError(f"{path}: {shape[0]} frames, but {FRAMES} names {wanted.max()}")
-            begin, found = file.tell(), []
-            for run in np.split(wanted, np.flatnonzero(np.diff(wanted) != 1) + 1):
-                file.seek(begin + int(run[0]) * size)
-                found.append(file.read(len(run) * size))
-                if len(found[-1]) < len(run) * size:
-                    raise UserError(f"{path}: cut short; fetch it again")
-            return np.frombuffer(b"".join(found), dtype).reshape(len(wanted), -1, 3)
-
-    return storage.explained("read", path, read)
-
-
-def _header(file: Any, where: str) -> tuple[tuple[int, ...], np.dtype[Any]]:
-    """Shape and type of the ``.npy`` that ``file`` begins with; its rows follow."""
-    readers = {
-        (1, 0): np.lib.format.read_array_header_1_0,
-        (2, 0): np.lib.format.read_array_header_2_0,
-    }
-    try:
-        shape, by_column, dtype = readers[np.lib.format.read_magic(file)](file)
-    except files.DAMAGED_HEADER as error:
-        raise UserError(f"{where}: not an .npy file ({error})") from error
-    match shape:
-        case (_, _, 3):
-            fits = True
-        case (_, width):
-            fits = width > 0 and width % 3 == 0
-        case _:
-            fits = False
-    if by_column or dtype.kind != "f" or not fits:
-        raise UserError(
-            f"{where}: {dtype} {shape}, expected floats (frames, V, 3) or (frames, 3 V), row by row"
-        )
-    return shape, dtype

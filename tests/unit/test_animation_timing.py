@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from diffusiontalker.animation.timing import RATES, evenly, rate, resampled
+from diffusiontalker.animation.timing import RATES, frame_rate, on_even_grid, resampled
 from diffusiontalker.errors import UserError
 
 TEN_MINUTES = 600.0
@@ -17,7 +17,7 @@ def clocked(fps: float, seconds: float = TEN_MINUTES, start: float = 0.0) -> np.
 
 def worst_drift(times: np.ndarray) -> float:
     """Frames by which an event is shifted, when the values are the times of the frames."""
-    values, fps, *_ = evenly(times, times[:, None], "take")
+    values, fps, *_ = on_even_grid(times, times[:, None], "take")
     shift = np.arange(len(values)) / fps + times[0] - values[:, 0]
     # The last frame may lie beyond the last time, by half a frame.
     return float(np.abs(shift[:-1]).max() * fps)
@@ -48,7 +48,7 @@ def test_nothing_drifts_whatever_is_dropped(
 )
 def test_a_whole_number_is_meant_if_it_is_near(clock: float, expected: float):
     times = clocked(clock)
-    values, fps, *_ = evenly(times, times[:, None], "take")
+    values, fps, *_ = on_even_grid(times, times[:, None], "take")
     assert fps == pytest.approx(expected, abs=1e-9)
     # Ten minutes stay ten minutes: a clock that runs slow gets frames added.
     assert len(values) / fps == pytest.approx(TEN_MINUTES, abs=1 / fps)
@@ -57,24 +57,26 @@ def test_a_whole_number_is_meant_if_it_is_near(clock: float, expected: float):
 def test_even_frames_come_back_as_they_are():
     values = np.random.default_rng(0).random((600, 3)).astype(np.float32)
     for fps in (60.0, 29.97):
-        assert evenly(clocked(fps, 600 / fps + 1e-6), values, "take")[0] is values
-        assert evenly(np.round(clocked(fps, 600 / fps + 1e-6), 3), values, "take")[0] is values
+        assert on_even_grid(clocked(fps, 600 / fps + 1e-6), values, "take")[0] is values
+        assert (
+            on_even_grid(np.round(clocked(fps, 600 / fps + 1e-6), 3), values, "take")[0] is values
+        )
 
 
 def test_a_slow_clock_by_hand():
     """Five frames at 59.98 fps are within a tenth of a frame of 60; ten thousand are not, and the
     value that belongs to 100 s stands in frame 6000."""
     short = clocked(59.98, 0.1)
-    assert evenly(short, short[:, None], "take")[1] == 60.0
+    assert on_even_grid(short, short[:, None], "take")[1] == 60.0
     long = clocked(59.98, 200.0)
-    values, fps, *_ = evenly(long, long[:, None], "take")
+    values, fps, *_ = on_even_grid(long, long[:, None], "take")
     assert fps == 60.0
     assert values[6000, 0] == pytest.approx(100.0, abs=1e-9)
 
 
 def test_dropped_frames_are_filled_at_the_rate_of_the_others():
     times = np.delete(clocked(60.0, 2.0), [10, 11, 50])
-    values, fps, *_ = evenly(times, times[:, None], "take")
+    values, fps, *_ = on_even_grid(times, times[:, None], "take")
     assert fps == 60.0
     np.testing.assert_allclose(values[:, 0], np.arange(120) / 60, atol=1e-9)
 
@@ -82,14 +84,14 @@ def test_dropped_frames_are_filled_at_the_rate_of_the_others():
 def test_rounded_stamps_of_a_take_with_a_hole_still_say_60():
     """The steps are 16 or 17 ms, so that their median is 58.8 fps."""
     times = np.round(np.delete(clocked(60.0, 5.0), [100]), 3)
-    assert rate(times, "take") == pytest.approx(60.0, rel=1e-3)
-    assert evenly(times, times[:, None], "take")[1] == 60.0
+    assert frame_rate(times, "take") == pytest.approx(60.0, rel=1e-3)
+    assert on_even_grid(times, times[:, None], "take")[1] == 60.0
 
 
 def test_jitter_is_put_straight():
     rng = np.random.default_rng(0)
     times = clocked(30.0, 20.0) + rng.uniform(-0.3, 0.3, 600) / 30
-    values, fps, *_ = evenly(times, times[:, None], "take")
+    values, fps, *_ = on_even_grid(times, times[:, None], "take")
     assert fps == pytest.approx(30.0, rel=2e-3)
     np.testing.assert_allclose(values[:-1, 0], times[0] + np.arange(len(values) - 1) / fps)
 
@@ -111,24 +113,24 @@ def test_jitter_is_put_straight():
 )
 def test_times_that_make_no_sense(times: list[float], message: str):
     with pytest.raises(UserError, match=message) as error:
-        evenly(np.array(times), np.zeros((len(times), 2)), "take.json")
+        on_even_grid(np.array(times), np.zeros((len(times), 2)), "take.json")
     assert str(error.value).startswith("take.json: ")
 
 
 def test_a_time_that_stands_twice_loses_the_second_frame():
     times = clocked(60.0, 1.0)
     times[20] = times[19]
-    even = evenly(times, times[:, None], "take")
+    even = on_even_grid(times, times[:, None], "take")
     assert (even.fps, len(even.values)) == (60.0, 60)
     np.testing.assert_allclose(even.values[:, 0], np.arange(60) / 60, atol=1e-9)
-    assert np.flatnonzero(~even.seen).tolist() == [20]
+    assert np.flatnonzero(~even.tracked).tolist() == [20]
     assert even.notes == ("frames left out that have the time of the one before: 1",)
 
 
 def test_a_clock_that_passes_midnight_goes_on():
     times = np.round((86_399 + clocked(30.0, 2.0)) % 86_400, 4)
-    even = evenly(times, np.arange(60.0)[:, None], "take")
-    assert (even.fps, len(even.values), even.seen.all()) == (30.0, 60, True)
+    even = on_even_grid(times, np.arange(60.0)[:, None], "take")
+    assert (even.fps, len(even.values), even.tracked.all()) == (30.0, 60, True)
     assert "midnight" in even.notes[0]
 
 
@@ -137,11 +139,11 @@ def test_what_is_filled_in_is_known():
     times = np.delete(clocked(60.0, 2.0), [10, 11, 12, 50])
     held = np.ones(116, bool)
     held[[70, 71]] = False
-    even = evenly(times, times[:, None], "take", held)
-    assert np.flatnonzero(~even.seen).tolist() == [10, 11, 12, 50, 74, 75]
+    even = on_even_grid(times, times[:, None], "take", held)
+    assert np.flatnonzero(~even.tracked).tolist() == [10, 11, 12, 50, 74, 75]
     np.testing.assert_allclose(even.values[:, 0], np.arange(120) / 60, atol=1e-9)
     jitter = clocked(30.0, 20.0) + np.random.default_rng(0).uniform(-0.3, 0.3, 600) / 30
-    assert evenly(jitter, jitter[:, None], "take").seen.all()
+    assert on_even_grid(jitter, jitter[:, None], "take").tracked.all()
 
 
 # to another rate

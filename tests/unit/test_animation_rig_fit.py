@@ -72,7 +72,7 @@ def test_default_rig_there_and_back() -> None:
     np.testing.assert_allclose(rig.vertices(found), vertices, atol=1e-6)  # a micrometre
     np.testing.assert_allclose(found, truth, atol=1e-3)
     assert residual < 1e-7
-    assert rig.still == ("tongueOut",)
+    assert rig.static_channels == ("tongueOut",)
 
 
 def test_noise_moves_no_channel_that_moves_nothing() -> None:

@@ -21,7 +21,7 @@ def root(tmp_path: Path) -> Path:
 
 def found(root: Path) -> tuple[dict[str, int], dict[str, str]]:
     """Sizes by name, and what was left out."""
-    seen = data_folder.look(root)
+    seen = data_folder.list_files(root)
     return {name: file.bytes for name, file in seen.files.items()}, dict(seen.left_out)
 
 
@@ -86,14 +86,14 @@ def test_a_name_that_no_table_can_hold_is_left_out(root: Path) -> None:
 
 def test_another_content_has_another_stamp(root: Path) -> None:
     path = root / "ann" / "1.wav"
-    before = data_folder.look(root).files["ann/1.wav"]
-    assert data_folder.look(root).files["ann/1.wav"] == data_folder.file(path) == before
+    before = data_folder.list_files(root).files["ann/1.wav"]
+    assert data_folder.list_files(root).files["ann/1.wav"] == data_folder.file_info(path) == before
     path.write_text("two")
     os.utime(path, ns=(0, path.stat().st_mtime_ns + 1))
-    assert data_folder.look(root).files["ann/1.wav"] != before
-    assert data_folder.file(path).bytes == 3
+    assert data_folder.list_files(root).files["ann/1.wav"] != before
+    assert data_folder.file_info(path).bytes == 3
 
 
 def test_no_folder(root: Path) -> None:
     for path in (root / "none", root / "ann" / "1.wav"):
-        assert refusal(lambda path=path: data_folder.look(path)) == f"{path}: no such folder"
+        assert refusal(lambda path=path: data_folder.list_files(path)) == f"{path}: no such folder"

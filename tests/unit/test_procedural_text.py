@@ -12,12 +12,12 @@ def some(count: int, seed: int = 0) -> list[str]:
 
 
 def test_runs_by_hand():
-    assert text.runs("The fox, the OWL ran up.") == {
+    assert text.ngrams("The fox, the OWL ran up.") == {
         ("the", "fox", "the", "owl", "ran"),
         ("fox", "the", "owl", "ran", "up"),
     }
-    assert text.runs("Did Emma's boat sink?") == {("did", "emma's", "boat", "sink")}
-    assert text.runs("What a boat, Emma!") == {("what", "a", "boat", "emma")}
+    assert text.ngrams("Did Emma's boat sink?") == {("did", "emma's", "boat", "sink")}
+    assert text.ngrams("What a boat, Emma!") == {("what", "a", "boat", "emma")}
 
 
 def test_sentences_are_filled_in_and_begin_with_a_capital():
@@ -36,7 +36,7 @@ def test_every_word_is_used():
 
 
 def test_every_sentence_has_a_whole_run():
-    assert min(len(sentence.split()) for sentence in some(4000)) >= text.RUN
+    assert min(len(sentence.split()) for sentence in some(4000)) >= text.NGRAM
 
 
 def test_utterances_are_of_one_or_two_sentences_equally_often():
@@ -52,7 +52,7 @@ def test_no_run_and_no_utterance_stands_in_two_splits():
     assert [len(split) for split in splits] == counts
     everything = list(itertools.chain(*splits))
     assert len(set(everything)) == len(everything)
-    runs = [set().union(*map(text.runs, split)) for split in splits]
+    runs = [set().union(*map(text.ngrams, split)) for split in splits]
     for one, other in itertools.combinations(runs, 2):
         assert not one & other
 

@@ -15,12 +15,12 @@ from diffusiontalker.audio.log_mel import frame_count
 from diffusiontalker.config import CorpusSettings, load
 from diffusiontalker.corpus.manifest import SPLITS, Manifest, open_corpus
 from diffusiontalker.corpus.procedural import generation, text
-from diffusiontalker.corpus.procedural.face import _energy
-from diffusiontalker.corpus.procedural.generation import Plan
+from diffusiontalker.corpus.procedural.articulation import loudness
+from diffusiontalker.corpus.procedural.generation import ClipPlan
 from diffusiontalker.corpus.shards import Clip
 from diffusiontalker.errors import UserError
 
-Spoken = list[tuple[Plan, Clip]]
+Spoken = list[tuple[ClipPlan, Clip]]
 ROOT = Path(__file__).resolve().parents[2]
 
 
@@ -28,14 +28,14 @@ ROOT = Path(__file__).resolve().parents[2]
 
 
 @pytest.fixture(scope="module", params=["defaults", "quickstart"])
-def planned(request: pytest.FixtureRequest) -> tuple[CorpusSettings, list[Plan]]:
+def planned(request: pytest.FixtureRequest) -> tuple[CorpusSettings, list[ClipPlan]]:
     settings = CorpusSettings()
     if request.param == "quickstart":
         settings = load(ROOT / "configs" / "quickstart.yaml").corpus
     return settings, generation.plan(settings)
 
 
-def test_splits_have_the_sizes_asked_for(planned: tuple[CorpusSettings, list[Plan]]):
+def test_splits_have_the_sizes_asked_for(planned: tuple[CorpusSettings, list[ClipPlan]]):
     settings, plans = planned
     counts = Counter(p.split for p in plans)
     assert set(counts) == set(SPLITS)
@@ -44,16 +44,16 @@ def test_splits_have_the_sizes_asked_for(planned: tuple[CorpusSettings, list[Pla
     assert len({p.id for p in plans}) == len({p.seed for p in plans}) == len(plans)
 
 
-def test_no_five_words_in_a_row_stand_in_two_splits(planned: tuple[CorpusSettings, list[Plan]]):
+def test_no_five_words_in_a_row_stand_in_two_splits(planned: tuple[CorpusSettings, list[ClipPlan]]):
     runs = {
-        split: set().union(*(text.runs(p.sentence) for p in planned[1] if p.split == split))
+        split: set().union(*(text.ngrams(p.sentence) for p in planned[1] if p.split == split))
         for split in SPLITS
     }
     for one, other in itertools.combinations(SPLITS, 2):
         assert not runs[one] & runs[other]
 
 
-def test_unseen_speakers_are_in_no_other_split(planned: tuple[CorpusSettings, list[Plan]]):
+def test_unseen_speakers_are_in_no_other_split(planned: tuple[CorpusSettings, list[ClipPlan]]):
     settings, plans = planned
     people = {s: {p.speaker.name for p in plans if p.split == s} for s in SPLITS}
     voices = {s: {p.speaker.voice for p in plans if p.split == s} for s in SPLITS}
@@ -161,7 +161,7 @@ def test_sound_and_jaw_agree_in_time(spoken: Spoken):
     offsets = []
     for plan, clip in spoken:
         jaw = clip.coefficients[:, INDEX["jawOpen"]]
-        loud = _energy(clip.audio, SAMPLE_RATE, len(jaw))
+        loud = loudness(clip.audio, SAMPLE_RATE, len(jaw))
         jaw, loud = (v - v.mean() for v in (jaw, loud))
         lags = range(-6, 7)
         scores = [np.sum(jaw[6 + k : len(jaw) - 6 + k] * loud[6:-6]) for k in lags]
@@ -207,7 +207,7 @@ def test_the_tract_scales_sound_phones_and_face_together(
     # Loudness and jaw, at the same moments of the sentence.
     at = np.arange(len(before.coefficients)) / tract
     originals, scaled = (
-        (_energy(c.audio, SAMPLE_RATE, len(c.coefficients)), c.coefficients[:, INDEX["jawOpen"]])
+        (loudness(c.audio, SAMPLE_RATE, len(c.coefficients)), c.coefficients[:, INDEX["jawOpen"]])
         for c in (before, after)
     )
     for one, other in zip(originals, scaled, strict=True):
@@ -321,7 +321,7 @@ def test_a_set_of_other_settings_is_neither_taken_nor_mixed(
     made = make(corpus_folder)
     assert make(corpus_folder) == made
     assert {path.suffix for path in corpus_folder.iterdir()} == {".parquet", ".json"}
-    assert not (corpus_folder / generation.CLAIM).exists()
+    assert not (corpus_folder / generation.PLAN).exists()
     with pytest.raises(UserError, match="other settings"):
         make(corpus_folder, minutes=9)
 

@@ -9,7 +9,7 @@ import pytest
 from openfacefx import IPA_MAPPING
 
 from diffusiontalker.arkit import CHANNELS, FPS, INDEX, LIP, UPPER
-from diffusiontalker.corpus.procedural import face, text
+from diffusiontalker.corpus.procedural import articulation, face, text
 from diffusiontalker.corpus.procedural.speech import Phone, Prosody, speak
 from diffusiontalker.corpus.procedural.voices import (
     ACCENTS,
@@ -50,9 +50,9 @@ def phones_of(*sounds: tuple[str, float]) -> list[Phone]:
 
 
 def performed(phones: list[Phone], emotion: str = "neutral", speaker: Speaker | None = None):
-    """A performance to noise of even loudness, of the phones' length."""
+    """A motion to noise of even loudness, of the phones' length."""
     samples = np.random.default_rng(0).normal(0, 0.1, int(phones[-1].end * RATE))
-    return face.perform(
+    return articulation.speech_motion(
         samples.astype(np.float32), RATE, phones, speaker or plain(), EMOTIONS[emotion], 1.0
     )
 
@@ -129,7 +129,7 @@ def test_prosody_by_hand():
     ],
 )
 def test_visible_parts_of_a_phone(ipa: str, symbols: list[str]):
-    parts = face.visible_parts(Phone(ipa, 1.0, 1.2))
+    parts = articulation.visible_parts(Phone(ipa, 1.0, 1.2))
     assert [symbol for symbol, _, _ in parts] == symbols
     assert parts[0][1] == 1.0
     assert parts[-1][2] == pytest.approx(1.2)
@@ -137,7 +137,7 @@ def test_visible_parts_of_a_phone(ipa: str, symbols: list[str]):
 
 
 def test_the_first_of_two_parts_takes_55_percent():
-    (_, _, cut), _ = face.visible_parts(Phone("aʊ", 0.0, 1.0))
+    (_, _, cut), _ = articulation.visible_parts(Phone("aʊ", 0.0, 1.0))
     assert cut == pytest.approx(0.55, abs=0.005)
 
 
@@ -149,7 +149,7 @@ def test_every_sound_of_every_accent_has_a_shape(accent: str):
     unknown = {
         phone.ipa
         for phone in phones
-        for symbol, _, _ in face.visible_parts(phone)
+        for symbol, _, _ in articulation.visible_parts(phone)
         if symbol not in IPA_MAPPING.rows or (phone.ipa and symbol == "sil")
     }
     assert len(phones) > 2000
@@ -270,8 +270,8 @@ def test_emotions_show():
 
 
 def test_draws_follow_the_seed_and_differ_where_the_speech_does_not_decide():
-    performance = performed(phones_of(*[("ɑ", 0.2), ("s", 0.1)] * 10))
-    one, same, other = (face.draw(performance, np.random.default_rng(s)) for s in (1, 1, 2))
+    motion = performed(phones_of(*[("ɑ", 0.2), ("s", 0.1)] * 10))
+    one, same, other = (face.draw(motion, np.random.default_rng(s)) for s in (1, 1, 2))
     assert (one == same).all()
     difference = np.abs(one - other).mean(axis=0)
     articulators = [INDEX[name] for names in REGIONS.values() for name in names]
@@ -281,15 +281,15 @@ def test_draws_follow_the_seed_and_differ_where_the_speech_does_not_decide():
 
 
 def test_the_expected_face_is_the_mean_of_draws():
-    performance = performed(phones_of(*OPEN_P_OPEN))
+    motion = performed(phones_of(*OPEN_P_OPEN))
     rng = np.random.default_rng(5)
-    mean = np.mean([face.draw(performance, rng) for _ in range(4)], axis=0)
-    assert np.allclose(face.expected(performance, np.random.default_rng(5), 4), mean, atol=1e-6)
+    mean = np.mean([face.draw(motion, rng) for _ in range(4)], axis=0)
+    assert np.allclose(face.expected(motion, np.random.default_rng(5), 4), mean, atol=1e-6)
 
 
 def test_blinks_close_both_eyes_at_about_the_speakers_rate():
-    performance = performed([Phone("ɑ", 0.0, 60.0)], speaker=plain(blinks=20.0))
-    lids = face.draw(performance, np.random.default_rng(0))[
+    motion = performed([Phone("ɑ", 0.0, 60.0)], speaker=plain(blinks=20.0))
+    lids = face.draw(motion, np.random.default_rng(0))[
         :, [INDEX["eyeBlinkLeft"], INDEX["eyeBlinkRight"]]
     ]
     assert np.allclose(lids[:, 0], lids[:, 1], atol=1e-6)
@@ -310,8 +310,8 @@ def test_gaze_turns_both_eyes_the_same_way():
 
 def test_asymmetry_moves_one_side_more():
     phones = phones_of(*[("i", 0.2), ("s", 0.1)] * 10)
-    performance = performed(phones, speaker=plain(asymmetry=0.2))
-    coefficients = face.draw(performance, np.random.default_rng(0))
+    motion = performed(phones, speaker=plain(asymmetry=0.2))
+    coefficients = face.draw(motion, np.random.default_rng(0))
     left, right = (coefficients[:, INDEX["mouthStretch" + side]] for side in ("Left", "Right"))
     moving = right > 0.01
     assert np.allclose(left[moving] / right[moving], 1.2 / 0.8, atol=1e-3)
@@ -320,7 +320,7 @@ def test_asymmetry_moves_one_side_more():
 def test_loudness_by_hand():
     # 10 Hz of frames' worth: silence, then noise whose level is constant.
     samples = np.r_[np.zeros(RATE), np.sin(np.arange(RATE) * 0.3)].astype(np.float32)
-    energy = face._energy(samples, RATE, 60)
+    energy = articulation.loudness(samples, RATE, 60)
     assert energy.shape == (60,)
     assert energy[:25].max() == 0.0
     assert energy[35:].min() > 0.99
