@@ -17,9 +17,10 @@ def distill(config_file: cli.Config = None, overrides: cli.Overrides = None) -> 
     from diffusiontalker import cluster
 
     with cluster.session():
-        from diffusiontalker import pipeline
+        from diffusiontalker.pipeline import distill as chain
+        from diffusiontalker.pipeline.finished import conclude
 
-        pipeline.conclude(pipeline.distill(settings))
+        conclude(chain.distill(settings))
 
 
 if __name__ == "__main__":

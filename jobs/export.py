@@ -13,7 +13,7 @@ def export(config_file: cli.Config = None, overrides: cli.Overrides = None) -> N
     Example: python jobs/export.py run=runs/quickstart out=student-fp16 precision=fp16
     """
     settings = config.load_as(config.ExportJobSettings, config_file, overrides or [])
-    from diffusiontalker.pipeline import export_again
+    from diffusiontalker.pipeline.finished import export_again
 
     print(*export_again(settings), sep="\n")
 

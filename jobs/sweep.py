@@ -20,7 +20,7 @@ def sweep(config_file: cli.Config = None, overrides: cli.Overrides = None) -> No
 
     tuning.begin(settings)  # reports a mistake before Ray starts
     with cluster.session():
-        results.conclude(settings, tuning.run(settings))
+        results.print_results(settings, tuning.run(settings))
 
 
 if __name__ == "__main__":

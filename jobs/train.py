@@ -13,11 +13,13 @@ def train(config_file: cli.Config = None, overrides: cli.Overrides = None) -> No
     from diffusiontalker import cluster
 
     with cluster.session():
-        from diffusiontalker import pipeline
+        from diffusiontalker.pipeline.data import prepare_data
+        from diffusiontalker.pipeline.run import Run
+        from diffusiontalker.pipeline.training import train_teacher
 
-        run = pipeline.Run(settings)
+        run = Run(settings)
         run.describe()
-        folder = pipeline.train_teacher(run, pipeline.prepare_data(run))
+        folder = train_teacher(run, prepare_data(run))
     print(f"teacher: {folder}")
 
 

@@ -9,12 +9,13 @@ from diffusiontalker import __version__, config
 from diffusiontalker.config import CorpusSettings, DataSettings
 from diffusiontalker.corpus import ingest
 from diffusiontalker.corpus.ingest import IngestJob
-from diffusiontalker.corpus.manifest import is_published
+from diffusiontalker.corpus.manifest import open_corpus
 from diffusiontalker.corpus.procedural import generation
 from diffusiontalker.corpus.sources import Source, Take, open_source
 from diffusiontalker.errors import UserError
 from diffusiontalker.report.prepared import page
-from diffusiontalker.report.prepared.findings import count, some
+from diffusiontalker.report.prepared.console import console_lines
+from diffusiontalker.report.wording import first_names, pluralize
 from diffusiontalker.training.progress import StageDisplay
 
 PROCEDURAL = "procedural"
@@ -36,7 +37,7 @@ def prepare(job: IngestJob) -> list[str]:
     with StageDisplay("prepare") as display:
         result = ingest.convert(job, display.count)
     manifest = result.manifest
-    facts = page.Facts(
+    preparation = page.Preparation(
         source=settings.source.kind,
         root=settings.source.root,
         output=str(folder),
@@ -49,12 +50,21 @@ def prepare(job: IngestJob) -> list[str]:
         shards=() if result.problem else manifest.shards,
     )
     summary = result.summary
-    page.write_prepared(folder / page.PAGE_FILE, summary.takes, summary.skipped, facts)
+    page.write_prepared(folder / page.PAGE_FILE, summary.takes, summary.skipped, preparation)
     if result.problem is not None:
-        kept = "; the set published before is unchanged" if is_published(folder) else ""
-        raise UserError(f"{result.problem}; {folder / page.PAGE_FILE} shows what was found{kept}")
+        shown = f"{folder / page.PAGE_FILE} shows what was found"
+        raise UserError(f"{result.problem}; {shown}{_published_note(folder)}")
     ingest.publish(folder, manifest)
-    return page.console_lines(summary.takes, summary.skipped, facts)
+    return console_lines(summary.takes, summary.skipped, preparation)
+
+
+def _published_note(folder: Path) -> str:
+    """A remark that the set which was to be replaced is intact, if there is one."""
+    try:
+        open_corpus(folder)
+    except UserError:
+        return ""
+    return "; the set published before is unchanged"
 
 
 def unchanged(job: IngestJob) -> list[str]:
@@ -62,7 +72,7 @@ def unchanged(job: IngestJob) -> list[str]:
     manifest, summary = ingest.published(job)
     release = summary.provenance.version if summary.provenance else __version__
     by = "" if release == __version__ else f", by release {release}: remove it to prepare it again"
-    shards = f"{count(len(manifest.shards), 'file')}, {manifest.seconds() / 60:.1f} minutes"
+    shards = f"{pluralize(len(manifest.shards), 'file')}, {manifest.seconds() / 60:.1f} minutes"
     return [
         f"unchanged since {job.folder} was made{by}; kept",
         f"  shards      {shards}",
@@ -76,8 +86,8 @@ def changed(job: IngestJob) -> list[str]:
         return []
     again = "all of it is" if job.complete else "what they concern is"
     return [
-        f"{count(len(job.changes), 'change')} since {job.folder} was begun "
-        f"({some(job.changes, 3)}); {again} prepared again"
+        f"{pluralize(len(job.changes), 'change')} since {job.folder} was begun "
+        f"({first_names(job.changes, 3)}); {again} prepared again"
     ]
 
 
@@ -90,9 +100,9 @@ def split_rule(source: Source, takes: Sequence[Take], settings: DataSettings) ->
     together = sum(members > 1 for members in groups.values())
     parts = ["all clips of a take lie in one split"]
     if own:
-        parts.append(f"{own:,} of {count(len(takes), 'take')} in the data set's own")
+        parts.append(f"{own:,} of {pluralize(len(takes), 'take')} in the data set's own")
     if together:
-        parts.append(f"takes of {source.shared} stay together ({count(together, 'group')})")
+        parts.append(f"takes of {source.shared} stay together ({pluralize(together, 'group')})")
     elif groups:
         parts.append("which takes share a sentence is not known, so one may stand in several")
     return "; ".join([*parts, *source.split_notes(takes)])

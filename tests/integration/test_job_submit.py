@@ -17,8 +17,12 @@ from tests.jobs import ROOT
 from tests.ports import free_port
 from tests.tiny import CONFIG, OVERRIDES
 
-from diffusiontalker import config, pipeline, storage
+from diffusiontalker import config, storage
 from diffusiontalker.animation import writers
+from diffusiontalker.pipeline import run as pipeline_run
+from diffusiontalker.pipeline.data import prepare_data
+from diffusiontalker.pipeline.evaluation import evaluate_all
+from diffusiontalker.pipeline.training import train_all
 from diffusiontalker.runtime.student import Student
 
 RAY = [sys.executable, "-m", "ray.scripts.scripts"]
@@ -118,10 +122,10 @@ def test_the_whole_chain_runs_as_a_submitted_job_in_s3(
     # Run again, every stage is found in the bucket; in this process, as it needs no Ray then.
     bucket = str(folder).split("/")[2]
     before = server.objects(bucket, "some/prefix/run/")
-    monkeypatch.setattr(pipeline, "new_board", lambda: None)
-    run = pipeline.Run(config.load(ROOT / CONFIG, list(overrides)))
-    data = pipeline.prepare_data(run)
-    pipeline.evaluate_all(run, data, pipeline.train_all(run, data))
+    monkeypatch.setattr(pipeline_run, "start_progress_board", lambda: None)
+    again = pipeline_run.Run(config.load(ROOT / CONFIG, list(overrides)))
+    data = prepare_data(again)
+    evaluate_all(again, data, train_all(again, data))
     said = capsys.readouterr().out
     for stage in (*stages, "features"):
         assert f"{stage:<12} is there already: kept" in said

@@ -5,6 +5,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from tests import summaries
 from tests.unit import sweeps
 
 from diffusiontalker.arkit import INDEX
@@ -28,7 +29,7 @@ PIXELS = """canvas => {
 def address(tmp_path_factory):
     """A page with every kind of plot, as a file: address."""
     rows = [
-        {"name": name, "steps": steps, "distilled": name != "teacher", "split": split,
+        {"name": name, "steps": steps, "split": split,
          "mbe": 0.2, "lbe": 0.06, "energy_score": 0.1, "spread_upper": 0.8, "fps": 9000 / steps}
         for split in ("test_seen", "test_unseen")
         for name, steps in (("teacher", 16), ("teacher", 2), ("student-2", 2))
@@ -41,7 +42,11 @@ def address(tmp_path_factory):
         goals.at_least("artifact: frames/s on one core", 1234.0, 25_000),
         goals.at_least("emotion F1, unknown speakers", 0.649, 0.8, 7, share=True),
     ]
-    summary = {"rows": rows, "seconds": {"teacher": 12.5, "round-2": 4.0}, "goals": aims}
+    summary = summaries.run(
+        *(summaries.row(**row) for row in rows),
+        seconds={"teacher": 12.5, "round-2": 4.0},
+        goals=aims,
+    )
     history = [{"step": n, "loss": 1 / n, "exp": 0.5 / n} for n in range(1, 9)]
     truth = np.zeros((90, 52), np.float32)
     truth[:, INDEX["jawOpen"]] = np.clip(np.arange(90) / 30, 0, 1)  # opens in a second, and stays
@@ -218,13 +223,18 @@ def test_nothing_is_cut_off(browser, address, width, whole):
 
 def test_a_sweeps_page_draws_its_plots_and_copies_the_winner(page, tmp_path):
     trials = [
-        sweeps.trial(n, 0.5, 0.4 + 0.01 * n, params={"losses.exp": 1.0 + n, "losses.lip": 1.0})
+        sweeps.trial(
+            n,
+            0.5,
+            0.4 + 0.01 * n,
+            params={"losses.teacher.exp": 1.0 + n, "losses.teacher.lip": 1.0},
+        )
         for n in (0, 3, 1, 2)
     ]
-    known = sweeps.records(*trials, wall_seconds=100.0, slots=2)
+    known = sweeps.store(*trials, wall_seconds=100.0, slots=2)
     sweep = sweeps.sweep(output=str(tmp_path))
-    told = results.summarise(sweep, space.base_of(sweep), known, True)
-    write_sweep(tmp_path / "sweep.html", told, "losses: {exp: 2.0}\n")
+    summary = results.summarise(sweep, space.base_of(sweep), known, importance=True)
+    write_sweep(tmp_path / "sweep.html", summary, "losses: {exp: 2.0}\n")
     page.goto((tmp_path / "sweep.html").as_uri())
     until(lambda: page.locator(".js-plotly-plot").count() >= 3)
     numbers = page.locator("#trials tbody tr th")

@@ -11,10 +11,10 @@ from pathlib import Path
 import numpy as np
 import pyarrow.parquet as pq
 import pytest
-from tests import jobs
+from tests import jobs, summaries
 from tests.tiny import CONFIG, OVERRIDES
 
-from diffusiontalker import config, pipeline, stage_keys
+from diffusiontalker import config, stage_keys
 from diffusiontalker.config import CorpusSettings
 from diffusiontalker.corpus import shards
 from diffusiontalker.corpus.manifest import Manifest, open_corpus, write_manifest
@@ -22,19 +22,25 @@ from diffusiontalker.corpus.procedural import generation
 from diffusiontalker.corpus.shards import Clip
 from diffusiontalker.errors import UserError
 from diffusiontalker.features.stage import cache_name
+from diffusiontalker.pipeline import data as pipeline_data
+from diffusiontalker.pipeline import run as pipeline_run
+from diffusiontalker.pipeline.data import prepare_data
+from diffusiontalker.pipeline.evaluation import check_measured
+from diffusiontalker.pipeline.run import Run
+from diffusiontalker.pipeline.training import keep_history
 
 ENCODER, OTHER = "0123456789abcdef", "fedcba9876543210"
 """Fingerprints of two encoders."""
-MakeRun = Callable[..., pipeline.Run]
+MakeRun = Callable[..., Run]
 
 
 @pytest.fixture
 def make_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> MakeRun:
     """A maker of runs without Ray: nobody hears how far they are."""
-    monkeypatch.setattr(pipeline, "start_progress_board", lambda: None)
+    monkeypatch.setattr(pipeline_run, "start_progress_board", lambda: None)
 
-    def make(*overrides: str) -> pipeline.Run:
-        return pipeline.Run(config.load(None, [f"output={tmp_path / 'run'}", *overrides]))
+    def make(*overrides: str) -> Run:
+        return Run(config.load(None, [f"output={tmp_path / 'run'}", *overrides]))
 
     return make
 
@@ -94,7 +100,7 @@ def test_a_stage_whose_result_is_not_finite_is_never_done(make_run: MakeRun) -> 
 
     def train(*history: dict[str, float]) -> Path:
         return run.stage(
-            "teacher", folder, lambda out, _: pipeline.keep_history("teacher", out, list(history))
+            "teacher", folder, lambda out, _: keep_history("teacher", out, list(history))
         )
 
     for bad in (float("nan"), float("inf")):
@@ -105,10 +111,11 @@ def test_a_stage_whose_result_is_not_finite_is_never_done(make_run: MakeRun) -> 
 
 
 def test_measurements_that_are_not_finite_are_refused() -> None:
-    row = {"name": "student-2", "steps": 2, "split": "test_seen", "mbe": 0.1, "lbe": 0.1}
-    pipeline.check_measured([{**row, "energy_score": 0.2, "identity_f1": None}])
+    good = {"mbe": 0.1, "lbe": 0.1, "energy_score": 0.2, "identity_f1": float("nan")}
+    check_measured([summaries.row("student-2", 2, **good)])
+    bad = summaries.row("student-2", 2, **{**good, "lbe": float("inf")})
     with pytest.raises(UserError, match=r"lbe of student-2 in 2 steps on test_seen"):
-        pipeline.check_measured([{**row, "energy_score": 0.2, "lbe": None}])
+        check_measured([bad])
 
 
 def test_keys_follow_all_that_changes_a_result(tmp_path: Path) -> None:
@@ -176,12 +183,12 @@ def extracted(monkeypatch: pytest.MonkeyPatch) -> list[Path]:
         manifest = replace(open_corpus(source), feature_fingerprint=encoder.weights)
         write_manifest(target, manifest)
 
-    monkeypatch.setattr(pipeline.features, "extract", extract)
+    monkeypatch.setattr(pipeline_data.features, "extract", extract)
     return folders
 
 
 def use(encoder: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(pipeline, "FrozenEncoder", lambda *_: Encoder(encoder))
+    monkeypatch.setattr(pipeline_data, "FrozenEncoder", lambda *_: Encoder(encoder))
 
 
 def test_features_of_the_same_encoder_are_used(
@@ -191,7 +198,7 @@ def test_features_of_the_same_encoder_are_used(
     use(ENCODER, monkeypatch)
     run = make_run(f"corpus.path={with_features}", "encoder.name=some/encoder")
     for said in ("verify       done", "verify       is there already: kept"):
-        data = pipeline.prepare_data(run)
+        data = prepare_data(run)
         assert data.folder == with_features
         assert said in capsys.readouterr().out
     assert extracted == []
@@ -205,7 +212,7 @@ def test_a_changed_bit_in_such_features_is_found(
     flip(shard, "features")
     run = make_run(f"corpus.path={with_features}", "encoder.name=some/encoder")
     with pytest.raises(UserError, match=f"{shard}: the shard is corrupt"):
-        pipeline.prepare_data(run)
+        prepare_data(run)
 
 
 @pytest.mark.parametrize("shared", [False, True])
@@ -219,13 +226,13 @@ def test_features_of_another_encoder_are_not_used(
     run = make_run(*overrides, *([f"extraction.cache={cache}"] if shared else []))
     name = cache_name(open_corpus(with_features), OTHER)
     for _ in range(2):
-        data = pipeline.prepare_data(run)
+        data = prepare_data(run)
         assert data.folder == (cache if shared else run.root) / name
         assert data.manifest.feature_fingerprint == OTHER
     assert extracted == [data.folder]
     # A third encoder has features of its own beside them.
     use("third", monkeypatch)
-    assert pipeline.prepare_data(run).folder != data.folder
+    assert prepare_data(run).folder != data.folder
     assert len(extracted) == 2
 
 

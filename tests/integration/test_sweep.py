@@ -21,7 +21,7 @@ from diffusiontalker import config, preflight, storage
 from diffusiontalker.benchmarks import memory
 from diffusiontalker.config import SweepSettings
 from diffusiontalker.tuning import sweep, trial_store
-from diffusiontalker.tuning.trial_store import Records
+from diffusiontalker.tuning.trial_store import TrialStore
 
 SPACE = (
     "space.training.teacher.learning_rate={kind: log_uniform, low: 1.0e-6, high: 2.0e-3}",
@@ -68,7 +68,7 @@ def test_in_s3_and_the_same_again(
     # the same settings and seed, in another process and beside another trial
     here = sweep.run(settings(base, tmp_path / "other", "trials=2", "pruning=none"))
     for a, b in zip(there.trials[0].curve, here.trials[0].curve, strict=True):
-        assert a["energy_score"] == pytest.approx(b["energy_score"], rel=1e-5)
+        assert a.energy_score == pytest.approx(b.energy_score, rel=1e-5)
     # all is there: nothing is trained
     capsys.readouterr()
     again = sweep.run(one.model_copy(update={"trials": 3}))
@@ -113,10 +113,10 @@ def test_a_trial_with_workers_leaves_nothing_behind_when_it_is_ended(
         assert held() == (0, set())
 
 
-def known(folder: Path) -> Records:
+def known(folder: Path) -> TrialStore:
     if not storage.is_file(folder / trial_store.FILE):
-        return Records(key="")
-    return Records.model_validate(storage.read_json(folder / trial_store.FILE))
+        return TrialStore(key="")
+    return TrialStore.model_validate(storage.read_json(folder / trial_store.FILE))
 
 
 def is_trial(process: int) -> bool:
@@ -159,7 +159,7 @@ def test_a_killed_sweep_goes_on_and_never_reads_a_test_shard(base: Path, tmp_pat
     assert {trial.state for trial in after.trials} <= {"done", "pruned"}
     assert after.in_state("pruned"), "nothing was ended early"
     for trial in after.in_state("done"):
-        assert [point["epochs"] for point in trial.curve] == [1, 2, 3]
+        assert [point.epochs for point in trial.curve] == [1, 2, 3]
     first = after.trials[0]
     assert first.state == "done"
     assert first.params == {

@@ -4,7 +4,8 @@ from pathlib import Path
 from typing import Any
 
 from diffusiontalker.config import SweepSettings
-from diffusiontalker.tuning.trial_store import Params, Point, Records, Trial
+from diffusiontalker.summary.sweep import CurvePoint, Params, Trial
+from diffusiontalker.tuning.trial_store import TrialStore
 
 ROOT = Path(__file__).resolve().parents[2]
 BASE = ROOT / "configs" / "quickstart.yaml"
@@ -19,10 +20,15 @@ def sweep(searched: dict[str, Any] | None = None, **more: Any) -> SweepSettings:
     return SweepSettings.model_validate({"base": str(BASE), "space": space, **more})
 
 
-def point(epoch: int, energy: float | None, **others: float | None) -> Point:
+def point(epoch: int, energy: float | None, **others: float | None) -> CurvePoint:
     """An epoch of ten seconds."""
+    return CurvePoint.model_validate(reported(epoch, energy, **others))
+
+
+def reported(epoch: int, energy: float | None, **others: float | None) -> dict[str, Any]:
+    """The same as Ray Tune is given it."""
     figures = {"lbe": 0.05, "energy_score": energy, "upper_energy": 0.07}
-    return {"epochs": float(epoch), "seconds": 10.0, **figures, **others}
+    return {"epochs": epoch, "seconds": 10.0, **figures, **others}
 
 
 def trial(
@@ -39,6 +45,6 @@ def trial(
     return Trial(number=number, params=given, curve=curve, **values)
 
 
-def records(*trials: Trial, **more: Any) -> Records:
-    """What is known of these trials."""
-    return Records(key=KEY, trials=list(trials), **more)
+def store(*trials: Trial, **more: Any) -> TrialStore:
+    """A store of these trials."""
+    return TrialStore(key=KEY, trials=list(trials), **more)

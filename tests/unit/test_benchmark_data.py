@@ -17,11 +17,11 @@ import torch
 import typer
 from rich.console import Console
 
-from diffusiontalker import cli
-from diffusiontalker.benchmarks import machine, memory
+from diffusiontalker import cli, environment
+from diffusiontalker.benchmarks import memory
 from diffusiontalker.benchmarks.data import feeding, loader, preparing, synthetic
 from diffusiontalker.benchmarks.data import run as data
-from diffusiontalker.benchmarks.data.feeding import RAY, TORCH, Case, Fed
+from diffusiontalker.benchmarks.data.feeding import RAY, TORCH, Case, EpochTiming
 from diffusiontalker.benchmarks.data.table import lines, table
 from diffusiontalker.config import DataBenchmarkSettings
 from diffusiontalker.corpus.manifest import Manifest, open_corpus
@@ -181,26 +181,28 @@ def test_an_epoch_is_timed_whole(monkeypatch: pytest.MonkeyPatch) -> None:
         spend(3.0)  # the loader's end is nobody's wait
 
     fed = feeding.feed(source, Case(RAY, step=True), lambda batch: spend(2.0))
-    assert fed == Fed(windows=4, frames=7, cells=8, seconds=13.75, start=7.0, waiting=0.75)
+    assert fed == EpochTiming(windows=4, frames=7, cells=8, seconds=13.75, start=7.0, waiting=0.75)
     assert fed.waiting_share == pytest.approx(1 / 9)
     assert fed.padding_share == 0.125
-    napping = feeding.feed(source, Case(RAY, step=False, nap=0.25), lambda batch: spend(2.0))
+    napping = feeding.feed(source, Case(RAY, step=False, pause=0.25), lambda batch: spend(2.0))
     assert napping.seconds == 8.5
 
 
-FED = Fed(windows=10, frames=100, cells=125, seconds=2.0, start=1.0, waiting=0.5)
+FED = EpochTiming(windows=10, frames=100, cells=125, seconds=2.0, start=1.0, waiting=0.5)
 
 
 def test_workers_side_by_side() -> None:
-    both = feeding.together([FED, replace(FED, seconds=4.0, waiting=0.25, frames=60)])
-    assert both == Fed(windows=20, frames=160, cells=250, seconds=4.0, start=1.0, waiting=0.5)
+    both = feeding.combined([FED, replace(FED, seconds=4.0, waiting=0.25, frames=60)])
+    assert both == EpochTiming(
+        windows=20, frames=160, cells=250, seconds=4.0, start=1.0, waiting=0.5
+    )
     assert both.windows_per_second == 5
     assert both.frames_per_second == 40
 
 
 def test_the_middle_of_the_repeats() -> None:
     repeats = [replace(FED, seconds=s, waiting=w) for s, w in ((2, 0.1), (9, 0.2), (3, 0.9))]
-    assert feeding.middle(repeats) == replace(FED, seconds=3, waiting=0.2)
+    assert feeding.median_timing(repeats) == replace(FED, seconds=3, waiting=0.2)
 
 
 # memory
@@ -231,7 +233,7 @@ def test_the_peak_counts_children() -> None:
         )
         assert child.stdout is not None
         child.stdout.readline()
-        peak.look()
+        peak.sample()
         child.communicate()
     assert peak.bytes - before.bytes > 190 << 20
 
@@ -276,7 +278,7 @@ def test_ratios_compare_like_with_like() -> None:
 
 
 def test_aims_are_met_or_missed() -> None:
-    aims = {aim["name"]: aim["met"] for aim in report()["aims"]}
+    aims = {aim.name: aim.met for aim in report()["aims"]}
     assert aims == {
         "local, 1 worker: frames/s into the step, of the DataLoader's": True,
         "local, 2 workers: frames/s into the step, of the DataLoader's": False,
@@ -286,7 +288,7 @@ def test_aims_are_met_or_missed() -> None:
         "prepare: times real time on one core": False,
     }
     better = report(memory={"set_mb": 1000.0, "larger_mb": 1200.0})
-    assert [aim["met"] for aim in better["aims"] if "memory" in aim["name"]] == [True]
+    assert [aim.met for aim in better["aims"] if "memory" in aim.name] == [True]
 
 
 def test_the_table_holds_every_case() -> None:
@@ -316,8 +318,8 @@ def test_the_lines_say_what_was_missed() -> None:
 def test_the_processors_name(tmp_path: Path) -> None:
     info = tmp_path / "cpuinfo"
     info.write_text("processor\t: 0\nmodel name\t: Abacus 3000\n\nmodel name\t: Abacus 3001\n")
-    assert machine.processor(info) == "Abacus 3000"
-    assert machine.processor(tmp_path / "none")
+    assert environment.processor(info) == "Abacus 3000"
+    assert environment.processor(tmp_path / "none")
 
 
 # mistakes

@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 import torch
 from rich.console import Console
+from tests import summaries
 from tests.refusals import refusal
 from tests.unit import models
 from transformers import HubertConfig
@@ -25,6 +26,7 @@ from diffusiontalker.config import RuntimeBenchmarkSettings
 from diffusiontalker.corpus import shards
 from diffusiontalker.corpus.manifest import Manifest, write_manifest
 from diffusiontalker.corpus.shards import Clip
+from diffusiontalker.summary.run import ExportReport
 from diffusiontalker.training.checkpoints import save_talker
 
 # turns
@@ -219,13 +221,9 @@ def finished_run(root: Path, shards_folder: Path, **more: Any) -> Path:
         named.append(
             {"name": f"student-{steps}", "steps": steps, "folder": str(root / f"student-{steps}")}
         )
-    summary = {
-        "corpus": {"source": "hand", "minutes": 1.0, "speakers": 1, "emotions": ["anger"]},
-        "rows": [],
-        "shards": str(shards_folder),
-        "models": [{"name": "teacher", "steps": 16, "folder": "none"}, *named],
-    }
-    storage.write_json(root / "summary.json", {**summary, **more})
+    teacher = {"name": "teacher", "steps": 16, "folder": "none"}
+    given = {"shards": str(shards_folder), "models": [teacher, *named], **more}
+    storage.write_json(root / "summary.json", summaries.content(**given))
     return root
 
 
@@ -254,17 +252,17 @@ def test_a_run_that_is_missing_is_said() -> None:
     assert not Path("/no/such/out").exists()
 
 
-@pytest.mark.parametrize("models_there", [[{"name": "teacher"}], None, [7]])
-def test_a_run_without_students_is_said(
-    tmp_path: Path, corpus_folder: Path, models_there: Any
-) -> None:
-    root = finished_run(tmp_path / "run", corpus_folder, models=models_there)
-    assert "names no student and its shards" in refusal(lambda: runtime.choose(root))
+def test_a_run_without_students_is_said(tmp_path: Path, corpus_folder: Path) -> None:
+    teacher = {"name": "teacher", "steps": 16, "folder": "none"}
+    root = finished_run(tmp_path / "run", corpus_folder, models=[teacher])
+    assert "names no student" in refusal(lambda: runtime.choose(root))
 
 
-def test_a_run_of_an_older_release_is_said(tmp_path: Path) -> None:
-    storage.write_json(tmp_path / "summary.json", {"rows": [], "artifact": {"fps": 1.0}})
-    assert "give a run=... that this release distilled" in refusal(lambda: runtime.choose(tmp_path))
+def test_a_damaged_run_is_said(tmp_path: Path, corpus_folder: Path) -> None:
+    root = finished_run(tmp_path / "run", corpus_folder, models=None)
+    assert f"{root}/summary.json: not as this release writes it: models" in refusal(
+        lambda: runtime.choose(root)
+    )
 
 
 def test_a_run_without_validation_clips_is_said(
@@ -301,16 +299,17 @@ def test_a_row_is_frames_per_second_of_the_median_turn() -> None:
     assert row["wall_seconds"] == [0.04, 0.01, 0.02]
 
 
-def judged(*shares: float, changed: int) -> dict[str, Any]:
-    """What an export found of 8 clips, where every error of fp32 is 0.2."""
+def judged(precision: str, *shares: float, changed: int) -> ExportReport:
+    """What an export found on 8 clips, where every error of fp32 is 0.2."""
     errors = ("lbe", "energy_score", "streamed_lbe")
-    return {
-        "clips": 8,
-        "fp32": dict.fromkeys(errors, 0.2),
-        "validation": {key: 0.2 * (1 + share) for key, share in zip(errors, shares, strict=True)},
-        "growth": dict(zip(errors, shares, strict=True)),
-        "voices_changed": changed,
-    }
+    return ExportReport(
+        precision=precision,
+        clips=8,
+        fp32=dict.fromkeys(errors, 0.2),
+        validation={key: 0.2 * (1 + share) for key, share in zip(errors, shares, strict=True)},
+        growth=dict(zip(errors, shares, strict=True)),
+        voices_changed=changed,
+    )
 
 
 def report(fps: float = 30_000.0, long: float = 27_000.0, **more: Any) -> dict[str, Any]:
@@ -332,9 +331,9 @@ def report(fps: float = 30_000.0, long: float = 27_000.0, **more: Any) -> dict[s
         "student": {"name": "student-2", "steps": 2},
         "sizes_mb": {SHIPPED: 2.5, HUBERT: 377.5},
         "exports": {
-            "fp32": {"precision": "fp32"},
-            "fp16": judged(0.0001, -0.0001, 0.0002, changed=1),
-            "int8": judged(0.031, 0.01, 0.012, changed=0),
+            "fp32": ExportReport(precision="fp32"),
+            "fp16": judged("fp16", 0.0001, -0.0001, 0.0002, changed=1),
+            "int8": judged("int8", 0.031, 0.01, 0.012, changed=0),
         },
         "speeds": speeds,
         "streaming": {**latency.distribution(pushes), "look_ahead_ms": 70.0, "pushes_ms": pushes},
@@ -346,7 +345,7 @@ def report(fps: float = 30_000.0, long: float = 27_000.0, **more: Any) -> dict[s
 
 
 def met(made_up: dict[str, Any]) -> list[bool | None]:
-    return [aim["met"] for aim in made_up["aims"]]
+    return [aim.met for aim in made_up["aims"]]
 
 
 def test_ratios_are_to_hubert_of_the_same_length_and_threads() -> None:
@@ -365,7 +364,7 @@ def test_ratios_are_to_hubert_of_the_same_length_and_threads() -> None:
 def test_aims_are_met_missed_or_open() -> None:
     good = report()
     assert met(good) == [True] * 7
-    values = [aim["value"] for aim in good["aims"]]
+    values = [aim.value for aim in good["aims"]]
     p99 = 1.0 + 0.97 * 3.0  # of the four pushes
     assert values == pytest.approx([30_000, 120, 0.9, 2.5, 1.3, 0.2, p99])
     assert met(report(fps=24_000.0)) == [False, False, True, True, True, True, True]

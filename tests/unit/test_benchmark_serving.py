@@ -17,7 +17,7 @@ from tests.students import random_student
 from diffusiontalker.benchmarks.serving import load
 from diffusiontalker.benchmarks.serving import run as serving
 from diffusiontalker.benchmarks.serving import table as serving_table
-from diffusiontalker.benchmarks.serving.load import PUSH, Outcome
+from diffusiontalker.benchmarks.serving.load import PUSH, LoadResult
 from diffusiontalker.runtime.student import Student
 
 
@@ -59,14 +59,14 @@ def test_answers_are_counted_by_what_they_are() -> None:
         return web.Response(status=next(answers, 200), headers={"Retry-After": "0"}, text="said")
 
     with hosted(ask=ask) as url:
-        outcome = load.run(load.opened(f"{url}/ask", b"speech", 50, 0.1))
+        outcome = load.run(load.open_loop(f"{url}/ask", b"speech", 50, 0.1))
     told = outcome.report()
     assert (told["answered"], told["refused"], told["failed"]) == (3, 1, 1)
     assert told["failures"] == ["500: said"]
 
 
 def test_a_server_that_is_away_fails_and_does_not_raise() -> None:
-    outcome = load.run(load.opened(f"http://127.0.0.1:{free_port()}/ask", b"", 50, 0.1))
+    outcome = load.run(load.open_loop(f"http://127.0.0.1:{free_port()}/ask", b"", 50, 0.1))
     assert outcome.report()["failures"] == ["ClientConnectorError"]
     assert outcome.report()["p99_ms"] is None
 
@@ -83,7 +83,7 @@ def test_callers_of_a_closed_loop_wait_for_their_answers() -> None:
         return web.Response(text="said")
 
     with hosted(ask=ask) as url:
-        outcome = load.run(load.closed(f"{url}/ask", b"", 3, 0.2))
+        outcome = load.run(load.closed_loop(f"{url}/ask", b"", 3, 0.2))
     assert most == 3
     assert min(outcome.latencies) >= 0.02
 
@@ -98,7 +98,7 @@ def test_a_lone_caller_keeps_his_connection_and_waits_for_every_answer() -> None
         return web.Response(status=next(answers, 200), text="said")
 
     with hosted(ask=ask) as url:
-        outcome = load.alone(f"{url}/ask", b"speech", 0.2)
+        outcome = load.sequential(f"{url}/ask", b"speech", 0.2)
     assert len(callers) == 1
     assert min(outcome.latencies) >= 0.02
     assert (outcome.refused, outcome.failed) == (1, ["500: said"])
@@ -106,7 +106,7 @@ def test_a_lone_caller_keeps_his_connection_and_waits_for_every_answer() -> None
 
 
 def test_a_lone_caller_of_a_server_that_is_away_says_so() -> None:
-    outcome = load.alone(f"http://127.0.0.1:{free_port()}/ask", b"", 0.1)
+    outcome = load.sequential(f"http://127.0.0.1:{free_port()}/ask", b"", 0.1)
     assert (outcome.latencies, outcome.failed) == ([], ["ConnectionRefusedError"])
 
 
@@ -122,7 +122,7 @@ def test_an_open_loop_counts_from_when_a_request_was_due() -> None:
 
     with hosted(ask=ask) as url:
         begun = perf_counter()
-        outcome = load.run(load.opened(f"{url}/ask", b"", 100, 0.2))
+        outcome = load.run(load.open_loop(f"{url}/ask", b"", 100, 0.2))
     assert perf_counter() - begun >= 0.3
     assert len(outcome.latencies) == 20
     assert sum(latency >= 0.3 for latency in outcome.latencies) == 1
@@ -194,7 +194,7 @@ def take(p99: float | None, answered: int = 200, refused: int = 0) -> dict:
     ],
 )
 def test_streams_are_held_in_the_median_of_takes(takes, p99, held) -> None:
-    found = serving.middle(takes, expected=200)
+    found = serving.median_take(takes, expected=200)
     assert (found["p99_ms"], found["held"]) == (p99, held)
     assert found["p99_ms_of_takes"] == [take["p99_ms"] for take in takes]
 
@@ -228,7 +228,7 @@ def report() -> dict:
 
 
 def test_aims_are_judged_by_the_right_figures() -> None:
-    found = {aim["name"]: (aim["value"], aim["met"]) for aim in serving.aims(report())}
+    found = {aim.name: (aim.value, aim.met) for aim in serving.aims(report())}
     assert found == {
         "ms that serving adds to a request at p50, one caller": (4.0, True),
         "streams in real time of one replica": (50, False),
@@ -256,7 +256,7 @@ def test_what_is_printed_names_every_load() -> None:
 
 
 def test_outcomes_have_percentiles_in_milliseconds() -> None:
-    told = Outcome(seconds=2.0, latencies=[0.01] * 98 + [0.1, 0.2]).report()
+    told = LoadResult(seconds=2.0, latencies=[0.01] * 98 + [0.1, 0.2]).report()
     assert told["per_second"] == 50
     assert told["p50_ms"] == pytest.approx(10)
     assert told["p99_ms"] > 90

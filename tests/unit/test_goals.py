@@ -3,35 +3,34 @@
 from typing import Any
 
 import pytest
+from tests import summaries
+from tests.summaries import ARTIFACT, CORPUS, STREAMING
 
 from diffusiontalker.evaluation import goals
+from diffusiontalker.summary.run import Goal, Row, RunSummary
 
 GOOD = {
     "mbe": 0.2, "lbe": 0.06, "spread_upper": 1.0, "identity_f1": 0.99, "emotion_f1": 0.9,
     "energy_score": 0.1, "clips": 56,
 }  # fmt: skip
 
-STREAMING = {
-    "pinned_growth": 0.0, "settled_growth": 0.03, "growth": 0.029, "seconds_per_clip": 4.16,
-    "clips": 32,
-}  # fmt: skip
+
+def row(name: str, steps: int, split: str = "test_seen", **values: Any) -> Row:
+    return summaries.row(name, steps, split, **{**GOOD, **values})
 
 
-def row(name: str, steps: int, split: str = "test_seen", **values: Any) -> dict[str, Any]:
-    return {"name": name, "steps": steps, "split": split, **GOOD, **values}
+def streamed(**values: Any) -> dict[str, Any]:
+    """An artifact with what streaming costs."""
+    return {**ARTIFACT, "streaming": {**STREAMING, **values}}
 
 
-def summary(*rows: dict[str, Any], **more: Any) -> dict[str, Any]:
-    return {
-        "rows": list(rows),
-        "floor": {"test_seen": {"sampling": {"mbe": 0.2}}},
-        "artifact": {"fps": 26_000.0, "size_mb": 3.3, "streaming": STREAMING},
-        **more,
-    }
+def summary(*rows: Row, **more: Any) -> RunSummary:
+    given = {"floor": {"test_seen": {"sampling": {"mbe": 0.2}}}, "artifact": streamed()}
+    return summaries.run(*rows, **{**given, **more})
 
 
-def check(what: dict[str, Any]) -> dict[str, dict[str, Any]]:
-    return {goal["name"].split(":")[0]: goal for goal in goals.check(what, "student-2")}
+def check(what: RunSummary) -> dict[str, Goal]:
+    return {goal.name.split(":")[0]: goal for goal in goals.check(what, "student-2")}
 
 
 def test_a_good_run_meets_all() -> None:
@@ -40,7 +39,7 @@ def test_a_good_run_meets_all() -> None:
         "student-2",
     )
     assert len(found) == 11
-    assert [goal for goal in found if goal["met"] is not True] == []
+    assert [goal for goal in found if goal.met is not True] == []
 
 
 def test_a_bad_run_is_said_to_miss() -> None:
@@ -52,19 +51,17 @@ def test_a_bad_run_is_said_to_miss() -> None:
         summary(
             row("teacher", 16, mbe=0.2501), row("teacher", 2, energy_score=0.2), bad,
             artifact={
+                **streamed(pinned_growth=0.031, settled_growth=0.031, growth=0.031, clips=20),
                 "fps": 24_999.0, "size_mb": 3.41,
-                "streaming": {
-                    **dict.fromkeys(STREAMING, 0.031), "seconds_per_clip": 4.16, "clips": 20,
-                },
             },
         ),
         "student-2",
     )  # fmt: skip
     assert len(found) == 11
-    assert [goal for goal in found if goal["met"] is not False] == []
+    assert [goal for goal in found if goal.met is not False] == []
     assert check(summary(row("teacher", 16), row("student-2", 2, spread_upper=1.21)))[
         "upper face"
-    ]["met"] is False  # fmt: skip
+    ].met is False  # fmt: skip
 
 
 def test_lips_are_held_against_the_teacher_of_most_steps_on_seen_speakers() -> None:
@@ -79,71 +76,68 @@ def test_lips_are_held_against_the_teacher_of_most_steps_on_seen_speakers() -> N
         )
     )
     lips = found["lips"]
-    assert (lips["value"], lips["target"], lips["met"]) == (0.06, "<= 0.05", False)
+    assert (lips.value, lips.target, lips.met) == (0.06, "<= 0.05", False)
 
 
 def test_what_streaming_costs_is_said_in_three_ways() -> None:
     rows = (row("teacher", 16), row("student-2", 2))
     found = goals.check(summary(*rows), "student-2")[-3:]
-    assert [(goal["value"], goal["target"]) for goal in found] == [
+    assert [(goal.value, goal.target) for goal in found] == [
         (0.0, "<= 3%"), (0.03, "<= 3%"), (0.029, "<= 3%"),
     ]  # fmt: skip
-    assert [goal["clips"] for goal in found] == [32, 32, 32]
-    assert "clips of 4.2 s" in found[2]["name"]
-    whole = {"fps": 26_000.0, "size_mb": 3.3, "streaming": None}
-    assert len(goals.check(summary(*rows, artifact=whole), "student-2")) == 7
+    assert [goal.clips for goal in found] == [32, 32, 32]
+    assert "clips of 4.2 s" in found[2].name
+    assert len(goals.check(summary(*rows, artifact=ARTIFACT), "student-2")) == 7
 
 
 def test_what_is_not_known_is_neither_met_nor_missed() -> None:
     unknown = dict.fromkeys(GOOD)
     for floor in ({}, {"test_seen": None}):
         found = check(summary(row("teacher", 16), row("student-2", 2, **unknown), floor=floor))
-        assert found["teacher"]["met"] is None
-        assert found["teacher"]["target"] == "unknown"
+        assert found["teacher"].met is None
+        assert found["teacher"].target == "unknown"
         for name in ("lips", "upper face", "identity F1, known speakers"):
-            assert found[name]["met"] is None
+            assert found[name].met is None
         assert "distillation" not in found  # the teacher was not sampled in 2 steps
 
 
 @pytest.mark.parametrize(("value", "met"), [(0.8, True), (1.2, True), (0.799, False), (None, None)])
 def test_limits_count_as_met(value: float | None, met: bool | None) -> None:
-    assert goals.between("x", value, 0.8, 1.2)["met"] is met
+    assert goals.between("x", value, 0.8, 1.2).met is met
     if value is not None:
-        assert goals.at_most("x", value, value)["met"] is True
-        assert goals.at_least("x", value, value)["met"] is True
-    assert goals.at_most("x", value, None)["met"] is None
+        assert goals.at_most("x", value, value).met is True
+        assert goals.at_least("x", value, value).met is True
+    assert goals.at_most("x", value, None).met is None
 
 
 def test_a_corpus_without_seen_speakers_is_judged_on_the_unseen() -> None:
     rows = [row("teacher", 16, "test_unseen"), row("student-2", 2, "test_unseen", lbe=0.05)]
     found = check(summary(*rows))
-    assert (found["lips"]["value"], found["lips"]["met"]) == (0.05, True)
-    assert found["teacher"]["met"] is None  # no floor
+    assert (found["lips"].value, found["lips"].met) == (0.05, True)
+    assert found["teacher"].met is None  # no floor
 
 
 def test_joined_clips_have_a_goal_of_their_own() -> None:
-    long = {**STREAMING, "joined": {"growth": 0.031, "seconds_per_clip": 31.2}}
-    artifact = {"fps": 26_000.0, "size_mb": 3.3, "streaming": long}
+    artifact = streamed(joined={**STREAMING, "growth": 0.031, "seconds_per_clip": 31.2})
     rows = row("teacher", 16), row("student-2", 2)
     (goal,) = [
         goal for goal in goals.check(summary(*rows, artifact=artifact), "student-2")
-        if "joined to 31 s" in goal["name"]
+        if "joined to 31 s" in goal.name
     ]  # fmt: skip
-    assert (goal["value"], goal["met"]) == (0.031, False)
+    assert (goal.value, goal.met) == (0.031, False)
 
 
 @pytest.mark.parametrize(("clips", "state"), [(1, "open"), (19, "open"), (20, "met")])
 def test_a_figure_of_a_few_clips_is_neither_met_nor_missed(clips: int, state: str) -> None:
-    few = {**STREAMING, "clips": clips, "growth": 0.5}
     rows = [row(name, steps, clips=clips) for name, steps in (("teacher", 16), ("student-2", 2))]
-    artifact = {"fps": 26_000.0, "size_mb": 3.3, "streaming": few}
+    artifact = streamed(clips=clips, growth=0.5)
     found = goals.check(summary(*rows, artifact=artifact), "student-2")
-    states = {goal["name"].split(":")[0].split(",")[0]: goals.state(goal) for goal in found}
+    states = {goal.name.split(":")[0].split(",")[0]: goals.state(goal) for goal in found}
     assert states["identity F1"] == states["lips"] == states["upper face"] == state
     assert states["artifact"] == "met"  # no figure of clips
-    (streamed,) = [goal for goal in found if "clips of 4.2 s" in goal["name"]]
-    assert goals.state(streamed) == ("open" if state == "open" else "missed")
-    said = goals.line(next(goal for goal in found if goal["name"].startswith("identity F1")))
+    (long,) = [goal for goal in found if "clips of 4.2 s" in goal.name]
+    assert goals.state(long) == ("open" if state == "open" else "missed")
+    said = goals.line(next(goal for goal in found if goal.name.startswith("identity F1")))
     assert "identity F1, known speakers: 99% (target >= 95%" in said
     assert f"n = {clips}" in said
     assert ("fewer than 20 clips" in said) is (state == "open")
@@ -152,9 +146,9 @@ def test_a_figure_of_a_few_clips_is_neither_met_nor_missed(clips: int, state: st
 def test_labels_that_are_not_known_do_not_count() -> None:
     rows = [row("teacher", 16), row("student-2", 2, identity_clips=56, emotion_clips=3)]
     found = check(summary(*rows))
-    assert found["identity F1, known speakers"]["met"] is True
+    assert found["identity F1, known speakers"].met is True
     emotions = found["emotion F1, known speakers"]
-    assert (emotions["clips"], emotions["met"]) == (3, None)
+    assert (emotions.clips, emotions.met) == (3, None)
 
 
 def test_emotions_of_unknown_speakers_are_a_goal_of_their_own() -> None:
@@ -163,19 +157,18 @@ def test_emotions_of_unknown_speakers_are_a_goal_of_their_own() -> None:
         row("student-2", 2, "test_unseen", identity_f1=None, emotion_f1=0.7, clips=40),
     ]  # fmt: skip
     found = check(summary(*rows))
-    assert found["emotion F1, known speakers"]["met"] is True
+    assert found["emotion F1, known speakers"].met is True
     unseen = found["emotion F1, unknown speakers"]
-    assert (unseen["value"], unseen["met"], unseen["clips"]) == (0.7, False, 40)
+    assert (unseen.value, unseen.met, unseen.clips) == (0.7, False, 40)
     assert "identity F1, unknown speakers" not in found  # they have no right answer
 
 
 def test_clips_of_an_older_evaluation_are_those_of_the_corpus() -> None:
-    old = {**row("student-2", 2)}
-    del old["clips"]
-    corpus = {"clips": {"test_seen": 7}}
+    old = row("student-2", 2, clips=None)
+    corpus = {**CORPUS, "clips": {"test_seen": 7}}
     found = check(summary(row("teacher", 16), old, corpus=corpus))
-    assert (found["lips"]["clips"], found["lips"]["met"]) == (7, None)
-    assert check(summary(row("teacher", 16), old))["lips"]["clips"] is None
+    assert (found["lips"].clips, found["lips"].met) == (7, None)
+    assert check(summary(row("teacher", 16), old))["lips"].clips is None
 
 
 def test_a_goal_in_words() -> None:
@@ -190,11 +183,11 @@ def test_a_goal_in_words() -> None:
 
 
 def test_a_stream_that_settles_is_judged_by_the_clips_that_are_long_enough() -> None:
-    artifact = {"fps": 26_000.0, "size_mb": 3.3, "streaming": {**STREAMING, "settled_clips": 2}}
+    artifact = streamed(settled_clips=2)
     found = goals.check(
         summary(row("teacher", 16), row("student-2", 2), artifact=artifact), "student-2"
     )
-    counts = {goal["name"]: goal["clips"] for goal in found if "streaming" in goal["name"]}
+    counts = {goal.name: goal.clips for goal in found if "streaming" in goal.name}
     assert sorted(counts.values()) == [2, 32, 32]
-    (settled,) = (goal for goal in found if "after a second" in goal["name"])
-    assert (settled["clips"], settled["met"]) == (2, None)
+    (settled,) = (goal for goal in found if "after a second" in goal.name)
+    assert (settled.clips, settled.met) == (2, None)

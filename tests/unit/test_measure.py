@@ -10,7 +10,7 @@ from tests.unit import models
 from diffusiontalker.animation.rig import default_rig
 from diffusiontalker.arkit import CHANNELS, INDEX, LIP, UPPER
 from diffusiontalker.evaluation import evaluate, measure
-from diffusiontalker.evaluation.measure import Heard, Vertices
+from diffusiontalker.evaluation.measure import ClipSamples, Vertices
 
 BROW, JAW = INDEX["browInnerUp"], INDEX["jawOpen"]
 
@@ -97,33 +97,33 @@ def test_measure_by_hand(vertices: Vertices) -> None:
     ]
     shifted = truths[0] + face([0.1, 0.1], [0.0, 0.0])
     heard = [
-        Heard(np.stack([truths[0], shifted]), "ada", "anger"),
-        Heard(np.stack([truths[1], truths[1]]), "ada", "neutral"),
+        ClipSamples(np.stack([truths[0], shifted]), "ada", "anger"),
+        ClipSamples(np.stack([truths[1], truths[1]]), "ada", "neutral"),
     ]
     found = measure.measure(heard, clips, vertices)
-    assert found["mbe"] == pytest.approx((0.1 / 2 + 0) / 2)
-    assert found["diversity_lower"] == pytest.approx(0.1 / 2)
-    assert found["diversity_upper"] == 0
+    assert found.mbe == pytest.approx((0.1 / 2 + 0) / 2)
+    assert found.diversity_lower == pytest.approx(0.1 / 2)
+    assert found.diversity_upper == 0
     # E|X - y| - 1/2 E|X - X'|: 0.05 - 0.05 in the first clip, 0 in the second
-    assert found["energy_score"] == pytest.approx(0)
-    assert found["spread_upper"] == pytest.approx(1)
-    assert found["spread_lower"] == pytest.approx(1)
+    assert found.energy_score == pytest.approx(0)
+    assert found.spread_upper == pytest.approx(1)
+    assert found.spread_lower == pytest.approx(1)
     # ada: precision 1/2, recall 1, F1 2/3; ben: never chosen
-    assert found["identity_precision"] == pytest.approx(1 / 4)
-    assert found["identity_recall"] == pytest.approx(1 / 2)
-    assert found["identity_f1"] == pytest.approx(1 / 3)
-    assert found["emotion_f1"] == 1  # the clip that names none is left out
+    assert found.identity_precision == pytest.approx(1 / 4)
+    assert found.identity_recall == pytest.approx(1 / 2)
+    assert found.identity_f1 == pytest.approx(1 / 3)
+    assert found.emotion_f1 == 1  # the clip that names none is left out
 
 
 def test_measured_faces_meet_their_own_truths(vertices: Vertices) -> None:
     # clips of unlike lengths and ranges: a mix-up of samples and truths would show in the spread
     clips = [models.clip(str(i), frames=10 + 5 * i, seed=i) for i in range(3)]
     clips[1].coefficients[:] *= 0.1
-    heard = [Heard(np.stack([c.coefficients] * 2), "ada", "anger") for c in clips]
+    heard = [ClipSamples(np.stack([c.coefficients] * 2), "ada", "anger") for c in clips]
     found = measure.measure(heard, clips, vertices)
     for key in ("mbe", "lbe", "lve", "eve", "fdd", "fdd_vertex", "energy_score", "diversity_upper"):
-        assert found[key] == pytest.approx(0, abs=1e-6), key
-    assert found["spread_upper"] == pytest.approx(1)
+        assert getattr(found, key) == pytest.approx(0, abs=1e-6), key
+    assert found.spread_upper == pytest.approx(1)
 
 
 def test_floors_by_hand(vertices: Vertices) -> None:
@@ -134,16 +134,18 @@ def test_floors_by_hand(vertices: Vertices) -> None:
         [models.clip(coefficients=truth, redraw=redraw, expected=expected)], vertices
     )
     assert found is not None
-    sampling, regression = found["sampling"], found["regression"]
-    assert sampling["mbe"] == pytest.approx(0.5)
-    assert sampling["lbe"] == 0
-    assert sampling["energy_score"] == pytest.approx(0.25)  # half the distance of two draws
-    assert sampling["diversity_upper"] == pytest.approx(0.5)
-    assert sampling["diversity_lower"] == 0
-    assert sampling["spread_upper"] == pytest.approx(0)
-    assert regression["mbe"] == pytest.approx(0.25)
-    assert regression["energy_score"] == pytest.approx(0.25)  # a point: its score is its error
-    assert regression["spread_upper"] == pytest.approx(0.5)
+    sampling, regression = found.sampling, found.regression
+    assert sampling is not None
+    assert regression is not None
+    assert sampling.mbe == pytest.approx(0.5)
+    assert sampling.lbe == 0
+    assert sampling.energy_score == pytest.approx(0.25)  # half the distance of two draws
+    assert sampling.diversity_upper == pytest.approx(0.5)
+    assert sampling.diversity_lower == 0
+    assert sampling.spread_upper == pytest.approx(0)
+    assert regression.mbe == pytest.approx(0.25)
+    assert regression.energy_score == pytest.approx(0.25)  # a point: its score is its error
+    assert regression.spread_upper == pytest.approx(0.5)
 
 
 def test_a_perfect_sampler_lands_on_the_sampling_floor(vertices: Vertices) -> None:
@@ -158,25 +160,25 @@ def test_a_perfect_sampler_lands_on_the_sampling_floor(vertices: Vertices) -> No
                 str(i), coefficients=draws[0], redraw=draws[1], expected=mean.astype(np.float32)
             )
         )
-        heard.append(Heard(draws[2:], "ada", "anger"))
+        heard.append(ClipSamples(draws[2:], "ada", "anger"))
     floors, found = measure.floors(clips, vertices), measure.measure(heard, clips, vertices)
     assert floors is not None
     keys = ("mbe", "lbe", "energy_score", "diversity_upper", "diversity_lower", "spread_upper")
     for key in keys:
-        assert found[key] == pytest.approx(floors["sampling"][key], rel=0.02), key
+        assert getattr(found, key) == pytest.approx(getattr(floors.sampling, key), rel=0.02), key
     # the expected face errs less, by sqrt 2 for Gaussian draws, and still scores worse
-    assert floors["regression"]["mbe"] == pytest.approx(found["mbe"] / math.sqrt(2), rel=0.02)
-    assert floors["regression"]["energy_score"] > 1.3 * found["energy_score"]
+    assert floors.regression.mbe == pytest.approx(found.mbe / math.sqrt(2), rel=0.02)
+    assert floors.regression.energy_score > 1.3 * found.energy_score
 
 
 def test_the_redraw_itself_is_the_sampling_floor(vertices: Vertices) -> None:
     clips = [models.clip(str(i), seed=i) for i in range(4)]
     redraws = [np.stack([c.redraw, c.redraw]) for c in clips]
-    found = measure.measure([Heard(r, "ada", "anger") for r in redraws], clips, vertices)
+    found = measure.measure([ClipSamples(r, "ada", "anger") for r in redraws], clips, vertices)
     floors = measure.floors(clips, vertices)
     assert floors is not None
     for key in ("mbe", "lbe", "lbe_published", "fdd", "lve", "eve", "fdd_vertex", "spread_lower"):
-        assert found[key] == pytest.approx(floors["sampling"][key]), key
+        assert getattr(found, key) == pytest.approx(getattr(floors.sampling, key)), key
 
 
 def test_floors_of_recordings_are_unknown(vertices: Vertices) -> None:
@@ -215,13 +217,3 @@ def test_animate_and_its_clock() -> None:
     calls: list[int] = []
     assert evaluate.median_seconds(lambda: calls.append(1), repeats=3) >= 0
     assert len(calls) == 5
-
-
-def test_finite_leaves_no_nan_for_json() -> None:
-    nan, inf = float("nan"), float("inf")
-    tree = {"a": nan, "b": [1.0, -inf, "x", None], "c": {"d": 2, "e": np.float64("nan")}}
-    assert evaluate.finite(tree) == {
-        "a": None,
-        "b": [1.0, None, "x", None],
-        "c": {"d": 2, "e": None},
-    }

@@ -8,12 +8,16 @@ from typing import Any
 
 import pytest
 import torch
+from tests import summaries
 from torch import nn
 
-from diffusiontalker import config, pipeline, stage_keys, storage
+from diffusiontalker import config, stage_keys, storage
 from diffusiontalker.config import Settings, TrainSettings
 from diffusiontalker.corpus.manifest import open_corpus
 from diffusiontalker.errors import UserError
+from diffusiontalker.pipeline.delivery import LOOK_AHEAD, look_ahead_rows
+from diffusiontalker.pipeline.finished import summary_of
+from diffusiontalker.pipeline.run import DONE, corpus_content
 from diffusiontalker.training import checkpoints, stages
 from diffusiontalker.training.checkpoints import RunState
 from diffusiontalker.training.stages import Data
@@ -38,29 +42,33 @@ def test_what_look_ahead_cost_with_other_settings_is_not_reported(
 
     def rows(*overrides: str) -> list[Any]:
         run: Any = SimpleNamespace(settings=settings(*overrides), root=tmp_path)
-        return pipeline.look_ahead_rows(run, data)
+        return look_ahead_rows(run, data)
 
-    assert rows() == []
-    key = stage_keys.look_ahead_key(settings(), pipeline.identity(data))
-    file = tmp_path / pipeline.LOOK_AHEAD
-    storage.write_json(file, {"key": key, "rows": [{"look_ahead_ms": 0.0}]})
-    assert rows() == rows("model.shared.look_ahead_ms=160", "resources.threads=2") != []
+    assert rows() == ()
+    key = stage_keys.look_ahead_key(settings(), corpus_content(data))
+    file = tmp_path / LOOK_AHEAD
+    measured = dict.fromkeys(("mbe", "lbe", "energy_score", "spread_upper"), 0.1)
+    row = {"look_ahead_ms": 0.0, "split": "test_seen", "steps": 2, **measured}
+    storage.write_json(file, {"key": key, "rows": [row]})
+    assert rows() == rows("model.shared.look_ahead_ms=160", "resources.threads=2") != ()
     assert capsys.readouterr().out == ""
-    assert rows("losses.teacher.exp=2") == []
+    assert rows("losses.teacher.exp=2") == ()
     assert str(file) in capsys.readouterr().out
-    storage.write_json(file, [{"look_ahead_ms": 0.0}])  # as an earlier release wrote it
-    assert rows() == []
+    storage.write_json(file, [row])  # as an earlier release wrote it
+    assert rows() == ()
+    assert str(file) in capsys.readouterr().out
 
 
 def test_a_run_that_was_moved_is_read_where_it_is(tmp_path: Path) -> None:
     own = tmp_path / "round-2-abc"
     own.mkdir()
-    storage.write_json(own / pipeline.DONE, {"seconds": 1.0})
-    there = {"models": [{"folder": "/gone/round-2-abc"}], "shards": "/elsewhere/mine"}
+    storage.write_json(own / DONE, {"seconds": 1.0})
+    model = {"name": "student-2", "steps": 2, "folder": "/gone/round-2-abc"}
+    there = summaries.content(models=[model], shards="/elsewhere/mine")
     storage.write_json(tmp_path / "summary.json", there)
-    found = pipeline.summary_of(tmp_path)
-    assert found["models"] == [{"folder": str(own)}]
-    assert found["shards"] == "/elsewhere/mine"  # the user's own shards lie in no run
+    found = summary_of(tmp_path)
+    assert [one.folder for one in found.models] == [str(own)]
+    assert found.shards == "/elsewhere/mine"  # the user's own shards are in no run's folder
 
 
 def test_a_run_whose_last_checkpoint_is_not_of_its_last_epoch_is_not_done(

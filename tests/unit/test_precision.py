@@ -6,18 +6,22 @@ from pathlib import Path
 import numpy as np
 import onnx
 import pytest
+from tests import summaries
 from tests.refusals import refusal
 from tests.unit import models
 from tests.unit.test_export_runtime import speech
 
-from diffusiontalker import pipeline
+from diffusiontalker import storage
 from diffusiontalker.config import ExportJobSettings, ExportSettings
 from diffusiontalker.corpus.shards import Clip
 from diffusiontalker.evaluation import streaming
 from diffusiontalker.export import artifact, precision
 from diffusiontalker.objectives import metrics
+from diffusiontalker.pipeline.delivery import ship
+from diffusiontalker.pipeline.finished import export_again
 from diffusiontalker.runtime.artifact import FRAME, GRAPHS
 from diffusiontalker.runtime.student import Student
+from diffusiontalker.summary.run import ExportReport
 
 RATE = 16_000
 
@@ -143,8 +147,8 @@ def test_a_voice_between_two_emotions_does_not_decide_over_a_precision(
     for way in ("voices", "followed"):
         otherwise(way, 1)
         found = artifact.export(talker, 2, own, "", settings, clips)
-        assert found["voices_changed"] == 1
-        assert max(map(abs, found["growth"].values())) < 0.01
+        assert found.voices_changed == 1
+        assert max(map(abs, found.growth.values())) < 0.01
         otherwise(way, 2)
         said = refusal(lambda: artifact.export(talker, 2, own, "", settings, clips))
         assert "in 2 of 3 clips of validation, as recordings or as streams; at most 1 may" in said
@@ -164,7 +168,7 @@ def test_what_a_stream_hears_is_judged_too(folder: Path, clips: list[Clip]) -> N
 def test_the_limit_that_is_said_is_the_one_that_holds(most: int) -> None:
     allowed = max(most // 10, 1)
     for changed, refused in ((allowed, False), (allowed + 1, True)):
-        found = {"growth": {}, "clips": most, "voices_changed": changed}
+        found = ExportReport(precision="int8", clips=most, voices_changed=changed)
         why = artifact.too_much(found, ExportSettings())
         assert (why is not None) is refused
     assert why is not None
@@ -176,10 +180,8 @@ def test_a_long_run_ends_with_an_artifact(
     own: Path, clips: list[Clip], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture
 ) -> None:
     monkeypatch.setattr(artifact, "too_much", lambda found, settings: "another face")
-    shipped = pipeline.ship(
-        models.talker(teacher=False), 2, own, "", ExportSettings(clips=3), clips
-    )
-    assert shipped == {"precision": "fp32"}
+    shipped = ship(models.talker(teacher=False), 2, own, "", ExportSettings(clips=3), clips)
+    assert shipped == ExportReport(precision="fp32")
     assert Student(own).config["precision"] == "fp32"
     said = capsys.readouterr().out
     assert "exported in fp16 instead" in said
@@ -200,8 +202,8 @@ def test_an_export_that_costs_too_much_is_refused_and_nothing_is_replaced(
     assert {path.name: path.read_bytes() for path in own.iterdir()} == before
     free = strict.model_copy(update={"max_growth": 1.0})
     found = artifact.export(talker, 2, own.with_name("free"), "", free, clips)
-    assert found["precision"] == "int8"
-    assert max(found["growth"].values()) <= 1.0
+    assert found.precision == "int8"
+    assert max(found.growth.values()) <= 1.0
     assert "no validation clips to judge" in refusal(
         lambda: artifact.export(talker, 2, own, "", ExportSettings(precision="fp16"), [])
     )
@@ -211,10 +213,10 @@ def test_streams_beside_whole_recordings(folder: Path, clips: list[Clip], tmp_pa
     student = Student(folder)
     found = streaming.compare(student, clips)
     assert found is not None
-    assert found["clips"] == 3
-    assert found["look_ahead_ms"] == pytest.approx(70)
-    assert found["growth"] == pytest.approx(found["lbe"] / found["lbe_whole"] - 1)
-    assert abs(found["pinned_growth"]) < 0.02
+    assert found.clips == 3
+    assert found.look_ahead_ms == pytest.approx(70)
+    assert found.growth == pytest.approx(found.lbe / found.lbe_whole - 1)
+    assert abs(found.pinned_growth) < 0.02
     artifact.export(models.talker(teacher=False, look_ahead=None), 1, tmp_path / "whole", "")
     assert streaming.measure(Student(tmp_path / "whole"), clips, 2) is None
 
@@ -235,8 +237,9 @@ def test_a_speakers_clips_are_joined_with_sound_and_face_together(
     found = streaming.measure(Student(folder), [*clips, other], 2, lambda *of: said.append(of))
     assert said == [(1, 4), (2, 4), (3, 4), (4, 4)]
     assert found is not None
-    assert (found["clips"], found["joined"]["clips"]) == (2, 2)
-    assert found["joined"]["seconds_per_clip"] == pytest.approx((120 + 20) / 2 / 30)
+    assert found.joined is not None
+    assert (found.clips, found.joined.clips) == (2, 2)
+    assert found.joined.seconds_per_clip == pytest.approx((120 + 20) / 2 / 30)
 
 
 @pytest.mark.parametrize(
@@ -245,17 +248,17 @@ def test_a_speakers_clips_are_joined_with_sound_and_face_together(
         ("nowhere", None, "holds no summary.json; give the folder of a finished run"),
         ("run", "student-3", "holds no student 'student-3'; known: student-4"),
         ("empty", None, "known: none"),
+        ("damaged", None, "summary.json: not as this release writes it: models.0.steps"),
     ],
 )
 def test_exports_of_what_is_not_there(
     tmp_path: Path, run: str, model: str | None, said: str
 ) -> None:
-    models_there = [{"name": "teacher"}, {"name": "student-4", "steps": 4, "folder": "x"}]
-    for name, content in (("run", models_there), ("empty", [])):
+    teacher, student = ({"name": n, "steps": 4, "folder": "x"} for n in ("teacher", "student-4"))
+    runs = {"run": [teacher, student], "empty": [teacher], "damaged": [{"name": "teacher"}]}
+    for name, models_there in runs.items():
         (tmp_path / name).mkdir()
-        pipeline.storage.write_json(
-            tmp_path / name / "summary.json", {"models": content, "shards": "x"}
-        )
+        storage.write_json(tmp_path / name / "summary.json", summaries.content(models=models_there))
     settings = ExportJobSettings(run=str(tmp_path / run), out=str(tmp_path / "out"), model=model)
-    assert said in refusal(lambda: pipeline.export_again(settings))
+    assert said in refusal(lambda: export_again(settings))
     assert not (tmp_path / "out").exists()

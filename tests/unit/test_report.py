@@ -11,7 +11,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 from plotly.offline import get_plotlyjs
 from rich.console import Console
+from tests import summaries
 from tests.pages import EVIL, Reader
+from tests.summaries import ARTIFACT, CORPUS, STREAMING, row
 
 from diffusiontalker.animation.rig import Rig, default_rig
 from diffusiontalker.arkit import INDEX
@@ -23,34 +25,17 @@ from diffusiontalker.report.log_axis import log_axis
 from diffusiontalker.report.metric_columns import BY_KEY, COLUMNS, duration, flat, plain
 from diffusiontalker.report.run import plots
 from diffusiontalker.report.run.console import console_table
-from diffusiontalker.report.run.page import render, table, write_report
+from diffusiontalker.report.run.headline import headline, lead, what_ran
+from diffusiontalker.report.run.page import render, write_report
 from diffusiontalker.report.run.sample import Sample
-from diffusiontalker.report.run.verdict import headline, lead, verdict, what_ran
+from diffusiontalker.report.run.tables import table
+from diffusiontalker.report.run.verdict import verdict
+from diffusiontalker.summary.run import Artifact
 
 
-def row(name, steps, distilled, split="test_seen", **figures):
-    blank = dict.fromkeys((column.key for column in COLUMNS), None)
-    return {
-        "name": name,
-        "steps": steps,
-        "distilled": distilled,
-        "split": split,
-        **blank,
-        **figures,
-    }
-
-
-def summary_with(student, teacher, **more):
-    """Two rows at 2 steps on one split, with the figures given, and whatever else."""
-    rows = [row("teacher", 2, False, **teacher), row("student-2", 2, True, **student)]
-    return {
-        "corpus": {},
-        "floor": {},
-        "rows": rows,
-        "goals": [],
-        "environment": {},
-        "seconds": {},
-    } | more
+def summary_with(student, teacher):
+    """Two rows at 2 steps on one split, with the metrics given."""
+    return summaries.run(row("teacher", 2, **teacher), row("student-2", 2, **student))
 
 
 @pytest.fixture(scope="module")
@@ -64,28 +49,28 @@ def sample():
 @pytest.fixture(scope="module")
 def summary():
     rows = [
-        row("teacher", 16, False, mbe=0.2, lbe=0.06, energy_score=0.1, fps=200, size_mb=40.0),
-        row("teacher", 2, False, mbe=0.3, lbe=0.08, energy_score=0.2, fps=900, size_mb=40.0),
-        row("student-2", 2, True, mbe=0.25, lbe=0.07, energy_score=0.15, fps=4000.0, size_mb=4.0),
-        row(EVIL, 2, True, "test_unseen"),
+        row("teacher", 16, mbe=0.2, lbe=0.06, energy_score=0.1, fps=200, size_mb=40.0),
+        row("teacher", 2, mbe=0.3, lbe=0.08, energy_score=0.2, fps=900, size_mb=40.0),
+        row("student-2", 2, mbe=0.25, lbe=0.07, energy_score=0.15, fps=4000.0, size_mb=4.0),
+        row(EVIL, 2, "test_unseen"),
     ]
-    return {
-        "corpus": {"minutes": 30.0, "speakers": 12, "emotions": ["happy"], "clips": {"train": 9}},
-        "floor": {
+    return summaries.run(
+        *rows,
+        corpus={**CORPUS, "clips": {"train": 9}},
+        floor={
             "test_seen": {"sampling": {"mbe": 0.161}, "regression": {"mbe": 0.108}},
             "test_unseen": None,
         },
-        "rows": rows,
-        "goals": [
+        goals=[
             {"name": "size", "value": 45.2, "target": "<= 45", "met": False},
             {"name": "speed", "value": 4000.0, "target": ">= 3632", "met": True},
-            {"name": EVIL, "value": None, "target": None, "met": None},
+            {"name": EVIL, "value": None, "target": "unknown", "met": None},
             goals.at_least("identity F1", 1.0, 0.95, clips=1, share=True),
         ],
-        "settings": {"output": "runs/a", "corpus": {"path": EVIL}},
-        "environment": {"torch": "2.13.0", "gpu": None, "settings": {"seed": 0, "note": EVIL}},
-        "seconds": {"corpus": 31.0, EVIL: 4.0, "export": None},
-    }  # fmt: skip
+        settings={"output": "runs/a", "corpus": {"path": EVIL}},
+        environment={"torch": "2.13.0", "gpu": None, "settings": {"seed": 0, "note": EVIL}},
+        seconds={"corpus": 31.0, EVIL: 4.0},
+    )
 
 
 HISTORIES = {
@@ -129,7 +114,7 @@ def test_nulls_are_dashes_and_goals_are_judged(page):
     assert "1 of 4 goals met, 2 open" in text
     assert "size 45.2 <= 45 – ✗ missed" in text
     assert "speed 4,000 >= 3632 – ✓ met" in text
-    assert "– – – ○ open: not measured" in text
+    assert "– unknown – ○ open: not measured" in text
     assert "identity F1 100% >= 95% 1 ○ open: fewer than 20 clips" in text
     assert "None" not in text
     assert "nan" not in text.lower().split()
@@ -143,7 +128,7 @@ def test_table_marks_the_best_and_keeps_floors_apart(summary):
         ("Regression floor", "0.108"),
     ]
     assert not any(cell.best for _, cells in seen.floors for cell in cells)
-    marked = {r["name"] + str(r["steps"]): cells[mbe].best for r, cells in seen.rows}
+    marked = {r.name + str(r.steps): cells[mbe].best for r, cells in seen.rows}
     assert marked == {"teacher16": True, "teacher2": False, "student-22": False}
     assert table(summary, "test_unseen").floors == ()
 
@@ -188,12 +173,14 @@ def test_verdict_says_by_how_much():
 
 
 def test_verdict_where_speakers_disagree():
-    summary = summary_with({"lbe": 0.04}, {"lbe": 0.05})
-    summary["rows"] += [
-        row("teacher", 2, False, "test_unseen", lbe=0.05),
-        row("student-2", 2, True, "test_unseen", lbe=0.06),
-    ]
-    found = verdict(summary)
+    found = verdict(
+        summaries.run(
+            row("teacher", 2, lbe=0.05),
+            row("student-2", 2, lbe=0.04),
+            row("teacher", 2, "test_unseen", lbe=0.05),
+            row("student-2", 2, "test_unseen", lbe=0.06),
+        )
+    )
     assert found.headline == (
         "At 2 steps, distillation wins in part; in LBE it depends on the speakers."
     )
@@ -210,9 +197,12 @@ def test_verdict_compares_with_the_full_teacher(summary):
 
 
 def test_verdict_without_students():
-    only_teacher = {"rows": [row("teacher", 2, False, lbe=0.1)]}
+    only_teacher = summaries.run(row("teacher", 2, lbe=0.1))
     assert verdict(only_teacher).outcome == "unknown"
-    assert what_ran(only_teacher) == "A diffusion teacher of 2 steps learnt to move a face."
+    assert what_ran(only_teacher) == (
+        "A diffusion teacher of 2 steps learnt to move a face from 30 min 00 s of speech by 12 "
+        "speakers."
+    )
 
 
 def test_what_ran(summary):
@@ -220,31 +210,31 @@ def test_what_ran(summary):
         "A diffusion teacher of 16 steps learnt to move a face from 30 min 00 s of speech by 12 "
         "speakers, and was distilled into students of 2 steps."
     )
-    corpus = {**summary["corpus"], "minutes_by_split": {"train": 25.5, "val": 4.5}}
-    assert "from 25 min 30 s of speech" in what_ran({**summary, "corpus": corpus})
+    corpus = {**CORPUS, "minutes_by_split": {"train": 25.5, "val": 4.5}}
+    assert "from 25 min 30 s of speech" in what_ran(summaries.run(corpus=corpus))
 
 
 def test_headline_is_for_anybody(summary):
     assert headline(summary).replace("\N{NO-BREAK SPACE}", " ") == (
         "A model that turns speech into a face, trained in 35 s: 1 of 4 goals met, 2 open."
     )
-    assert headline({"rows": []}) == "A model that turns speech into a face."
-    artifact = {"fps": 39_000.0, "size_mb": 2.05}
-    assert lead({**summary, "artifact": artifact}) == (
+    assert headline(summaries.run()) == "A model that turns speech into a face."
+    artifact = Artifact(fps=39_000.0, size_mb=2.05, params_m=0.9)
+    assert lead(summary.model_copy(update={"artifact": artifact})) == (
         "In 2 steps it makes 52 coefficients of a face from speech, 39,000 frames a second on one "
         "CPU core (1,300 x real time), and takes 2.0 MB. Against its teacher in 16 steps, the "
         "distance of its lips from the recording is 17% greater with known speakers."
     )
-    even = summary_with({"lbe": 0.1}, {"lbe": 0.1})
-    even["rows"].append(row("teacher", 4, False, lbe=0.1))
+    even = summaries.run(
+        row("teacher", 2, lbe=0.1), row("student-2", 2, lbe=0.1), row("teacher", 4, lbe=0.1)
+    )
     assert lead(even).endswith("is the same with known speakers.")
-    assert lead({"rows": []}) == ""
+    assert lead(summaries.run()) == ""
 
 
 def test_time_of_the_whole_run_and_its_settings(page):
     reader = Reader(page)
     assert ["corpus", "31 s", "89%"] in reader.rows
-    assert ["export", "–", "–"] in reader.rows
     assert ["the whole run", "35 s", ""] in reader.rows
     assert "output: runs/a corpus: path: " in reader.text
 
@@ -290,7 +280,7 @@ def test_parts_of_a_loss_have_ticks_when_they_are_switched_on():
 
 
 def test_page_of_an_empty_run(sample):
-    html = render({"rows": []}, {}, sample)
+    html = render(summaries.run(), {}, sample)
     assert "No student was distilled in this run." in html
 
 
@@ -407,31 +397,25 @@ def test_plain_words():
 
 
 def test_console_table_fits_eighty_columns(summary):
-    summary = summary | {"rows": [*summary["rows"], row("[b]odd", 4, True, mbe=0.5)]}
+    rows = [*summary.rows, row("[b]odd", 4, mbe=0.5)]
     console = Console(width=80, file=io.StringIO(), record=True, legacy_windows=False)
-    rows = {**summary, "rows": [r for r in summary["rows"] if r["name"] != EVIL]}
-    console.print(console_table(rows))
+    console.print(console_table(summaries.run(*(r for r in rows if r.name != EVIL))))
     lines = console.export_text().splitlines()
     found = [line.split() for line in lines if "student-2" in line]
     assert found == [["student-2", "2", "yes", "seen", "0.250", "0.0700", "0.150", "–", "4,000"]]
     assert any("[b]odd" in line for line in lines)  # no markup
 
 
-def test_streaming_and_look_ahead_are_told_where_they_were_measured(summary, sample, page):
+def test_streaming_and_look_ahead_are_told_where_they_were_measured(sample, page):
     assert 'id="streaming"' not in page
-    streaming = {
-        "look_ahead_ms": 70.0, "clips": 32, "seconds_per_clip": 4.2, "lbe_whole": 0.2511,
-        "lbe_pinned": 0.2512, "lbe": 0.2634,
-    }  # fmt: skip
     look_ahead = [
         {"split": "test_seen", "look_ahead_ms": ms, "steps": 2, "mbe": 0.3, "lbe": lbe,
          "energy_score": None, "spread_upper": 0.9}
         for ms, lbe in ((40.0, 0.2345), (None, 0.2123))
     ]  # fmt: skip
-    text = Reader(
-        render({**summary, "artifact": {"streaming": streaming}, "look_ahead": look_ahead},
-               HISTORIES, sample)
-    ).text  # fmt: skip
+    artifact = {**ARTIFACT, "streaming": STREAMING}
+    summary = summaries.run(artifact=artifact, look_ahead=look_ahead)
+    text = Reader(render(summary, HISTORIES, sample)).text
     for said in ("waits for 70 ms", "0.2511", "0.2512", "0.2634", "40 ms", "0.2345",
                  "the whole recording", "0.2123"):  # fmt: skip
         assert said in text

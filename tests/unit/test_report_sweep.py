@@ -1,7 +1,7 @@
 """The page of a hyperparameter sweep, from hand-made trials."""
 
 import base64
-import copy
+import json
 import math
 import re
 
@@ -13,9 +13,11 @@ from tests.pages import EVIL, Reader, figures_of
 
 from diffusiontalker.errors import UserError
 from diffusiontalker.report.sweep import plots
-from diffusiontalker.report.sweep.axes import ceiling, number_axis, parameter_axis
+from diffusiontalker.report.sweep.axes import number_axis, parameter_axis, upper_limit
 from diffusiontalker.report.sweep.page import ROWS, confirmed_rows, render, write_sweep
-from diffusiontalker.report.sweep.trials import idle_share, verdict
+from diffusiontalker.report.sweep.traces import QUINTILES
+from diffusiontalker.report.sweep.verdict import verdict
+from diffusiontalker.summary.sweep import SweepSummary, idle_share
 
 SPACE = {
     "losses.exp": {"kind": "log_uniform", "low": 0.1, "high": 10.0},
@@ -35,25 +37,30 @@ YAML = "losses:\n  exp: 2.5\n"
 def trial(number, *scores, state="done", lbe=0.06, error=None, **params):
     """A trial that had these energy scores, an epoch of ten seconds each."""
     curve = [
-        {"epoch": n, "lbe": lbe, "energy_score": score, "upper_energy": 0.05, "seconds": 10.0 * n}
+        {"epochs": n, "lbe": lbe, "energy_score": score, "upper_energy": 0.05, "seconds": 10.0}
         for n, score in enumerate(scores, start=1)
     ]
     changed = {name.replace("__", "."): value for name, value in params.items()}
     return {
         "id": f"t{number}", "number": number, "state": state, "params": {**DEFAULT, **changed},
-        "curve": curve, "seconds": 10.0 * len(scores) + 2, "training_seconds": 10.0 * len(scores),
-        "error": error,
+        "curve": curve, "seconds": 10.0 * len(scores) + 2, "error": error,
     }  # fmt: skip
 
 
 def sweep(*trials, best=None, **more):
-    return {
+    """A summary as ``sweep.json`` has it."""
+    return SweepSummary.model_validate({
         "name": "configs/sweep.yaml", "base": "configs/quickstart.yaml", "stage": "teacher",
         "search": "tpe", "pruning": "asha", "objectives": ["energy_score"], "space": SPACE,
         "default": DEFAULT, "trials": list(trials), "importance": {}, "best": best,
         "pareto": [best] if best else [], "wall_seconds": 40.0, "slots": 2, "confirmed": [],
         "finalists": [], **more,
-    }  # fmt: skip
+    })  # fmt: skip
+
+
+def altered(given, **fields):
+    """The summary with other values of some fields."""
+    return SweepSummary.model_validate(given.model_dump() | fields)
 
 
 def again(*pairs):
@@ -107,11 +114,12 @@ def test_page_is_self_contained():
 
 
 def test_every_plot_has_its_place_and_every_place_its_plot():
-    page = render(FULL | {"objectives": ["energy_score", "lbe"], "pareto": ["t0", "t2"]}, None)
+    page = render(altered(FULL, objectives=["energy_score", "lbe"], pareto=["t0", "t2"]), None)
     places = [a["data-figure"] for _, a in Reader(page).tags if "data-figure" in a]
     assert sorted(places) == sorted(figures_of(page))
     assert set(places) == {
         "parallel", "front", "curves-energy_score", "curves-lbe", "importance-energy_score",
+        "history-energy_score", "history-lbe",
     }  # fmt: skip
 
 
@@ -207,17 +215,14 @@ def test_verdict_follows_the_numbers(given, outcome, headline):
 
 def test_a_best_trial_of_one_seed_is_called_that():
     assert verdict(sweep(BASE, WINNER, best="t2")).evidence[-1] == (
-        "Not trained again with other seeds: some of the difference may be the luck of one."
+        "Not trained again with other seeds: some of the difference may be luck."
     )
 
 
 def test_share_that_was_not_training():
-    assert idle_share(sweep(BASE, WINNER)) == pytest.approx(1 - 60 / 80)
-    assert idle_share(sweep(BASE | {"training_seconds": None}, WINNER)) == pytest.approx(
-        1 - 30 / 80
-    )
-    assert idle_share(sweep(BASE, wall_seconds=0.0)) is None
-    assert idle_share(sweep(BASE, wall_seconds=math.nan)) is None
+    assert sweep(BASE, WINNER).idle_share == pytest.approx(1 - 60 / 80)
+    assert idle_share([], 40.0, 2) == 1.0
+    assert sweep(BASE, wall_seconds=0.0).idle_share is None
 
 
 def test_finalists_are_told_beside_the_winner():
@@ -273,7 +278,7 @@ def test_colours_go_by_rank_from_the_best_to_the_worst():
         for trace in figure.data
         if not trace.name
     }
-    ranked = [ends[light] for light, _ in plots.FIFTHS.values()]
+    ranked = [ends[light] for light, _ in QUINTILES.values()]
     assert [[text.split("<br>")[0] for text in texts] for texts in ranked] == [
         [f"trial {n}", f"trial {n + 1}"] for n in range(0, 10, 2)
     ]
@@ -288,6 +293,24 @@ def test_curves_tell_best_and_default_from_the_others_and_pruned_ones_end_early(
     assert lines["solid"] == [(1, 0.13), (2, 0.12)]
     assert figure.layout.xaxis.title.text == "epoch"
     assert figure.layout.yaxis.title.text == "energy score, coefficients"
+
+
+def test_history_has_the_best_value_so_far_the_default_and_unfinished_trials():
+    given = sweep(
+        BASE, trial(1, 0.18, state="pruned"), trial(2, 0.12), trial(3, state="failed"),
+        trial(4, 0.09), trial(5, 0.11, state="running"), best="t4",
+    )  # fmt: skip
+    figure = plots.figures(given)["history-energy_score"]
+    done, best, _, unfinished = figure.data
+    assert list(zip(done.x, done.y, strict=True)) == [(0, 0.1), (2, 0.12), (4, 0.09)]
+    assert done.text[2].startswith("trial 4<br>energy score 0.0900")
+    so_far = dict(zip(best.x, best.y, strict=True))
+    assert (so_far[0], so_far[2], so_far[4]) == (0.1, 0.1, 0.09)
+    assert list(zip(unfinished.x, unfinished.y, strict=True)) == [(1, 0.18), (5, 0.11)]
+    assert unfinished.text[0].startswith("trial 1, pruned after 1 epoch<br>")
+    [default] = figure.layout.shapes
+    assert "lowest energy score is that of trial 4 of 6" in Reader(render(given, None)).text
+    assert (default.y0, default.y1) == (0.1, 0.1)
 
 
 def test_front_joins_its_trials_in_order():
@@ -321,16 +344,16 @@ def test_importance_is_drawn_or_said_to_be_missing():
     bars = plots.figures(FULL)["importance-energy_score"]
     assert list(bars.data[0].x) == [75.0, 25.0]
     assert list(bars.layout.yaxis.ticktext) == ["losses.exp", "diffusion.schedule"]
-    page = Reader(render(FULL | {"importance": {}}, None))
+    page = Reader(render(altered(FULL, importance={}), None))
     assert "too few trials have finished" in page.text
 
 
 def test_a_diverged_trial_does_not_squeeze_the_others():
     usual = [0.1, 0.11, 0.12, 0.13, 0.14]
-    assert ceiling(usual, usual) == 0.14
+    assert upper_limit(usual, usual) == 0.14
     # Three times the span from 0.1 to the upper quartile 0.1375 (of six, between 0.13 and 0.14).
-    assert ceiling([*usual, 50.0], [*usual, 50.0]) == pytest.approx(0.1 + 3 * 0.0375)
-    assert ceiling([0.1, 0.1, 7.0], [0.1, 0.1, 0.1]) == 7.0
+    assert upper_limit([*usual, 50.0], [*usual, 50.0]) == pytest.approx(0.1 + 3 * 0.0375)
+    assert upper_limit([0.1, 0.1, 7.0], [0.1, 0.1, 0.1]) == 7.0
     trials = [trial(n, score) for n, score in enumerate([*usual, 50.0])]
     figure = plots.figures(sweep(*trials, best="t0"))["front"]
     assert max(x for points in traces(figure).values() for x, _ in points) < 0.3
@@ -340,12 +363,12 @@ def test_a_diverged_trial_does_not_squeeze_the_others():
 def test_a_default_outside_the_space_has_its_place():
     given = sweep(BASE, default=DEFAULT | {"losses.exp": 100.0, "diffusion.schedule": "sigmoid"})
     axis = parameter_axis(given, "losses.exp")
-    assert [axis.place(v) for v in (0.1, 100.0)] == [0.0, 1.0]
-    assert axis.place(0.0) == 0.0  # no logarithm
-    assert axis.place(None) is None
+    assert [axis.position(v) for v in (0.1, 100.0)] == [0.0, 1.0]
+    assert axis.position(0.0) == 0.0  # no logarithm
+    assert axis.position(None) is None
     schedule = parameter_axis(given, "diffusion.schedule")
-    assert [schedule.place(v) for v in ("linear", "cosine", "sigmoid")] == [0.0, 0.5, 1.0]
-    assert schedule.place("other") is None
+    assert [schedule.position(v) for v in ("linear", "cosine", "sigmoid")] == [0.0, 0.5, 1.0]
+    assert schedule.position("other") is None
 
 
 @given(
@@ -355,12 +378,12 @@ def test_a_default_outside_the_space_has_its_place():
 )
 def test_an_axis_keeps_order_and_bounds(values, log, placed):
     axis = number_axis("", values, log=log)
-    assert axis.place(min(values)) == 0.0
+    assert axis.position(min(values)) == 0.0
     known = sorted(value for value in placed if math.isfinite(value))
-    places = [axis.place(value) for value in known]
+    places = [axis.position(value) for value in known]
     assert places == sorted(places)
     assert all(0 <= place <= 1 + 1e-9 for place in [*places, *(place for place, _ in axis.ticks)])
-    assert [axis.place(value) for value in placed if not math.isfinite(value)] == [None] * (
+    assert [axis.position(value) for value in placed if not math.isfinite(value)] == [None] * (
         len(placed) - len(known)
     )
 
@@ -377,9 +400,10 @@ def test_an_axis_keeps_order_and_bounds(values, log, placed):
         sweep(trial(0, math.nan), best="t0", importance={"energy_score": {"losses.exp": None}}),
         sweep(BASE, trial(1, 0.09, lbe=None), best="t1", objectives=["energy_score", "lbe"]),
         sweep(trial(0, 0.1, lbe=None), best="t0", objectives=["energy_score", "lbe"]),
-        sweep(BASE, trial(1, 0.09, losses__exp=None), best="t1", wall_seconds=None,
-              confirmed=[{"seed": 1, "default": None, "best": {}}]),
-        sweep(BASE | {"seconds": None, "training_seconds": None}, best="lost", space={}),
+        sweep(BASE, trial(1, 0.09, losses__exp=None), best="t1",
+              confirmed=[{"trial": "t1", "seed": 1, "default": {}, "best": {}}]),
+        sweep(BASE, best="lost", space={}, wall_seconds=0.0),
+        sweep(trial(0, 0.2, state="pruned"), trial(1, 0.1, state="running")),
     ],
 )  # fmt: skip
 def test_page_of_an_unlucky_sweep(given):
@@ -391,14 +415,11 @@ def test_page_of_an_unlucky_sweep(given):
 
 
 def test_data_stay_text():
-    given = copy.deepcopy(FULL)
-    given["name"] = given["base"] = EVIL
-    given["space"] = {EVIL: {"kind": "choice", "choices": [EVIL, "b"]}}
-    given["default"] = {EVIL: EVIL}
-    for one in given["trials"]:
-        one["id"], one["params"] = one["id"], {EVIL: EVIL}
-    given["importance"] = {"energy_score": {EVIL: 1.0}}
-    given["confirmed"][0]["seed"] = EVIL
+    trials = [{**one.model_dump(), "params": {EVIL: EVIL}} for one in FULL.trials]
+    given = altered(
+        FULL, name=EVIL, base=EVIL, space={EVIL: {"kind": "choice", "choices": [EVIL, "b"]}},
+        default={EVIL: EVIL}, trials=trials, importance={"energy_score": {EVIL: 1.0}},
+    )  # fmt: skip
     page = render(given, EVIL)
     reader = Reader(page)
     assert [tag for tag, _ in reader.tags if tag == "img"] == []
@@ -416,7 +437,20 @@ def test_a_long_sweep_is_cut_and_says_so():
 
 
 def test_page_is_written_and_a_missing_folder_is_named(tmp_path):
-    write_sweep(tmp_path / "sweep.html", FULL | {"name": "caf\udce9.yaml"}, YAML)
+    write_sweep(tmp_path / "sweep.html", altered(FULL, name="caf\udce9.yaml"), YAML)
     assert "caf?.yaml" in (tmp_path / "sweep.html").read_text(encoding="utf-8")
     with pytest.raises(UserError, match="no folder"):
         write_sweep(tmp_path / "nowhere" / "sweep.html", FULL, None)
+
+
+def test_a_summary_is_read_as_it_was_written_and_as_releases_before_wrote_it():
+    written = json.loads(json.dumps(FULL.model_dump(mode="json")))
+    assert SweepSummary.model_validate(written) == FULL
+    [first, *_] = written["trials"]
+    # The keys that readers of sweep.json know.
+    assert set(first["curve"][0]) == {
+        "epochs", "epoch", "seconds", "lbe", "energy_score", "upper_energy",
+    }  # fmt: skip
+    assert first["training_seconds"] == 30.0
+    first["curve"][0] |= {"epochs": 1.0, "energy_score": math.inf}
+    assert SweepSummary.model_validate(written).trials[0].curve[0].energy_score is None

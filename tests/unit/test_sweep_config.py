@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 from jobs.sweep import sweep as job
-from tests.unit.sweeps import EXP, ROOT, records, sweep, trial
+from tests.unit.sweeps import EXP, ROOT, store, sweep, trial
 
 from diffusiontalker import cli, cluster, config, preflight
 from diffusiontalker.config import SweepSettings
@@ -180,7 +180,7 @@ def refused(
         ),
         (
             ["space.training.seed={kind: int, low: 0, high: 100}"],
-            "space.training.seed: a seed is luck, which confirm tells apart; take it out",
+            "space.training.seed: confirm tries other seeds; take it out",
         ),
         (
             ["space.losses.teacher.epx={kind: uniform, low: 0, high: 2}"],
@@ -236,7 +236,7 @@ def test_the_folder_of_another_sweep_is_left_alone(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path
 ) -> None:
     of = config.load_as(SweepSettings, QUICK, [f"output={tmp_path}"])
-    known = records(trial(0, 0.5)).model_copy(update={"key": tuning.key_of(of, tuning.begin(of))})
+    known = store(trial(0, 0.5)).model_copy(update={"key": tuning.key_of(of, tuning.begin(of))})
     known.write(tmp_path)
     content = {path.name: path.read_bytes() for path in tmp_path.iterdir()}
     arguments = ["--config", QUICK, f"output={tmp_path}"]

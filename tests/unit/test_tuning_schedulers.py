@@ -8,11 +8,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 from ray.tune.schedulers import TrialScheduler
 from tests.refusals import refusal
-from tests.unit.sweeps import records, sweep, trial
+from tests.unit.sweeps import store, sweep, trial
 
 from diffusiontalker.config import Settings, SweepSettings
+from diffusiontalker.summary.sweep import Params
 from diffusiontalker.tuning import schedulers
-from diffusiontalker.tuning.trial_store import Params, Records, handed
+from diffusiontalker.tuning.trial_store import TrialStore, trial_config
 
 CONTINUE, STOP = TrialScheduler.CONTINUE, TrialScheduler.STOP
 EPOCHS = 9
@@ -26,7 +27,7 @@ class FakeTrial:
     """What a scheduler looks at of a trial."""
 
     def __init__(self, name: str, params: Params) -> None:
-        self.trial_id, self.config = name, handed(name, params)
+        self.trial_id, self.config = name, trial_config(name, params)
 
 
 def decisions(
@@ -44,13 +45,13 @@ def decisions(
     return said
 
 
-def made(known: Records | None = None, **more: Any) -> TrialScheduler:
-    return schedulers.scheduler(sweep(**more), EPOCHS, known or records(), OWN)
+def made(known: TrialStore | None = None, **more: Any) -> TrialScheduler:
+    return schedulers.scheduler(sweep(**more), EPOCHS, known or store(), OWN)
 
 
-def past(*states: str) -> Records:
+def past(*states: str) -> TrialStore:
     """Trials that had 0.1, 0.2 and so on, in each of three epochs."""
-    return records(*(trial(n, *[0.1 * (n + 1)] * 3, state=state) for n, state in enumerate(states)))
+    return store(*(trial(n, *[0.1 * (n + 1)] * 3, state=state) for n, state in enumerate(states)))
 
 
 # ended early
@@ -71,7 +72,7 @@ def test_it_says_what_it_would_have_said_without_the_break(pruning: str) -> None
     for number, level in enumerate(levels):
         said = decisions(through, level, level, level, name=f"t{number}")
         assert said == [CONTINUE] * 3
-    known = records(*(trial(n, level, level, level) for n, level in enumerate(levels)))
+    known = store(*(trial(n, level, level, level) for n, level in enumerate(levels)))
     broken_off = made(known, pruning=pruning)
     for number, energies in enumerate(([0.12, 0.3, 0.3], [0.3], [0.2, 0.15, 0.05], [0.05] * 3)):
         name = f"new{number}"
@@ -110,7 +111,7 @@ def test_the_first_objective_decides(pruning: str) -> None:
     known = past("done", "done", "done")
     for one in known.trials:
         for point in one.curve:
-            point["lbe"] = 0.5
+            point.lbe = 0.5
     found = made(known, pruning=pruning, objectives=("lbe", "energy_score"))
     assert decisions(found, 0.9) == [CONTINUE]  # whose lbe is 0.1
 

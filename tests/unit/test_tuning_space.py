@@ -145,7 +145,7 @@ def test_what_makes_comparable_trials_is_accepted(
         (
             "training.seed",
             whole(0, 100),
-            "space.training.seed: a seed is luck, which confirm tells apart; take it out",
+            "space.training.seed: confirm tries other seeds; take it out",
         ),
     ],
 )
@@ -227,7 +227,7 @@ def test_no_stage_makes_its_own_data(
 @pytest.mark.parametrize("spread", [whole(0, 100), choice(0, 1)])
 def test_luck_is_searched_in_no_stage(stage: str, spread: dict[str, Any]) -> None:
     said = refusal(lambda: check(sweep({"training.seed": spread}, stage=stage)))
-    assert said == "space.training.seed: a seed is luck, which confirm tells apart; take it out"
+    assert said == "space.training.seed: confirm tries other seeds; take it out"
 
 
 def test_a_round_has_its_own_schedule() -> None:

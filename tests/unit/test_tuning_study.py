@@ -9,12 +9,13 @@ import optuna
 import pytest
 from optuna.trial import TrialState
 from tests.refusals import refusal
-from tests.unit.sweeps import EXP, LIP, records, sweep, trial
+from tests.unit.sweeps import EXP, LIP, store, sweep, trial
 
 from diffusiontalker.config import SweepSettings
+from diffusiontalker.summary.sweep import Params
 from diffusiontalker.tuning import study
-from diffusiontalker.tuning.study import Search, Study
-from diffusiontalker.tuning.trial_store import Params, Records, handed
+from diffusiontalker.tuning.study import ResumableSearch, StudyFile
+from diffusiontalker.tuning.trial_store import TrialStore, trial_config
 
 BOTH = ("energy_score", "lbe")
 OWN = {"losses.teacher.exp": 1.0, "losses.teacher.lip": 1.0}
@@ -24,7 +25,7 @@ def at(exp: float, lip: float = 1.0) -> Params:
     return {"losses.teacher.exp": exp, "losses.teacher.lip": lip}
 
 
-def drawn(search: Search, number: int, energy: float = 0.5) -> tuple[str, Params]:
+def drawn(search: ResumableSearch, number: int, energy: float = 0.5) -> tuple[str, Params]:
     """The id and the settings suggested for a trial, which then ends with this energy score."""
     found = search.suggest(f"new{number}")
     assert found is not None
@@ -45,7 +46,7 @@ def test_what_was_left_comes_first_and_then_the_search_goes_on(
     kind: str, objectives: tuple[str, ...]
 ) -> None:
     of = sweep(search=kind, objectives=objectives)
-    known = records(
+    known = store(
         trial(0, 0.3, params=OWN),
         trial(1, 0.4, params=at(2.0), state="pruned"),
         trial(2, params=at(3.0), state="failed"),
@@ -66,7 +67,7 @@ def test_what_was_left_comes_first_and_then_the_search_goes_on(
 
 @pytest.mark.parametrize("kind", ["tpe", "random"])
 def test_a_fresh_sweep_begins_with_the_base(kind: str) -> None:
-    search = study.search(sweep(search=kind), records(), OWN)
+    search = study.search(sweep(search=kind), store(), OWN)
     assert drawn(search, 0) == ("new0", OWN)
     name, params = drawn(search, 1)
     assert name == "new1"
@@ -77,16 +78,16 @@ def test_a_fresh_sweep_begins_with_the_base(kind: str) -> None:
 def test_one_that_goes_on_does_not_begin_with_the_base_again(kind: str) -> None:
     of = sweep(search=kind)
     for known in (
-        records(trial(0, 0.3, params=OWN)),
-        records(trial(0, params=OWN, state="failed")),
-        records(trial(0, 0.3, params=OWN), trial(1, params=at(2.0), state="running")),
+        store(trial(0, 0.3, params=OWN)),
+        store(trial(0, params=OWN, state="failed")),
+        store(trial(0, 0.3, params=OWN), trial(1, params=at(2.0), state="running")),
     ):
         search = study.search(of, known, OWN)
         assert OWN not in [drawn(search, number)[1] for number in range(4)]
 
 
 def test_the_base_itself_goes_on_where_it_was_killed() -> None:
-    search = study.search(sweep(), records(trial(0, 0.3, params=OWN, state="running")), OWN)
+    search = study.search(sweep(), store(trial(0, 0.3, params=OWN, state="running")), OWN)
     assert drawn(search, 0) == ("t0", OWN)
     name, params = drawn(search, 1)
     assert name == "new1"
@@ -100,7 +101,7 @@ def test_the_same_settings_suggested_again_are_a_trial_of_their_own() -> None:
         search="random",
     )
     gru, tcn = {"model.teacher.decoder.kind": "gru"}, {"model.teacher.decoder.kind": "tcn"}
-    known = records(
+    known = store(
         trial(0, 0.3, params=tcn), trial(1, 0.2, params=gru, state="running"),
         trial(2, params=gru, state="running"),
     )  # fmt: skip
@@ -113,19 +114,19 @@ def test_the_same_settings_suggested_again_are_a_trial_of_their_own() -> None:
 
 def test_what_was_left_is_handed_out_whichever_of_tunes_trials_asks() -> None:
     # Several run at a time: none has ended when the next is asked for.
-    known = records(
+    known = store(
         trial(0, 0.3, params=OWN), trial(1, params=at(2.0), state="running"),
         trial(2, params=at(3.0), state="running"),
     )  # fmt: skip
     search = study.search(sweep(), known, OWN)
     found = [search.suggest(name) for name in ("x", "y", "z")]
-    assert found[:2] == [handed("t1", at(2.0)), handed("t2", at(3.0))]
+    assert found[:2] == [trial_config("t1", at(2.0)), trial_config("t2", at(3.0))]
     assert found[2] is not None
     assert found[2]["trial"]["id"] == "z"
 
 
 def test_the_search_is_told_of_what_has_ended() -> None:
-    known = records(
+    known = store(
         trial(0, 0.3, 0.2, params=OWN),
         trial(1, 0.4, params=at(2.0), state="pruned"),
         trial(2, params=at(3.0), state="failed"),
@@ -144,7 +145,7 @@ def test_the_search_is_told_of_what_has_ended() -> None:
     assert inner.trials[3].system_attrs["fixed_params"] == at(4.0)
 
 
-def suggestions(of: SweepSettings, known: Records) -> list[Params]:
+def suggestions(of: SweepSettings, known: TrialStore) -> list[Params]:
     """What a search suggests if small values of both settings do well, but for the base."""
     search = study.search(of, known, OWN)
     found = []
@@ -161,7 +162,7 @@ def suggestions(of: SweepSettings, known: Records) -> list[Params]:
 @pytest.mark.parametrize("kind", ["tpe", "random"])
 def test_the_same_seed_draws_the_same(kind: str) -> None:
     one, again, other = (
-        suggestions(sweep(search=kind, seed=seed, trials=12), records()) for seed in (3, 3, 4)
+        suggestions(sweep(search=kind, seed=seed, trials=12), store()) for seed in (3, 3, 4)
     )
     assert len(one) == len(other) == 11  # the base is the same for all
     assert one == again
@@ -171,8 +172,8 @@ def test_the_same_seed_draws_the_same(kind: str) -> None:
 @pytest.mark.parametrize("kind", ["tpe", "random"])
 def test_a_sweep_that_goes_on_does_not_draw_the_same_again(kind: str) -> None:
     of = sweep(search=kind, trials=100)
-    begun = suggestions(of, records())
-    known = records(*(trial(n, 0.5, params=params) for n, params in enumerate([OWN, *begun])))
+    begun = suggestions(of, store())
+    known = store(*(trial(n, 0.5, params=params) for n, params in enumerate([OWN, *begun])))
     later = suggestions(of, known)
     assert not {p["losses.teacher.exp"] for p in begun} & {p["losses.teacher.exp"] for p in later}
     assert len(later) == 12
@@ -183,7 +184,7 @@ def test_tpe_looks_where_trials_did_well_and_random_search_does_not() -> None:
     # Of forty ended trials those with a small losses.lip did well.
     rng = np.random.default_rng(0)
     values = [(float(10 ** rng.uniform(-1, 1)), float(rng.uniform(0, 2))) for _ in range(40)]
-    known = records(*(trial(n, lip, params=at(exp, lip)) for n, (exp, lip) in enumerate(values)))
+    known = store(*(trial(n, lip, params=at(exp, lip)) for n, (exp, lip) in enumerate(values)))
 
     def mean(kind: str) -> float:
         search = study.search(sweep(search=kind, trials=100), known, OWN)
@@ -197,24 +198,24 @@ def test_tpe_looks_where_trials_did_well_and_random_search_does_not() -> None:
 
 
 def test_states_of_frozen_trials() -> None:
-    done = study.frozen(sweep(), trial(0, 0.3, None, 0.2, params=OWN))
+    done = study.frozen_trial(sweep(), trial(0, 0.3, None, 0.2, params=OWN))
     assert (done.state, done.values) == (TrialState.COMPLETE, [0.2])
     assert done.intermediate_values == {1: 0.3, 3: 0.2}
     assert done.user_attrs == {"id": "t0", "seconds": 32.0, "error": None}
     early = trial(1, 0.4, params=OWN, state="pruned")
-    pruned = study.frozen(sweep(), early)
+    pruned = study.frozen_trial(sweep(), early)
     assert (pruned.state, pruned.intermediate_values) == (TrialState.PRUNED, {1: 0.4})
-    counted = study.frozen(sweep(), early, pruned=False)
+    counted = study.frozen_trial(sweep(), early, pruned=False)
     assert (counted.state, counted.values) == (TrialState.COMPLETE, [0.4])
     broken = trial(2, None, params=OWN, state="failed", error="diverged")
     for marked in (True, False):
-        failed = study.frozen(sweep(), broken, pruned=marked)
+        failed = study.frozen_trial(sweep(), broken, pruned=marked)
         assert (failed.state, failed.values) == (TrialState.FAIL, None)
         assert failed.user_attrs["error"] == "diverged"
 
 
 def test_of_two_objectives_optuna_keeps_no_curve() -> None:
-    both = study.frozen(sweep(objectives=BOTH), trial(0, 0.3, 0.2, params=OWN))
+    both = study.frozen_trial(sweep(objectives=BOTH), trial(0, 0.3, 0.2, params=OWN))
     assert (both.values, both.intermediate_values) == ([0.2, 0.05], {})
 
 
@@ -227,19 +228,19 @@ def opened(folder: Path) -> optuna.Study:
 
 def test_the_study_is_read_by_optuna_and_grows(tmp_path: Path) -> None:
     of = sweep()
-    known = records(
+    known = store(
         trial(0, 0.3, params=OWN),
         trial(1, 0.4, params=at(2.0), state="pruned"),
         trial(2, 0.1, params=at(3.0), state="running"),
     )
-    mirror = Study(of, tmp_path)
+    mirror = StudyFile(of, tmp_path)
     mirror.update(known)
     assert [one.user_attrs["id"] for one in opened(tmp_path).trials] == ["t0", "t1"]
     assert opened(tmp_path).best_params == OWN
     known.trials[2].state = "done"
     mirror.update(known)
     mirror.update(known)
-    Study(of, tmp_path).update(known)  # a later session
+    StudyFile(of, tmp_path).update(known)  # a later session
     found = opened(tmp_path)
     assert found.study_name == "sweep"
     assert [(one.user_attrs["id"], one.state.name) for one in found.trials] == [
@@ -251,29 +252,29 @@ def test_the_study_is_read_by_optuna_and_grows(tmp_path: Path) -> None:
 def test_a_study_of_two_objectives_has_optunas_front(tmp_path: Path) -> None:
     def of(number: int, energy: float, lbe: float) -> Any:
         one = trial(number, energy, params=at(1.0 + number))
-        one.curve[0]["lbe"] = lbe
+        one.curve[0].lbe = lbe
         return one
 
-    known = records(of(0, 0.3, 0.3), of(1, 0.1, 0.5), of(2, 0.4, 0.4), of(3, 0.5, 0.1))
-    Study(sweep(objectives=BOTH), tmp_path).update(known)
+    known = store(of(0, 0.3, 0.3), of(1, 0.1, 0.5), of(2, 0.4, 0.4), of(3, 0.5, 0.1))
+    StudyFile(sweep(objectives=BOTH), tmp_path).update(known)
     front = {one.user_attrs["id"] for one in opened(tmp_path).best_trials}
-    assert front == {one.id for one in known.front(BOTH)} == {"t0", "t1", "t3"}
+    assert front == set(study.pareto_front(sweep(objectives=BOTH), known)) == {"t0", "t1", "t3"}
 
 
 def test_a_study_that_cannot_be_read_is_named(tmp_path: Path) -> None:
     (tmp_path / study.FILE).write_bytes(b"not a database " * 100)
-    said = refusal(lambda: Study(sweep(), tmp_path))
+    said = refusal(lambda: StudyFile(sweep(), tmp_path))
     assert said.startswith(f"{tmp_path / study.FILE}: not usable as a study (")
     assert said.endswith("remove it, and it is made again")
     (tmp_path / study.FILE).unlink()
-    Study(sweep(), tmp_path).update(records(trial(0, 0.3, params=OWN)))
+    StudyFile(sweep(), tmp_path).update(store(trial(0, 0.3, params=OWN)))
     assert len(opened(tmp_path).trials) == 1
 
 
 # importance
 
 
-def fared(count: int, energy: Any) -> Records:
+def fared(count: int, energy: Any) -> TrialStore:
     """Trials at random, each of which had the ``energy`` of its settings."""
     rng = np.random.default_rng(1)
     trials = []
@@ -281,7 +282,7 @@ def fared(count: int, energy: Any) -> Records:
         params = at(float(10 ** rng.uniform(-1, 1)), float(rng.uniform(0, 2)))
         state = "pruned" if number % 3 else "done"
         trials.append(trial(number, energy(**params_of(params)), params=params, state=state))
-    return records(*trials)
+    return store(*trials)
 
 
 def params_of(params: Params) -> dict[str, float]:
@@ -302,7 +303,7 @@ def test_importance_finds_the_setting_that_matters() -> None:
 def test_each_objective_has_its_own() -> None:
     known = fared(30, lambda exp, lip: lip)
     for one in known.trials:
-        one.curve[-1]["lbe"] = math.log10(one.params["losses.teacher.exp"])
+        one.curve[-1].lbe = math.log10(one.params["losses.teacher.exp"])
     found = study.importance(sweep(objectives=BOTH), known)
     assert found["energy_score"]["losses.teacher.lip"] > 0.9
     assert found["lbe"]["losses.teacher.exp"] > 0.9
@@ -313,18 +314,18 @@ def test_importance_of_too_few_or_of_all_alike_is_not_told() -> None:
     def score(exp: float, lip: float) -> float:
         return lip
 
-    assert study.importance(sweep(), records()) == {}
-    assert study.importance(sweep(), fared(study.ENOUGH - 1, score)) == {}
-    assert list(study.importance(sweep(), fared(study.ENOUGH, score))) == ["energy_score"]
+    assert study.importance(sweep(), store()) == {}
+    assert study.importance(sweep(), fared(study.MIN_TRIALS - 1, score)) == {}
+    assert list(study.importance(sweep(), fared(study.MIN_TRIALS, score))) == ["energy_score"]
     assert study.importance(sweep(), fared(30, lambda exp, lip: 0.25)) == {}
 
 
 def test_failed_trials_do_not_count_in_it() -> None:
-    known = fared(study.ENOUGH, lambda exp, lip: lip)
+    known = fared(study.MIN_TRIALS, lambda exp, lip: lip)
     known.trials[0].state = "failed"
     assert study.importance(sweep(), known) == {}
     known.trials[0].state = "done"
-    known.trials[0].curve[-1]["energy_score"] = None
+    known.trials[0].curve[-1].energy_score = None
     assert study.importance(sweep(), known) == {}
 
 
@@ -344,9 +345,7 @@ def test_a_choice_can_matter_too() -> None:
             "model.teacher.decoder.kind": kind,
         }
         trials.append(trial(number, 0.1 + (kind == "gru"), params=params))
-    assert (
-        study.importance(of, records(*trials))["energy_score"]["model.teacher.decoder.kind"] > 0.9
-    )
+    assert study.importance(of, store(*trials))["energy_score"]["model.teacher.decoder.kind"] > 0.9
 
 
 def test_a_short_sweep_draws_less_at_random() -> None:

@@ -10,8 +10,9 @@ from tests.unit import sweeps
 
 from diffusiontalker.corpus.manifest import open_corpus, write_manifest
 from diffusiontalker.errors import UserError
-from diffusiontalker.tuning import space, sweep
-from diffusiontalker.tuning.trial_store import FIGURES, TRIAL
+from diffusiontalker.summary.sweep import METRICS
+from diffusiontalker.tuning import confirmation, space, sweep
+from diffusiontalker.tuning.trial_store import TRIAL
 
 
 def test_trials_of_somebody_else_are_not_swept_away(tmp_path: Path) -> None:
@@ -26,13 +27,13 @@ def test_trials_of_somebody_else_are_not_swept_away(tmp_path: Path) -> None:
 
 
 def test_the_figures_of_a_run_that_did_not_end_well_are_none() -> None:
-    final = sweep.Finals(SimpleNamespace(count=lambda done, total: None), 3)  # type: ignore[arg-type]
+    final = confirmation.FinalMetrics(SimpleNamespace(count=lambda done, total: None), 3)  # type: ignore[arg-type]
 
     def trial(name: str) -> Any:
         return SimpleNamespace(config={TRIAL: {"id": name}})
 
     def told(name: str, value: float) -> None:
-        final.on_trial_result(1, [], trial(name), dict.fromkeys(FIGURES, value))
+        final.on_trial_result(1, [], trial(name), dict.fromkeys(METRICS, value))
 
     told("well", 1.0)
     told("well", 2.0)
@@ -42,7 +43,7 @@ def test_the_figures_of_a_run_that_did_not_end_well_are_none() -> None:
     final.on_trial_complete(2, [], trial("diverged"))
     told("broken", 1.0)
     final.on_trial_error(2, [], trial("broken"))
-    assert final.figures == {"well": dict.fromkeys(FIGURES, 2.0)}
+    assert final.metrics == {"well": dict.fromkeys(METRICS, 2.0)}
     assert final.ended == 3
 
 

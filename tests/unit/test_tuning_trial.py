@@ -8,12 +8,14 @@ import pytest
 import ray
 from tests.unit.sweeps import sweep
 
-from diffusiontalker import pipeline, storage
+from diffusiontalker import storage
 from diffusiontalker.config import Settings, changed
 from diffusiontalker.errors import UserError
+from diffusiontalker.pipeline.training import HISTORY
+from diffusiontalker.summary.sweep import METRICS
 from diffusiontalker.tuning import space, trial
-from diffusiontalker.tuning.trial import Figures, Plan, run_trial
-from diffusiontalker.tuning.trial_store import FIGURES, handed
+from diffusiontalker.tuning.trial import Figures, TrialSetup, run_trial
+from diffusiontalker.tuning.trial_store import trial_config
 
 Reported = list[Figures]
 
@@ -27,22 +29,22 @@ def reported(monkeypatch: pytest.MonkeyPatch) -> Reported:
     return found
 
 
-def plan(folder: Path) -> Plan:
+def plan(folder: Path) -> TrialSetup:
     of = sweep(changes={"training.workers": 0})
     nothing: Any = None
-    return Plan(space.base_of(of), ["teacher"], nothing, None, folder)
+    return TrialSetup(space.base_of(of), ["teacher"], nothing, None, folder)
 
 
 def test_a_trial_has_its_own_settings_and_folder(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path, reported: Reported
 ) -> None:
-    def train(given: Plan, settings: Settings, folder: Path) -> Figures:
+    def train(given: TrialSetup, settings: Settings, folder: Path) -> Figures:
         assert settings == changed(given.base, {"losses.teacher.exp": 3.0}, "test")
         return {"lbe": 0.5, "folder": folder}
 
     monkeypatch.setattr(trial, "train", train)
     for name in ("first", "again"):
-        run_trial(handed(name, {"losses.teacher.exp": 3.0}), plan(tmp_path))
+        run_trial(trial_config(name, {"losses.teacher.exp": 3.0}), plan(tmp_path))
     assert reported == [
         {"lbe": 0.5, "folder": tmp_path / name, "done": True} for name in ("first", "again")
     ]
@@ -62,7 +64,7 @@ def test_the_users_mistake_is_the_end_of_a_trial(
         raise error
 
     monkeypatch.setattr(trial, "train", train)
-    run_trial(handed("a", {}), plan(tmp_path))
+    run_trial(trial_config("a", {}), plan(tmp_path))
     assert reported == [
         {
             "error": "too few takes", "done": True, "epochs": 0, "seconds": 0.0,
@@ -78,7 +80,7 @@ def test_settings_that_do_not_go_together_are_the_end_of_it_too(
         raise AssertionError("must not train")
 
     monkeypatch.setattr(trial, "train", train)
-    run_trial(handed("a", {"losses.student.energy_chunk": 97}), plan(tmp_path))
+    run_trial(trial_config("a", {"losses.student.energy_chunk": 97}), plan(tmp_path))
     [end] = reported
     assert "energy_chunk 97 is longer" in end["error"]
     assert end["done"] is True
@@ -92,11 +94,11 @@ def test_any_other_error_is_raised_so_that_the_trial_is_tried_again(
 
     monkeypatch.setattr(trial, "train", train)
     with pytest.raises(ZeroDivisionError, match="ours"):
-        run_trial(handed("a", {}), plan(tmp_path))
+        run_trial(trial_config("a", {}), plan(tmp_path))
     assert reported == []
 
 
-METRICS = {
+EPOCH = {
     "epoch": 2, "step": 40, "seconds": 1.5, "val_loss": 0.9, "val_lbe": 0.1,
     "val_energy_score": math.nan, "val_upper_energy": 0.3,
 }  # fmt: skip
@@ -105,28 +107,28 @@ METRICS = {
 def check(figures: Figures) -> None:
     assert figures["epochs"] == 7
     assert figures["seconds"] == 1.5
-    assert [figures[name] for name in FIGURES] == [0.1, math.inf, 0.3]  # NaN would win any race
+    assert [figures[name] for name in METRICS] == [0.1, math.inf, 0.3]  # NaN would win any race
     assert figures["val_loss"] == 0.9
     assert "step" not in figures
 
 
 def test_an_epoch_counts_those_of_the_stages_before(reported: Reported) -> None:
-    trial.report(5, METRICS)
+    trial.report(5, EPOCH)
     check(reported[0])
 
 
 def test_workers_report_the_same(monkeypatch: pytest.MonkeyPatch) -> None:
     found: Reported = []
-    report = object.__new__(trial.Report)  # which itself wants a session of Tune
+    report = object.__new__(trial.ReportCallback)  # which itself wants a session of Tune
     report.before = 5
     report._training_actor_item_queue = type("Queue", (), {"put": staticmethod(found.append)})
-    report.after_report(None, [METRICS, {"of": "another worker"}], None)
+    report.after_report(None, [EPOCH, {"of": "another worker"}], None)
     check(found[0])
 
 
 def test_a_stage_ends_when_tune_has_its_last_epoch() -> None:
     empty = iter([False, False, True])
-    report = object.__new__(trial.Report)
+    report = object.__new__(trial.ReportCallback)
     report._training_actor_item_queue = type("Queue", (), {"empty": lambda _: next(empty)})()
     report.wait()
     assert list(empty) == []
@@ -140,22 +142,22 @@ def stages(monkeypatch: pytest.MonkeyPatch) -> list[tuple[Any, Path | None]]:
     """What is trained, and from which model; each stage takes a moment."""
     trained: list[tuple[Any, Path | None]] = []
 
-    def train(given: Plan, settings: Settings, stage: Any, model: Path | None, folder: Path,
+    def train(given: TrialSetup, settings: Settings, stage: Any, model: Path | None, folder: Path,
               before: int) -> list[dict[str, float]]:  # fmt: skip
         trained.append((stage, model))
         (folder / str(stage)).mkdir(parents=True)
-        trial.report(before, {**METRICS, "epoch": 1, "val_energy_score": 0.2})
-        return [{"step": 1, "loss": 5.0}, {**METRICS, "val_energy_score": len(trained) / 10}]
+        trial.report(before, {**EPOCH, "epoch": 1, "val_energy_score": 0.2})
+        return [{"step": 1, "loss": 5.0}, {**EPOCH, "val_energy_score": len(trained) / 10}]
 
     monkeypatch.setattr(trial, "_train", train)
     return trained
 
 
-def chain(folder: Path) -> Plan:
+def chain(folder: Path) -> TrialSetup:
     of = sweep(stage="chain", changes={"diffusion.rounds": [8, 4], "training.teacher.epochs": 3})
     base = space.base_of(of)
     nothing: Any = None
-    return Plan(base, space.stages_of(of, base), nothing, folder / "start", folder)
+    return TrialSetup(base, space.stages_of(of, base), nothing, folder / "start", folder)
 
 
 def test_a_chain_descends_from_its_own_teacher(
@@ -176,7 +178,7 @@ def test_a_killed_trial_does_not_train_a_finished_stage_again(
     given = chain(tmp_path)
     for stage in ("teacher", "8"):
         (tmp_path / "a" / stage).mkdir(parents=True)
-        storage.write_json(tmp_path / "a" / stage / pipeline.HISTORY, [METRICS])
+        storage.write_json(tmp_path / "a" / stage / HISTORY, [EPOCH])
     last = trial.train(given, given.base, tmp_path / "a")
     assert stages == [(4, tmp_path / "a" / "8")]
     assert [one["epochs"] for one in reported] == [5]

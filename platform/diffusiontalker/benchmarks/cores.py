@@ -1,4 +1,4 @@
-"""Cores for processes to themselves, as Kubernetes' static CPU manager gives to a pod; on Linux."""
+"""CPU affinity: dedicated cores, as Kubernetes' static CPU manager gives a pod; on Linux."""
 
 import os
 from collections.abc import Iterable, Iterator, Sequence
@@ -9,9 +9,9 @@ from diffusiontalker.benchmarks.memory import PROC
 
 @contextmanager
 def own(held: Sequence[int], others: Iterable[int]) -> Iterator[list[int]]:
-    """A core each for the processes ``held``; the rest for ``others`` and for this process, which
-    has all again at the end. Gives the cores of ``held``: none, and changes nothing, where there is
-    no core left for the rest."""
+    """Pin each of the processes ``held`` to a core of its own, ``others`` and this process to the
+    rest. Yields the cores of ``held``; none, with nothing changed, if there are too few. This
+    process has its former affinity again at the end."""
     ours = sorted(os.sched_getaffinity(0)) if held else []
     given, rest = ours[: len(held)], ours[len(held) :]
     if not given or not rest:
@@ -19,17 +19,17 @@ def own(held: Sequence[int], others: Iterable[int]) -> Iterator[list[int]]:
         return
     try:
         for process, core in zip(held, given, strict=True):
-            _keep(process, {core})
+            _pin(process, {core})
         for process in (*others, os.getpid()):
-            _keep(process, rest)
+            _pin(process, rest)
         yield given
     finally:
-        _keep(os.getpid(), ours)
+        _pin(os.getpid(), ours)
 
 
 @contextmanager
 def on(core: int | None) -> Iterator[None]:
-    """This thread on a core for a while; None: wherever it was."""
+    """Pin this thread to a core for the time of the context; None: no change."""
     if core is None:
         yield
         return
@@ -41,12 +41,12 @@ def on(core: int | None) -> Iterator[None]:
         os.sched_setaffinity(0, before)
 
 
-def _keep(process: int, cores: Iterable[int]) -> None:
-    """All threads of a process, and those that they begin, to these cores; none if it has ended."""
-    kept: set[int] = set()
-    # Looked up again until none is new, for one that is not kept yet may begin another.
-    while new := {int(path.name) for path in (PROC / str(process) / "task").glob("*")} - kept:
+def _pin(process: int, cores: Iterable[int]) -> None:
+    """Pin all threads of a process, and their future children, to these cores."""
+    pinned: set[int] = set()
+    # Repeated until there is no new thread: an unpinned one may have started another.
+    while new := {int(path.name) for path in (PROC / str(process) / "task").glob("*")} - pinned:
         for thread in new:
             with suppress(ProcessLookupError):
                 os.sched_setaffinity(thread, cores)
-        kept |= new
+        pinned |= new

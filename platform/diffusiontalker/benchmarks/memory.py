@@ -1,19 +1,19 @@
-"""Peak memory of this process and of all that it started, Ray's workers and object store too."""
+"""Peak memory of this process and its descendants, Ray's workers and object store included."""
 
 import os
 import threading
 from pathlib import Path
 from types import TracebackType
 
-EVERY = 0.2
-"""Seconds between two looks."""
+INTERVAL = 0.2
+"""Seconds between two samples."""
 PROC = Path("/proc")
 
 
 class Peak:
-    """The most memory seen while the context is open, from a thread of its own.
+    """Maximum memory while the context is open, sampled by a thread.
 
-    The sum of the proportional set sizes: a page that several processes share counts once.
+    Sum of proportional set sizes, in which a page shared by several processes counts once.
     """
 
     def __init__(self) -> None:
@@ -22,18 +22,18 @@ class Peak:
         self._thread = threading.Thread(target=self._watch, daemon=True)
 
     def __enter__(self) -> "Peak":
-        self.look()
+        self.sample()
         self._thread.start()
         return self
 
-    def look(self) -> None:
-        """Count now."""
+    def sample(self) -> None:
+        """Take one sample."""
         now = sum(map(proportional, family(os.getpid())))
         self.bytes = max(self.bytes, now)
 
     def _watch(self) -> None:
-        while not self._stop.wait(EVERY):
-            self.look()
+        while not self._stop.wait(INTERVAL):
+            self.sample()
 
     def __exit__(
         self,
@@ -46,7 +46,7 @@ class Peak:
 
 
 def family(root: int, proc: Path = PROC) -> list[int]:
-    """A process and all its descendants; of Linux's ``proc``."""
+    """Ids of a process and all its descendants, from Linux's ``proc``."""
     children: dict[int, list[int]] = {}
     for folder in proc.glob("[0-9]*"):
         parent = _parent(folder)

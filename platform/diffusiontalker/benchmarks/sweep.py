@@ -1,31 +1,60 @@
-"""A sweep beside its alternatives: what Optuna finds beyond chance, and what pruning saves."""
+"""A sweep against random search and against no pruning."""
 
 from typing import Any
 
+from pydantic import BaseModel
 from rich.box import SIMPLE_HEAD
 from rich.table import Table
 
 from diffusiontalker import config, storage
-from diffusiontalker.benchmarks.machine import machine
 from diffusiontalker.config import SweepBenchmarkSettings, SweepSettings
+from diffusiontalker.environment import machine
+from diffusiontalker.report.metric_columns import DASH
+from diffusiontalker.report.sweep.trials import relative_change
+from diffusiontalker.summary.run import Figure
 from diffusiontalker.training.progress import clock
 from diffusiontalker.tuning import space
 from diffusiontalker.tuning import sweep as tuning
-from diffusiontalker.tuning.trial_store import Records
+from diffusiontalker.tuning.trial_store import TrialStore
 
-Json = dict[str, Any]
+
+class Row(BaseModel):
+    """The result and the cost of one sweep."""
+
+    objective: str
+    default: Figure
+    best: Figure
+    best_number: int
+    confirmed: list[float | None]
+    """Relative change from the default to the best, by further seed."""
+    states: dict[str, int]
+    seconds: float
+    not_training: float | None
+    """Share of the slots' time."""
+    epochs: int
+    epochs_of_all: int
+    """Without pruning."""
+
+
+class Report(BaseModel):
+    """``sweep.json`` of the benchmark."""
+
+    machine: dict[str, Any]
+    sweep: str
+    """The configuration."""
+    variants: dict[str, Row]
 
 
 def variants(settings: SweepBenchmarkSettings) -> dict[str, SweepSettings]:
-    """The sweep as it is, and what differs in one respect each; all on one corpus. Raises
+    """The sweep as configured, and variants that differ in one setting; all on one corpus. Raises
     UserError."""
     root = storage.location(settings.out) / "sweep"
     base = str(root / "base")
     own = config.load_as(config.SweepSettings, settings.sweep, [f"changes.output={base}"])
-    told = {} if settings.trials is None else {"trials": settings.trials}
+    trials = {} if settings.trials is None else {"trials": settings.trials}
 
     def one(name: str, **other: str) -> SweepSettings:
-        return config.changed(own, {"output": str(root / name), **told, **other}, name)
+        return config.changed(own, {"output": str(root / name), **trials, **other}, name)
 
     found = {
         "as configured": one("configured"),
@@ -37,57 +66,62 @@ def variants(settings: SweepBenchmarkSettings) -> dict[str, SweepSettings]:
     return found
 
 
-def run(settings: SweepBenchmarkSettings) -> Json:
-    """Run all variants, or what a killed benchmark has left, and write ``sweep.json``. Raises
-    UserError."""
-    report: Json = {"machine": machine(("ray", "optuna")), "sweep": settings.sweep, "variants": {}}
+def run(settings: SweepBenchmarkSettings) -> Report:
+    """Run the variants, or what is left of them, and write ``sweep.json``. Raises UserError."""
+    rows = {}
     for name, sweep in variants(settings).items():
         print(f"variant      {name}", flush=True)
-        report["variants"][name] = row(sweep, tuning.run(sweep))
-    storage.write_json(storage.location(settings.out) / "sweep.json", report)
+        rows[name] = row(sweep, tuning.run(sweep))
+    report = Report(machine=machine(("ray", "optuna")), sweep=settings.sweep, variants=rows)
+    storage.write_json(
+        storage.location(settings.out) / "sweep.json", report.model_dump(mode="json")
+    )
     return report
 
 
-def row(sweep: SweepSettings, known: Records) -> Json:
-    """What one sweep found and cost."""
+def row(sweep: SweepSettings, store: TrialStore) -> Row:
+    """The result and the cost of one sweep."""
     base = space.base_of(sweep)
     whole = space.epochs_in_all(base, space.stages_of(sweep, base))
-    epochs = sum(len(trial.curve) for trial in known.trials)
     first = sweep.objectives[0]
-    best, confirmed = known.best(sweep.objectives), known.confirmations(sweep.objectives)
+    best, confirmed = store.best(sweep.objectives), store.confirmations(sweep.objectives)
     assert best is not None
-    return {
-        "objective": first,
-        "default": known.trials[0].value(first),
-        "best": best.value(first),
-        "best_number": best.number,
-        "confirmed": [one.best[first] / one.default[first] - 1 for one in confirmed],
-        "states": {s: len(known.in_state(s)) for s in ("done", "pruned", "failed")},
-        "seconds": known.wall_seconds,
-        "not_training": known.idle,
-        "epochs": epochs,
-        "epochs_of_all": whole * len(known.trials),
-    }
+    return Row(
+        objective=first,
+        default=store.trials[0].result(first),
+        best=best.result(first),
+        best_number=best.number,
+        confirmed=[relative_change(one.default[first], one.best[first]) for one in confirmed],
+        states={state: len(store.in_state(state)) for state in ("done", "pruned", "failed")},
+        seconds=store.wall_seconds,
+        not_training=store.idle_share,
+        epochs=sum(len(trial.curve) for trial in store.trials),
+        epochs_of_all=whole * len(store.trials),
+    )
 
 
-def table(report: Json) -> Table:
+def table(report: Report) -> Table:
     """One line per variant."""
-    rows: dict[str, Json] = report["variants"]
-    out = Table(title=f"Sweeps of {report['sweep']}", title_justify="left", box=SIMPLE_HEAD)
+    rows = report.variants
+    out = Table(title=f"Sweeps of {report.sweep}", title_justify="left", box=SIMPLE_HEAD)
     out.add_column("Variant")
-    objective = next(iter(rows.values()))["objective"]
+    objective = next(iter(rows.values())).objective
     for heading in (f"Best {objective}", "Against base", "Other seeds", "Trial", "Epochs", "Took"):
         out.add_column(heading, justify="right")
     out.add_column("Not training", justify="right")
     for name, one in rows.items():
         out.add_row(
             name,
-            f"{one['best']:.4f}",
-            f"{one['best'] / one['default'] - 1:+.1%}",
-            ", ".join(f"{share:+.1%}" for share in one["confirmed"]) or "–",
-            str(one["best_number"]),
-            f"{one['epochs']} of {one['epochs_of_all']}",
-            clock(one["seconds"]),
-            f"{one['not_training']:.0%}",
+            _shown(one.best, "{:.4f}"),
+            _shown(relative_change(one.default, one.best), "{:+.1%}"),
+            ", ".join(_shown(change, "{:+.1%}") for change in one.confirmed) or DASH,
+            str(one.best_number),
+            f"{one.epochs} of {one.epochs_of_all}",
+            clock(one.seconds),
+            _shown(one.not_training, "{:.0%}"),
         )
     return out
+
+
+def _shown(value: float | None, form: str) -> str:
+    return DASH if value is None else form.format(value)

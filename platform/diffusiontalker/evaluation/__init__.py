@@ -1,1 +1,1 @@
-"""Measuring models on the test splits, beside the floors that nothing can beat."""
+"""Evaluation on the test splits: metrics, floors, goals, and what streaming costs."""

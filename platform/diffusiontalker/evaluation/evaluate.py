@@ -1,12 +1,10 @@
-"""Measuring all models of a run, in parallel on Ray."""
+"""Measures all models of a run on the test splits, in parallel on Ray."""
 
-import math
 import statistics
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import ray
@@ -25,18 +23,17 @@ from diffusiontalker.evaluation import measure
 from diffusiontalker.features.encoder import FrozenEncoder
 from diffusiontalker.features.stage import to_length
 from diffusiontalker.model.talker import Talker
+from diffusiontalker.summary.run import Costs, Evaluation, Floors, Row, SplitMetrics
 from diffusiontalker.training.checkpoints import load_talker
-
-Json = dict[str, Any]
 
 
 @dataclass(frozen=True)
-class Subject:
+class EvaluatedModel:
     """A model to be measured, at a number of sampling steps."""
 
     name: str
     folder: str
-    """Where its weights lie: a local path, or s3://."""
+    """Of its weights: a local path, or s3://."""
     steps: int
     distilled: bool
     encoder: str | None = None
@@ -46,53 +43,56 @@ class Subject:
 
 
 def evaluate(
-    subjects: list[Subject],
+    models: list[EvaluatedModel],
     folder: Path,
     settings: EvaluationSettings,
     sampler: str,
     progress: Callable[[int, int], None],
-) -> tuple[list[Json], Json]:
-    """Rows of the summary, one per subject and split, and the floors per split.
+) -> Evaluation:
+    """A row per model and split, and the floors per split.
 
     Args:
-        subjects: the models.
+        models: each with one number of sampling steps.
         folder: shards with features.
         settings: seeds, rig.
         sampler: ddim or ancestral.
-        progress: called with pieces done and pieces in all.
+        progress: called with the number of rows that are measured, and of all rows.
     """
     manifest = open_corpus(folder)
     splits = manifest.test_splits()
-    work = [(subject, split) for split in splits for subject in subjects]
+    work = [(model, split) for split in splits for model in models]
     pending = {
-        _measure_one.remote(subject, split, folder, manifest, settings, sampler): (subject, split)
-        for subject, split in work
+        _measure_one.remote(model, split, folder, manifest, settings, sampler): (model, split)
+        for model, split in work
     }
     floor_tasks = {
         split: _floors.remote(split, folder, manifest, settings) for split in splits
     }  # fmt: skip
-    results: dict[tuple[Subject, str], Json] = {}
+    metrics: dict[tuple[EvaluatedModel, str], SplitMetrics] = {}
     total = len(pending)
     waiting = list(pending)
     while waiting:
         ready, waiting = ray.wait(waiting)
         for reference in ready:
-            results[pending[reference]] = ray.get(reference)
-            progress(len(results), total)
+            metrics[pending[reference]] = ray.get(reference)
+            progress(len(metrics), total)
     # Speed is measured alone: a second process on the machine would slow it.
-    speeds = {subject: ray.get(_speed.remote(subject, sampler)) for subject in subjects}
-    rows = [
-        {
-            "name": subject.name,
-            "steps": subject.steps,
-            "distilled": subject.distilled,
-            "split": split,
-            **results[subject, split],
-            **speeds[subject],
-        }
-        for subject, split in work
-    ]
-    return [finite(row) for row in rows], finite({s: ray.get(t) for s, t in floor_tasks.items()})
+    costs: dict[EvaluatedModel, Costs] = {
+        model: ray.get(_speed.remote(model, sampler)) for model in models
+    }
+    rows = (
+        Row(
+            name=model.name,
+            steps=model.steps,
+            distilled=model.distilled,
+            split=split,
+            **metrics[model, split].model_dump(),
+            **costs[model].model_dump(),
+        )
+        for model, split in work
+    )
+    floor = {split: ray.get(task) for split, task in floor_tasks.items()}
+    return Evaluation(rows=tuple(rows), floor=floor)
 
 
 def load_clips(folder: Path, manifest: Manifest, split: str) -> list[Clip]:
@@ -110,50 +110,51 @@ def rig_of(settings: EvaluationSettings) -> Rig:
 
 @ray.remote(num_cpus=1)
 def _measure_one(
-    subject: Subject,
+    model: EvaluatedModel,
     split: str,
     folder: Path,
     manifest: Manifest,
     settings: EvaluationSettings,
     sampler: str,
-) -> Json:
+) -> SplitMetrics:
     torch.set_num_threads(1)
-    talker = load_talker(storage.location(subject.folder))
+    talker = load_talker(storage.location(model.folder))
     clips = load_clips(folder, manifest, split)
-    heard = [
-        measure.embed_and_sample(talker, clip, subject.steps, sampler, settings.seeds, seed=i)
+    samples = [
+        measure.embed_and_sample(talker, clip, model.steps, sampler, settings.seeds, seed=i)
         for i, clip in enumerate(clips)
     ]
-    row: Json = measure.measure(heard, clips, measure.Vertices(rig_of(settings)))
-    if not any(clip.identity in talker.config.identities for clip in clips):
-        # Nobody here is in the library: there is no right answer to match.
-        row.update(dict.fromkeys(("identity_precision", "identity_recall", "identity_f1"), None))
-    return row
+    metrics = measure.measure(samples, clips, measure.Vertices(rig_of(settings)))
+    if any(clip.identity in talker.config.identities for clip in clips):
+        return metrics
+    # No speaker of this split is in the library, so no prediction of the identity can be right.
+    unknown = dict.fromkeys(("identity_precision", "identity_recall", "identity_f1"), None)
+    return metrics.model_copy(update=unknown)
 
 
 @ray.remote(num_cpus=1)
 def _floors(
     split: str, folder: Path, manifest: Manifest, settings: EvaluationSettings
-) -> dict[str, dict[str, float]] | None:
+) -> Floors | None:
     clips = load_clips(folder, manifest, split)
     return measure.floors(clips, measure.Vertices(rig_of(settings)))
 
 
 @ray.remote(num_cpus=1)
-def _speed(subject: Subject, sampler: str) -> Json:
-    """Frames per second from waveform to coefficients, 10 s, batch 1, one thread, in PyTorch."""
+def _speed(model: EvaluatedModel, sampler: str) -> Costs:
+    """Frames per second from waveform to coefficients: 10 s, batch 1, one thread, in PyTorch."""
     torch.set_num_threads(1)
-    talker = load_talker(storage.location(subject.folder))
+    talker = load_talker(storage.location(model.folder))
     encoder = None
     tensors = list(talker.deployed().values())
-    if subject.encoder is not None:
-        encoder = FrozenEncoder(subject.encoder, subject.encoder_layers, subject.encoder_revision)
+    if model.encoder is not None:
+        encoder = FrozenEncoder(model.encoder, model.encoder_layers, model.encoder_revision)
         tensors += encoder.model.parameters()
     count = sum(t.numel() for t in tensors)
     size = sum(t.numel() * t.element_size() for t in tensors)
     audio = np.random.default_rng(0).normal(0, 0.07, 10 * SAMPLE_RATE).astype(np.float32)
-    seconds = median_seconds(lambda: animate(talker, encoder, audio, subject.steps, sampler))
-    return {"fps": 10 * FPS / seconds, "size_mb": size / 1e6, "params_m": count / 1e6}
+    seconds = median_seconds(lambda: animate(talker, encoder, audio, model.steps, sampler))
+    return Costs(fps=10 * FPS / seconds, size_mb=size / 1e6, params_m=count / 1e6)
 
 
 @torch.inference_mode()
@@ -165,7 +166,7 @@ def animate(
     frames = frame_count(len(audio))
     features = measure.batch_of_one(encoder(audio, frames)) if encoder is not None else None
     inputs = talker.inputs(features, torch.from_numpy(to_length(log_mel(audio), frames))[None])
-    return measure.hear(talker, inputs, frames, steps, sampler, 1, seed).samples[0]
+    return measure.sample(talker, inputs, frames, steps, sampler, 1, seed).samples[0]
 
 
 def median_seconds(call: Callable[[], object], repeats: int = 7) -> float:
@@ -176,14 +177,3 @@ def median_seconds(call: Callable[[], object], repeats: int = 7) -> float:
         call()
         times.append(time.perf_counter() - started)
     return statistics.median(times[2:])
-
-
-def finite(value: Any) -> Any:
-    """NaN and infinity as None, in nested dicts and lists: JSON has neither."""
-    if isinstance(value, dict):
-        return {key: finite(inner) for key, inner in value.items()}
-    if isinstance(value, list):
-        return [finite(inner) for inner in value]
-    if isinstance(value, float) and not math.isfinite(value):
-        return None
-    return value

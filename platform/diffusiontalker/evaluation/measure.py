@@ -1,4 +1,4 @@
-"""Every metric of one model on one split: pure functions of sampled and recorded faces."""
+"""All metrics of one model on one split: pure functions of sampled and recorded faces."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -11,10 +11,11 @@ from diffusiontalker.arkit import CHANNELS, LIP, UPPER
 from diffusiontalker.corpus.shards import Clip
 from diffusiontalker.model.talker import Talker
 from diffusiontalker.objectives import metrics
+from diffusiontalker.summary.run import Errors, Floors, SplitMetrics
 
 
 class Vertices:
-    """The part of a rig that the vertex metrics look at: lips and upper face."""
+    """The vertices of a rig that metrics are computed on: lips and upper face."""
 
     def __init__(self, rig: Rig) -> None:
         keep = rig.lip | rig.upper
@@ -30,8 +31,8 @@ class Vertices:
 
 
 @dataclass
-class Heard:
-    """What a model makes of one clip."""
+class ClipSamples:
+    """Faces that a model sampled for one clip, and whose they are by the nearest library entry."""
 
     samples: np.ndarray
     """(seeds, T, 52)."""
@@ -41,16 +42,16 @@ class Heard:
 
 def embed_and_sample(
     talker: Talker, clip: Clip, steps: int, sampler: str, seeds: int, seed: int
-) -> Heard:
-    """Sample a clip as a user would: identity and emotion are found from the voice."""
+) -> ClipSamples:
+    """Sample a clip as a user would: identity and emotion are recognised from the voice."""
     log_mel = batch_of_one(clip.log_mel)
     assert log_mel is not None
     inputs = talker.inputs(batch_of_one(clip.features), log_mel)
-    return hear(talker, inputs, len(clip.coefficients), steps, sampler, seeds, seed)
+    return sample(talker, inputs, len(clip.coefficients), steps, sampler, seeds, seed)
 
 
 @torch.inference_mode()
-def hear(
+def sample(
     talker: Talker,
     inputs: torch.Tensor,
     frames: int,
@@ -58,14 +59,15 @@ def hear(
     sampler: str,
     seeds: int,
     seed: int,
-) -> Heard:
-    """``seeds`` samples for ``inputs`` (``Talker.inputs``, batch 1), nearest library entries."""
+) -> ClipSamples:
+    """``seeds`` samples of ``steps`` steps for ``inputs`` (``Talker.inputs``, batch 1), with the
+    library entries nearest to the voice; ``seed`` is that of noise and sampler."""
     one, identity, emotion = talker.recognise(inputs, torch.ones(1, frames, 1))
     many = one.expand(seeds)
     generator = torch.Generator().manual_seed(seed)
     noise = torch.randn(seeds, frames, len(CHANNELS), generator=generator)
     samples = talker.generate(many, noise, steps, sampler, generator).numpy()
-    return Heard(samples, talker.config.identities[identity], talker.config.emotions[emotion])
+    return ClipSamples(samples, talker.config.identities[identity], talker.config.emotions[emotion])
 
 
 def batch_of_one(values: np.ndarray | None) -> torch.Tensor | None:
@@ -78,24 +80,24 @@ def errors(samples: np.ndarray, truth: np.ndarray, vertices: Vertices) -> dict[s
 
     ``fdd`` is the absolute value per sequence, in coefficients; ``fdd_vertex`` its vertex form.
     """
-    seen = vertices(truth)
+    true = vertices(truth)
     each = []
-    for sample in samples:
-        moved = vertices(sample)
+    for face in samples:
+        predicted = vertices(face)
         each.append(
             {
-                "mbe": metrics.mbe(sample, truth),
-                "lbe": metrics.lbe(sample, truth),
-                "lbe_published": metrics.lbe(sample, truth, "lip_published"),
-                "fdd": metrics.fdd_abs(sample, truth),
-                "lve": metrics.lve(moved, seen, vertices.lip),
-                "eve": metrics.eve(moved, seen, vertices.eyes_forehead),
+                "mbe": metrics.mbe(face, truth),
+                "lbe": metrics.lbe(face, truth),
+                "lbe_published": metrics.lbe(face, truth, "lip_published"),
+                "fdd": metrics.fdd_abs(face, truth),
+                "lve": metrics.lve(predicted, true, vertices.lip),
+                "eve": metrics.eve(predicted, true, vertices.eyes_forehead),
                 "fdd_vertex": abs(
-                    metrics.fdd_vertex(moved, seen, vertices.mean, vertices.upper)
+                    metrics.fdd_vertex(predicted, true, vertices.mean, vertices.upper)
                 ),
             }
         )  # fmt: skip
-    return {key: float(np.mean([one[key] for one in each])) for key in each[0]}
+    return _means(each)
 
 
 def spread(samples: Sequence[np.ndarray], truths: Sequence[np.ndarray]) -> dict[str, float]:
@@ -106,10 +108,12 @@ def spread(samples: Sequence[np.ndarray], truths: Sequence[np.ndarray]) -> dict[
     }
 
 
-def measure(heard: Sequence[Heard], clips: Sequence[Clip], vertices: Vertices) -> dict[str, float]:
-    """All metrics of one model on one split."""
+def measure(
+    sampled: Sequence[ClipSamples], clips: Sequence[Clip], vertices: Vertices
+) -> SplitMetrics:
+    """All metrics of one model on one split, from the samples of each of its clips."""
     rows = []
-    for one, clip in zip(heard, clips, strict=True):
+    for one, clip in zip(sampled, clips, strict=True):
         rows.append(
             {
                 **errors(one.samples, clip.coefficients, vertices),
@@ -118,25 +122,26 @@ def measure(heard: Sequence[Heard], clips: Sequence[Clip], vertices: Vertices) -
                 "diversity_lower": metrics.diversity(one.samples, "lip"),
             }
         )
-    truths = [clip.coefficients for clip in clips for _ in heard[0].samples]
-    identity = metrics.matching([c.identity for c in clips], [h.identity for h in heard])
-    emotion = metrics.matching([c.emotion for c in clips], [h.emotion for h in heard])
-    return {
-        **{key: float(np.mean([row[key] for row in rows])) for key in rows[0]},
-        **spread([sample for one in heard for sample in one.samples], truths),
-        "clips": len(clips),
-        "identity_clips": metrics.labelled([clip.identity for clip in clips]),
-        "emotion_clips": metrics.labelled([clip.emotion for clip in clips]),
-        "identity_precision": identity.precision,
-        "identity_recall": identity.recall,
-        "identity_f1": identity.f1,
-        "emotion_precision": emotion.precision,
-        "emotion_recall": emotion.recall,
-        "emotion_f1": emotion.f1,
-    }
+    truths = [clip.coefficients for clip in clips for _ in sampled[0].samples]
+    identities, emotions = [c.identity for c in clips], [c.emotion for c in clips]
+    identity = metrics.matching(identities, [one.identity for one in sampled])
+    emotion = metrics.matching(emotions, [one.emotion for one in sampled])
+    return SplitMetrics(
+        **_means(rows),
+        **spread([face for one in sampled for face in one.samples], truths),
+        clips=len(clips),
+        identity_clips=metrics.labelled(identities),
+        emotion_clips=metrics.labelled(emotions),
+        identity_precision=identity.precision,
+        identity_recall=identity.recall,
+        identity_f1=identity.f1,
+        emotion_precision=emotion.precision,
+        emotion_recall=emotion.recall,
+        emotion_f1=emotion.f1,
+    )
 
 
-def floors(clips: Sequence[Clip], vertices: Vertices) -> dict[str, dict[str, float]] | None:
+def floors(clips: Sequence[Clip], vertices: Vertices) -> Floors | None:
     """What a perfect generator and a perfect regressor would score; None where it is not known.
 
     ``sampling``: the process drawn again against the recording. Its energy score is half the mean
@@ -145,20 +150,26 @@ def floors(clips: Sequence[Clip], vertices: Vertices) -> dict[str, dict[str, flo
     known = [c for c in clips if c.redraw is not None and c.expected is not None]
     if not known:
         return None
-    out = {}
-    for name in ("sampling", "regression"):
-        faces = [c.redraw if name == "sampling" else c.expected for c in known]
-        rows = [
-            errors(face[None], clip.coefficients, vertices)  # type: ignore[index]
-            for face, clip in zip(faces, known, strict=True)
-        ]
-        out[name] = {key: float(np.mean([row[key] for row in rows])) for key in rows[0]}
-        out[name].update(spread(faces, [c.coefficients for c in known]))  # type: ignore[arg-type]
-    pairs = [np.stack([c.redraw, c.coefficients]) for c in known]  # type: ignore[list-item]
-    out["sampling"].update(
-        energy_score=out["sampling"]["mbe"] / 2,
-        diversity_upper=float(np.mean([metrics.diversity(pair, "upper") for pair in pairs])),
-        diversity_lower=float(np.mean([metrics.diversity(pair, "lip") for pair in pairs])),
+
+    def against(faces: Sequence[np.ndarray]) -> dict[str, float]:
+        pairs = zip(faces, known, strict=True)
+        rows = [errors(face[None], clip.coefficients, vertices) for face, clip in pairs]
+        return {**_means(rows), **spread(faces, [clip.coefficients for clip in known])}
+
+    redraws = [clip.redraw for clip in known if clip.redraw is not None]
+    drawn = against(redraws)
+    expected = against([clip.expected for clip in known if clip.expected is not None])
+    pairs = [np.stack([face, c.coefficients]) for face, c in zip(redraws, known, strict=True)]
+    return Floors(
+        sampling=Errors(
+            **drawn,
+            energy_score=drawn["mbe"] / 2,
+            diversity_upper=float(np.mean([metrics.diversity(pair, "upper") for pair in pairs])),
+            diversity_lower=float(np.mean([metrics.diversity(pair, "lip") for pair in pairs])),
+        ),
+        regression=Errors(**expected, energy_score=expected["mbe"]),
     )
-    out["regression"]["energy_score"] = out["regression"]["mbe"]
-    return out
+
+
+def _means(rows: Sequence[dict[str, float]]) -> dict[str, float]:
+    return {key: float(np.mean([row[key] for row in rows])) for key in rows[0]}

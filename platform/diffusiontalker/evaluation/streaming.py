@@ -1,10 +1,9 @@
-"""What it costs that a stream knows neither the level nor the voice of what is still to come."""
+"""LBE of streams, which know neither level nor voice beforehand, against whole recordings."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from itertools import count
 from statistics import fmean
-from typing import Any
 
 import numpy as np
 
@@ -14,43 +13,45 @@ from diffusiontalker.corpus.shards import Clip
 from diffusiontalker.objectives import metrics
 from diffusiontalker.runtime.student import Student
 from diffusiontalker.runtime.voice import AUTO
+from diffusiontalker.summary.run import Streaming, StreamingCost
 
 PUSH = SAMPLE_RATE // 25
 """Samples of a push: 40 ms."""
 SEEDS = 4
 SETTLED = FPS
-"""Frames, a second, after which a stream has heard something of its voice."""
-Json = dict[str, Any]
+"""Frames, a second, after which the moving averages of a stream know something of its voice."""
 
 
 def measure(
     student: Student, clips: Sequence[Clip], most: int,
-    say: Callable[[int, int], object] = lambda done, total: None,
-) -> Json | None:  # fmt: skip
+    progress: Callable[[int, int], object] = lambda done, total: None,
+) -> Streaming | None:  # fmt: skip
     """``compare`` for the first ``most`` clips, and, as ``joined``, for each speaker's clips one
-    after another: a stream of clips of a few seconds is mostly its beginning. ``say`` is told how
-    many of them are done."""
+    after another: a stream of clips of a few seconds is mostly its beginning.
+
+    ``progress`` is called after each with the number of those done and of all.
+    """
     some, long = clips[:most], joined(clips)
     done = count(1)
 
     def one_more() -> None:
-        say(next(done), len(some) + len(long))
+        progress(next(done), len(some) + len(long))
 
     found = compare(student, some, one_more)
-    if found is not None:
-        found["joined"] = compare(student, long, one_more)
-    return found
+    if found is None:
+        return None
+    return Streaming(**found.model_dump(), joined=compare(student, long, one_more))
 
 
 def compare(
     student: Student, clips: Sequence[Clip], one_more: Callable[[], object] = lambda: None
-) -> Json | None:
-    """LBE of the same clips as whole recordings and as streams, the same seeds: identity and
-    emotion pinned to what the whole recording gives, or followed from nothing. None for a student
-    that cannot be streamed. ``one_more`` is called after each clip."""
+) -> StreamingCost | None:
+    """LBE of the same clips with the same seeds as whole recordings and as streams: identity and
+    emotion pinned to those of the whole recording, or followed. None for a student that cannot be
+    streamed. ``one_more`` is called after each clip."""
     if student.look_ahead is None:
         return None
-    ways: dict[str, list[float]] = {"whole": [], "pinned": [], "followed": []}
+    lbe: dict[str, list[float]] = {"whole": [], "pinned": [], "followed": []}
     settled: dict[str, list[float]] = {"whole": [], "followed": []}
     for clip in clips:
         for seed in range(SEEDS):
@@ -63,31 +64,31 @@ def compare(
             }
             frames = min(len(whole.coefficients), len(clip.coefficients))
             for way, face in faces.items():
-                ways[way].append(metrics.lbe(face[:frames], clip.coefficients[:frames]))
+                lbe[way].append(metrics.lbe(face[:frames], clip.coefficients[:frames]))
                 if way in settled and frames > SETTLED:
                     settled[way].append(
                         metrics.lbe(face[SETTLED:frames], clip.coefficients[SETTLED:frames])
                     )
         one_more()
-    means = {way: fmean(values) for way, values in ways.items()}
-    return {
-        "look_ahead_ms": student.stream().look_ahead_ms,
-        "clips": len(clips),
-        "settled_clips": len(settled["whole"]) // SEEDS,
-        "seconds_per_clip": fmean(len(clip.coefficients) for clip in clips) / FPS,
-        "lbe_whole": means["whole"],
-        "lbe_pinned": means["pinned"],
-        "lbe": means["followed"],
-        "pinned_growth": means["pinned"] / means["whole"] - 1,
-        "growth": means["followed"] / means["whole"] - 1,
-        "settled_growth": fmean(settled["followed"]) / fmean(settled["whole"]) - 1
+    whole_lbe, pinned_lbe, followed_lbe = map(fmean, lbe.values())
+    return StreamingCost(
+        look_ahead_ms=student.stream().look_ahead_ms,
+        clips=len(clips),
+        settled_clips=len(settled["whole"]) // SEEDS,
+        seconds_per_clip=fmean(len(clip.coefficients) for clip in clips) / FPS,
+        lbe_whole=whole_lbe,
+        lbe_pinned=pinned_lbe,
+        lbe=followed_lbe,
+        pinned_growth=pinned_lbe / whole_lbe - 1,
+        growth=followed_lbe / whole_lbe - 1,
+        settled_growth=fmean(settled["followed"]) / fmean(settled["whole"]) - 1
         if settled["whole"]
         else None,
-    }
+    )
 
 
 def joined(clips: Sequence[Clip]) -> list[Clip]:
-    """Each speaker's clips one after another, as a stream would bring them: emotions change."""
+    """Each speaker's clips one after another as one clip, in which emotions change."""
     speakers: dict[str | None, list[Clip]] = {}
     for clip in clips:
         speakers.setdefault(clip.identity, []).append(clip)
@@ -102,7 +103,7 @@ def joined(clips: Sequence[Clip]) -> list[Clip]:
 
 
 def _fitted(clip: Clip) -> np.ndarray:
-    """The clip's audio, as long as its face."""
+    """The audio of a clip, cut or padded to the length of its face."""
     samples = round(len(clip.coefficients) * SAMPLE_RATE / FPS)
     return np.pad(clip.audio[:samples], (0, max(samples - len(clip.audio), 0)))
 

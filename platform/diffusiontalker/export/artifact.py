@@ -4,7 +4,6 @@ from collections.abc import Sequence
 from itertools import pairwise
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import Any
 
 import numpy as np
 import torch
@@ -21,7 +20,6 @@ from diffusiontalker.errors import UserError
 from diffusiontalker.export import precision
 from diffusiontalker.export.graph import export_onnx
 from diffusiontalker.model.talker import Talker
-from diffusiontalker.objectives.metrics import ENOUGH
 from diffusiontalker.runtime.artifact import (
     CARD,
     CONFIG,
@@ -34,23 +32,12 @@ from diffusiontalker.runtime.artifact import (
 )
 from diffusiontalker.runtime.student import Student, chunks
 from diffusiontalker.runtime.voice import Statistics, moments
-
-Json = dict[str, Any]
-
+from diffusiontalker.summary.run import ExportReport
 
 STUDENT = "student"
 """The folder of its artifact in a run's."""
 TOLERANCE = 1e-3
 """Largest difference of a coefficient between the graph and PyTorch that an export may have."""
-PROCEDURAL = "procedural"
-"""The corpus whose speech and faces the project makes itself."""
-RESEARCH = "for research that is not commercial, by the licence that comes with it"
-TERMS = {
-    "beat": RESEARCH,
-    "3d-etf": f"{RESEARCH}; RAVDESS and HDTF, of which it is made, have licences of their own",
-    "vocaset": RESEARCH,
-}
-"""What the authors of the data sets that we know ask for, by the kind of source; docs/data.md."""
 PLAIN = ExportSettings(precision="fp32")
 """Nothing is compressed, so there is nothing to judge."""
 
@@ -66,7 +53,7 @@ def export(
     card: str,
     settings: ExportSettings = PLAIN,
     clips: Sequence[Clip] = (),
-) -> Json:
+) -> ExportReport:
     """Make an artifact, check it against PyTorch, and only then put it in its place.
 
     Args:
@@ -79,8 +66,7 @@ def export(
         clips: of validation, to calibrate and to judge a precision below fp32 with.
 
     Returns:
-        the precision; below fp32 also how many clips judged it, LBE and energy score with it and
-        in fp32, by what share they grew, and in how many clips another voice is heard.
+        the precision; below fp32 also what it costs on validation.
 
     Raises:
         RefusedError: the precision costs ``too_much``; ``folder`` is left alone.
@@ -135,11 +121,10 @@ def _is_part(name: str) -> bool:
     return name in PARTS or ("/" not in name and name.startswith(".") and name.endswith(".tmp"))
 
 
-def _compress(folder: Path, settings: ExportSettings, clips: Sequence[Clip]) -> Json:
+def _compress(folder: Path, settings: ExportSettings, clips: Sequence[Clip]) -> ExportReport:
     """Bring a checked fp32 artifact to the wanted precision, and judge it."""
-    found: Json = {"precision": settings.precision}
     if settings.precision == "fp32":
-        return found
+        return ExportReport(precision="fp32")
     if not clips:
         raise UserError(f"{settings.precision}: no validation clips to judge it with; use fp32")
     some = clips[:: max(len(clips) // settings.clips, 1)][: settings.clips]
@@ -155,30 +140,33 @@ def _compress(folder: Path, settings: ExportSettings, clips: Sequence[Clip]) -> 
     small = Student(folder)
     after = precision.judge(small, some, voices)
     pairs = zip(heard, precision.hears(small, some), strict=True)
-    found |= {
-        "clips": len(some), "fp32": before, "validation": after,
-        "growth": precision.growth(before, after),
-        "voices_changed": sum(was != now for was, now in pairs),
-    }  # fmt: skip
+    found = ExportReport(
+        precision=settings.precision,
+        clips=len(some),
+        fp32=before,
+        validation=after,
+        growth=precision.growth(before, after),
+        voices_changed=sum(was != now for was, now in pairs),
+    )
     if why := too_much(found, settings):
         raise RefusedError(f"{settings.precision}: {why}: use a higher precision")
     return found
 
 
-def too_much(found: Json, settings: ExportSettings) -> str | None:
+def too_much(found: ExportReport, settings: ExportSettings) -> str | None:
     """Why what a precision costs, as ``export`` returns it, is above the limits, if it is."""
-    for key, share in found["growth"].items():
+    for key, share in found.growth.items():
         if not share <= settings.max_growth:
             return (
-                f"{key} on validation grows by {share:.1%}, from {found['fp32'][key]:.4f} to "
-                f"{found['validation'][key]:.4f}; at most {settings.max_growth:.1%} is allowed "
+                f"{key} on validation grows by {share:.1%}, from {found.fp32[key]:.4f} to "
+                f"{found.validation[key]:.4f}; at most {settings.max_growth:.1%} is allowed "
                 "(max_growth)"
             )
     # Of a few clips, too, one may be equally near to two emotions.
-    changed, most = found["voices_changed"], max(int(settings.max_changed * found["clips"]), 1)
+    changed, most = found.voices_changed, max(int(settings.max_changed * found.clips), 1)
     if changed > most:
         return (
-            f"another identity or emotion is heard in {changed} of {found['clips']} clips of "
+            f"another identity or emotion is recognised in {changed} of {found.clips} clips of "
             f"validation, as recordings or as streams; at most {most} may change (max_changed)"
         )
     return None
@@ -248,61 +236,3 @@ def size_mb(folder: Path) -> float:
     """Megabytes (1e6 bytes) of everything an artifact ships."""
     found = storage.sizes(folder)
     return sum(found[name] for name in files(read_config(folder))) / 1e6
-
-
-def model_card(summary: dict[str, Any], name: str, licence: str | None = None) -> str:
-    """The artifact's README: what it is, on what it was trained, how it does, what it cannot do,
-    and its ``licence``; None: the run's, or what the data ask for."""
-    corpus = summary["corpus"]
-    rows = [row for row in summary["rows"] if row["name"] == name]
-    lines = [
-        "# A DiffusionTalker student",
-        "",
-        f"Speech in, 52 ARKit blendshape coefficients at {FPS} frames per second out, in "
-        f"{rows[0]['steps'] if rows else '?'} sampling steps. Distilled from a diffusion teacher.",
-        "",
-        "## Data",
-        "",
-        f"Source: {corpus['source']}. {corpus['minutes']:.0f} minutes, "
-        f"{corpus['speakers']} speakers in training; emotions: {', '.join(corpus['emotions'])}.",
-        "",
-        "## Measured on the test splits",
-        "",
-        "| split | clips | MBE | LBE | energy score | spread, upper | identity F1 | emotion F1 |",
-        "|---|---|---|---|---|---|---|---|",
-    ]
-    for row in rows:
-        clips = row.get("clips", (corpus.get("clips") or {}).get(row["split"]))
-        keys = ("mbe", "lbe", "energy_score", "spread_upper", "identity_f1", "emotion_f1")
-        values = ["–" if row[key] is None else f"{row[key]:.3f}" for key in keys]
-        values.insert(0, "–" if clips is None else str(clips))
-        lines.append(f"| {row['split']} | {' | '.join(values)} |")
-    lines += [
-        "",
-        "MBE and LBE are mean distances in coefficient space over all and over the lip channels. "
-        f"What was measured on fewer than {ENOUGH} clips says little.",
-        "",
-        "## Limits",
-        "",
-        "- Identity is chosen from the speakers of the training set; an unknown voice gets the "
-        "face of the one it is most like.",
-    ]
-    if corpus["source"] == PROCEDURAL:
-        lines.append(
-            "- The training speech is synthetic and its faces follow rules. The model shows that "
-            "the method works; it is not meant for production on human speech."
-        )
-    lines += ["", "## Licence", "", licence or summary.get("licence") or _licence(corpus), ""]
-    return "\n".join(lines)
-
-
-def _licence(corpus: Json) -> str:
-    """What is known of the licence of a model that was trained on a corpus."""
-    source = corpus["source"]
-    if source == PROCEDURAL:
-        return "Apache-2.0, like the project that made both it and its training data."
-    asked = TERMS.get(source, "look up the terms of its authors")
-    return (
-        f"Depends on the training data ({source}): {asked}. The code that made the model is "
-        "Apache-2.0, which says nothing of the model itself."
-    )

@@ -1,1 +1,1 @@
-"""What a run says at its end: one HTML page that opens anywhere, and one table on the console."""
+"""The pages of runs, prepared sets and sweeps: one HTML file each, which needs no network."""

@@ -1,25 +1,25 @@
-"""Where the ticks of a logarithmic axis stand, each with its whole number beside it.
+"""Ticks of a logarithmic axis with full labels.
 
-Of itself plotly writes "5", "10k", "2" between the powers of ten, and on a short axis one tick or
-none.
+Plotly's own labels between the powers of ten are digits alone ("5", "10k", "2"), and a short axis
+has one tick or none.
 """
 
 import math
 from collections.abc import Iterable, Sequence
 from typing import Any
 
-FEWEST = 3
-"""Ticks that an axis should have: with fewer nobody can read a value off it."""
+MIN_TICKS = 3
+"""With fewer no value can be read off an axis."""
 MARKS: tuple[tuple[float, ...], ...] = ((1,), (1, 2, 5), (1, 1.5, 2, 3, 4, 5, 6, 8))
-"""Of each power of ten, the coarsest first."""
+"""Multiples of each power of ten, the coarsest choice first."""
 
 
 def log_axis(shown: Iterable[float], hidden: Iterable[float] = ()) -> dict[str, Any]:
-    """What makes an axis of plotly logarithmic, with ticks for the values above 0.
+    """The arguments of a logarithmic plotly axis, with ticks for the values above 0.
 
     Args:
-        shown: what the axis spans.
-        hidden: what it may span later, as when a trace is switched on; there 1, 2 and 5 do.
+        shown: values that the axis spans.
+        hidden: values of hidden traces, which it may span later; there ticks at 1, 2 and 5 do.
     """
     values = [value for value in shown if value > 0] or [1.0]
     low, high = min(values), max(values)
@@ -35,7 +35,7 @@ def log_axis(shown: Iterable[float], hidden: Iterable[float] = ()) -> dict[str, 
 
 
 def text(value: float) -> str:
-    """A number beside an axis: 0.05, 2, 250, 20k, 1.5M."""
+    """A tick label: 0.05, 2, 250, 20k, 1.5M."""
     for size, unit in ((1e6, "M"), (1e3, "k")):
         if value >= size:
             return f"{value / size:.4g}{unit}"
@@ -44,13 +44,13 @@ def text(value: float) -> str:
 
 def _within(low: float, high: float) -> list[float]:
     for marks in MARKS:
-        if len(found := _marks(low, high, marks)) >= FEWEST:
+        if len(found := _marks(low, high, marks)) >= MIN_TICKS:
             return found
-    # Less than about an octave: even steps, the widest of 1, 2 or 5 that are enough.
+    # Less than about an octave: equal steps of 1, 2 or 5, the widest with enough ticks.
     power = 10.0 ** math.ceil(math.log10(high - low))
     for step in (power / parts for parts in (1, 2, 5, 10, 20, 50)):
         multiples = range(math.ceil(low / step - 1e-9), math.floor(high / step + 1e-9) + 1)
-        if len(multiples) >= FEWEST:
+        if len(multiples) >= MIN_TICKS:
             break
     return [number * step for number in multiples]
 

@@ -1,8 +1,10 @@
-"""The figures of a summary row: how each is called, shown, judged and explained in plain words."""
+"""The columns of metrics: label, number format, which values are better, and an explanation."""
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any, Literal
+
+from diffusiontalker.summary.run import Costs, Errors, Row, RunSummary
 
 DASH = "–"
 SPLITS = {
@@ -10,7 +12,7 @@ SPLITS = {
     "test_unseen": "New sentences, unknown speakers",
 }
 """Titles of the test splits."""
-FLOORS = {
+FLOOR_TITLES = {
     "sampling": "Sampling floor",
     "regression": "Regression floor",
 }
@@ -19,16 +21,16 @@ FLOORS = {
 
 @dataclass(frozen=True)
 class Column:
-    """One figure of a row.
+    """One metric or cost of a row.
 
     Attributes:
-        key: name in ``summary.json``.
-        label: table heading.
-        better: whether the low value is best, the high one, the one nearest 1, or none.
+        key: its field in ``summary.run.Row``.
+        label: heading of the column.
+        better: whether the lowest value is best, the highest, the one nearest 1, or none.
         text: the glossary's explanation.
         decimals: digits after the point.
-        scale: the shown number is the stored one times this.
-        unit: what stands behind the label.
+        scale: the displayed number is the stored one times this.
+        unit: of the displayed number.
     """
 
     key: str
@@ -39,8 +41,13 @@ class Column:
     scale: float = 1.0
     unit: str = ""
 
+    def of(self, row: Errors | Costs) -> float | None:
+        """The value in a row; None where it is not known or the row has no such field."""
+        value: float | None = getattr(row, self.key, None)
+        return value
+
     def show(self, value: float | None) -> str:
-        """The number as the table prints it; a dash where there is none."""
+        """The number as a table prints it; a dash where there is none."""
         return DASH if value is None else f"{value * self.scale:,.{self.decimals}f}"
 
     def best(self, values: Iterable[float | None]) -> str | None:
@@ -165,14 +172,14 @@ COLUMNS: tuple[Column, ...] = (
     Column("params_m", "Parameters", "low", "The number of those weights.", 2, 1.0, "million"),
 )
 COSTS = ("fps", "size_mb", "params_m")
-"""What does not depend on the split."""
+"""Keys of the columns that do not depend on the split."""
 BY_KEY: dict[str, Column] = {column.key: column for column in COLUMNS}
 
 FLOOR_TEXTS = {
     "Sampling floor": "What a perfect generator scores against one recording: the same sentence "
-    "performed once more. Below it, an error is bought with a blurred face.",
+    "performed once more. A lower error is a sign of a blurred face.",
     "Regression floor": "What the expected face, the average of all performances, scores: the "
-    "lowest error that a model can hope for, but such a face hardly moves its brows. Under the "
+    "lowest error that a model can have, but such a face hardly moves its brows. Under the "
     "energy score it is no floor: there the sampling floor is the lowest.",
 }
 
@@ -215,21 +222,23 @@ def duration(seconds: float | None) -> str:
     return f"{whole // 3600} h {whole % 3600 // 60:02d} min"
 
 
-def splits_of(summary: Mapping[str, Any]) -> dict[str, str]:
-    """The splits that the rows name, in order, with their titles."""
-    names = dict.fromkeys([*SPLITS, *(row["split"] for row in summary["rows"])])
-    used = {row["split"] for row in summary["rows"]}
-    return {name: SPLITS.get(name, name) for name in names if name in used}
+def splits_of(summary: RunSummary) -> dict[str, str]:
+    """The splits that the rows name, in the order of ``SPLITS``, with their titles."""
+    used = dict.fromkeys(row.split for row in summary.rows)
+    names = [*(name for name in SPLITS if name in used), *(n for n in used if n not in SPLITS)]
+    return {name: SPLITS.get(name, name) for name in names}
 
 
-def rows_of(summary: Mapping[str, Any], split: str) -> list[dict[str, Any]]:
+def rows_of(summary: RunSummary, split: str) -> list[Row]:
     """The rows of a split: undistilled first, then the students, most steps first."""
-    rows = [row for row in summary["rows"] if row["split"] == split]
-    return sorted(rows, key=lambda row: (bool(row["distilled"]), -row["steps"], row["name"]))
+    rows = [row for row in summary.rows if row.split == split]
+    return sorted(rows, key=lambda row: (row.distilled, -row.steps, row.name))
 
 
-def floor_of(summary: Mapping[str, Any], split: str, kind: str, key: str) -> float | None:
-    """A floor of a metric; None where the process behind the corpus is not known."""
-    of_split = (summary.get("floor") or {}).get(split) or {}
-    value = (of_split.get(kind) or {}).get(key)
-    return None if value is None else float(value)
+def floors_of(summary: RunSummary, split: str) -> dict[str, Errors]:
+    """The floors of a split that are known, by the keys of ``FLOOR_TITLES``."""
+    floors = summary.floor.get(split)
+    if floors is None:
+        return {}
+    named = {"sampling": floors.sampling, "regression": floors.regression}
+    return {kind: errors for kind, errors in named.items() if errors is not None}

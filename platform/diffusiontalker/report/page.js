@@ -1,5 +1,5 @@
 "use strict";
-// Plots and tables. Figures are made in the light colours; in dark mode each is exchanged.
+// Plots and sortable tables. Figures have the light colours; in dark mode each is replaced.
 
 function readJson(id) {
   return JSON.parse(document.getElementById(id).textContent);
@@ -7,22 +7,22 @@ function readJson(id) {
 
 (() => {
   const figures = readJson("figures");
-  const exchange = Object.values(readJson("palette"));
+  const colors = Object.values(readJson("palette"));
   const dark = matchMedia("(prefers-color-scheme: dark)");
 
   function colored(figure) {
     let text = JSON.stringify(figure);
-    if (dark.matches) for (const [from, to] of exchange) text = text.replaceAll(from, to);
+    if (dark.matches) for (const [from, to] of colors) text = text.replaceAll(from, to);
     return JSON.parse(text);
   }
 
   function draw(place) {
     const { data, layout } = colored(figures[place.dataset.figure]);
-    place.style.height = `${layout.height}px`; // on resizing plotly asks the place, not the layout
+    place.style.height = `${layout.height}px`; // on resize plotly reads the element's height, not the layout's
     Plotly.react(place, data, layout, { responsive: true, displayModeBar: false });
   }
 
-  // One plot per turn of the event loop, so that the head and the tables answer at once.
+  // One plot per task of the event loop, so that the head and the tables stay responsive.
   function drawAll([place, ...rest]) {
     if (!place) return;
     draw(place);
@@ -47,7 +47,7 @@ function readJson(id) {
         };
         const order = (a, b) => {
           const [x, y] = [key(a), key(b)];
-          if (x === null || y === null) return (x === null) - (y === null); // dashes come last
+          if (x === null || y === null) return (x === null) - (y === null); // missing values come last
           return (x < y ? -1 : x > y ? 1 : 0) * (down ? -1 : 1);
         };
         body.append(...[...body.rows].sort(order));

@@ -1,4 +1,4 @@
-"""What Ray Tune tells of trials: noted at once, and shown while it goes on."""
+"""Ray Tune callbacks: keep the trial store up to date and show progress."""
 
 import sys
 import time
@@ -10,40 +10,40 @@ from ray.tune.experiment import Trial as TuneTrial
 from rich.console import Console
 from rich.live import Live
 
-from diffusiontalker.tuning.table import Progress, line, table
-from diffusiontalker.tuning.trial_store import TRIAL, Records, Trial
+from diffusiontalker.summary.sweep import Trial
+from diffusiontalker.tuning.progress import SearchBudget, line, table
+from diffusiontalker.tuning.trial_store import TRIAL, TrialStore
 
 
-class Local(tune.Callback):
-    """A callback of this process alone: Tune writes its callbacks down, and we never read them."""
+class LocalCallback(tune.Callback):
+    """A callback without pickled state: Tune pickles its callbacks, and we never restore them."""
 
     def __getstate__(self) -> dict[str, Any]:
         return {}
 
 
-class Watch(Local, tune.Stopper):
-    """Keeps the records and shows them; ends the sweep when they cannot be kept.
+class SweepCallback(LocalCallback, tune.Stopper):
+    """Updates the store after each epoch and shows progress; stops the sweep if saving fails.
 
     Args:
-        records: noted into.
-        progress: how many trials there will be, how long each, and how many at once.
-        first: of the trials that Tune begins with, those that the records know already.
-        keep: called with a trial after each of its epochs, and again when it has ended.
+        store: updated.
+        budget: of the search.
+        save: called with a trial after each of its epochs, and again when it has ended.
+        resumed: number of Tune's first trials that are in the store already.
     """
 
     def __init__(
-        self, records: Records, progress: Progress,
-        keep: Callable[[Trial], None], first: int,
-    ) -> None:  # fmt: skip
-        self.records, self.progress, self.keep = records, progress, keep
-        self.offset = len(records.trials) - first
+        self, store: TrialStore, budget: SearchBudget, save: Callable[[Trial], None], resumed: int
+    ) -> None:
+        self.store, self.budget, self.save = store, budget, save
+        self.offset = len(store.trials) - resumed
         self.since: dict[str, float] = {}
-        self.broken: Exception | None = None
-        """Why nothing can be kept any more. Tune would take it for the failure of a trial."""
+        self.error: Exception | None = None
+        """Raised by ``save``. Tune would take an exception here for the failure of a trial."""
         self.console = Console(soft_wrap=True)
         self.live = Live(console=self.console, auto_refresh=False) if sys.stdout.isatty() else None
 
-    def __enter__(self) -> "Watch":
+    def __enter__(self) -> "SweepCallback":
         if self.live is not None:
             self.live.start()
         return self
@@ -59,16 +59,16 @@ class Watch(Local, tune.Stopper):
         self.since[trial.trial_id] = time.monotonic()
         found = self._find(trial)
         if found is None:
-            # In the order of their suggestion, which is not that of their start.
+            # In the order of the suggestions, which is not that of the starts.
             number = self.offset + trials.index(trial)
             found = Trial(number=number, **trial.config[TRIAL])
-            self.records.trials.append(found)
-            self.records.trials.sort(key=lambda one: one.number)
+            self.store.trials.append(found)
+            self.store.trials.sort(key=lambda one: one.number)
         elif found.curve:
-            self._say(f"trial {found.number:<4} resumes after epoch {found.curve[-1]['epochs']:g}")
+            self._print(f"trial {found.number:<4} resumes after epoch {found.epochs}")
         found.state = "running"
-        self._keep(found)
-        self._show()
+        self._save(found)
+        self._refresh()
 
     def on_trial_result(
         self, iteration: int, trials: list[TuneTrial], trial: TuneTrial, result: dict[str, Any],
@@ -82,22 +82,22 @@ class Watch(Local, tune.Stopper):
             found.error = str(result["error"])
         else:
             found.add(result)
-        self._count(found, trial)
-        self._keep(found)
-        self._show()
+        self._add_seconds(found, trial)
+        self._save(found)
+        self._refresh()
 
     def on_trial_complete(
         self, iteration: int, trials: list[TuneTrial], trial: TuneTrial, **info: Any
     ) -> None:
-        """A trial has come to its end, or its scheduler has ended it."""
+        """A trial has finished, or its scheduler has stopped it."""
         found = self._find(trial)
         if found is None:
             return
-        last = found.curve[-1] if found.curve else None
-        whole = last is not None and last["epochs"] == self.progress.epochs
-        if last is not None and last[self.progress.objective] is None:
+        if found.curve and found.result(self.budget.objective) is None:
             found.error = "its figures are not finite: training diverged"
-        found.state = "failed" if found.error or last is None else "done" if whole else "pruned"
+        whole = found.epochs == self.budget.epochs
+        failed = found.error or not found.curve
+        found.state = "failed" if failed else "done" if whole else "pruned"
         self._end(found, trial)
 
     def on_trial_error(
@@ -112,40 +112,40 @@ class Watch(Local, tune.Stopper):
             self._end(found, trial)
 
     def __call__(self, trial_id: str, result: dict[str, Any]) -> bool:
-        """Tune asks whether a trial is to end: its scheduler knows."""
+        """Whether Tune is to stop a trial: never, which is the scheduler's part."""
         return False
 
     def stop_all(self) -> bool:
-        """Tune asks whether all is to end."""
-        return self.broken is not None
+        """Whether Tune is to stop everything."""
+        return self.error is not None
 
-    def _keep(self, found: Trial) -> None:
-        if self.broken is not None:
-            return  # Tune ends what runs: on disk it goes on from where it was
+    def _save(self, found: Trial) -> None:
+        if self.error is not None:
+            return  # Tune stops what runs: the store on disk stays at the last state that was saved
         try:
-            self.keep(found)
+            self.save(found)
         except Exception as error:
-            self.broken = error
+            self.error = error
 
     def _find(self, trial: TuneTrial) -> Trial | None:
-        return self.records.find(trial.config[TRIAL]["id"])
+        return self.store.find(trial.config[TRIAL]["id"])
 
-    def _count(self, found: Trial, trial: TuneTrial) -> None:
-        """Add to the trial's seconds what has passed since the last time."""
+    def _add_seconds(self, found: Trial, trial: TuneTrial) -> None:
+        """Add to the trial's seconds those since the last call."""
         now = time.monotonic()
         found.seconds += now - self.since.get(trial.trial_id, now)
         self.since[trial.trial_id] = now
 
     def _end(self, found: Trial, trial: TuneTrial) -> None:
-        self._count(found, trial)
-        self._keep(found)
-        if self.live is None:  # which shows it all the time
-            self._say(line(found, self.records, self.progress))
-        self._show()
+        self._add_seconds(found, trial)
+        self._save(found)
+        if self.live is None:  # its table has the trial already
+            self._print(line(found, self.store, self.budget))
+        self._refresh()
 
-    def _say(self, text: str) -> None:
+    def _print(self, text: str) -> None:
         self.console.print(text, highlight=False, markup=False)
 
-    def _show(self) -> None:
+    def _refresh(self) -> None:
         if self.live is not None:
-            self.live.update(table(self.records, self.progress), refresh=True)
+            self.live.update(table(self.store, self.budget), refresh=True)

@@ -1,4 +1,4 @@
-"""Which trials are ended early, and how many run at once."""
+"""Early stopping of trials, and how many run at once."""
 
 import math
 from collections.abc import Mapping
@@ -16,49 +16,51 @@ from ray.tune.schedulers import (
 
 from diffusiontalker.config import Settings, SweepSettings
 from diffusiontalker.errors import UserError
+from diffusiontalker.summary.sweep import Params
 from diffusiontalker.training.ray_data import READER_CPUS
-from diffusiontalker.tuning.trial_store import TRIAL, Params, Records
+from diffusiontalker.tuning.trial_store import TRIAL, TrialStore
 
 
 @dataclass(frozen=True)
-class Past:
-    """A trial of an earlier session, as far as a scheduler looks."""
+class EndedTrial:
+    """A trial of an earlier session with what a scheduler reads of it."""
 
     trial_id: str
 
 
-class _Sparing(TrialScheduler):
-    """Lets one trial come to its end, whatever the rule says: what all others are compared with."""
+class _DefaultExempt(TrialScheduler):
+    """Never stops the trial of the base's own settings, with which all others are compared."""
 
-    spared: Params
+    default: Params
 
     def on_trial_result(
         self, tune_controller: TuneController, trial: Trial, result: dict[str, Any]
     ) -> str:
         action: str = super().on_trial_result(tune_controller, trial, result)
-        return TrialScheduler.CONTINUE if trial.config[TRIAL]["params"] == self.spared else action
+        return TrialScheduler.CONTINUE if trial.config[TRIAL]["params"] == self.default else action
 
 
-class _Asha(_Sparing, ASHAScheduler):
+class _Asha(_DefaultExempt, ASHAScheduler):
     pass
 
 
-class _Median(_Sparing, MedianStoppingRule):
+class _Median(_DefaultExempt, MedianStoppingRule):
     def on_trial_result(
         self, tune_controller: TuneController, trial: Trial, result: dict[str, Any]
     ) -> str:
         action = super().on_trial_result(tune_controller, trial, result)
         if action == TrialScheduler.CONTINUE:
-            self._stopped_trials.discard(trial)  # of what it has ended it would not hear again
+            self._stopped_trials.discard(trial)  # whose further results it would ignore
         return action
 
 
 def scheduler(
-    sweep: SweepSettings, epochs: int, records: Records, default: Params
+    sweep: SweepSettings, epochs: int, store: TrialStore, default: Params
 ) -> TrialScheduler:
     """Ray Tune's ASHA (Li et al. 2020) or median rule (Golovin et al. 2017) on the first objective.
 
-    It is told of the trials that ended before, as if it had seen them, and spares ``default``.
+    It is given the results of the trials that ended in earlier sessions, and never stops the one
+    of the ``default`` settings.
     """
     first = sweep.objectives[0]
     own: dict[str, Any] = {"metric": first, "mode": "min", "time_attr": "epochs"}
@@ -69,22 +71,22 @@ def scheduler(
         grace = min(sweep.grace, epochs)
         found = _Asha(**own, max_t=epochs, grace_period=grace, reduction_factor=sweep.reduction)
     else:
-        # It would pause a trial as long as it knows few others and one waits: ours cannot pause.
+        # With a finite slice it would pause trials, which ours do not support.
         own |= {"grace_period": sweep.grace, "min_time_slice": math.inf}
         found = _Median(**own)
-    found.spared = default
-    nobody: Any = None  # Tune's controller, for which neither asks here
-    for trial in records.in_state("done", "pruned"):
+    found.default = default
+    controller: Any = None  # Tune's, which neither uses in these calls
+    for trial in store.in_state("done", "pruned"):
         for point in trial.curve:
-            if point[first] is not None:
-                past: Any = Past(trial.id)
-                found.on_trial_add(nobody, past)
-                found.on_trial_complete(nobody, past, point)
+            if point.value(first) is not None:
+                ended: Any = EndedTrial(trial.id)
+                found.on_trial_add(controller, ended)
+                found.on_trial_complete(controller, ended, point.model_dump())
     return found
 
 
 def resources(settings: Settings) -> dict[str, float]:
-    """What Ray reserves for the process of a trial itself: its workers ask for their own."""
+    """Resources of the process of a trial, without those of its workers."""
     resources = settings.resources
     if settings.training.workers:
         return {"memory": 1.0}  # a byte: Tune wants a trial to reserve something
@@ -92,12 +94,12 @@ def resources(settings: Settings) -> dict[str, float]:
 
 
 def slots(sweep: SweepSettings, settings: Settings, cluster: Mapping[str, float]) -> int:
-    """How many trials run at once, so that each gets its workers and its data.
+    """Number of trials at once, such that each has room for its workers and its data tasks.
 
     Args:
-        sweep: may ask for fewer.
+        sweep: may limit it.
         settings: of any trial.
-        cluster: what Ray says the cluster holds.
+        cluster: its resources by name, as Ray reports them.
 
     Raises:
         UserError: not even one fits.

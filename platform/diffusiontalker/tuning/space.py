@@ -1,4 +1,4 @@
-"""The search space: settings by their names and where their values come from, checked first."""
+"""The search space: checks, Optuna distributions, and the settings of a trial."""
 
 import math
 from collections.abc import Mapping
@@ -17,7 +17,7 @@ from diffusiontalker.config import (
 )
 from diffusiontalker.errors import UserError
 from diffusiontalker.stage_keys import data_key, round_key, teacher_key
-from diffusiontalker.tuning.trial_store import Params
+from diffusiontalker.summary.sweep import Params
 
 TEACHER = "teacher"
 SEED = "training.seed"
@@ -59,7 +59,7 @@ def epochs_of(settings: Settings, stage: Stage) -> int:
 
 
 def epochs_in_all(settings: Settings, stages: list[Stage]) -> int:
-    """Epochs of a trial that nothing ends early."""
+    """Epochs of a trial that is not stopped early."""
     return sum(epochs_of(settings, stage) for stage in stages)
 
 
@@ -69,16 +69,16 @@ def defaults(sweep: SweepSettings, base: Settings) -> Params:
 
 
 def distributions(sweep: SweepSettings) -> dict[str, optuna.BaseDistribution]:
-    """The space in Optuna's words."""
+    """The space as Optuna's distributions."""
     return {name: _distribution(spread) for name, spread in sweep.space.items()}
 
 
 def check(sweep: SweepSettings, base: Settings) -> None:
-    """Whether every value of the space makes a trial that can be compared with the others.
+    """Check that the trials of the space are valid and comparable.
 
     Raises:
-        UserError: a setting is unknown, can be out of its range, does nothing to what a trial
-            trains or something to what it starts from, or does not hold the base's own value.
+        UserError: a setting is unknown, can be out of its range, has no effect on the training,
+            changes what trials start from, or its range excludes the base's own value.
     """
     stages = stages_of(sweep, base)
     epochs = epochs_in_all(base, stages)
@@ -91,35 +91,35 @@ def check(sweep: SweepSettings, base: Settings) -> None:
         others = [changed(base, {name: value}, where) for value in _examples(spread)]
         own = config.value_of(base, name)
         if name == SEED:
-            raise UserError(f"{where}: a seed is luck, which confirm tells apart; take it out")
+            raise UserError(f"{where}: confirm tries other seeds; take it out")
         if name == WORKERS:
             raise UserError(f"{where}: trials all have as many workers as the base; take it out")
-        _check_own(where, spread, own)
+        _check_base_value(where, spread, own)
         if any(epochs_in_all(other, stages) != epochs for other in others):
             raise UserError(f"{where}: trials of unlike length cannot be compared; take it out")
-        if any(_before(other, stages) != _before(base, stages) for other in others):
+        if any(_start_hash(other, stages) != _start_hash(base, stages) for other in others):
             raise UserError(
                 f"{where}: all trials start from the same data"
                 f"{' and teacher' if stages[0] != TEACHER else ''}, which this would change; take "
                 "it out" + (", or sweep stage: chain" if all(map(same_data, others)) else "")
             )
-        if all(_trained(other, stages) == _trained(base, stages) for other in others):
-            said = "the teacher" if stages == [TEACHER] else f"a {sweep.stage}"
-            raise UserError(f"{where}: changes nothing in the training of {said}; take it out")
+        if all(_training_hash(other, stages) == _training_hash(base, stages) for other in others):
+            trained = "the teacher" if stages == [TEACHER] else f"a {sweep.stage}"
+            raise UserError(f"{where}: changes nothing in the training of {trained}; take it out")
 
 
 def _examples(spread: Spread | Choice) -> tuple[object, ...]:
-    """Values of a spread that stand for all."""
+    """Values of a spread that are tried as settings."""
     if isinstance(spread, Choice):
         return spread.choices
     if spread.kind == "int":
         return int(spread.low), int(spread.high)
-    # The one between them is no whole number, which a setting that must be one refuses.
+    # The value in between is fractional, so that an integer setting refuses it.
     return spread.low, spread.low + (spread.high - spread.low) / math.pi, spread.high
 
 
-def _check_own(where: str, spread: Spread | Choice, own: object) -> None:
-    """The base's own value must be one that can be drawn."""
+def _check_base_value(where: str, spread: Spread | Choice, own: object) -> None:
+    """The base's own value must be in the space."""
     if isinstance(spread, Choice):
         inside, among = own in spread.choices, ", ".join(map(str, spread.choices))
     else:
@@ -137,30 +137,31 @@ def _check_own(where: str, spread: Spread | Choice, own: object) -> None:
         )
 
 
-def _before(settings: Settings, stages: list[Stage]) -> str:
-    """A hash of what is there before a trial begins. The student that a later round starts from has
-    the base's own losses and schedule in any case, but must have the shape of the trial's."""
+def _start_hash(settings: Settings, stages: list[Stage]) -> str:
+    """A hash of what a trial starts from. The student that a later round starts from is trained
+    with the base's losses and schedule, but must have the trial's shape."""
     found = [data_key(settings)]
     if stages[0] != TEACHER:
-        found += _keys(settings, [TEACHER])
+        found += _stage_keys(settings, [TEACHER])
         if stages[0] != settings.diffusion.rounds[0]:
             found.append(fingerprint(settings.model.student))
     return fingerprint(*found)
 
 
-def _trained(settings: Settings, stages: list[Stage]) -> str:
-    """A hash of what a trial does."""
-    return fingerprint(settings.diffusion, *_keys(settings, stages))
+def _training_hash(settings: Settings, stages: list[Stage]) -> str:
+    """A hash of the training of a trial."""
+    return fingerprint(settings.diffusion, *_stage_keys(settings, stages))
 
 
 def key_of(settings: Settings, stages: list[Stage]) -> str:
     """A hash of what determines a trial, from the data to the last of its stages."""
     rounds = settings.diffusion.rounds
     before = [] if stages[-1] == TEACHER else rounds[: rounds.index(int(stages[-1])) + 1]
-    return fingerprint(settings.diffusion, data_key(settings), *_keys(settings, [TEACHER, *before]))
+    keys = _stage_keys(settings, [TEACHER, *before])
+    return fingerprint(settings.diffusion, data_key(settings), *keys)
 
 
-def _keys(settings: Settings, stages: list[Stage]) -> list[str]:
+def _stage_keys(settings: Settings, stages: list[Stage]) -> list[str]:
     return [
         teacher_key(settings, []) if stage == TEACHER else round_key(settings, int(stage), "", [])
         for stage in stages

@@ -1,4 +1,4 @@
-"""Optuna's side: what a search knows of earlier trials, the study for its dashboard, importance."""
+"""Optuna: the search algorithm, the study for its dashboard, importance and Pareto front."""
 
 import contextlib
 import math
@@ -16,60 +16,62 @@ from ray.tune.search.optuna import OptunaSearch
 from diffusiontalker import storage
 from diffusiontalker.config import SweepSettings
 from diffusiontalker.errors import UserError
+from diffusiontalker.summary.sweep import Params, Trial
 from diffusiontalker.tuning import space
-from diffusiontalker.tuning.trial_store import Params, Records, Trial, handed
+from diffusiontalker.tuning.trial_store import TrialStore, trial_config
 
 NAME = "sweep"
 FILE = "study.db"
 STARTUP = 10
-"""Trials drawn at random before TPE has something to go by; of a short sweep a quarter."""
-ENOUGH = 8
-"""Ended trials below which importance would be chance."""
+"""Random trials before TPE starts to model the objective; of a short sweep a quarter."""
+MIN_TRIALS = 8
+"""Importance needs as many ended trials; our choice."""
 optuna.logging.set_verbosity(optuna.logging.WARNING)
 
 
-class Search(OptunaSearch):
-    """Ray Tune's, but each suggestion has an id: those that a killed sweep left come first, under
-    the ids that they had."""
+class ResumableSearch(OptunaSearch):
+    """Ray Tune's search, but each suggestion carries an id: the first ones have those of the trials
+    that were running when the sweep was interrupted."""
 
-    def __init__(self, left: list[str], **options: Any) -> None:
+    def __init__(self, interrupted: list[str], **options: Any) -> None:
         super().__init__(**options)
-        self._left = list(left)
+        self._interrupted = list(interrupted)
 
     def suggest(self, trial_id: str) -> dict[str, Any] | None:
-        """The settings of Tune's next trial, and its id in our records."""
+        """The config of Tune's next trial."""
         params = super().suggest(trial_id)
         if params is None:
             return None
-        return handed(self._left.pop(0) if self._left else trial_id, params)
+        return trial_config(self._interrupted.pop(0) if self._interrupted else trial_id, params)
 
 
-def search(sweep: SweepSettings, records: Records, default: Params) -> Search:
-    """Knows the ended trials; suggests those that were running when the sweep was killed before all
-    others, or the base's own settings."""
-    running = records.in_state("running")
-    first = [trial.params for trial in running] if records.trials else [default]
+def search(sweep: SweepSettings, store: TrialStore, default: Params) -> ResumableSearch:
+    """A search over the ended trials. It first suggests those that were running when the sweep was
+    interrupted, or, in a new sweep, the base's own settings."""
+    running = store.in_state("running")
+    first = [trial.params for trial in running] if store.trials else [default]
     names: list[str] = list(sweep.objectives)
     memory = optuna.storages.InMemoryStorage()
     study = optuna.create_study(
         storage=memory, study_name=NAME, directions=["minimize"] * len(names)
     )
-    for trial in records.in_state("done", "pruned", "failed"):
-        study.add_trial(frozen(sweep, trial, pruned=False))
-    return Search(
+    for trial in store.in_state("done", "pruned", "failed"):
+        study.add_trial(frozen_trial(sweep, trial, pruned=False))
+    return ResumableSearch(
         [trial.id for trial in running],
         space=space.distributions(sweep),
         metric=names,
         mode=["min"] * len(names),
         points_to_evaluate=first,
-        sampler=sampler(sweep, len(records.trials)),
+        sampler=sampler(sweep, len(store.trials)),
         storage=memory,
         study_name=NAME,
     )
 
 
 def sampler(sweep: SweepSettings, begun: int) -> optuna.samplers.BaseSampler:
-    """TPE, or random draws; of a sweep that goes on another seed, lest it draw the same again."""
+    """TPE or random search. Its seed depends on the number of trials ``begun``, so that a resumed
+    sweep does not repeat its draws."""
     seed = sweep.seed + 1000 * begun
     if sweep.search == "random":
         return optuna.samplers.RandomSampler(seed)
@@ -77,15 +79,16 @@ def sampler(sweep: SweepSettings, begun: int) -> optuna.samplers.BaseSampler:
     return optuna.samplers.TPESampler(seed=seed, n_startup_trials=startup, constant_liar=True)
 
 
-def frozen(sweep: SweepSettings, trial: Trial, pruned: bool = True) -> FrozenTrial:
-    """An ended trial in Optuna's words.
+def frozen_trial(sweep: SweepSettings, trial: Trial, pruned: bool = True) -> FrozenTrial:
+    """An ended trial as Optuna's type.
 
     Args:
-        sweep: whose space it is of.
+        sweep: which has its search space.
         trial: the trial.
-        pruned: say so of one that was ended early. Ray Tune does not: there its last figures count.
+        pruned: whether a trial that was stopped early is PRUNED; else it is COMPLETE with its last
+            metrics, as Ray Tune reports it.
     """
-    values = [trial.value(objective) for objective in sweep.objectives]
+    values = [trial.loss(objective) for objective in sweep.objectives]
     state = TrialState.COMPLETE
     if trial.state == "failed":
         state = TrialState.FAIL
@@ -93,13 +96,13 @@ def frozen(sweep: SweepSettings, trial: Trial, pruned: bool = True) -> FrozenTri
         state = TrialState.PRUNED
     single = len(values) == 1
     steps = {
-        int(point["epochs"] or 0): value
+        point.epochs: value
         for point in trial.curve
-        if (value := point[sweep.objectives[0]]) is not None
+        if (value := point.value(sweep.objectives[0])) is not None
     }
     return optuna.trial.create_trial(
         state=state,
-        # Optuna keeps values of complete trials alone, and curves of one objective alone.
+        # Optuna allows values only for complete trials, and curves only with one objective.
         values=values if state == TrialState.COMPLETE else None,
         params=trial.params,
         distributions=space.distributions(sweep),
@@ -108,8 +111,8 @@ def frozen(sweep: SweepSettings, trial: Trial, pruned: bool = True) -> FrozenTri
     )
 
 
-class Study:
-    """The ended trials as an SQLite file, for optuna-dashboard and Optuna's own tools.
+class StudyFile:
+    """The ended trials as an Optuna study in SQLite, for optuna-dashboard and Optuna's own tools.
 
     Raises:
         UserError: the file cannot be read or written.
@@ -119,24 +122,24 @@ class Study:
         self.sweep, self.target = sweep, folder / FILE
         self.scratch = tempfile.TemporaryDirectory() if storage.is_remote(folder) else None
         self.file = Path(self.scratch.name) / FILE if self.scratch else self.target
-        with self._explained():
+        with self._explain_errors():
             self.study = optuna.create_study(
                 storage=f"sqlite:///{self.file}", study_name=NAME, load_if_exists=True,
                 directions=["minimize"] * len(sweep.objectives),
             )  # fmt: skip
 
-    def update(self, records: Records) -> None:
-        """Add what has ended since. Raises UserError."""
-        with self._explained():
+    def update(self, store: TrialStore) -> None:
+        """Add the trials that have ended since. Raises UserError."""
+        with self._explain_errors():
             known = {trial.user_attrs.get("id") for trial in self.study.trials}
-            new = [trial for trial in records.trials if trial.ended and trial.id not in known]
+            new = [trial for trial in store.trials if trial.ended and trial.id not in known]
             for trial in new:
-                self.study.add_trial(frozen(self.sweep, trial))
+                self.study.add_trial(frozen_trial(self.sweep, trial))
         if new and self.scratch:
             storage.write_bytes(self.target, self.file.read_bytes())
 
     @contextlib.contextmanager
-    def _explained(self) -> Iterator[None]:
+    def _explain_errors(self) -> Iterator[None]:
         try:
             yield
         except Exception as error:  # of Optuna, SQLAlchemy or SQLite
@@ -146,24 +149,37 @@ class Study:
             ) from error
 
 
-def importance(sweep: SweepSettings, records: Records) -> dict[str, dict[str, float]]:
+def importance(sweep: SweepSettings, store: TrialStore) -> dict[str, dict[str, float | None]]:
     """By objective, the share of its variance that each setting explains (functional ANOVA, Hutter
-    et al. 2014). Empty where there are too few trials, or all fared alike."""
-    study = optuna.create_study(directions=["minimize"] * len(sweep.objectives))
-    for trial in records.in_state("done", "pruned"):
-        if all(math.isfinite(trial.value(objective)) for objective in sweep.objectives):
-            study.add_trial(frozen(sweep, trial, pruned=False))
-    values = [trial.values for trial in study.trials]
-    if len(values) < ENOUGH:
+    et al. 2014). Empty where there are too few trials, or all have the same result."""
+    ended = [
+        trial
+        for trial in store.in_state("done", "pruned")
+        if all(math.isfinite(trial.loss(objective)) for objective in sweep.objectives)
+    ]
+    if len(ended) < MIN_TRIALS:
         return {}
+    study = _study(sweep, ended)
+    evaluator = FanovaImportanceEvaluator(seed=sweep.seed)
     return {
-        objective: get_param_importances(
-            study, evaluator=FanovaImportanceEvaluator(seed=sweep.seed),
-            target=partial(_value, k),
-        )
+        objective: {**get_param_importances(study, evaluator=evaluator, target=partial(_value, k))}
         for k, objective in enumerate(sweep.objectives)
-        if len({one[k] for one in values}) > 1
-    }  # fmt: skip
+        if len({trial.loss(objective) for trial in ended}) > 1
+    }
+
+
+def pareto_front(sweep: SweepSettings, store: TrialStore) -> list[str]:
+    """Ids of the finished trials that no other dominates in the objectives."""
+    front = _study(sweep, store.in_state("done")).best_trials
+    return [trial.user_attrs["id"] for trial in front]
+
+
+def _study(sweep: SweepSettings, trials: list[Trial]) -> optuna.Study:
+    """A study in memory in which all trials are complete."""
+    study = optuna.create_study(directions=["minimize"] * len(sweep.objectives))
+    for trial in trials:
+        study.add_trial(frozen_trial(sweep, trial, pruned=False))
+    return study
 
 
 def _value(k: int, trial: FrozenTrial) -> float:

@@ -1,7 +1,7 @@
-"""The curves of every trial for TensorBoard, once each and by its number.
+"""TensorBoard logs of the trials, one run per trial, named by its number.
 
-Not Ray Tune's own logger: it begins a folder of its own for every session of a sweep, named by an
-id, so that a trial that goes on is there twice; and it counts epochs anew.
+Ray Tune's own logger creates a folder per session of a sweep, named by an id: a resumed trial would
+appear twice, with its epochs counted from 1 again.
 """
 
 import math
@@ -16,19 +16,20 @@ from tensorboardX import SummaryWriter
 from tensorboardX.summary import hparams
 
 from diffusiontalker import storage
-from diffusiontalker.tuning.callbacks import Local
-from diffusiontalker.tuning.trial_store import FIGURES, TRIAL
+from diffusiontalker.summary.sweep import METRICS
+from diffusiontalker.tuning.callbacks import LocalCallback
+from diffusiontalker.tuning.trial_store import TRIAL
 
 FOLDER = "tensorboard"
-"""In a sweep's output: a folder a trial, whatever sessions it took."""
+"""In a sweep's output; holds a folder per trial."""
 
 
-class Boards(Local):
-    """Writes every epoch of the trials that Ray Tune runs, and with its last their settings.
+class TensorBoardWriter(LocalCallback):
+    """Writes scalars after each epoch, and HParams at the end of a trial.
 
     Args:
         folder: the sweep's, local or in S3.
-        name: what TensorBoard calls a trial, from the trial's id.
+        name: maps the id of a trial to the name of its run.
     """
 
     def __init__(self, folder: Path, name: Callable[[str], str]) -> None:
@@ -37,25 +38,25 @@ class Boards(Local):
         self.root = Path(self.scratch.name) if self.scratch else self.target
         self.writers: dict[str, SummaryWriter] = {}
         self.last: dict[str, dict[str, float]] = {}
-        """The figures of each trial's last epoch."""
+        """The scalars of each trial's last epoch."""
 
     def on_trial_result(
         self, iteration: int, trials: list[TuneTrial], trial: TuneTrial, result: dict[str, Any],
         **info: Any,
     ) -> None:  # fmt: skip
-        """An epoch of a trial is done; of the last one Tune hears twice."""
+        """An epoch of a trial is done; the last one is reported twice."""
         id = trial.config[TRIAL]["id"]
         if "error" in result or self.last.get(id, {}).get("epochs") == result["epochs"]:
             return
         if id not in self.writers:
-            # The names of its files differ by the second alone.
+            # Its own file names are unique only to the second.
             self.writers[id] = SummaryWriter(
                 str(self.root / self.name(id)), filename_suffix=f".{uuid.uuid4().hex[:8]}"
             )
         found = {
             key: float(value)
             for key, value in result.items()
-            if (key in FIGURES or key.startswith("val_")) and math.isfinite(value)
+            if (key in METRICS or key.startswith("val_")) and math.isfinite(value)
         }
         for key, value in found.items():
             self.writers[id].add_scalar(key, value, int(result["epochs"]))

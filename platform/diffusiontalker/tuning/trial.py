@@ -1,4 +1,4 @@
-"""One trial, as Ray Tune runs it: stages of training that report to Tune epoch by epoch."""
+"""The Ray Tune trainable: trains the stages of one trial and reports to Tune after each epoch."""
 
 import math
 import time
@@ -11,77 +11,86 @@ from typing import Any
 from ray import tune
 from ray.tune.integration.ray_train import TuneReportCallback
 
-from diffusiontalker import cluster, pipeline, storage
+from diffusiontalker import cluster, storage
 from diffusiontalker.config import Settings
 from diffusiontalker.errors import UserError
+from diffusiontalker.pipeline.training import HISTORY, keep_history
+from diffusiontalker.summary.sweep import METRICS
 from diffusiontalker.training import stages as training_stages
 from diffusiontalker.training.stages import Data, StageRun
 from diffusiontalker.training.validation_metrics import sample_metrics
 from diffusiontalker.tuning.space import TEACHER, Stage, apply, epochs_of
-from diffusiontalker.tuning.trial_store import FIGURES, TRIAL
+from diffusiontalker.tuning.trial_store import TRIAL
 
 Figures = dict[str, Any]
+"""What is reported to Tune: ``METRICS``, ``epochs``, ``seconds`` and all ``val_*``."""
 
 
 @dataclass(frozen=True)
-class Plan:
-    """What all trials share."""
+class TrialSetup:
+    """What all trials of a sweep share."""
 
     base: Settings
     stages: list[Stage]
     data: Data
-    """Train and val alone."""
+    """Without the test splits."""
     start: Path | None
-    """The model that guides the first round."""
+    """The model that the first round is distilled from; None where trials train the teacher."""
     folder: Path
-    """Every trial has a folder in it."""
+    """Each trial has a folder of its id in it."""
 
 
-def run_trial(config: dict[str, Any], plan: Plan) -> None:
-    """Ray Tune's function: train a trial, or what is left of it.
+def run_trial(config: dict[str, Any], setup: TrialSetup) -> None:
+    """The function trainable: train a trial, or what is left of it.
 
-    Its last figures are reported once more as its end, since an attempt that finds everything
-    trained would otherwise report nothing. A mistake of the user's, such as settings that do not go
-    together, is reported as infinite figures with an ``error``: to try again would not mend it.
+    Its last figures are reported a second time at its end, since an attempt that finds every stage
+    trained would otherwise report nothing. A UserError, such as settings that contradict each
+    other, is reported as infinite figures with an ``error``: retrying would not help.
     """
     cluster.configure()
-    params, folder = config[TRIAL]["params"], plan.folder / config[TRIAL]["id"]
+    params, folder = config[TRIAL]["params"], setup.folder / config[TRIAL]["id"]
     try:
-        last = train(plan, apply(plan.base, params), folder)
+        last = train(setup, apply(setup.base, params), folder)
     except Exception as error:
         cause = error if isinstance(error, UserError) else cluster.user_error(error)
         if cause is None:
             raise
-        worst = dict.fromkeys(FIGURES, math.inf)
+        worst: Figures = dict.fromkeys(METRICS, math.inf)
         last = {"error": str(cause), "epochs": 0, "seconds": 0.0, **worst}
     tune.report({**last, "done": True})
 
 
-def train(plan: Plan, settings: Settings, folder: Path) -> Figures:
-    """Train every stage into ``folder``; one that was killed goes on from its last epoch.
+def train(setup: TrialSetup, settings: Settings, folder: Path) -> Figures:
+    """Train every stage into ``folder``, an interrupted one from its last epoch.
 
-    Returns the last figures.
+    Returns:
+        The figures of the last epoch.
 
     Raises:
         UserError: as the stages.
     """
-    before, model = 0, plan.start
-    for stage in plan.stages:
+    before, model = 0, setup.start
+    for stage in setup.stages:
         out = folder / str(stage)
-        if not storage.is_file(out / pipeline.HISTORY):
-            history = _train(plan, settings, stage, model, folder, before)
-            pipeline.keep_history(str(stage), out, history)  # the last file of a stage
+        if not storage.is_file(out / HISTORY):
+            history = _train(setup, settings, stage, model, folder, before)
+            keep_history(str(stage), out, history)  # the last file of a stage
         before, model = before + epochs_of(settings, stage), out
-    last = [point for point in storage.read_json(out / pipeline.HISTORY) if "val_loss" in point][-1]
+    last = [point for point in storage.read_json(out / HISTORY) if "val_loss" in point][-1]
     return figures(last, before)
 
 
 def _train(
-    plan: Plan, settings: Settings, stage: Stage, model: Path | None, folder: Path, before: int
+    setup: TrialSetup,
+    settings: Settings,
+    stage: Stage,
+    model: Path | None,
+    folder: Path,
+    before: int,
 ) -> list[dict[str, float]]:
     """Train a stage; ``before`` counts the epochs of the stages before it."""
     steps = settings.diffusion.steps if stage == TEACHER else int(stage)
-    callbacks = (Report(before),) if settings.training.workers else ()
+    callbacks = (ReportCallback(before),) if settings.training.workers else ()
     place = StageRun(
         folder / "train",
         str(stage),
@@ -93,9 +102,9 @@ def _train(
     out = folder / str(stage)
     try:
         if stage == TEACHER:
-            return training_stages.train_teacher(settings, plan.data, place, out)
+            return training_stages.train_teacher(settings, setup.data, place, out)
         assert model is not None
-        return training_stages.train_round(settings, plan.data, model, steps, place, out)
+        return training_stages.train_round(settings, setup.data, model, steps, place, out)
     finally:
         for callback in callbacks:
             callback.wait()
@@ -106,8 +115,8 @@ def report(before: int, metrics: Mapping[str, Any]) -> None:
     tune.report(figures(metrics, before + int(metrics["epoch"])))
 
 
-class Report(TuneReportCallback):
-    """The same from the controller of Ray Train's workers, which does not wait for Tune."""
+class ReportCallback(TuneReportCallback):
+    """``report`` from the controller of Ray Train's workers, which does not wait for Tune."""
 
     def __init__(self, before: int) -> None:
         super().__init__()
@@ -116,7 +125,7 @@ class Report(TuneReportCallback):
     def after_report(
         self, run_context: Any, metrics: list[dict[str, Any]], checkpoint: Any
     ) -> None:
-        """With the metrics of every worker; those of the first count."""
+        """Given the metrics of every worker, reports those of the first."""
         own = figures(metrics[0], self.before + int(metrics[0]["epoch"]))
         super().after_report(run_context, [own], None)
 
@@ -128,8 +137,8 @@ class Report(TuneReportCallback):
 
 
 def figures(metrics: Mapping[str, Any], epochs: int) -> Figures:
-    """An epoch's figures for Tune. One that is not finite is infinitely bad."""
-    own = {name: float(metrics[f"val_{name}"]) for name in FIGURES}
+    """The figures of an epoch for Tune; NaN becomes infinity, the worst."""
+    own = {name: float(metrics[f"val_{name}"]) for name in METRICS}
     return {
         **{key: value for key, value in metrics.items() if key.startswith("val_")},
         **{name: value if math.isfinite(value) else math.inf for name, value in own.items()},

@@ -1,1 +1,1 @@
-"""Data into shards, and shards into a training step: speed, waiting and memory."""
+"""Throughput, stalls and memory of preparing shards and of feeding them to training."""

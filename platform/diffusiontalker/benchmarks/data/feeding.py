@@ -1,4 +1,4 @@
-"""One Ray Train run in which both loaders feed the same workers, turn by turn."""
+"""One Ray Train run in which two data loaders feed the same workers in turn."""
 
 import itertools
 import time
@@ -30,31 +30,31 @@ Batch = dict[str, Tensor]
 
 @dataclass(frozen=True)
 class Case:
-    """What feeds what."""
+    """One combination of loader and consumer."""
 
     loader: str
     """``RAY`` or ``TORCH``."""
     step: bool
-    """Whether a training step takes every batch, or nobody does anything with it."""
-    nap: float = 0.0
+    """Whether each batch goes through a training step, or is discarded."""
+    pause: float = 0.0
     """Seconds to sleep after every batch."""
 
 
 @dataclass(frozen=True)
-class Fed:
-    """What one worker, or all of them together, were fed in an epoch, and the time it took."""
+class EpochTiming:
+    """Sizes and times of an epoch of one worker, or of all of them together."""
 
     windows: int
     frames: int
-    """Real ones: padding is not counted."""
+    """Without padding."""
     cells: int
     """Frames with padding."""
     seconds: float
-    """From the start to the last step, so that no work of the loader is left out."""
+    """From the start to the end of the last step, start-up of the loader included."""
     start: float
-    """Seconds of them before the first batch."""
+    """Seconds before the first batch."""
     waiting: float
-    """Seconds of them without a batch after that."""
+    """Seconds of waiting for batches after that."""
 
     @property
     def windows_per_second(self) -> float:
@@ -63,12 +63,12 @@ class Fed:
 
     @property
     def frames_per_second(self) -> float:
-        """Real frames of all workers."""
+        """Frames of all workers, without padding."""
         return self.frames / self.seconds
 
     @property
     def waiting_share(self) -> float:
-        """Share of the time after the first batch in which a worker has nothing to do."""
+        """Share of the time after the first batch in which a worker waits for data."""
         return self.waiting / (self.seconds - self.start)
 
     @property
@@ -77,30 +77,32 @@ class Fed:
         return 1 - self.frames / self.cells
 
 
-def together(workers: Sequence[Fed]) -> Fed:
-    """What the workers of a case were fed side by side."""
-    return Fed(
-        windows=sum(fed.windows for fed in workers),
-        frames=sum(fed.frames for fed in workers),
-        cells=sum(fed.cells for fed in workers),
-        seconds=max(fed.seconds for fed in workers),
-        start=max(fed.start for fed in workers),
-        waiting=max(fed.waiting for fed in workers),
+def combined(workers: Sequence[EpochTiming]) -> EpochTiming:
+    """The timing of an epoch over all workers, which run in parallel."""
+    return EpochTiming(
+        windows=sum(timing.windows for timing in workers),
+        frames=sum(timing.frames for timing in workers),
+        cells=sum(timing.cells for timing in workers),
+        seconds=max(timing.seconds for timing in workers),
+        start=max(timing.start for timing in workers),
+        waiting=max(timing.waiting for timing in workers),
     )
 
 
-def middle(repeats: Sequence[Fed]) -> Fed:
-    """The median of a case's repeats, figure by figure."""
-    return Fed(**{name: median(vars(fed)[name] for fed in repeats) for name in vars(repeats[0])})
+def median_timing(repeats: Sequence[EpochTiming]) -> EpochTiming:
+    """The median of each figure over the repeats."""
+    return EpochTiming(
+        **{name: median(vars(timing)[name] for timing in repeats) for name in vars(repeats[0])}
+    )
 
 
 def measure(
     data: Data, settings: Settings, cases: Sequence[Case], passes: int, repeats: int, workers: int,
     place: StageRun,
-) -> list[Fed]:  # fmt: skip
-    """Feed ``workers`` workers by every case in turn, ``repeats`` times; the median of each case.
+) -> list[EpochTiming]:  # fmt: skip
+    """Run an epoch of each case in turn, ``repeats`` times; the median timing of each case.
 
-    What is measured is an epoch of ``passes`` passes.
+    An epoch has ``passes`` passes over the set.
 
     Raises:
         UserError: a shard cannot be read.
@@ -127,11 +129,11 @@ def measure(
         run_config=ray.train.RunConfig(name=place.name, storage_path=str(place.storage)),
     )
     found = trainer.fit().return_value  # type: ignore[attr-defined]  # only the old Result lacks it
-    return [middle([together(ranks) for ranks in case]) for case in found]
+    return [median_timing([combined(ranks) for ranks in case]) for case in found]
 
 
-def run(config: dict[str, Any]) -> list[list[list[Fed]]]:
-    """Ray Train's function: what each worker was fed, by case and repeat."""
+def run(config: dict[str, Any]) -> list[list[list[EpochTiming]]]:
+    """Ray Train's function: the timing of each worker, by case and repeat."""
     settings: Settings = config["settings"]
     cases: list[Case] = config["cases"]
     repeats: int = config["repeats"]
@@ -143,11 +145,11 @@ def run(config: dict[str, Any]) -> list[list[list[Fed]]]:
     step = None
     if any(case.step for case in cases):
         step = Step(config["data"], settings)
-        # An epoch that does not count: whatever starts but once, starts now.
+        # A warm-up epoch, in which everything with a one-time start-up starts.
         for number, batch in enumerate(itertools.chain(by_ray(), by_hand)):
             if number < WARM_UP:
                 step(batch)
-    found: list[list[list[Fed]]] = [[] for _ in cases]
+    found: list[list[list[EpochTiming]]] = [[] for _ in cases]
     for turn in range(repeats * len(cases)):
         number = turn % len(cases)
         case = cases[number]
@@ -163,12 +165,12 @@ def run(config: dict[str, Any]) -> list[list[list[Fed]]]:
 
 
 def by_ray() -> Iterable[Batch]:
-    """An epoch of this worker, as in training."""
+    """An epoch of this worker through Ray Data, as in training."""
     return ray_data.batches(ray.train.get_dataset_shard("train"), torch.device("cpu"))
 
 
 def by_torch(data: Data, settings: Settings, batches: int) -> Iterable[Batch]:
-    """An epoch of so many batches for this worker, again and again."""
+    """Epochs of ``batches`` batches of this worker through a PyTorch DataLoader."""
     context = ray.train.get_context()
     train = settings.training
     return loader(
@@ -179,8 +181,8 @@ def by_torch(data: Data, settings: Settings, batches: int) -> Iterable[Batch]:
 
 def feed(
     source: Callable[[], Iterable[Batch]], case: Case, step: Callable[[Batch], None] | None
-) -> Fed:
-    """Take every batch of an epoch, and the time."""
+) -> EpochTiming:
+    """Consume an epoch and time it."""
     windows = frames = cells = 0
     waiting = 0.0
     first = done = begun = time.monotonic()
@@ -191,17 +193,17 @@ def feed(
         waiting += got - done
         if case.step and step is not None:
             step(batch)
-        time.sleep(case.nap)
+        time.sleep(case.pause)
         done = time.monotonic()
         mask = batch["mask"]
         windows += len(mask)
         frames += int(mask.sum())
         cells += mask.numel()
-    return Fed(windows, frames, cells, done - begun, first - begun, waiting)
+    return EpochTiming(windows, frames, cells, done - begun, first - begun, waiting)
 
 
 class Step:
-    """The teacher's training step, as ``fit`` takes it."""
+    """The teacher's training step, as in ``fit``."""
 
     def __init__(self, data: Data, settings: Settings) -> None:
         self.talker = Talker(stages.teacher_config(settings, data))

@@ -1,4 +1,4 @@
-"""The yardstick: a PyTorch DataLoader over the same shards, as one would write it by hand."""
+"""The baseline: a PyTorch DataLoader over the same shards, as one would write it by hand."""
 
 import itertools
 from collections.abc import Iterator, Sequence
@@ -25,7 +25,7 @@ def loader(
 ) -> DataLoader[Any]:
     """``batches`` batches of ``size`` random windows from every ``world``-th shard.
 
-    One process of its own, kept from epoch to epoch, reads ahead by ``PREFETCH`` batches.
+    One persistent worker process prefetches ``PREFETCH`` batches.
     """
     files = [shard.file for shard in manifest.of("train")][rank::world]
     names = [manifest.identities, manifest.emotions]
@@ -51,7 +51,7 @@ class Windows(IterableDataset[dict[str, np.ndarray]]):
         return itertools.islice(self.endless(), self.count)
 
     def endless(self) -> Iterator[dict[str, np.ndarray]]:
-        """Pass after pass."""
+        """Windows of one pass after the other."""
         rng = np.random.default_rng(self.seed)
         while True:
             for file in rng.permutation(self.files):
@@ -64,7 +64,7 @@ class Windows(IterableDataset[dict[str, np.ndarray]]):
     def cut(
         self, table: pa.Table, row: int, rng: np.random.Generator
     ) -> Iterator[dict[str, np.ndarray]]:
-        """As many windows as cover the clip about once."""
+        """Random windows of a clip, whose number covers it about once."""
         frames = table["frames"][row].as_py()
         identity, emotion = (
             np.array(known.index(table[column][row].as_py()))
@@ -78,13 +78,13 @@ class Windows(IterableDataset[dict[str, np.ndarray]]):
         for _ in range(max(round(frames / self.window), 1)):
             start = int(rng.integers(0, frames - length + 1))
             cuts = {key: values[start : start + length] for key, values in arrays.items()}
-            # Two frames of the spectrum fall on one of the face.
+            # Two frames of the log-mel spectrum per frame of coefficients.
             cuts["log_mel"] = cuts["log_mel"].reshape(2 * length, -1)
             yield {**cuts, "mask": np.ones(length), "identity": identity, "emotion": emotion}
 
 
 def padded(windows: Sequence[dict[str, np.ndarray]]) -> dict[str, Tensor]:
-    """A batch in single precision, zeros behind shorter windows."""
+    """A float32 batch, shorter windows padded with zeros."""
     batch = {}
     for key in windows[0]:
         tensors = [torch.tensor(window[key]) for window in windows]

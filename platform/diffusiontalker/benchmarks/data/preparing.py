@@ -1,4 +1,4 @@
-"""How fast recordings become shards: on one core without Ray, and the whole command with it."""
+"""Speed of preparing shards: on one core without Ray, and the whole job with it."""
 
 import time
 from collections.abc import Callable
@@ -18,7 +18,8 @@ def inspect(root: Path, output: Path) -> ingest.IngestJob:
 
 
 def on_one_core(job: ingest.IngestJob, progress: Callable[[int, int], None]) -> dict[str, float]:
-    """Every batch of takes in this process, one after the other: times real time."""
+    """Convert all takes in this process, one batch after the other; speeds as a multiple of real
+    time."""
     settings = job.settings
     begun, worked = time.monotonic(), time.process_time()
     batches = plan_batches(open_source(settings.source), job.listing.takes, settings)
@@ -35,7 +36,8 @@ def on_one_core(job: ingest.IngestJob, progress: Callable[[int, int], None]) -> 
 
 
 def on_all_cores(job: ingest.IngestJob, progress: Callable[[int, int], None]) -> dict[str, float]:
-    """All that ``jobs/prepare.py`` does once Ray runs, but for its page: times real time."""
+    """Convert and publish as ``jobs/prepare.py`` does, without its page; as a multiple of real
+    time."""
     begun = time.monotonic()
     result = ingest.convert(job, progress)
     ingest.publish(job.folder, result.manifest)

@@ -1,4 +1,4 @@
-"""How fast and in how much memory data become shards, and shards training batches."""
+"""Throughput and memory of data preparation and of data loading in training."""
 
 import os
 import shutil
@@ -9,34 +9,37 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+from pydantic_core import to_jsonable_python
+
 from diffusiontalker import cluster, config, storage
 from diffusiontalker.benchmarks.data import feeding, preparing, synthetic
 from diffusiontalker.benchmarks.data.feeding import Case
-from diffusiontalker.benchmarks.machine import machine
 from diffusiontalker.benchmarks.memory import Peak
 from diffusiontalker.config import DataBenchmarkSettings, Settings
+from diffusiontalker.environment import machine
 from diffusiontalker.errors import UserError
 from diffusiontalker.evaluation.goals import at_least, at_most
+from diffusiontalker.summary.run import Goal
 from diffusiontalker.training.progress import StageDisplay, start_progress_board
 from diffusiontalker.training.stages import Data, StageRun
 
 WORKERS = (1, 2)
 THROUGHPUT, WAITING, MEMORY, PREPARING = 0.9, 0.05, 1.25, 50.0
-"""Aims. What counts as flat memory is our choice: a set 20 times larger may take a quarter more."""
-NAP = 0.05
-"""Seconds that a training step takes where memory is measured: whoever takes batches at once leaves
-nothing to pile up."""
+"""Goals. For memory it is our choice: a set 20 times larger may need a quarter more."""
+PAUSE = 0.05
+"""Seconds of a simulated training step where memory is measured: without one no batches would
+queue up."""
 PACKAGES = ("numpy", "pyarrow", "ray", "torch")
 _CLIP_BYTES, _MINUTE_BYTES = 1 << 20, 16 << 20
-"""Room for a clip, and for a minute of speech as published and as shards, twice."""
+"""Disk space for a clip, and for a minute of speech as published and, twice, as shards."""
 Json = dict[str, Any]
 
 
 def run(settings: DataBenchmarkSettings) -> Json:
-    """Measure all, with sets made for it in a temporary folder, and write ``data.json``.
+    """Measure everything with synthetic sets in a temporary folder, and write ``data.json``.
 
     Raises:
-        UserError: no room, no such bucket, or a cluster is named that is not of this machine.
+        UserError: too little disk space, no such bucket, or RAY_ADDRESS is set.
     """
     if "RAY_ADDRESS" in os.environ:
         raise UserError("RAY_ADDRESS is set, but this measures this machine alone; unset it")
@@ -66,12 +69,12 @@ def run(settings: DataBenchmarkSettings) -> Json:
         "prepare": prepared,
     }
     report["aims"] = aims(report)
-    storage.write_json(out / "data.json", report)
+    storage.write_json(out / "data.json", to_jsonable_python(report))
     return report
 
 
 def ratios(cases: list[Json]) -> list[Json]:
-    """Ray Data's real frames per second as a share of the DataLoader's, of every pair of cases."""
+    """Frames per second of Ray Data over those of the DataLoader, for each pair of cases."""
     found = []
     for ours in (case for case in cases if case["loader"] == feeding.RAY):
         same = {key: ours[key] for key in ("storage", "workers", "step")}
@@ -84,9 +87,9 @@ def ratios(cases: list[Json]) -> list[Json]:
     return found
 
 
-def aims(report: Json) -> list[Json]:
-    """Each aim with its value, its target, and whether it is met."""
-    found = []
+def aims(report: Json) -> list[Goal]:
+    """Each goal with its value, its target, and whether it is met."""
+    found: list[Goal] = []
     for ratio in report["ratios"]:
         if ratio["step"]:
             found.append(
@@ -130,7 +133,7 @@ def _check_room(folder: Path, settings: DataBenchmarkSettings) -> None:
 
 
 def _check_bucket(prefix: str) -> None:
-    """Before anything takes minutes."""
+    """Refuse a wrong prefix before anything takes minutes."""
     remote = storage.location(prefix)
     if not storage.is_remote(remote):
         raise UserError(f"s3={prefix}: not in S3; write s3=s3://bucket/prefix, or leave it out")
@@ -144,7 +147,8 @@ def _make(folder: Path, clips: int) -> Data:
 
 
 def _memory(folder: Path, data: Data, training: Settings, times: int) -> Json:
-    """Peaks in MB of one pass over the set and over one ``times`` larger, each on a fresh Ray."""
+    """Peak memory in MB of a pass over the set and over one ``times`` larger, each in a new Ray
+    session."""
     larger = folder / "larger"
     larger.mkdir()
     sets = {
@@ -155,14 +159,14 @@ def _memory(folder: Path, data: Data, training: Settings, times: int) -> Json:
     for name, one in sets.items():
         place = StageRun(folder / "train", f"memory-{name}", "memory")
         with StageDisplay(f"memory, {name}"), Peak() as peak, cluster.session():
-            case = Case(feeding.RAY, step=False, nap=NAP)
+            case = Case(feeding.RAY, step=False, pause=PAUSE)
             feeding.measure(one, training, [case], passes=1, repeats=1, workers=1, place=place)
         found[f"{name}_mb"] = peak.bytes / 1e6
     return found
 
 
 def _prepare(folder: Path, minutes: int) -> Json:
-    """Times real time, of this process alone and of the whole command."""
+    """Speed as a multiple of real time, in this process alone and of the whole job."""
     root = folder / "beat"
     with StageDisplay("recordings") as display:
         synthetic.beat_set(root, minutes, display.count)
@@ -177,7 +181,7 @@ def _prepare(folder: Path, minutes: int) -> Json:
 def _feed(
     folder: Path, data: Data, training: Settings, settings: DataBenchmarkSettings
 ) -> list[Json]:
-    """Figures of every case: place, workers, loader, with the step and without."""
+    """Figures of every combination of storage, workers, loader and consumer."""
     cases = [
         Case(loader, step) for step in (True, False) for loader in (feeding.RAY, feeding.TORCH)
     ]
@@ -186,34 +190,34 @@ def _feed(
         for (place, where), workers in ((p, w) for p in places.items() for w in WORKERS):
             stage, board = f"{place}, {workers}", start_progress_board()
             with StageDisplay(stage, board):
-                fed = feeding.measure(
+                timings = feeding.measure(
                     where, training, cases, settings.passes, settings.repeats, workers,
                     StageRun(folder / "train", f"{place}-{workers}", stage, board),
                 )  # fmt: skip
             found += [
                 {"storage": place, "workers": workers, **case_json(case, one)}
-                for case, one in zip(cases, fed, strict=True)
+                for case, one in zip(cases, timings, strict=True)
             ]
     return found
 
 
-def case_json(case: Case, fed: feeding.Fed) -> Json:
-    """A case's figures in plain values."""
+def case_json(case: Case, timing: feeding.EpochTiming) -> Json:
+    """A case and its figures as in ``data.json``."""
     return {
         "loader": case.loader,
         "step": case.step,
-        "windows_per_second": fed.windows_per_second,
-        "frames_per_second": fed.frames_per_second,
-        "waiting_share": fed.waiting_share,
-        "padding_share": fed.padding_share,
-        "seconds": fed.seconds,
-        "start_seconds": fed.start,
+        "windows_per_second": timing.windows_per_second,
+        "frames_per_second": timing.frames_per_second,
+        "waiting_share": timing.waiting_share,
+        "padding_share": timing.padding_share,
+        "seconds": timing.seconds,
+        "start_seconds": timing.start,
     }
 
 
 @contextmanager
 def _places(data: Data, prefix: str | None) -> Iterator[dict[str, Data]]:
-    """The set where it was made, and for as long as it is measured below an S3 prefix."""
+    """The set on the local disk and, for the time of the context, in S3."""
     if prefix is None:
         print("S3           not measured; s3=s3://bucket/prefix does", flush=True)
         yield {"local": data}

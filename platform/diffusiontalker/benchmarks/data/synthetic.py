@@ -1,6 +1,6 @@
-"""Sets to measure with: shards as the feature stage leaves them, and BEAT as published.
+"""Synthetic sets: shards as the feature stage writes them, and BEAT as published.
 
-The content is noise: it compresses as badly as real features and real audio do.
+The content is noise, which compresses as badly as real features and audio.
 """
 
 import json
@@ -24,12 +24,12 @@ FEATURE_DIM = 768
 IDENTITIES = tuple(f"speaker-{i}" for i in range(16))
 EMOTIONS = ("neutral", "happiness", "anger", "sadness")
 FULL, SHORTEST = 10 * FPS, 3 * FPS
-"""Frames of a whole clip, and of the shortest rest of a take."""
+"""Frames of a full clip, and of the shortest last clip of a take."""
 REST_EVERY = 6
-"""One clip in so many is a rest: takes of a minute, as BEAT's."""
+"""One clip in so many is the last of a take: takes of a minute, as in BEAT."""
 BEAT_RATE, BEAT_FPS = 48_000, 60
 BEAT_MINUTES = 10
-"""Of its one long take; the others last a minute."""
+"""Length of its one long take; the others last a minute."""
 
 
 def shard_set(folder: Path, count: int, progress: Callable[[int, int], None]) -> Manifest:
@@ -56,7 +56,7 @@ def shard_set(folder: Path, count: int, progress: Callable[[int, int], None]) ->
 
 
 def clip(number: int) -> Clip:
-    """A clip of ten seconds, or every sixth a rest of 3 to 10 s; noise that its number seeds."""
+    """A clip of ten seconds, or every sixth of 3 to 10 s; noise seeded with its number."""
     rng = np.random.default_rng(number)
     rest = number % REST_EVERY == REST_EVERY - 1
     frames = int(rng.integers(SHORTEST, FULL)) if rest else FULL
@@ -74,7 +74,7 @@ def clip(number: int) -> Clip:
 
 
 def multiply(folder: Path, manifest: Manifest, to: Path, times: int) -> Manifest:
-    """The same set ``times`` over in the empty folder ``to``: hard links that take no room."""
+    """``times`` copies of a set in the empty folder ``to``, as hard links."""
     many = []
     for turn in range(times):
         for shard in manifest.shards:
@@ -87,7 +87,7 @@ def multiply(folder: Path, manifest: Manifest, to: Path, times: int) -> Manifest
 
 
 def beat_set(root: Path, minutes: int, progress: Callable[[int, int], None]) -> None:
-    """BEAT's layout below ``root``: one take of ten minutes, then takes of one, ``minutes`` in all.
+    """A set in BEAT's layout: one take of ten minutes, then takes of one, ``minutes`` in all.
 
     Audio of 48 kHz, mono, 16 bit; JSON of 51 channels at 60 fps.
     """
@@ -104,7 +104,7 @@ def beat_set(root: Path, minutes: int, progress: Callable[[int, int], None]) -> 
 
 
 def beat_json(frames: int, rng: np.random.Generator) -> str:
-    """A take's JSON as published: no rate, but time stamps; weights of some 17 digits."""
+    """A take's JSON as published: time stamps instead of a rate; weights with some 17 digits."""
     names = list(CHANNELS[:-1])
     weights = rng.random((frames, len(names)), np.float32).astype(float).tolist()
     rows = [

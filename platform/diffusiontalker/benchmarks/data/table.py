@@ -1,4 +1,4 @@
-"""What the benchmark of the data prints: a table of all cases, and each aim in words."""
+"""Console output of the data benchmark: a table of all cases, and each goal."""
 
 from typing import Any
 
@@ -13,8 +13,8 @@ _FIGURES = ("Windows/s", "Frames/s", "Waits", "Padding", "Start")
 
 
 def table(report: Json) -> Table:
-    """Every place, number of workers and purpose: both loaders, and Ray Data's share of the other's
-    real frames."""
+    """Both loaders for every storage, number of workers and consumer, and the ratio of their frames
+    per second."""
     out = Table(
         title=f"Batches of {report['batch']} windows of {report['window']} frames",
         title_justify="left",
@@ -48,7 +48,7 @@ def _figures(case: Json) -> tuple[str, ...]:
 
 
 def lines(report: Json) -> list[str]:
-    """Memory, preparing, the machine, and the aims, one line each."""
+    """Memory, preparation, the machine, and the goals, one line each."""
     memory, prepare, machine = report["memory"], report["prepare"], report["machine"]
     before, after = (report["load_average"][key][0] for key in ("before", "after"))
     cores = machine["cores"]

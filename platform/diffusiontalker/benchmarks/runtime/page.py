@@ -14,9 +14,9 @@ from plotly.offline import get_plotlyjs
 from diffusiontalker import storage
 from diffusiontalker.arkit import FPS
 from diffusiontalker.benchmarks.runtime.table import HEADINGS, facts, growth, rows, title
+from diffusiontalker.report.figures import COLOR, PALETTE, finished
+from diffusiontalker.report.html import asset, figure_json
 from diffusiontalker.report.metric_columns import plain
-from diffusiontalker.report.run.page import asset, tree
-from diffusiontalker.report.run.plots import COLOR, PALETTE, finished
 
 Json = dict[str, Any]
 SYMBOLS = ("circle", "diamond", "square", "cross")
@@ -47,13 +47,13 @@ def render(report: Json) -> str:
         script=Markup(asset("page.js")),
         plotly=Markup(get_plotlyjs()),
         palette=PALETTE,
-        figures={name: tree(figure) for name, figure in figures.items()},
+        figures={name: figure_json(figure) for name, figure in figures.items()},
         report=report,
-        met=sum(aim["met"] is True for aim in report["aims"]),
+        met=sum(aim.met is True for aim in report["aims"]),
         headings=headings,
         words=len(HEADINGS),
         cells=cells,
-        costs={name: growth(one) for name, one in report["exports"].items() if "growth" in one},
+        costs={name: growth(one) for name, one in report["exports"].items() if one.growth},
         facts=[line.split(maxsplit=1) for line in facts(report)],
     )
 

@@ -17,24 +17,28 @@ from typing import Any, get_args
 
 import numpy as np
 import torch
+from pydantic_core import to_jsonable_python
 
-from diffusiontalker import pipeline, storage
+from diffusiontalker import storage
 from diffusiontalker.arkit import FPS
 from diffusiontalker.audio import SAMPLE_RATE
 from diffusiontalker.audio.waveform import prepare_waveform
-from diffusiontalker.benchmarks.machine import machine
 from diffusiontalker.benchmarks.runtime import latency, page, process
 from diffusiontalker.benchmarks.runtime.references import V1, Hubert, megabytes
 from diffusiontalker.benchmarks.runtime.table import title
 from diffusiontalker.config import ExportSettings, Precision, RuntimeBenchmarkSettings
 from diffusiontalker.corpus.manifest import open_corpus
 from diffusiontalker.corpus.shards import Clip
+from diffusiontalker.environment import machine
 from diffusiontalker.errors import UserError
 from diffusiontalker.evaluation import evaluate
 from diffusiontalker.evaluation.goals import at_least, at_most
 from diffusiontalker.export import artifact
+from diffusiontalker.export.model_card import model_card
 from diffusiontalker.model.talker import Talker
+from diffusiontalker.pipeline.finished import summary_of
 from diffusiontalker.runtime.student import Student
+from diffusiontalker.summary.run import SUMMARY, ExportReport, Goal
 from diffusiontalker.training.checkpoints import load_talker
 from diffusiontalker.training.progress import StageDisplay
 
@@ -72,8 +76,7 @@ class Exported:
     """An artifact of the student."""
 
     folder: Path
-    found: Json
-    """What ``artifact.export`` says of it."""
+    found: ExportReport
 
 
 @dataclass(frozen=True)
@@ -123,7 +126,7 @@ def run(settings: RuntimeBenchmarkSettings) -> Json:
         "import_seconds": imported,
     }
     report["aims"] = aims(report)
-    storage.write_json(out / "runtime.json", report)
+    storage.write_json(out / "runtime.json", to_jsonable_python(report))
     page.write_page(out / "runtime.html", report)
     return report
 
@@ -132,20 +135,16 @@ def choose(root: Path) -> Chosen:
     """The last student of a finished run, and the run's validation clips.
 
     Raises:
-        UserError: no finished run, it names no student, or it has no validation clips.
+        UserError: no finished run, its summary is damaged or names no student, or it has no
+            validation clips.
     """
-    summary = pipeline.summary_of(root)
-    try:
-        model = [model for model in summary["models"] if model["name"] != "teacher"][-1]
-        name, steps, folder = (model[key] for key in ("name", "steps", "folder"))
-        shards, card = storage.location(summary["shards"]), artifact.model_card(summary, name)
-    except (KeyError, IndexError, TypeError) as error:
-        raise UserError(
-            f"{root}/summary.json: names no student and its shards; give a run=... that this "
-            "release distilled"
-        ) from error
+    summary = summary_of(root)
+    if not summary.students:
+        raise UserError(f"{root}/{SUMMARY}: names no student; give the run=... of a distillation")
+    student, shards = summary.students[-1], storage.location(summary.shards)
     clips = evaluate.load_clips(shards, open_corpus(shards), "val")
-    return Chosen(name, steps, load_talker(storage.location(folder)), card, clips)
+    talker = load_talker(storage.location(student.folder))
+    return Chosen(student.name, student.steps, talker, model_card(summary, student.name), clips)
 
 
 def speech(clips: Sequence[Clip], seconds: float) -> np.ndarray:
@@ -169,7 +168,7 @@ def speed_of(speeds: Sequence[Json], subject: str, seconds: float, threads: int)
     return next((one for one in speeds if key.items() <= one.items()), None)
 
 
-def aims(report: Json) -> list[Json]:
+def aims(report: Json) -> list[Goal]:
     """Each aim with its value, its target, and whether it is met; None: it was not measured."""
     usual = speed_of(report["speeds"], SHIPPED, USUAL, 1) or {}
     long = speed_of(report["speeds"], SHIPPED, LONG, 1)

@@ -9,6 +9,7 @@ from rich.table import Table
 from diffusiontalker.config import ExportSettings
 from diffusiontalker.evaluation import goals
 from diffusiontalker.export.artifact import too_much
+from diffusiontalker.summary.run import ExportReport
 
 Json = dict[str, Any]
 HEADINGS = ("Threads", "Subject")
@@ -79,7 +80,7 @@ def lines(report: Json) -> list[str]:
     said = [
         f"{precision:<13}{growth(found)}"
         for precision, found in report["exports"].items()
-        if "growth" in found
+        if found.growth
     ]
     return [*said, *facts(report), *map(goals.line, report["aims"])]
 
@@ -112,12 +113,12 @@ def facts(report: Json) -> list[str]:
     ]
 
 
-def growth(found: Json) -> str:
+def growth(found: ExportReport) -> str:
     """What a precision costs, and whether an export would be refused for it."""
-    shares = ", ".join(f"{ERRORS[key]} {share:+.2%}" for key, share in found["growth"].items())
+    shares = ", ".join(f"{ERRORS[key]} {share:+.2%}" for key, share in found.growth.items())
     why = too_much(found, ExportSettings())
     more = f": jobs/export.py refuses it ({why}); only timed here" if why else ""
-    clips, changed = found["clips"], found["voices_changed"]
+    clips, changed = found.clips, found.voices_changed
     return (
         f"{shares} on {clips} clips of validation; another voice is recognised in {changed}{more}"
     )

@@ -1,1 +1,1 @@
-"""A served artifact under load: requests, streams, latencies, a soak."""
+"""Load test of a server: requests, streams, latencies, a soak test."""

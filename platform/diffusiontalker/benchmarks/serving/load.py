@@ -1,4 +1,4 @@
-"""Callers of a server: one after the other, at a given rate, and as streams in real time."""
+"""Load generators: sequential, closed-loop and open-loop requests, and streams in real time."""
 
 import asyncio
 import gc
@@ -18,29 +18,29 @@ from diffusiontalker.runtime.student import Student
 
 PUSH_SECONDS = 0.04
 PUSH = round(PUSH_SECONDS * SAMPLE_RATE)
-"""Samples."""
+"""Samples of a push."""
 SPREAD = 1.0
-"""Seconds within which streams begin. Every fifth push completes two frames, and every tenth frame
-looks at the voice anew: callers who know nothing of each other do not keep step in that."""
+"""Seconds over which the starts of streams are spread. Every fifth push completes two frames, and
+every tenth frame updates the voice: the phases of independent callers differ."""
 PATIENCE = aiohttp.ClientTimeout(total=60)
 Json = dict[str, Any]
 
 
 @dataclass
-class Outcome:
-    """What came of a load."""
+class LoadResult:
+    """Latencies and errors of a load."""
 
     seconds: float = 0.0
-    """That it lasted."""
+    """Duration."""
     latencies: list[float] = field(default_factory=list)
-    """Seconds of each answer."""
+    """Seconds of each response."""
     refused: int = 0
     """Answered with 429."""
     failed: list[str] = field(default_factory=list)
-    """Everything else, in words."""
+    """Every other error as text."""
 
     def report(self) -> Json:
-        """Rates and percentiles in milliseconds."""
+        """Rate, percentiles in milliseconds, and errors, as in ``serve.json``."""
         marks = [50, 95, 99]
         found: list[float | None] = [None] * len(marks)
         if self.latencies:
@@ -55,10 +55,10 @@ class Outcome:
         }
 
 
-def alone(url: str, body: bytes, seconds: float) -> Outcome:
-    """One caller who waits for each answer. By ``http.client``: what the client takes counts as the
-    server's here, and one for many callers takes a millisecond more."""
-    place, outcome = urlsplit(url), Outcome()
+def sequential(url: str, body: bytes, seconds: float) -> LoadResult:
+    """One caller, one request after the other. With ``http.client``: the client's time counts as
+    the server's here, and an asynchronous client takes a millisecond more."""
+    place, result = urlsplit(url), LoadResult()
     connection = HTTPConnection(place.hostname or "", place.port, timeout=PATIENCE.total)
     begun = perf_counter()
     try:
@@ -67,75 +67,75 @@ def alone(url: str, body: bytes, seconds: float) -> Outcome:
             connection.request("POST", place.path, body)
             answer = connection.getresponse()
             content = answer.read()
-            _count(outcome, answer.status, content, since)
+            _count(result, answer.status, content, since)
     except (HTTPException, OSError) as error:
-        outcome.failed.append(type(error).__name__)
+        result.failed.append(type(error).__name__)
     finally:
         connection.close()
-    outcome.seconds = perf_counter() - begun
-    return outcome
+    result.seconds = perf_counter() - begun
+    return result
 
 
-async def closed(url: str, body: bytes, callers: int, seconds: float) -> Outcome:
-    """So many callers, each of whom asks again as soon as he has his answer."""
-    outcome = Outcome()
+async def closed_loop(url: str, body: bytes, callers: int, seconds: float) -> LoadResult:
+    """``callers`` callers, each of which sends a request as soon as it has the last response."""
+    result = LoadResult()
     async with aiohttp.ClientSession(timeout=PATIENCE) as session:
         begun = perf_counter()
 
         async def caller() -> None:
             while perf_counter() - begun < seconds:
-                await _ask(session, url, body, perf_counter(), outcome)
+                await _post(session, url, body, perf_counter(), result)
 
         await asyncio.gather(*(caller() for _ in range(callers)))
-        outcome.seconds = perf_counter() - begun
-    return outcome
+        result.seconds = perf_counter() - begun
+    return result
 
 
-async def opened(
+async def open_loop(
     url: str, body: bytes, rate: float, seconds: float,
-    say: Callable[[int], object] = lambda done: None,
-) -> Outcome:  # fmt: skip
-    """Requests at random moments, ``rate`` a second in the mean, whether or not the earlier ones
-    have been answered: latencies count from the moment that a request was due."""
+    progress: Callable[[int], object] = lambda done: None,
+) -> LoadResult:  # fmt: skip
+    """Poisson arrivals at ``rate`` a second, whether or not earlier requests have been answered;
+    latencies count from the time at which a request was due."""
     due = np.cumsum(np.random.default_rng(0).exponential(1 / rate, round(rate * seconds)))
-    outcome, tasks = Outcome(), []
+    result, tasks = LoadResult(), []
     connector = aiohttp.TCPConnector(limit=0)
     async with aiohttp.ClientSession(timeout=PATIENCE, connector=connector) as session:
         begun = perf_counter()
         for number, moment in enumerate(due):
             await asyncio.sleep(max(begun + moment - perf_counter(), 0))
-            tasks.append(asyncio.create_task(_ask(session, url, body, begun + moment, outcome)))
-            say(number + 1)
+            tasks.append(asyncio.create_task(_post(session, url, body, begun + moment, result)))
+            progress(number + 1)
         await asyncio.gather(*tasks)
-        outcome.seconds = perf_counter() - begun
-    return outcome
+        result.seconds = perf_counter() - begun
+    return result
 
 
-async def _ask(
-    session: aiohttp.ClientSession, url: str, body: bytes, since: float, outcome: Outcome
+async def _post(
+    session: aiohttp.ClientSession, url: str, body: bytes, since: float, result: LoadResult
 ) -> None:
     try:
         async with session.post(url, data=body) as answer:
             content = await answer.read()
     except (aiohttp.ClientError, TimeoutError) as error:
-        outcome.failed.append(type(error).__name__)
+        result.failed.append(type(error).__name__)
         return
-    _count(outcome, answer.status, content, since)
+    _count(result, answer.status, content, since)
     if answer.status == 429:
         await asyncio.sleep(float(answer.headers.get("Retry-After", 1)))
 
 
-def _count(outcome: Outcome, status: int, content: bytes, since: float) -> None:
+def _count(result: LoadResult, status: int, content: bytes, since: float) -> None:
     if status == 200:
-        outcome.latencies.append(perf_counter() - since)
+        result.latencies.append(perf_counter() - since)
     elif status == 429:
-        outcome.refused += 1
+        result.refused += 1
     else:
-        outcome.failed.append(f"{status}: {content[:80].decode(errors='replace')}")
+        result.failed.append(f"{status}: {content[:80].decode(errors='replace')}")
 
 
 def frames_after(student: Student, samples: np.ndarray) -> np.ndarray:
-    """Frames that a stream has given after each push (pushes,) of ``PUSH`` samples (n,) PCM."""
+    """Number of frames (pushes,) that a stream has returned after each push of the samples (n,)."""
     stream, found = student.stream(), []
     for at in range(0, len(samples) - PUSH + 1, PUSH):
         stream.push(samples[at : at + PUSH])
@@ -146,75 +146,76 @@ def frames_after(student: Student, samples: np.ndarray) -> np.ndarray:
 async def streams(
     url: str, samples: np.ndarray, after: np.ndarray, count: int, warm: float,
     spread: float = SPREAD,
-) -> Outcome:  # fmt: skip
-    """So many streams in real time, begun at random moments within ``spread`` seconds.
+) -> LoadResult:  # fmt: skip
+    """``count`` streams in real time, which start at random within ``spread`` seconds.
 
     Args:
         url: of WS /v1/stream.
-        samples: (n,) int16 at 16 kHz, the same for each.
-        after: ``frames_after`` of them: a frame's latency counts from the push that it needed.
+        samples: (n,) int16 at 16 kHz, the same for every stream.
+        after: ``frames_after`` of the samples: the latency of a frame counts from the push that
+            completes it.
         count: of streams.
-        warm: seconds since the last of them began whose latencies do not count. Nor do those after
-            the first has ended.
+        warm: seconds after the start of the last stream in which latencies do not count; those
+            after the end of the first stream do not count either.
     """
-    outcome = Outcome()
+    result = LoadResult()
     moments = np.random.default_rng(0).uniform(0, spread, count)
     async with aiohttp.ClientSession(connector=aiohttp.TCPConnector(limit=0)) as session:
         begun = perf_counter() + 1.0
         counted = begun + spread + warm, begun + len(after) * PUSH_SECONDS
         await asyncio.gather(
-            *(_talk(session, url, samples, after, begun + m, counted, outcome) for m in moments)
+            *(_stream(session, url, samples, after, begun + m, counted, result) for m in moments)
         )
-        outcome.seconds = counted[1] - counted[0]
-    return outcome
+        result.seconds = counted[1] - counted[0]
+    return result
 
 
-async def _talk(
+async def _stream(
     session: aiohttp.ClientSession, url: str, samples: np.ndarray, after: np.ndarray,
-    begin: float, counted: tuple[float, float], outcome: Outcome,
+    begin: float, counted: tuple[float, float], result: LoadResult,
 ) -> None:  # fmt: skip
     due = begin + PUSH_SECONDS * np.arange(len(after))
     try:
         async with session.ws_connect(url, autoping=True) as socket:
-            said: Json = await socket.receive_json()
-            if said["type"] != "ready":
-                outcome.refused += said.get("status") == 429
-                outcome.failed += [] if said.get("status") == 429 else [str(said)]
+            first: Json = await socket.receive_json()
+            if first["type"] != "ready":
+                result.refused += first.get("status") == 429
+                result.failed += [] if first.get("status") == 429 else [str(first)]
                 return
-            hear = asyncio.create_task(_hear(socket, due, after, counted, outcome))
+            receiver = asyncio.create_task(_receive(socket, due, after, counted, result))
             for number, moment in enumerate(due):
                 await asyncio.sleep(max(moment - perf_counter(), 0))
                 at = number * PUSH
                 await socket.send_bytes(samples[at : at + PUSH].tobytes())
             await socket.send_str('{"type": "close"}')
             async with asyncio.timeout(30):
-                await hear
+                await receiver
     except (aiohttp.ClientError, TimeoutError, TypeError) as error:
-        outcome.failed.append(type(error).__name__)
+        result.failed.append(type(error).__name__)
 
 
-async def _hear(
+async def _receive(
     socket: aiohttp.ClientWebSocketResponse, due: np.ndarray, after: np.ndarray,
-    counted: tuple[float, float], outcome: Outcome,
+    counted: tuple[float, float], result: LoadResult,
 ) -> None:  # fmt: skip
     async for message in socket:
         now = perf_counter()
         if message.type is not aiohttp.WSMsgType.BINARY:
-            return  # the end
+            return  # the closing message
         first, frames = np.frombuffer(message.data[:8], "<u4")
         push = int(np.searchsorted(after, first + frames))
         if push < len(due) and counted[0] <= due[push] < counted[1]:
-            outcome.latencies.append(now - due[push])
+            result.latencies.append(now - due[push])
 
 
-def run(load: Awaitable[Outcome]) -> Outcome:
-    """Wait for a load."""
+def run(load: Awaitable[LoadResult]) -> LoadResult:
+    """Run a load to its end in an event loop of its own."""
 
-    async def whole() -> Outcome:
+    async def whole() -> LoadResult:
         return await load
 
-    # Callers share the machine with the server: the fewer of its cycles they take the better. And
-    # none may pause to look through what was loaded for garbage.
+    # The callers share the machine with the server and should use little of it; freezing avoids
+    # pauses of the garbage collector over imported modules.
     gc.collect()
     gc.freeze()
     with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:

@@ -1,4 +1,4 @@
-"""How much load a served student bears on this machine, and what serving adds to the runtime."""
+"""Capacity of a server on this machine, and the latency that serving adds to the runtime."""
 
 import math
 import os
@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 import orjson
 import soundfile
+from pydantic_core import to_jsonable_python
 
 from diffusiontalker import storage
 from diffusiontalker.animation import beat
@@ -17,42 +18,43 @@ from diffusiontalker.arkit import FPS
 from diffusiontalker.audio import SAMPLE_RATE
 from diffusiontalker.audio.recording import decode_recording
 from diffusiontalker.benchmarks import cores
-from diffusiontalker.benchmarks.machine import machine
 from diffusiontalker.benchmarks.serving import load, server
 from diffusiontalker.benchmarks.serving.load import PUSH_SECONDS
 from diffusiontalker.benchmarks.serving.server import Server
 from diffusiontalker.config import ServeBenchmarkSettings
+from diffusiontalker.environment import machine
 from diffusiontalker.errors import UserError
 from diffusiontalker.evaluation.goals import at_least, at_most
 from diffusiontalker.runtime.student import Student
+from diffusiontalker.summary.run import Goal
 from diffusiontalker.training.progress import StageDisplay
 
 STREAMS, LATENCY_MS, OVERHEAD_MS = 100, 50.0, 5.0
-"""Aims: streams per core, p99 of a push, and what serving adds to a request at p50."""
+"""Goals: streams per core, p99 of a push, and the overhead of serving a request at p50."""
 GROWTH = 0.1
-"""What counts as flat: a replica may hold a tenth more after the soak (our choice)."""
-FULL = 5.0
-"""Seconds of twice the soak's load, which fill a replica before its memory is counted."""
+"""Maximum relative growth of a replica's memory over the soak test; our choice."""
+FILL = 5.0
+"""Seconds of twice the soak's load, which fill the queues before memory is measured."""
 WARM = 2.0
-"""Seconds of load before any is measured."""
+"""Seconds of warm-up load."""
 TURNS, TURN = 30, 1.0
-"""Of the runtime alone and of one caller, in seconds of the latter. A core that is shared with
-others is at two thirds of its speed for seconds at a time: many short turns meet both alike."""
+"""Number of alternations between runtime and server, and seconds of the latter. The speed of a
+shared core may drop by a third for seconds: with many short turns that affects both alike."""
 REST = 0.003
-"""Seconds that a replica waits for its only caller's next request. The runtime alone rests as long,
-for a core that never does is quicker than any that serves."""
-ENOUGH = 0.95
-"""Of the pushes whose moments were counted."""
+"""Seconds that a replica waits for the next request of a sequential caller. The runtime alone
+sleeps as long before each call: a core that is never idle is faster."""
+MIN_ANSWERED = 0.95
+"""Share of the expected pushes that must be answered."""
 TAKES = 3
-"""Of each number of streams; the one with the median p99 counts. A machine that is shared may stand
-still for 0.1 s, and one such moment in eight seconds is more than one push in a hundred."""
+"""Repeats per number of streams, of which the one with the median p99 counts: a single stall of
+0.1 s of a shared machine affects more than 1 % of the pushes of eight seconds."""
 BATCH = 64
 PACKAGES = ("aiohttp", "fastapi", "numpy", "onnxruntime", "ray", "uvicorn")
 Json = dict[str, Any]
 
 
 def run(settings: ServeBenchmarkSettings) -> Json:
-    """Measure all, and write ``serve.json`` into ``out``, after each case what there is.
+    """Measure everything, and write ``serve.json`` into ``out`` after each case.
 
     Raises:
         UserError: no such artifact, the server does not start, or ``out`` cannot be written.
@@ -91,12 +93,12 @@ def run(settings: ServeBenchmarkSettings) -> Json:
         storage.write_json(out / "serve.json", report)
     report["load_average"] = {"before": before, "after": os.getloadavg()}
     report["aims"] = aims(report)
-    storage.write_json(out / "serve.json", report)
+    storage.write_json(out / "serve.json", to_jsonable_python(report))
     return report
 
 
 def speech(seconds: float) -> bytes:
-    """A WAV of noise in syllables: what it says does not change how long it takes."""
+    """A WAV file of modulated noise: the time of inference does not depend on the content."""
     time = np.arange(round(seconds * SAMPLE_RATE)) / SAMPLE_RATE
     noise = np.random.default_rng(0).normal(0, 0.1, len(time))
     file = BytesIO()
@@ -110,19 +112,19 @@ def _title(replicas: int, batch: int) -> str:
 
 
 def _alone(served: Server, student: Student, recording: bytes) -> Json:
-    """One caller, and the runtime in this process with and without a rest before each recording,
-    on the replica's core, in turns: medians of the turns' medians, and of the differences within a
-    turn."""
+    """A sequential caller and, on the replica's core, the runtime in this process with and without
+    a pause before each recording, alternately: medians over the turns, and of the differences
+    within a turn."""
     url = f"{served.url}/v1/animate"
-    load.alone(url, recording, WARM)
+    load.sequential(url, recording, WARM)
 
     def turn() -> tuple[float, float, float]:
         with cores.on(served.core):
-            busy, rested = (median(_bare(student, recording, rest)) for rest in (0, REST))
-        outcome = load.alone(url, recording, TURN)
-        if not outcome.latencies:
-            raise UserError(f"{url}: answered nothing ({', '.join(outcome.failed) or 'refused'})")
-        return 1000 * busy, 1000 * rested, 1000 * median(outcome.latencies)
+            busy, rested = (median(_times(student, recording, rest)) for rest in (0, REST))
+        result = load.sequential(url, recording, TURN)
+        if not result.latencies:
+            raise UserError(f"{url}: answered nothing ({', '.join(result.failed) or 'refused'})")
+        return 1000 * busy, 1000 * rested, 1000 * median(result.latencies)
 
     turns = [turn() for _ in range(TURNS)]
     return {
@@ -134,8 +136,8 @@ def _alone(served: Server, student: Student, recording: bytes) -> Json:
     }
 
 
-def _bare(student: Student, recording: bytes, rest: float, repeats: int = 20) -> list[float]:
-    """Seconds of the runtime in this process: from the file to the same answer."""
+def _times(student: Student, recording: bytes, rest: float, repeats: int = 20) -> list[float]:
+    """Seconds of the runtime in this process, from the file to the same response."""
 
     def once() -> float:
         sleep(rest)
@@ -151,16 +153,16 @@ def _recordings(
     served: Server, replicas: int, recording: bytes, settings: ServeBenchmarkSettings
 ) -> list[Json]:
     url, seconds = f"{served.url}/v1/animate", settings.seconds
-    load.run(load.closed(url, recording, 2, WARM))
+    load.run(load.closed_loop(url, recording, 2, WARM))
     case = {"replicas": replicas, "own_cores": served.own_cores}
     found = []
     for callers in settings.callers:
-        outcome = load.run(load.closed(url, recording, callers, seconds))
-        found.append({**case, "loop": "closed", "callers": callers, **outcome.report()})
-    most = _most(found)
+        result = load.run(load.closed_loop(url, recording, callers, seconds))
+        found.append({**case, "loop": "closed", "callers": callers, **result.report()})
+    capacity = _capacity(found)
     for share in settings.shares:
-        outcome = load.run(load.opened(url, recording, share * most, seconds))
-        found.append({**case, "loop": "open", "share": share, **outcome.report()})
+        result = load.run(load.open_loop(url, recording, share * capacity, seconds))
+        found.append({**case, "loop": "open", "share": share, **result.report()})
     return found
 
 
@@ -168,7 +170,7 @@ def _streams(
     served: Server, replicas: int, batch: int, student: Student,
     settings: ServeBenchmarkSettings, display: StageDisplay,
 ) -> list[Json]:  # fmt: skip
-    """More and more streams, until a push takes too long in most of ``TAKES``."""
+    """Increasing numbers of streams, up to the first that is not held."""
     if student.look_ahead is None:
         return []
     url = served.url.replace("http://", "ws://") + "/v1/stream?format=binary"
@@ -184,24 +186,24 @@ def _streams(
             display.update(done / len(settings.streams), f"{count} streams")
             takes.append(load.run(load.streams(url, samples, after, count, WARM)).report())
         expected = count * int(settings.seconds / PUSH_SECONDS)
-        told = {
+        case = {
             "replicas": replicas, "own_cores": served.own_cores, "batch": batch, "streams": count,
-            **middle(takes, expected),
+            **median_take(takes, expected),
         }  # fmt: skip
-        found.append(told)
-        if not told["held"]:
+        found.append(case)
+        if not case["held"]:
             break
     return found
 
 
-def middle(takes: list[Json], expected: int) -> Json:
-    """Of takes with the same streams the one with the median p99, the p99 of all, and whether it is
-    held: below ``LATENCY_MS``, nothing refused or failed in any, and nearly all of the
-    ``expected`` pushes answered."""
+def median_take(takes: list[Json], expected: int) -> Json:
+    """The repeat with the median p99, the p99 of all, and whether the load is held: a median below
+    ``LATENCY_MS``, and in every repeat nothing refused or failed and nearly all of the ``expected``
+    pushes answered."""
     times = [math.inf if take["p99_ms"] is None else take["p99_ms"] for take in takes]
     found = takes[times.index(median_high(times))]
     held = all(
-        not take["failed"] and not take["refused"] and take["answered"] >= ENOUGH * expected
+        not take["failed"] and not take["refused"] and take["answered"] >= MIN_ANSWERED * expected
         for take in takes
     )
     return {
@@ -211,8 +213,8 @@ def middle(takes: list[Json], expected: int) -> Json:
     }
 
 
-def _most(recordings: list[Json]) -> float:
-    """Answers a second where the most callers ask: what the server bears."""
+def _capacity(recordings: list[Json]) -> float:
+    """Responses per second with the most callers: the capacity of the server."""
     closed = (case for case in recordings if case["loop"] == "closed")
     return max(closed, key=lambda case: case["callers"])["per_second"]
 
@@ -221,26 +223,26 @@ def _soak(
     served: Server, recordings: list[Json], recording: bytes, settings: ServeBenchmarkSettings,
     display: StageDisplay,
 ) -> Json:  # fmt: skip
-    """The largest share of the most, for long: what fails, and what the replica holds."""
+    """The largest share of the capacity for a long time: failures, and growth of memory."""
     share = max(settings.shares)
-    rate = share * _most(recordings)
+    rate = share * _capacity(recordings)
     url = f"{served.url}/v1/animate"
-    # What a replica holds when as many wait as may: more than that would be growth.
-    load.run(load.opened(url, recording, 2 * rate, FULL))
+    # With full queues: memory beyond that is growth.
+    load.run(load.open_loop(url, recording, 2 * rate, FILL))
     before = served.replicas_bytes()
     total = round(rate * settings.soak)
-    outcome = load.run(
-        load.opened(url, recording, rate, settings.soak, lambda done: display.count(done, total))
+    result = load.run(
+        load.open_loop(url, recording, rate, settings.soak, lambda done: display.count(done, total))
     )
     after = served.replicas_bytes()
     return {
-        "seconds": settings.soak, "share": share, **outcome.report(),
+        "seconds": settings.soak, "share": share, **result.report(),
         "mb_before": before / 1e6, "mb_after": after / 1e6,
     }  # fmt: skip
 
 
-def aims(report: Json) -> list[Json]:
-    """Each aim with its value, its target, and whether it is met."""
+def aims(report: Json) -> list[Goal]:
+    """Each goal with its value, its target, and whether it is met."""
     alone = report["alone"]
     found = [
         at_most(

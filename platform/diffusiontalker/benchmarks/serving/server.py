@@ -1,4 +1,4 @@
-"""A server of the real command, for a measurement: Ray, Serve and replicas on this machine."""
+"""A server started with the real command for a measurement: Ray, Serve and replicas."""
 
 import os
 import signal
@@ -20,57 +20,57 @@ import yaml
 from diffusiontalker.benchmarks import cores, memory
 from diffusiontalker.errors import UserError
 
-PATIENCE = 180.0
+READY_TIMEOUT = 180.0
 """Seconds until a server is ready."""
 COMMAND = [sys.executable, "-m", "ray.serve.scripts", "run"]
 
 
 ENVIRONMENT = {
     "RAY_USAGE_STATS_ENABLED": "0",
-    # Ray's workers step back behind everything else on the machine; a server should not.
+    # By default Ray's workers have the lowest scheduling priority.
     "RAY_worker_niceness": "0",
-    # One thread reads, advances streams and answers: to hand each message over costs as much again.
+    # One thread for I/O and inference: handing each message to another costs as much again.
     "RAY_SERVE_RUN_USER_CODE_IN_SEPARATE_THREAD": "0",
     "RAY_SERVE_HTTP_PROXY_CALLBACK_IMPORT_PATH": "serve.middleware:middlewares",
 }
 
 
 def proxy() -> str:
-    """What stands between the network and the replicas: Ray Serve's own proxy, or HAProxy."""
+    """The proxy in front of the replicas: Ray Serve's own, or HAProxy."""
     return "HAProxy" if os.environ.get("RAY_SERVE_ENABLE_HA_PROXY") == "1" else "Ray Serve's proxy"
 
 
 @dataclass(frozen=True)
 class Server:
-    """A running one."""
+    """A running server."""
 
     url: str
     process: int
     core: int | None = None
-    """That the first replica has to itself, if it has one."""
+    """Dedicated to the first replica, if any."""
 
     @property
     def own_cores(self) -> bool:
-        """Whether its replicas have cores to themselves."""
+        """Whether each replica has a dedicated core."""
         return self.core is not None
 
     def replicas(self) -> list[int]:
-        """Its replicas' processes."""
+        """Process ids of the replicas."""
         return [child for child in memory.family(self.process) if "ServeReplica" in _name(child)]
 
     def others(self) -> list[int]:
-        """Its other processes: Ray's, and the proxy's."""
+        """Ids of the other processes, Ray's and the proxy's."""
         return sorted(set(memory.family(self.process)) - set(self.replicas()))
 
     def replicas_bytes(self) -> int:
-        """What its replicas hold in memory."""
+        """Memory of the replicas (proportional set size)."""
         return sum(map(memory.proportional, self.replicas()))
 
 
 @contextmanager
 def running(model: str, replicas: int, batch: int, own_cores: bool) -> Iterator[Server]:
-    """Serve an artifact, without a limit on how often may be asked. With ``own_cores`` each replica
-    has a core to itself, where one is left for the rest.
+    """Serve an artifact without rate limits. With ``own_cores`` each replica has a dedicated core,
+    if one is left for the rest.
 
     Raises:
         UserError: it does not start, or the application is not in this folder.
@@ -103,7 +103,7 @@ def running(model: str, replicas: int, batch: int, own_cores: bool) -> Iterator[
             server, held = Server(url, process.pid), []
             _wait(partial(_answers, url), process, log)
             if own_cores and sys.platform == "linux":
-                # One may answer before the last has begun.
+                # The server is ready when the first replica is.
                 _wait(lambda: len(server.replicas()) >= replicas, process, log)
                 held = server.replicas()
             with cores.own(held, server.others()) as given:
@@ -113,8 +113,8 @@ def running(model: str, replicas: int, batch: int, own_cores: bool) -> Iterator[
 
 
 def _end(process: subprocess.Popen[bytes]) -> None:
-    """End a server as Ctrl-C does, and then what is left: an HAProxy may outlive its Ray and keep
-    ports that the next one needs."""
+    """Stop a server by SIGINT, then kill what is left: an HAProxy may outlive Ray and keep ports
+    that the next server needs."""
     family = {child: _name(child) for child in memory.family(process.pid)}
     process.send_signal(signal.SIGINT)
     try:
@@ -137,13 +137,13 @@ def _answers(url: str) -> bool:
 
 
 def _wait(ready: Callable[[], bool], process: subprocess.Popen[bytes], log: Path) -> None:
-    deadline = time.monotonic() + PATIENCE
+    deadline = time.monotonic() + READY_TIMEOUT
     while time.monotonic() < deadline and process.poll() is None:
         if ready():
             return
         time.sleep(0.5)
-    said = log.read_text(errors="replace").strip().splitlines()[-1:] or ["nothing"]
-    raise UserError(f"the server did not start; its last output: {said[0][:300]}")
+    output = log.read_text(errors="replace").strip().splitlines()[-1:] or ["nothing"]
+    raise UserError(f"the server did not start; its last output: {output[0][:300]}")
 
 
 def _name(process: int) -> str:

@@ -1,4 +1,4 @@
-"""What the benchmark of the server prints: every load, and each aim in words."""
+"""Console output of the serving benchmark: a table of all loads, and each goal."""
 
 from typing import Any
 
@@ -13,7 +13,7 @@ _HEADINGS = ("Load", "Replicas", "Batches", "a second", "p50 ms", "p95 ms", "p99
 
 
 def table(report: Json) -> Table:
-    """Recordings in closed and open loop, then streams: pushes of 40 ms."""
+    """Recordings in closed and open loop, then streams in pushes of 40 ms."""
     seconds = report["settings"]["recording"]
     out = Table(
         title=f"Recordings of {seconds:g} s, and streams in pushes of 40 ms, through "
@@ -37,7 +37,7 @@ def table(report: Json) -> Table:
 
 
 def lines(report: Json) -> list[str]:
-    """The runtime alone, the soak, the machine and the aims, one line each."""
+    """The runtime alone, the soak test, the machine and the goals, one line each."""
     machine = report["machine"]
     before, after = (report["load_average"][key][0] for key in ("before", "after"))
     versions = ", ".join(f"{k} {v}" for k, v in machine.items() if k not in ("processor", "cores"))

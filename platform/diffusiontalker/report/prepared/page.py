@@ -1,4 +1,4 @@
-"""The page of a prepared data set: is my data good? And the same in a few lines for the console."""
+"""The page of a prepared data set: verdict, statistics, findings and every take."""
 
 from collections import Counter
 from collections.abc import Iterable, Sequence
@@ -9,42 +9,32 @@ from pathlib import Path
 from diffusiontalker import storage
 from diffusiontalker.corpus.manifest import ShardInfo
 from diffusiontalker.corpus.take_reports import KEPT, QUARANTINE, TakeReport
+from diffusiontalker.report.html import fill
 from diffusiontalker.report.metric_columns import DASH, duration, plain
 from diffusiontalker.report.prepared import plots
-from diffusiontalker.report.prepared.findings import (
-    attention,
-    count,
-    headline,
-    lag_in_words,
-    lifeless,
-    lost_links,
-    share,
-    short,
-)
+from diffusiontalker.report.prepared.findings import findings, headline
+from diffusiontalker.report.prepared.reasons import ReasonGroup, Remark, group_by_reason
+from diffusiontalker.report.prepared.recording_findings import median_lag
 from diffusiontalker.report.prepared.statistics import (
     LAG_MILLISECONDS,
-    Kind,
-    Refusal,
-    Survey,
-    kinds,
-    sums,
-    survey,
+    SetStatistics,
+    set_statistics,
 )
 from diffusiontalker.report.prepared.tables import emotion_table, speaker_rows, split_rows
-from diffusiontalker.report.run.page import fill
+from diffusiontalker.report.wording import percent, pluralize, shorten
 
 PAGE_FILE = "prepare.html"
-REFUSALS = 200
-"""Rows of takes in quarantine, and likewise of skipped files, that the page shows at most."""
-KINDS = 40
-"""Kinds of reasons that it shows at most."""
+REMARKS = 200
+"""Maximum of rows of takes in quarantine, and likewise of skipped files."""
+REASONS = 40
+"""Maximum of groups of reasons."""
 ROWS = 500
-"""Rows of any other table."""
+"""Maximum of rows of any other table."""
 
 
 @dataclass(frozen=True)
-class Facts:
-    """What was prepared, how, and where it lies."""
+class Preparation:
+    """What was prepared, with which settings, and where it is stored."""
 
     source: str
     """``source.kind``."""
@@ -55,7 +45,7 @@ class Facts:
     """In words."""
     clip_seconds: float
     started: float
-    """Unix time in seconds, as is ``finished``."""
+    """Unix time in seconds; ``finished`` likewise."""
     finished: float
     version: str
     shards: Sequence[ShardInfo]
@@ -66,8 +56,8 @@ class Facts:
         """Size of all shards."""
         return sum(shard.bytes for shard in self.shards)
 
-    def beside(self, name: str) -> str:
-        """Where a file lies that stands beside the shards."""
+    def path_of(self, name: str) -> str:
+        """Path of a file in the folder of the shards."""
         return f"{self.output.rstrip('/')}/{name}"
 
 
@@ -75,171 +65,121 @@ def write_prepared(
     path: str | Path,
     takes: Sequence[TakeReport],
     skipped: Sequence[tuple[str, str]],
-    facts: Facts,
+    preparation: Preparation,
 ) -> None:
     """Write the page: verdict, hours, speakers, emotions, channels, lags, quarantine and takes.
 
     Args:
-        path: where, ``PAGE_FILE`` beside the shards.
+        path: of ``PAGE_FILE``, in the folder of the shards.
         takes: every take that was read, those in quarantine too.
-        skipped: files that the source passed over, and why.
-        facts: what was prepared, how, and where it lies.
+        skipped: (name, reason) of the files that the source passed over or noted.
+        preparation: of the set.
 
     Raises:
         UserError: the folder is missing or not writable.
     """
-    # A file name that is no UTF-8 holds lone surrogates, which no page can show.
-    page = render(takes, skipped, facts).encode("utf-8", "replace")
+    # A file name that is no UTF-8 holds lone surrogates, which HTML cannot represent.
+    page = render(takes, skipped, preparation).encode("utf-8", "replace")
     storage.write_bytes(storage.location(path), page)
 
 
-def render(takes: Sequence[TakeReport], skipped: Sequence[tuple[str, str]], facts: Facts) -> str:
+def render(
+    takes: Sequence[TakeReport], skipped: Sequence[tuple[str, str]], preparation: Preparation
+) -> str:
     """The page's HTML; the arguments are ``write_prepared``'s."""
-    found = survey(takes, facts.shards, skipped)
+    stats = set_statistics(takes, preparation.shards, skipped)
     return fill(
-        "prepared.html.j2",
-        ["style.css", "prepared.css"],
+        "prepared/page.html.j2",
+        ["style.css", "prepared/page.css"],
         ["page.js"],
-        plots.figures(found),
-        {"plain": plain, "duration": duration, "short": short, "share": share, "count": count},
+        plots.figures(stats),
+        {"plain": plain, "duration": duration, "shorten": shorten, "pluralize": pluralize},
         plot_key=plots.KEY,
         named_bars=plots.NAMED_BARS,
-        found=found,
-        facts=facts,
-        headline=headline(found),
-        findings=attention(found),
-        splits=split_rows(found),
-        emotions=emotion_table(found),
-        speakers=speaker_rows(found),
-        lag_words="" if found.lags.median is None else lag_in_words(found.lags.median),
+        stats=stats,
+        preparation=preparation,
+        headline=headline(stats),
+        findings=findings(stats),
+        splits=split_rows(stats),
+        emotions=emotion_table(stats),
+        speakers=speaker_rows(stats),
+        median_lag="" if stats.lags.median is None else median_lag(stats.lags.median),
         lag_limit=LAG_MILLISECONDS,
-        quarantine=shown(quarantined(found.quarantined)),
-        skipped=shown(kinds(Refusal(name, (), reason) for name, reason in skipped)),
+        quarantine=limited(quarantine_reasons(stats)),
+        skipped=limited(skip_reasons(skipped)),
         skipped_count=len(passed_over(skipped)),
-        made=made(found, facts),
-        whole_list=facts.beside(QUARANTINE),
+        facts=facts(stats, preparation),
+        full_list=preparation.path_of(QUARANTINE),
         rows=ROWS,
     )
 
 
-def quarantined(takes: Iterable[TakeReport]) -> list[Kind]:
-    """Takes in quarantine by kind of reason."""
-    return kinds(Refusal(take.take, take.files, take.reason or "") for take in takes)
+def quarantine_reasons(stats: SetStatistics) -> list[ReasonGroup]:
+    """Takes in quarantine by reason."""
+    return group_by_reason(
+        Remark(take.take, take.files, take.reason or "") for take in stats.quarantined
+    )
 
 
-def passed_over(listed: Sequence[tuple[str, str]]) -> list[tuple[str, str]]:
-    """Files of which nothing is used."""
-    return [(name, reason) for name, reason in listed if not reason.startswith(KEPT)]
+def skip_reasons(skipped: Iterable[tuple[str, str]]) -> list[ReasonGroup]:
+    """Skipped files by reason."""
+    return group_by_reason(Remark(name, (), reason) for name, reason in skipped)
 
 
-def noted(listed: Sequence[tuple[str, str]]) -> list[tuple[str, str]]:
-    """Files that are used, although there is something to be known of them."""
-    return [(name, reason) for name, reason in listed if reason.startswith(KEPT)]
+def passed_over(skipped: Sequence[tuple[str, str]]) -> list[tuple[str, str]]:
+    """Files that are not used."""
+    return [(name, reason) for name, reason in skipped if not reason.startswith(KEPT)]
 
 
-def shown(found: Sequence[Kind]) -> list[tuple[str, int, tuple[Refusal, ...]]]:
-    """Title, number and first rows of each kind, fairly dealt so that no page grows endless."""
-    each = max(REFUSALS // max(min(len(found), KINDS), 1), 1)
-    rows = [(kind.title, len(kind.refusals), kind.refusals[:each]) for kind in found[:KINDS]]
-    rest = sum(len(kind.refusals) for kind in found[KINDS:])
-    return [*rows, (f"{count(len(found) - KINDS, 'other reason')}", rest, ())] if rest else rows
+def noted(skipped: Sequence[tuple[str, str]]) -> list[tuple[str, str]]:
+    """Files that are used, with a remark."""
+    return [(name, reason) for name, reason in skipped if reason.startswith(KEPT)]
 
 
-def made(found: Survey, facts: Facts) -> dict[str, str]:
-    """How the set was made, for the foot of the page."""
-    left_out = share(found.dropped, found.dropped + found.seconds)
+def limited(groups: Sequence[ReasonGroup]) -> list[tuple[str, int, tuple[Remark, ...]]]:
+    """Title, size and first remarks of each group, cut to ``REASONS`` and ``REMARKS`` in all."""
+    each = max(REMARKS // max(min(len(groups), REASONS), 1), 1)
+    rows = [(group.title, len(group.remarks), group.remarks[:each]) for group in groups[:REASONS]]
+    rest = sum(len(group.remarks) for group in groups[REASONS:])
+    if rest:
+        rows.append((pluralize(len(groups) - REASONS, "other reason"), rest, ()))
+    return rows
+
+
+def facts(stats: SetStatistics, preparation: Preparation) -> dict[str, str]:
+    """The table at the foot of the page."""
+    left_out = percent(stats.dropped_seconds, stats.dropped_seconds + stats.seconds)
+    files = pluralize(len(preparation.shards), "file")
     return {
-        "Source": f"{facts.source}, {facts.root}",
-        "Shards": f"{count(len(facts.shards), 'file')}, {_size(facts.bytes)}, in {facts.output}",
-        "Fingerprint": facts.fingerprint,
-        "Split rule": facts.split_rule,
-        "Clips": f"at most {facts.clip_seconds:g} s",
-        "Left out of kept takes": f"{duration(found.dropped)} ({left_out})",
-        "Left out because the face was lost": duration(found.lost),
-        "Filled in between frames": f"{duration(found.filled)} "
-        f"({share(found.filled, found.seconds)} of what is in clips)",
-        "Frames per second, as published": _counted(f"{t.fps:g}" for t in found.kept),
-        "Sample rate in Hz, as published": _counted(f"{t.rate:,}" for t in found.kept),
-        "Started": f"{datetime.fromtimestamp(facts.started, UTC):%Y-%m-%d %H:%M} UTC",
-        "Took": duration(facts.finished - facts.started),
-        "Version": facts.version,
+        "Source": f"{preparation.source}, {preparation.root}",
+        "Shards": f"{files}, {size(preparation.bytes)}, in {preparation.output}",
+        "Fingerprint": preparation.fingerprint,
+        "Split rule": preparation.split_rule,
+        "Clips": f"at most {preparation.clip_seconds:g} s",
+        "Left out of kept takes": f"{duration(stats.dropped_seconds)} ({left_out})",
+        "Left out because the face was lost": duration(stats.lost_seconds),
+        "Filled in between frames": f"{duration(stats.filled_seconds)} "
+        f"({percent(stats.filled_seconds, stats.seconds)} of what is in clips)",
+        "Frames per second, as published": _takes_by_value(f"{t.fps:g}" for t in stats.kept),
+        "Sample rate in Hz, as published": _takes_by_value(f"{t.rate:,}" for t in stats.kept),
+        "Started": f"{datetime.fromtimestamp(preparation.started, UTC):%Y-%m-%d %H:%M} UTC",
+        "Took": duration(preparation.finished - preparation.started),
+        "Version": preparation.version,
     }
 
 
-def console_lines(
-    takes: Sequence[TakeReport], skipped: Sequence[tuple[str, str]], facts: Facts
-) -> list[str]:
-    """The page in a few lines of plain text, for the end of the job; print them as they are."""
-    found = survey(takes, facts.shards, skipped)
-    lines = [headline(found)]
-    if found.kept:
-        held = [(name, split.seconds) for name, split in found.splits.items() if split.clips]
-        if held:
-            lines.append(f"  splits      {_hours(held)}")
-        lines.append(f"  emotions    {_hours(sums(found.emotions, 'unknown'))}")
-    if found.lags.median is not None:
-        take, lag = found.lags.by_distance[0]
-        lines.append(
-            f"  lip sync    median lag {found.lags.median:+.0f} ms, farthest {lag:+.0f} ms "
-            f"({short(take.take, 60)})"
-        )
-    if found.lost or found.filled:
-        lines.append(
-            f"  face lost   {duration(found.lost)} left out, {duration(found.filled)} filled in"
-        )
-    if found.quarantined:
-        lines.append(f"  quarantine  {count(len(found.quarantined), 'take')}:")
-        lines += [
-            f"    {len(kind.refusals):,} x {short(kind.title, 100)}"
-            for kind in quarantined(found.quarantined)[:3]
-        ]
-    lines += [f"  attention   {short(f.title)}" for f in (*lost_links(found), *lifeless(found))]
-    for label, listed in (("skipped", passed_over(skipped)), ("noted", noted(skipped))):
-        if listed:
-            lines.append(f"  {label:<11} {count(len(listed), 'file')}:")
-            reasons = kinds(Refusal(name, (), reason) for name, reason in listed)
-            lines += [f"    {_counted_reason(kind)}" for kind in reasons[:3]]
-    if found.quarantined or skipped:
-        lines.append(f"  all of them {facts.beside(QUARANTINE)}")
-    findings = len(attention(found))
-    lines.append(
-        f"  shards      {facts.output} ({count(len(facts.shards), 'file')}, {_size(facts.bytes)})"
-    )
-    needs = f"{count(findings, 'thing')} to look at" if findings else "nothing needs attention"
-    lines.append(f"  page        {facts.beside(PAGE_FILE)} ({needs})")
-    return [_printable(line) for line in lines]
-
-
-def _counted_reason(kind: Kind) -> str:
-    """``12 x there is no such file``, or the one name and its reason."""
-    if len(kind.refusals) > 1:
-        return f"{len(kind.refusals):,} x {short(kind.title, 100)}"
-    return f"{short(kind.refusals[0].name, 40)}: {short(kind.refusals[0].reason, 100)}"
-
-
-def _hours(seconds: Sequence[tuple[str, float]]) -> str:
-    parts = [f"{short(name, 24)} {duration(value)}" for name, value in seconds]
-    more = f" and {len(parts) - 6} more" if len(parts) > 6 else ""
-    return ", ".join(parts[:6]) + more
-
-
-def _counted(values: Iterable[str]) -> str:
+def _takes_by_value(values: Iterable[str]) -> str:
     """``60 (2,000 takes), 30 (12 takes)``."""
     counts = Counter(values).most_common()
-    parts = [f"{value} ({count(n, 'take')})" for value, n in counts[:5]]
+    parts = [f"{value} ({pluralize(n, 'take')})" for value, n in counts[:5]]
     return ", ".join(parts) + (f" and {len(counts) - 5} more" if len(counts) > 5 else "") or DASH
 
 
-def _size(bytes_: int) -> str:
+def size(bytes_: int) -> str:
     """``3.1 GB``."""
-    size, unit = float(bytes_), "B"
+    value, unit = float(bytes_), "B"
     for unit in ("B", "KB", "MB", "GB", "TB"):
-        if size < 1000 or unit == "TB":
+        if value < 1000 or unit == "TB":
             break
-        size /= 1000
-    return f"{size:.0f} {unit}" if unit == "B" or size >= 100 else f"{size:.1f} {unit}"
-
-
-def _printable(line: str) -> str:
-    """Without control characters, with which a file name could steer a terminal."""
-    return "".join(c if c.isprintable() else "\N{REPLACEMENT CHARACTER}" for c in line)
+        value /= 1000
+    return f"{value:.0f} {unit}" if unit == "B" or value >= 100 else f"{value:.1f} {unit}"

@@ -1,6 +1,5 @@
-"""What the takes of a prepared set say together: sums, channel ranges, lags, kinds of reasons."""
+"""Statistics of a prepared set over its takes: durations, channel ranges, audio-visual lags."""
 
-import re
 from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
@@ -11,70 +10,65 @@ from diffusiontalker.arkit import CHANNELS, FPS
 from diffusiontalker.corpus.manifest import SPLITS, ShardInfo
 from diffusiontalker.corpus.take_reports import TakeReport
 
-DEAD = 0.001
-"""A channel that reaches over less than this in the whole set is dead; our choice."""
-PINNED = 0.01
-"""A channel with more than this share of its frames at 1 or above is clipped; our choice."""
+DEAD_RANGE = 0.001
+"""A channel whose range over the whole set is smaller is dead; our choice."""
+CLIPPED_SHARE = 0.01
+"""A channel with a greater share of its frames at 1 or above is clipped; our choice."""
 LAG_MILLISECONDS = 100.0
-"""A take whose lag lies farther from the median is an outlier; our choice: three frames."""
-
-DRIFT_MILLISECONDS = 50.0
-"""A take whose lag changes by more from beginning to end has a wrong rate; our choice."""
-FILLED = 0.01
-"""A take with more than this share of its frames filled in is worth a line; our choice: dropped
-frames now and then are less."""
+"""A take whose lag differs by more from the median is an outlier; our choice: three frames."""
 
 Takes = list[TakeReport]
-Named = dict[str | None, Takes]
-"""Takes under the name that they share; None: they name none."""
+TakesByName = dict[str | None, Takes]
+"""Takes by the label that they share; None: they have none."""
 
 
 @dataclass(frozen=True)
 class Channel:
-    """One blendshape over the whole set."""
+    """The values of one blendshape over the whole set."""
 
     name: str
     low: float
     mean: float
+    """Weighted by the length of the takes."""
     high: float
     pinned: float
     """Share of the frames at 1 or above."""
     named: int
-    """Takes that name the channel."""
+    """Takes whose recording has the channel."""
     takes: int
     """Takes in all."""
 
     @property
     def dead(self) -> bool:
-        """Whether it never moves although somebody recorded it."""
-        return self.named > 0 and self.high - self.low < DEAD
+        """Whether it never moves although it was recorded."""
+        return self.named > 0 and self.high - self.low < DEAD_RANGE
 
     @property
     def clipped(self) -> bool:
-        """Whether the capture cut it off at 1."""
-        return self.pinned > PINNED
+        """Whether the capture saturated at 1."""
+        return self.pinned > CLIPPED_SHARE
 
 
 @dataclass(frozen=True)
 class Lags:
-    """How much later than the sound the mouth moves, in milliseconds."""
+    """Lag of the mouth behind the audio by take, in milliseconds."""
 
-    known: tuple[tuple[TakeReport, float], ...]
+    measured: tuple[tuple[TakeReport, float], ...]
     """Takes and their lags."""
-    untold: int
-    """Takes of which it could not be told."""
+    unmeasured: int
+    """Number of takes whose lag could not be measured, as in silence."""
     median: float | None
 
     @property
     def outliers(self) -> list[tuple[TakeReport, float]]:
         """Takes too far from the median, the farthest first."""
-        apart = self.by_distance
-        return [(take, lag) for take, lag in apart if self.distance(lag) > LAG_MILLISECONDS]
+        pairs = self.by_distance
+        return [(take, lag) for take, lag in pairs if self.distance(lag) > LAG_MILLISECONDS]
 
     @property
     def by_distance(self) -> list[tuple[TakeReport, float]]:
-        """All takes, the farthest from the median first."""
-        return sorted(self.known, key=lambda pair: -self.distance(pair[1]))
+        """All measured takes, the farthest from the median first."""
+        return sorted(self.measured, key=lambda pair: -self.distance(pair[1]))
 
     def distance(self, lag: float) -> float:
         """Milliseconds between a lag and the median."""
@@ -82,7 +76,7 @@ class Lags:
 
 
 @dataclass(frozen=True)
-class SplitSum:
+class SplitTotals:
     """What the shards of a split hold."""
 
     clips: int
@@ -90,25 +84,25 @@ class SplitSum:
 
 
 @dataclass(frozen=True)
-class Survey:
-    """All takes of a set, sorted out."""
+class SetStatistics:
+    """Everything that the page and the console report of a prepared set; durations in seconds."""
 
     kept: Takes
     quarantined: Takes
-    speakers: Named
-    """Of the kept takes; most speech first, as in ``emotions``."""
-    emotions: Named
-    splits: dict[str, SplitSum]
-    """Every split that there should be, also those with nothing in them."""
+    speakers: TakesByName
+    """The kept takes by speaker, most speech first; ``emotions`` likewise."""
+    emotions: TakesByName
+    splits: dict[str, SplitTotals]
+    """Every split that there should be, empty ones too."""
     channels: list[Channel]
-    """All 52; none if nothing was measured."""
+    """All 52; empty if no take was measured."""
     lags: Lags
-    listed: tuple[tuple[str, str], ...] = ()
-    """Files passed over or noted, and why."""
+    skipped: tuple[tuple[str, str], ...] = ()
+    """(name, reason) of the files that the source passed over or noted."""
 
     @property
-    def every(self) -> Takes:
-        """All takes, those in quarantine too."""
+    def all_takes(self) -> Takes:
+        """The kept takes and those in quarantine."""
         return [*self.kept, *self.quarantined]
 
     @property
@@ -118,80 +112,85 @@ class Survey:
 
     @property
     def seconds(self) -> float:
-        """Seconds of speech in them."""
-        return seconds_of(self.kept)
+        """Speech in those clips."""
+        return total_seconds(self.kept)
 
     @property
-    def dropped(self) -> float:
-        """Seconds of them that are in no clip."""
+    def dropped_seconds(self) -> float:
+        """Parts of kept takes that are in no clip."""
         return sum(take.dropped_seconds for take in self.kept)
 
     @property
-    def lost(self) -> float:
-        """Seconds of them that were left out because the face was lost."""
+    def lost_seconds(self) -> float:
+        """Parts of kept takes that were left out because face tracking was lost."""
         return sum(take.lost_seconds for take in self.kept)
 
     @property
-    def filled(self) -> float:
-        """Seconds in clips that lack a face and are filled in."""
+    def filled_seconds(self) -> float:
+        """Frames in clips that lack a face and are interpolated."""
         return sum(take.filled * take.seconds for take in self.kept)
 
     @property
     def known_speakers(self) -> int:
-        """Speakers with a name."""
+        """Speakers with a label."""
         return len(self.speakers.keys() - {None})
 
 
-def survey(
+def set_statistics(
     takes: Sequence[TakeReport],
     shards: Sequence[ShardInfo],
-    listed: Sequence[tuple[str, str]] = (),
-) -> Survey:
-    """Sort out the takes; the hours of the splits are those of the shards. ``listed`` are files
-    passed over or noted, and why."""
+    skipped: Sequence[tuple[str, str]] = (),
+) -> SetStatistics:
+    """Statistics of all takes; the totals of the splits are those of the shards.
+
+    Args:
+        takes: every take that was read, those in quarantine too.
+        shards: those of the manifest.
+        skipped: (name, reason) of the files that the source passed over or noted.
+    """
     kept = [take for take in takes if take.reason is None]
-    return Survey(
+    return SetStatistics(
         kept,
         [take for take in takes if take.reason is not None],
-        together(kept, lambda take: take.identity),
-        together(kept, lambda take: take.emotion),
-        split_sums(shards),
-        channels(kept),
+        group_takes(kept, lambda take: take.identity),
+        group_takes(kept, lambda take: take.emotion),
+        split_totals(shards),
+        channel_statistics(kept),
         lags(kept),
-        tuple(listed),
+        tuple(skipped),
     )
 
 
-def seconds_of(takes: Iterable[TakeReport]) -> float:
+def total_seconds(takes: Iterable[TakeReport]) -> float:
     """Seconds in the clips of the takes."""
     return sum(take.seconds for take in takes)
 
 
-def together(takes: Takes, key: Callable[[TakeReport], str | None]) -> Named:
-    """Takes under their common name; the name with the most speech first."""
-    found: Named = {}
+def group_takes(takes: Takes, key: Callable[[TakeReport], str | None]) -> TakesByName:
+    """Takes by ``key``, the one with the most speech first."""
+    groups: TakesByName = {}
     for take in takes:
-        found.setdefault(key(take), []).append(take)
-    return dict(sorted(found.items(), key=lambda item: -seconds_of(item[1])))
+        groups.setdefault(key(take), []).append(take)
+    return dict(sorted(groups.items(), key=lambda item: -total_seconds(item[1])))
 
 
-def sums(named: Named, unknown: str) -> list[tuple[str, float]]:
-    """Names and their seconds, most first; what has no name is called ``unknown``."""
-    return [(unknown if n is None else n, seconds_of(takes)) for n, takes in named.items()]
+def seconds_by_name(groups: TakesByName, unknown: str) -> list[tuple[str, float]]:
+    """(name, seconds) of each group, most first; the group without a label is ``unknown``."""
+    return [(unknown if n is None else n, total_seconds(takes)) for n, takes in groups.items()]
 
 
-def split_sums(shards: Sequence[ShardInfo]) -> dict[str, SplitSum]:
+def split_totals(shards: Sequence[ShardInfo]) -> dict[str, SplitTotals]:
     """Clips and seconds of each split."""
     names = dict.fromkeys([*SPLITS, *(shard.split for shard in shards)])
-    of = {name: [shard for shard in shards if shard.split == name] for name in names}
+    by_split = {name: [shard for shard in shards if shard.split == name] for name in names}
     return {
-        name: SplitSum(sum(s.clips for s in found), sum(s.frames for s in found) / FPS)
-        for name, found in of.items()
+        name: SplitTotals(sum(s.clips for s in own), sum(s.frames for s in own) / FPS)
+        for name, own in by_split.items()
     }
 
 
-def channels(takes: Takes) -> list[Channel]:
-    """The range of each channel over the takes that were measured; means weigh by length."""
+def channel_statistics(takes: Takes) -> list[Channel]:
+    """Each channel over the takes that were measured; means weigh by length."""
     measured = [take for take in takes if len(take.mean) == len(CHANNELS)]
     if not measured:
         return []
@@ -217,59 +216,6 @@ def channels(takes: Takes) -> list[Channel]:
 
 def lags(takes: Takes) -> Lags:
     """The lags in milliseconds, and their median."""
-    known = [(t, t.lag_seconds * 1000) for t in takes if t.lag_seconds is not None]
-    median = float(np.median([lag for _, lag in known])) if known else None
-    return Lags(tuple(known), len(takes) - len(known), median)
-
-
-@dataclass(frozen=True)
-class Refusal:
-    """A take or a file that was not used, and why."""
-
-    name: str
-    files: tuple[str, ...]
-    reason: str
-
-
-@dataclass(frozen=True)
-class Kind:
-    """Refusals for the same reason but for names and numbers."""
-
-    title: str
-    refusals: tuple[Refusal, ...]
-
-
-def kinds(refusals: Iterable[Refusal]) -> list[Kind]:
-    """Refusals by kind of reason, the most frequent first."""
-    found: dict[tuple[str, ...], list[tuple[list[str], Refusal]]] = {}
-    for refusal in refusals:
-        core = _core(refusal)
-        constant = tuple(_VARIABLE.split(core))
-        found.setdefault(constant, []).append((_VARIABLE.findall(core), refusal))
-    out = []
-    for (first, *rest), members in found.items():
-        # A number or a name that is the same in all of them stays in the title.
-        columns = zip(*(words for words, _ in members), strict=True)
-        agreed = (column[0] if len(set(column)) == 1 else "…" for column in columns)
-        title = first + "".join(map("".join, zip(agreed, rest, strict=True)))
-        out.append(Kind(title, tuple(refusal for _, refusal in members)))
-    return sorted(out, key=lambda kind: -len(kind.refusals))
-
-
-_VARIABLE = re.compile(r"""(?<!\w)(?:'[^']*'|"[^"]*"|[-+]?\d+(?:[.,]\d+)*(?!\w))""")
-"""What differs between two cases of one fault: quoted names and numbers."""
-_PLACE = re.compile(r"[/\\…]|\.\w{1,8}$")
-"""The beginning of a reason that only says where: a path or a file name."""
-
-
-def _core(refusal: Refusal) -> str:
-    """The reason without the place that it begins with."""
-    text = refusal.reason[:400]
-    for name in sorted((refusal.name, *refusal.files), key=len, reverse=True):
-        if name and name in text:
-            text = re.sub(rf"(?<!\w){re.escape(name)}(?!\w)", "…", text)
-    head, colon, rest = text.partition(": ")
-    while colon and _PLACE.search(head):
-        text = rest
-        head, colon, rest = text.partition(": ")
-    return text.strip() or "no reason given"
+    measured = [(t, t.lag_seconds * 1000) for t in takes if t.lag_seconds is not None]
+    median = float(np.median([lag for _, lag in measured])) if measured else None
+    return Lags(tuple(measured), len(takes) - len(measured), median)

@@ -5,17 +5,17 @@ from dataclasses import dataclass
 from statistics import median
 
 from diffusiontalker.report.metric_columns import DASH
-from diffusiontalker.report.prepared.findings import share
-from diffusiontalker.report.prepared.statistics import Survey, seconds_of, together
+from diffusiontalker.report.prepared.statistics import SetStatistics, group_takes, total_seconds
+from diffusiontalker.report.wording import percent
 
 EMOTIONS = 12
-"""Columns of the table of emotions; rarer ones have a bar in the plot alone."""
+"""Columns of the table of emotions; rarer ones are in the bar chart alone."""
 SEVERAL = "in several splits"
 
 
 @dataclass(frozen=True)
 class SplitRow:
-    """A split as the page lists it."""
+    """A row of the table of splits."""
 
     name: str
     clips: int
@@ -25,38 +25,38 @@ class SplitRow:
     speakers: int
 
 
-def split_rows(found: Survey) -> list[SplitRow]:
-    """Each split with what the shards hold of it, and the takes and speakers wholly in it."""
-    of = together(found.kept, lambda take: take.split)
-    every = sum(held.seconds for held in found.splits.values())
+def split_rows(stats: SetStatistics) -> list[SplitRow]:
+    """Each split with the totals of its shards, and the takes and speakers wholly in it."""
+    takes = group_takes(stats.kept, lambda take: take.split)
+    whole = sum(totals.seconds for totals in stats.splits.values())
     return [
         SplitRow(
             name,
-            held.clips,
-            held.seconds,
-            share(held.seconds, every),
-            len(of.get(name, [])),
-            len({take.identity for take in of.get(name, [])} - {None}),
+            totals.clips,
+            totals.seconds,
+            percent(totals.seconds, whole),
+            len(takes.get(name, [])),
+            len({take.identity for take in takes.get(name, [])} - {None}),
         )
-        for name, held in found.splits.items()
+        for name, totals in stats.splits.items()
     ]
 
 
-def emotion_table(found: Survey) -> tuple[list[str | None], list[tuple[str, list[float]]]]:
-    """Emotions, and for each split that takes lie in their seconds."""
-    names = list(found.emotions)[:EMOTIONS]
-    of = together(found.kept, lambda take: take.split)
+def emotion_table(stats: SetStatistics) -> tuple[list[str | None], list[tuple[str, list[float]]]]:
+    """Emotions, and a row of their seconds for each split with takes."""
+    names = list(stats.emotions)[:EMOTIONS]
+    takes = group_takes(stats.kept, lambda take: take.split)
     rows = []
-    for split in (*found.splits, None):
-        if split in of:
-            by_emotion = together(of[split], lambda take: take.emotion)
-            rows.append((split or SEVERAL, [seconds_of(by_emotion.get(n, [])) for n in names]))
+    for split in (*stats.splits, None):
+        if split in takes:
+            by_emotion = group_takes(takes[split], lambda take: take.emotion)
+            rows.append((split or SEVERAL, [total_seconds(by_emotion.get(n, [])) for n in names]))
     return names, rows
 
 
 @dataclass(frozen=True)
 class SpeakerRow:
-    """A speaker as the page lists one; ``name`` None: the takes name nobody."""
+    """A row of the table of speakers; ``name`` None: takes without a label."""
 
     name: str | None
     seconds: float
@@ -68,22 +68,22 @@ class SpeakerRow:
     """Median in milliseconds."""
 
 
-def speaker_rows(found: Survey) -> list[SpeakerRow]:
-    """Every speaker, also those of whom nothing is left; most speech first."""
-    lost = Counter(take.identity for take in found.quarantined)
+def speaker_rows(stats: SetStatistics) -> list[SpeakerRow]:
+    """Every speaker, also those whose takes are all in quarantine; most speech first."""
+    quarantined = Counter(take.identity for take in stats.quarantined)
     lags: dict[str | None, list[float]] = {}
-    for take, lag in found.lags.known:
+    for take, lag in stats.lags.measured:
         lags.setdefault(take.identity, []).append(lag)
     rows = []
-    for name in dict.fromkeys([*found.speakers, *lost]):
-        takes = found.speakers.get(name, [])
+    for name in dict.fromkeys([*stats.speakers, *quarantined]):
+        takes = stats.speakers.get(name, [])
         rows.append(
             SpeakerRow(
                 name,
-                seconds_of(takes),
+                total_seconds(takes),
                 sum(take.clips for take in takes),
                 len(takes),
-                lost[name],
+                quarantined[name],
                 ", ".join(sorted({take.split or SEVERAL for take in takes})) or DASH,
                 median(lags[name]) if name in lags else None,
             )

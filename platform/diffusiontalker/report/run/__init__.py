@@ -1,1 +1,1 @@
-"""The page of a run: what was trained, how good it is, and the faces beside the recording."""
+"""The page of a run, its table on the console, and the sentences of both."""

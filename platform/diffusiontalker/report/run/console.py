@@ -1,13 +1,11 @@
-"""The short table that a job prints at its end."""
-
-from collections.abc import Mapping
-from typing import Any
+"""The table of results that a run prints at its end."""
 
 from rich.box import SIMPLE_HEAD
 from rich.table import Table
 from rich.text import Text
 
 from diffusiontalker.report.metric_columns import BY_KEY, rows_of, splits_of
+from diffusiontalker.summary.run import RunSummary
 
 _SHOWN = {
     "mbe": "MBE",
@@ -18,7 +16,7 @@ _SHOWN = {
 }
 
 
-def console_table(summary: Mapping[str, Any]) -> Table:
+def console_table(summary: RunSummary) -> Table:
     """Name, steps, distilled, split and five figures per row; the best of each split is bold."""
     table = Table(
         title="Results on held-out sentences",
@@ -32,15 +30,16 @@ def console_table(summary: Mapping[str, Any]) -> Table:
         table.add_column(heading, justify="right")
     for split in splits_of(summary):
         rows = rows_of(summary, split)
-        best = {key: BY_KEY[key].best([row.get(key) for row in rows]) for key in _SHOWN}
+        best = {key: BY_KEY[key].best([BY_KEY[key].of(row) for row in rows]) for key in _SHOWN}
         for row in rows:
             # Text, not str: square brackets in a name are no markup.
-            head = (row["name"], str(row["steps"]), "yes" if row["distilled"] else "no")
-            figures = []
+            head = (row.name, str(row.steps), "yes" if row.distilled else "no")
+            cells = []
             for key in _SHOWN:
-                text = BY_KEY[key].show(row.get(key))
-                known = row.get(key) is not None
-                figures.append(Text(text, style="bold" if known and text == best[key] else ""))
-            table.add_row(*map(Text, head), Text(split.removeprefix("test_")), *figures)
+                value = BY_KEY[key].of(row)
+                text = BY_KEY[key].show(value)
+                is_best = value is not None and text == best[key]
+                cells.append(Text(text, style="bold" if is_best else ""))
+            table.add_row(*map(Text, head), Text(split.removeprefix("test_")), *cells)
         table.add_section()
     return table

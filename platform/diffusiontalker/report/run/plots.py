@@ -1,4 +1,4 @@
-"""The page's plots as plotly figures, pure functions of the summary, histories and the sample."""
+"""The plots of a run's page as plotly figures: pure functions of summary, histories and sample."""
 
 import math
 from collections.abc import Mapping, Sequence
@@ -10,23 +10,22 @@ import plotly.graph_objects as go
 from plotly.subplots import make_subplots
 
 from diffusiontalker.arkit import FPS, INDEX
+from diffusiontalker.report.figures import COLOR, finished
 from diffusiontalker.report.log_axis import log_axis
-from diffusiontalker.report.metric_columns import BY_KEY, FLOORS, floor_of, rows_of, splits_of
+from diffusiontalker.report.metric_columns import (
+    BY_KEY,
+    FLOOR_TITLES,
+    floors_of,
+    rows_of,
+    splits_of,
+)
 from diffusiontalker.report.run.sample import Sample
+from diffusiontalker.summary.run import Row, RunSummary
 
-PALETTE: dict[str, tuple[str, str]] = {
-    "ink": ("#1B2330", "#E9EDF5"),
-    "muted": ("#5A6577", "#9AA7BC"),
-    "grid": ("#DDE2EA", "#313B4B"),
-    "teacher": ("#0072B2", "#56B4E9"),
-    "student": ("#D55E00", "#F5A623"),
-    "sampling": ("#008F68", "#2FC79A"),
-    "regression": ("#B4588F", "#DC8FBE"),
-}
-"""Colours on light and on dark ground, after Okabe and Ito, who chose them for all kinds of colour
-vision. Figures are made in the light ones; the page exchanges them one by one in dark mode. Line
-styles and markers say the same again."""
-COLOR = {name: light for name, (light, _) in PALETTE.items()}
+History = Sequence[Mapping[str, float | None]]
+"""Losses of a stage (``history.json``): training points hold ``step``, ``loss`` and its parts,
+validation points ``step`` and ``val_*``."""
+
 _FLOOR_DASH = {"sampling": "dash", "regression": "dot"}
 KEY = (
     ("teacher", "none", "circle", "teacher, not distilled"),
@@ -41,9 +40,9 @@ _PARTS = ("solid", "dot", "dash", "dashdot")
 
 
 def figures(
-    summary: Mapping[str, Any], histories: Mapping[str, Sequence[Mapping[str, Any]]], sample: Sample
+    summary: RunSummary, histories: Mapping[str, History]
 ) -> list[tuple[str, str, list[tuple[str, go.Figure]]]]:
-    """All plots of the page in groups: (title, what to see there, [(id, figure), ...])."""
+    """The plots of metrics and losses in groups: (title, explanation, [(id, figure), ...])."""
     groups = []
     for split, title in splits_of(summary).items():
         plots = [
@@ -55,7 +54,7 @@ def figures(
             (f"speed-{split}", speed_against_error(summary, split)),
         ]
         text = (
-            "Fewer steps are to the left. Floors are what the process behind the data allows. "
+            "Fewer steps are to the left. Floors are what a perfect model would score. "
             "For spread, the line at 1.0 is right; for speed, the lower right corner is best."
         )
         groups.append((title, text, plots))
@@ -63,13 +62,13 @@ def figures(
     if losses:
         text = (
             "Training and validation loss of each stage. The parts of the loss are in the legend: "
-            "touch one to show it."
+            "click one to show it."
         )
         groups.append(("Training", text, losses))
     return groups
 
 
-def over_steps(summary: Mapping[str, Any], split: str, key: str) -> go.Figure:
+def over_steps(summary: RunSummary, split: str, key: str) -> go.Figure:
     """An error against sampling steps, distilled and not, with both floors."""
     figure = go.Figure()
     _add_models(figure, rows_of(summary, split), key)
@@ -77,7 +76,7 @@ def over_steps(summary: Mapping[str, Any], split: str, key: str) -> go.Figure:
     return finished(_steps_axis(figure, summary, split), BY_KEY[key].label)
 
 
-def spread_over_steps(summary: Mapping[str, Any], split: str) -> go.Figure:
+def spread_over_steps(summary: RunSummary, split: str) -> go.Figure:
     """Predicted over true spread against steps, upper face; 1.0 is right."""
     figure = go.Figure()
     _add_models(figure, rows_of(summary, split), "spread_upper")
@@ -86,23 +85,25 @@ def spread_over_steps(summary: Mapping[str, Any], split: str) -> go.Figure:
     return figure.update_yaxes(rangemode="tozero")
 
 
-def speed_against_error(summary: Mapping[str, Any], split: str) -> go.Figure:
-    """LBE against frames per second; the points bear their steps."""
+def speed_against_error(summary: RunSummary, split: str) -> go.Figure:
+    """LBE against frames per second; points are labelled with their steps."""
     figure = go.Figure()
     _add_models(figure, rows_of(summary, split), "lbe", "fps")
     _add_floors(figure, summary, split, "lbe")
     for trace in figure.data:
         if trace.mode == "lines+markers":
-            # By turns above and below: neighbours may be almost as fast as each other.
-            places = ["top center" if n % 2 == 0 else "bottom center" for n in range(len(trace.x))]
-            trace.update(mode="lines+markers+text", textposition=places, cliponaxis=False)
+            # Alternately above and below: neighbours may be almost equally fast.
+            positions = [
+                "top center" if n % 2 == 0 else "bottom center" for n in range(len(trace.x))
+            ]
+            trace.update(mode="lines+markers+text", textposition=positions, cliponaxis=False)
     speeds = [value for trace in figure.data for value in trace.x]
     figure.update_xaxes(**log_axis(speeds), title="frames per second")
     return finished(figure, "Speed against LBE")
 
 
-def loss_curves(stage: str, history: Sequence[Mapping[str, Any]]) -> go.Figure:
-    """Losses of one stage against optimiser steps; the parts can be switched on."""
+def loss_curves(stage: str, history: History) -> go.Figure:
+    """Losses of one stage against optimiser steps; the parts of the loss are hidden at first."""
     figure = go.Figure()
     keys = {key for point in history for key in point} - {"step", "seconds"}
     parts = sorted(key for key in keys - {"loss", "val_loss"} if not key.startswith("val_"))
@@ -129,7 +130,7 @@ def loss_curves(stage: str, history: Sequence[Mapping[str, Any]]) -> go.Figure:
     every = [value for trace in figure.data for value in trace.y]
     figure.update_yaxes(**log_axis(drawn or every, every))
     figure.update_xaxes(title="steps of the optimiser", nticks=5)
-    below = 62 + 20 * math.ceil(len(figure.data) / 2)  # the legend, two beside each other
+    below = 62 + 20 * math.ceil(len(figure.data) / 2)  # the legend, in two columns
     figure = finished(figure, stage, height=270 + below)
     legend = {"yref": "container", "y": 0.01, "yanchor": "bottom", "x": 0.02, "xref": "container"}
     return figure.update_layout(showlegend=True, legend=legend, margin={"b": below})
@@ -165,20 +166,21 @@ def coefficient_curves(sample: Sample) -> go.Figure:
 
 
 def _add_models(
-    figure: go.Figure, rows: Sequence[Mapping[str, Any]], key: str, against: str = "steps"
+    figure: go.Figure, rows: Sequence[Row], key: str, against: str | None = None
 ) -> None:
-    """One line for the undistilled teacher and one for the students."""
+    """One line for the undistilled teacher and one for the students: column ``key`` against column
+    ``against``, or against steps."""
     styles = (
         (False, "teacher, not distilled", "teacher", "circle"),
         (True, "students, distilled", "student", "diamond"),
     )
     for distilled, name, color, symbol in styles:
         points = sorted(
-            (row["steps"], row[against], row[key])
+            (row.steps, x, y)
             for row in rows
-            if bool(row["distilled"]) is distilled
-            and row.get(key) is not None
-            and row.get(against) is not None
+            for x in [row.steps if against is None else BY_KEY[against].of(row)]
+            for y in [BY_KEY[key].of(row)]
+            if row.distilled is distilled and x is not None and y is not None
         )
         if points:
             figure.add_scatter(
@@ -193,51 +195,25 @@ def _add_models(
             )
 
 
-def _add_floors(figure: go.Figure, summary: Mapping[str, Any], split: str, key: str) -> None:
-    """Dashed lines across the plot; a trace each, so that the legend names them."""
+def _add_floors(figure: go.Figure, summary: RunSummary, split: str, key: str) -> None:
+    """Dashed lines across the plot."""
     spans = [value for trace in figure.data for value in trace.x]
-    for kind, title in FLOORS.items():
-        level = floor_of(summary, split, kind, key)
+    for kind, floor in floors_of(summary, split).items():
+        level, title = BY_KEY[key].of(floor), FLOOR_TITLES[kind].lower()
         if level is not None and spans:
             figure.add_scatter(
                 x=[min(spans), max(spans)],
                 y=[level, level],
-                name=title.lower(),
+                name=title,
                 mode="lines",
                 line={"color": COLOR[kind], "dash": _FLOOR_DASH[kind], "width": 1.8},
-                hovertemplate=f"{title.lower()}: %{{y:.4g}}<extra></extra>",
+                hovertemplate=f"{title}: %{{y:.4g}}<extra></extra>",
             )
 
 
-def _steps_axis(figure: go.Figure, summary: Mapping[str, Any], split: str) -> go.Figure:
-    """Steps by powers of two."""
-    steps = sorted({row["steps"] for row in rows_of(summary, split)})
+def _steps_axis(figure: go.Figure, summary: RunSummary, split: str) -> go.Figure:
+    """A logarithmic axis with a tick at each number of steps."""
+    steps = sorted({row.steps for row in rows_of(summary, split)})
     return figure.update_xaxes(
         type="log", tickvals=steps, ticktext=[str(n) for n in steps], title="sampling steps"
     )
-
-
-def finished(figure: go.Figure, title: str, height: int = 310) -> go.Figure:
-    """Title, ground, grid and legend that all plots share."""
-    figure.update_layout(
-        template="none",
-        title={"text": escape(title), "x": 0, "xref": "paper", "font": {"size": 15}},
-        height=height,
-        margin={"l": 62, "r": 22, "t": 54 if title else 20, "b": 58},
-        paper_bgcolor="rgba(0,0,0,0)",
-        plot_bgcolor="rgba(0,0,0,0)",
-        font={"family": "system-ui, sans-serif", "size": 12, "color": COLOR["ink"]},
-        showlegend=False,  # the page has one key for all plots of models
-        legend={"orientation": "h", "font": {"size": 11}},
-        hoverlabel={"font": {"family": "system-ui, sans-serif"}},
-    )
-    axis: dict[str, Any] = {
-        "title_standoff": 8,
-        "gridcolor": COLOR["grid"],
-        "linecolor": COLOR["grid"],
-        "zerolinecolor": COLOR["grid"],
-        "tickfont": {"color": COLOR["muted"]},
-        "title_font": {"color": COLOR["muted"]},
-    }
-    # Beside long numbers an axis's title needs more than the margin.
-    return figure.update_xaxes(**axis, showline=True).update_yaxes(**axis, automargin=True)

@@ -1,37 +1,30 @@
-"""The page of a sweep: which settings are better than the base's, by how much, how sure is it?"""
+"""The page of a sweep: which settings are better than the base's, by how much, how certainly?"""
 
 import base64
-from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 from diffusiontalker import storage
+from diffusiontalker.config import Choice, Spread
+from diffusiontalker.report.html import fill
 from diffusiontalker.report.metric_columns import DASH, duration, plain
-from diffusiontalker.report.prepared.findings import count, share, short
-from diffusiontalker.report.run.page import fill
-from diffusiontalker.report.sweep import plots
+from diffusiontalker.report.sweep import plots, traces
+from diffusiontalker.report.sweep.axes import number
 from diffusiontalker.report.sweep.trials import (
-    METRICS,
-    STATES,
-    Sweep,
-    Trial,
-    best_of,
-    change,
-    compared,
+    METRIC_LABELS,
+    STATE_LABELS,
+    compared_metrics,
     confirmed_pairs,
-    default_of,
-    epochs,
-    finite,
-    idle_share,
     means,
-    result,
-    states,
-    verdict,
+    relative_change,
+    state_counts,
 )
+from diffusiontalker.report.sweep.verdict import verdict
+from diffusiontalker.report.wording import percent, pluralize, shorten
+from diffusiontalker.summary.sweep import SweepSummary, Trial
 
 ROWS = 500
-"""Trials that the table shows at most."""
+"""Maximum of rows of the table of trials."""
 _STAGES = {
     "teacher": "a teacher",
     "round": "a student, in one round of distillation",
@@ -39,173 +32,170 @@ _STAGES = {
 }
 _SEARCHES = {"tpe": "TPE of Optuna", "random": "random"}
 _PRUNINGS = {"asha": "ASHA", "median": "by the median", "none": "none"}
-Triple = tuple[float | None, float | None, float | None]
+Comparison = tuple[float | None, float | None, float | None]
+"""Default, best, relative change."""
 
 
-def write_sweep(path: str | Path, sweep: Sweep, winning_yaml: str | None) -> None:
+def write_sweep(path: str | Path, sweep: SweepSummary, winning_yaml: str | None) -> None:
     """Write the page: verdict, parameters, importance, Pareto front, curves, trials, winner.
 
     Args:
-        path: where, ``sweep.html``.
-        sweep: plain values, of which any number may be None or NaN:
-
-            - ``name``, ``base``: the configurations of the sweep and under it; ``stage``:
-              ``teacher``, ``round`` or ``chain``; ``search``: ``tpe`` or ``random``; ``pruning``:
-              ``asha``, ``median`` or ``none``; ``slots``: trials at once; ``wall_seconds``.
-            - ``objectives``: one or two of ``METRICS``, of the validation split, to be low.
-            - ``space``: parameter -> ``kind`` (``log_uniform``, ``uniform``, ``int`` with ``low``
-              and ``high``, ``choice`` with ``choices``); ``default``: the base's own values.
-            - ``trials``: ``id``, ``number`` (0 runs the default), ``state`` (a key of ``STATES``),
-              ``params``, ``curve`` of points with ``epoch`` and metrics, the last of which is the
-              result, ``seconds``, ``training_seconds`` and ``error``, a line or None.
-            - ``importance``: objective -> parameter -> share; may be empty.
-            - ``best``: id of the best finished trial or None; ``pareto``: ids on the front.
-            - ``confirmed``: per further seed ``seed``, and metrics of ``default`` and ``best``.
-            - ``finalists``: trials with further seeds, the best first: ``number``, ``seeds``, and
-              the ``mean`` of the first objective over them.
-        winning_yaml: the configuration of the best trial, to copy or save.
+        path: of ``sweep.html``.
+        sweep: the summary.
+        winning_yaml: the configuration of the best trial, to copy or save; None before the end.
 
     Raises:
         UserError: the folder is missing or not writable.
     """
-    # A name that is no UTF-8 holds lone surrogates, which no page can show.
+    # A name that is no UTF-8 holds lone surrogates, which HTML cannot represent.
     page = render(sweep, winning_yaml).encode("utf-8", "replace")
     storage.write_bytes(storage.location(path), page)
 
 
-def render(sweep: Sweep, winning_yaml: str | None) -> str:
+def render(sweep: SweepSummary, winning_yaml: str | None) -> str:
     """The page's HTML; the arguments are ``write_sweep``'s."""
     figures = plots.figures(sweep)
-    two = len(sweep["objectives"]) > 1
-    trials = trial_rows(sweep)
+    two = len(sweep.objectives) > 1
+    rows = trial_rows(sweep)
     return fill(
-        "sweep.html.j2",
-        ["style.css", "sweep.css"],
+        "sweep/page.html.j2",
+        ["style.css", "sweep/page.css"],
         ["page.js"],
         figures,
-        {"plain": plain, "duration": duration, "short": short, "count": count},
-        plots.COLORS,
+        {"plain": plain, "duration": duration, "shorten": shorten, "pluralize": pluralize},
+        traces.COLORS,
         sweep=sweep,
         verdict=verdict(sweep),
         lead=lead(sweep),
-        metrics=METRICS,
-        pair=[METRICS[key] for key in compared(sweep)],
+        metrics=METRIC_LABELS,
+        pair=[METRIC_LABELS[key] for key in compared_metrics(sweep)],
         two=two,
-        rank_key=plots.RANK_KEY,
-        front_key=plots.FRONT_KEY if two else plots.FRONT_KEY[:-1],
-        curve_key=plots.CURVE_KEY,
+        rank_key=traces.RANK_KEY,
+        front_key=traces.FRONT_KEY if two else traces.FRONT_KEY[:-1],
+        history_key=traces.HISTORY_KEY,
+        curve_key=traces.CURVE_KEY,
         placed=list(figures),
+        lowest=lowest(sweep),
         important=[name for name in figures if name.startswith("importance-")],
-        axes=len(sweep["space"]) + len(sweep["objectives"]),
+        axes=len(sweep.space) + len(sweep.objectives),
         space=space_rows(sweep),
         confirmed=confirmed_rows(sweep),
-        trials=trials[:ROWS],
-        trial_count=len(trials),
-        failed=[trial for trial in sweep["trials"] if trial["error"]],
+        trials=rows[:ROWS],
+        trial_count=len(rows),
+        failed=[trial for trial in sweep.trials if trial.error],
         facts=facts(sweep),
         yaml=winning_yaml,
         yaml_data=base64.b64encode((winning_yaml or "").encode("utf-8", "replace")).decode(),
     )
 
 
-def lead(sweep: Sweep) -> str:
-    """What was tried, with what end, in which time, how much of it for nothing."""
-    trials, idle = sweep["trials"], idle_share(sweep)
-    text = count(len(trials), "trial")
-    text += f" ({states(trials)})" if trials else ""
-    text += f" in {duration(finite(sweep['wall_seconds']))}, {sweep['slots']} at a time."
-    return text if idle is None else f"{text} {share(idle, 1)} of that time was not training."
+def lead(sweep: SweepSummary) -> str:
+    """One line: trials by state, the time that they took, and the share of it without training."""
+    text = pluralize(len(sweep.trials), "trial")
+    text += f" ({state_counts(sweep.trials)})" if sweep.trials else ""
+    text += f" in {duration(sweep.wall_seconds)}, {sweep.slots} at a time."
+    idle = sweep.idle_share
+    return text if idle is None else f"{text} {percent(idle, 1)} of that time was not training."
+
+
+def lowest(sweep: SweepSummary) -> list[tuple[str, int]]:
+    """(objective, number of the finished trial with its lowest value), where there is one."""
+    out = []
+    for metric in sweep.objectives:
+        done = [t for t in sweep.trials if t.state == "done" and t.result(metric) is not None]
+        if done:
+            best = min(done, key=lambda trial: trial.loss(metric))
+            out.append((METRIC_LABELS[metric], best.number))
+    return out
 
 
 @dataclass(frozen=True)
 class TrialRow:
-    """A trial as the page lists it."""
+    """A row of the table of trials."""
 
     number: int
     role: str
     """``best``, ``default``, both or nothing."""
     state: str
     results: tuple[tuple[float | None, bool], ...]
-    """Each of ``METRICS``, and whether no finished trial has a lower one."""
+    """Each metric, and whether it is the lowest of the finished trials."""
     params: tuple[tuple[str, float | None], ...]
     """As text, and as a number if it is one."""
     epochs: int
-    seconds: float | None
+    seconds: float
 
 
-def trial_rows(sweep: Sweep) -> list[TrialRow]:
+def trial_rows(sweep: SweepSummary) -> list[TrialRow]:
     """All trials by number."""
-    done = [trial for trial in sweep["trials"] if trial["state"] == "done"]
+    done = [trial for trial in sweep.trials if trial.state == "done"]
     lowest = {
-        key: min((v for t in done if (v := result(t, key)) is not None), default=None)
-        for key in METRICS
+        key: min((v for t in done if (v := t.result(key)) is not None), default=None)
+        for key in METRIC_LABELS
     }
-    roles = (("best", best_of(sweep)), ("default", default_of(sweep)))
+    roles = (("best", sweep.best_trial), ("default", sweep.default_trial))
 
     def row(trial: Trial) -> TrialRow:
-        values = {key: result(trial, key) for key in METRICS}
-        of_done = trial["state"] == "done"
+        values = {key: trial.result(key) for key in METRIC_LABELS}
+        of_done = trial.state == "done"
         return TrialRow(
-            trial["number"],
+            trial.number,
             ", ".join(role for role, one in roles if one is trial),
-            STATES[trial["state"]],
+            STATE_LABELS[trial.state],
             tuple((v, of_done and v is not None and v == lowest[key]) for key, v in values.items()),
-            tuple((plain(v), finite(v)) for v in map(trial["params"].get, sweep["space"])),
-            epochs(trial),
-            finite(trial["seconds"]),
+            tuple((plain(v), number(v)) for v in map(trial.params.get, sweep.space)),
+            trial.epochs,
+            trial.seconds,
         )
 
-    return [row(trial) for trial in sorted(sweep["trials"], key=lambda trial: trial["number"])]
+    return [row(trial) for trial in sorted(sweep.trials, key=lambda trial: trial.number)]
 
 
-def space_rows(sweep: Sweep) -> list[tuple[str, str, str, str]]:
+def space_rows(sweep: SweepSummary) -> list[tuple[str, str, str, str]]:
     """(parameter, what was searched, the base's value, the best trial's value)."""
-    best = best_of(sweep)
+    best = sweep.best_trial
     return [
         (
             name,
             searched(space),
-            plain(sweep["default"].get(name)),
-            plain(best["params"].get(name)) if best else DASH,
+            plain(sweep.default.get(name)),
+            plain(best.params.get(name)) if best else DASH,
         )
-        for name, space in sweep["space"].items()
+        for name, space in sweep.space.items()
     ]
 
 
-def searched(space: Mapping[str, Any]) -> str:
+def searched(space: Spread | Choice) -> str:
     """``0.1 to 10, logarithmic``."""
-    if space["kind"] == "choice":
-        return " | ".join(plain(choice) for choice in space["choices"])
-    ends = f"{plain(space['low'])} to {plain(space['high'])}"
-    kinds = {"log_uniform": ", logarithmic", "int": ", whole numbers"}
-    return ends + kinds.get(space["kind"], "")
+    if isinstance(space, Choice):
+        return " | ".join(plain(choice) for choice in space.choices)
+    scales = {"log_uniform": ", logarithmic", "int": ", whole numbers", "uniform": ""}
+    return f"{plain(space.low)} to {plain(space.high)}{scales[space.kind]}"
 
 
-def confirmed_rows(sweep: Sweep) -> list[tuple[str, list[Triple]]]:
-    """Each seed with (default, best, relative change) per metric; the last row holds the means."""
+def confirmed_rows(sweep: SweepSummary) -> list[tuple[str, list[Comparison]]]:
+    """Each seed with a comparison per metric; the last row holds the means over the seeds."""
     rows = []
-    for one in sweep["confirmed"]:
-        default, best = one["default"] or {}, one["best"] or {}
-        pairs = [(finite(default.get(key)), finite(best.get(key))) for key in METRICS]
-        rows.append((plain(one["seed"]), [(*pair, change(*pair)) for pair in pairs]))
+    for one in sweep.confirmed:
+        pairs = [(one.default.get(key), one.best.get(key)) for key in METRIC_LABELS]
+        rows.append((plain(one.seed), [(*pair, relative_change(*pair)) for pair in pairs]))
     if len(rows) > 1:
-        known = [confirmed_pairs(sweep, key) for key in METRICS]
+        known = [confirmed_pairs(sweep, key) for key in METRIC_LABELS]
         mean = [means(pairs) if pairs else (None, None) for pairs in known]
-        rows.append(("mean", [(*pair, change(*pair)) for pair in mean]))
+        rows.append(("mean", [(*pair, relative_change(*pair)) for pair in mean]))
     return rows
 
 
-def facts(sweep: Sweep) -> dict[str, str]:
-    """How the sweep was made, for the foot of the page."""
-    idle = idle_share(sweep)
+def facts(sweep: SweepSummary) -> dict[str, str]:
+    """The table of provenance at the foot of the page."""
+    idle = sweep.idle_share
     return {
-        "Sweep": sweep["name"],
-        "Base": sweep["base"],
-        "Each trial trains": _STAGES[sweep["stage"]],
-        "Objectives": ", ".join(METRICS[name] for name in sweep["objectives"]),
-        "Search": _SEARCHES[sweep["search"]],
-        "Pruning": _PRUNINGS[sweep["pruning"]],
-        "Trials at a time": plain(sweep["slots"]),
-        "Took": duration(finite(sweep["wall_seconds"])),
-        "Not training": DASH if idle is None else share(idle, 1),
+        "Sweep": sweep.name,
+        "Base": sweep.base,
+        "Each trial trains": _STAGES[sweep.stage],
+        "Objectives": ", ".join(METRIC_LABELS[name] for name in sweep.objectives),
+        "Search": _SEARCHES[sweep.search],
+        "Pruning": _PRUNINGS[sweep.pruning],
+        "Trials at a time": plain(sweep.slots),
+        "Took": duration(sweep.wall_seconds),
+        "Not training": DASH if idle is None else percent(idle, 1),
     }

@@ -6,19 +6,19 @@ from types import SimpleNamespace
 from typing import Any
 
 from tensorboardX.proto.event_pb2 import Event
-from tests.unit.sweeps import point
+from tests.unit.sweeps import reported
 
-from diffusiontalker.tuning.tensorboard import FOLDER, Boards
-from diffusiontalker.tuning.trial_store import handed
+from diffusiontalker.tuning.tensorboard import FOLDER, TensorBoardWriter
+from diffusiontalker.tuning.trial_store import trial_config
 
 
 def trial(id: str) -> Any:
-    return SimpleNamespace(config=handed(id, {"losses.teacher.exp": 2.0}))
+    return SimpleNamespace(config=trial_config(id, {"losses.teacher.exp": 2.0}))
 
 
-def tell(boards: Boards, one: Any, *epochs: int) -> None:
+def tell(boards: TensorBoardWriter, one: Any, *epochs: int) -> None:
     for epoch in epochs:
-        boards.on_trial_result(0, [], one, point(epoch, 1.0 / epoch, val_loss=float("inf")))
+        boards.on_trial_result(0, [], one, reported(epoch, 1.0 / epoch, val_loss=float("inf")))
 
 
 def curve(folder: Path, name: str = "energy_score") -> list[tuple[int, float]]:
@@ -37,13 +37,13 @@ def curve(folder: Path, name: str = "energy_score") -> list[tuple[int, float]]:
 
 def test_a_trial_is_one_run_by_its_number_however_often_it_goes_on(tmp_path: Path) -> None:
     names = {"abc": "trial-000", "def": "trial-001"}
-    boards = Boards(tmp_path, names.__getitem__)
+    boards = TensorBoardWriter(tmp_path, names.__getitem__)
     tell(boards, trial("abc"), 1, 2, 2)  # of the last epoch Tune tells twice
     boards.on_trial_complete(0, [], trial("abc"))
     tell(boards, trial("def"), 1)
     boards.on_trial_error(0, [], trial("def"))
     boards.on_trial_error(0, [], trial("def"))  # of which nothing is known any more
-    again = Boards(tmp_path, names.__getitem__)  # the sweep was killed, and goes on
+    again = TensorBoardWriter(tmp_path, names.__getitem__)  # the sweep was killed, and goes on
     tell(again, trial("def"), 2)
     again.on_trial_result(0, [], trial("def"), {"error": "diverged", "epochs": 0})
     again.on_trial_complete(0, [], trial("def"))

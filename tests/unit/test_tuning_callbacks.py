@@ -10,13 +10,14 @@ import pytest
 from ray import cloudpickle
 from rich.console import Console
 from rich.table import Table
-from tests.unit.sweeps import BASE, point, records, sweep, trial
+from tests.unit.sweeps import BASE, point, reported, store, sweep, trial
 
+from diffusiontalker.summary.sweep import Confirmation, Params, Trial
 from diffusiontalker.tuning import callbacks as module
 from diffusiontalker.tuning import results as sweep_results
-from diffusiontalker.tuning.callbacks import Watch
-from diffusiontalker.tuning.table import SHOWN, Progress, line, results, table
-from diffusiontalker.tuning.trial_store import Confirmed, Params, Records, Trial, handed
+from diffusiontalker.tuning.callbacks import SweepCallback
+from diffusiontalker.tuning.progress import SHOWN, SearchBudget, line, results, table
+from diffusiontalker.tuning.trial_store import TrialStore, trial_config
 
 EPOCHS = 3
 OWN = {"losses.teacher.exp": 1.0}
@@ -29,7 +30,9 @@ class FakeTrial:
         self, trial_id: str, params: Params | None = None, id: str | None = None
     ) -> None:  # fmt: skip
         self.trial_id = trial_id
-        self.config = handed(id or trial_id, params or {"losses.teacher.exp": float(len(trial_id))})
+        self.config = trial_config(
+            id or trial_id, params or {"losses.teacher.exp": float(len(trial_id))}
+        )
         self.error: str | None = None
 
     def get_error(self) -> str | None:
@@ -39,7 +42,7 @@ class FakeTrial:
 class Tune:
     """Ray Tune, as far as it calls back."""
 
-    def __init__(self, watch: Watch, clock: SimpleNamespace, *trials: FakeTrial) -> None:
+    def __init__(self, watch: SweepCallback, clock: SimpleNamespace, *trials: FakeTrial) -> None:
         self.watch, self.clock, self.trials = watch, clock, list(trials)
 
     def start(self, one: FakeTrial) -> None:
@@ -48,7 +51,7 @@ class Tune:
     def epoch(self, one: FakeTrial, number: int, energy: float = 0.5, **more: Any) -> None:
         """Ten seconds later an epoch is done."""
         self.clock.seconds += 10
-        result = {**point(number, energy), "training_iteration": 1, **more}
+        result = {**reported(number, energy), "training_iteration": 1, **more}
         self._tell("on_trial_result", one, result=result)
 
     def complete(self, one: FakeTrial) -> None:
@@ -65,7 +68,7 @@ class Tune:
         for number, energy in enumerate(energies, start=1):
             self.epoch(one, number, energy)
         self._tell(
-            "on_trial_result", one, result={**point(len(energies), energies[-1]), "done": True}
+            "on_trial_result", one, result={**reported(len(energies), energies[-1]), "done": True}
         )
         self.complete(one)
 
@@ -80,22 +83,22 @@ def clock(monkeypatch: pytest.MonkeyPatch) -> SimpleNamespace:
     return clock
 
 
-def progress(**more: Any) -> Progress:
-    return Progress(**{
+def budget(**more: Any) -> SearchBudget:
+    return SearchBudget(**{
         "objectives": ("energy_score",), "trials": 4, "epochs": EPOCHS, "slots": 2, **more,
     })  # fmt: skip
 
 
-def watching(known: Records, first: int = 0) -> Watch:
+def watching(known: TrialStore, first: int = 0) -> SweepCallback:
     """A watch whose ``keep`` does nothing; ``first`` are trials of an earlier session."""
-    return Watch(known, progress(), lambda one: None, first)
+    return SweepCallback(known, budget(), lambda one: None, first)
 
 
 # states
 
 
 def test_a_trial_that_comes_to_its_last_epoch_is_done(clock: SimpleNamespace) -> None:
-    known = records()
+    known = store()
     one = FakeTrial("a", {"losses.teacher.exp": 2.5, "model.teacher.decoder.kind": "gru"})
     Tune(watching(known), clock, one).whole(one, 0.5, 0.4, 0.3)
     [found] = known.trials
@@ -107,7 +110,7 @@ def test_a_trial_that_comes_to_its_last_epoch_is_done(clock: SimpleNamespace) ->
 
 
 def test_one_that_is_ended_before_is_pruned(clock: SimpleNamespace) -> None:
-    known = records()
+    known = store()
     one = FakeTrial("a")
     tune = Tune(watching(known), clock, one)
     tune.start(one)
@@ -121,7 +124,7 @@ def test_one_that_is_ended_before_is_pruned(clock: SimpleNamespace) -> None:
 
 def test_one_that_is_ended_at_its_last_epoch_is_done(clock: SimpleNamespace) -> None:
     # ASHA ends every trial there, before its training could say that it is the end.
-    known = records()
+    known = store()
     one = FakeTrial("a")
     tune = Tune(watching(known), clock, one)
     tune.start(one)
@@ -132,7 +135,7 @@ def test_one_that_is_ended_at_its_last_epoch_is_done(clock: SimpleNamespace) -> 
 
 
 def test_the_users_mistake_fails_a_trial(clock: SimpleNamespace) -> None:
-    known = records()
+    known = store()
     one = FakeTrial("a")
     tune = Tune(watching(known), clock, one)
     tune.start(one)
@@ -143,7 +146,7 @@ def test_the_users_mistake_fails_a_trial(clock: SimpleNamespace) -> None:
 
 
 def test_a_diverged_trial_has_failed(clock: SimpleNamespace) -> None:
-    known = records()
+    known = store()
     one = FakeTrial("a")
     Tune(watching(known), clock, one).whole(one, 0.5, math.inf, math.inf)
     [found] = known.trials
@@ -164,7 +167,7 @@ def test_a_diverged_trial_has_failed(clock: SimpleNamespace) -> None:
 def test_one_that_is_lost_for_good_has_failed(
     clock: SimpleNamespace, text: str | None, said: str
 ) -> None:
-    known = records()
+    known = store()
     one = FakeTrial("a")
     tune = Tune(watching(known), clock, one)
     tune.start(one)
@@ -178,7 +181,7 @@ def test_one_that_is_lost_for_good_has_failed(
 
 
 def test_a_trial_that_is_tried_again_keeps_its_curve(clock: SimpleNamespace) -> None:
-    known = records()
+    known = store()
     one = FakeTrial("a")
     tune = Tune(watching(known), clock, one)
     tune.start(one)
@@ -197,7 +200,7 @@ def test_a_trial_that_is_tried_again_keeps_its_curve(clock: SimpleNamespace) -> 
 
 
 def test_after_its_end_a_trial_does_not_change(clock: SimpleNamespace) -> None:
-    known = records()
+    known = store()
     one = FakeTrial("a")
     tune = Tune(watching(known), clock, one)
     tune.start(one)
@@ -212,7 +215,7 @@ def test_after_its_end_a_trial_does_not_change(clock: SimpleNamespace) -> None:
 
 
 def test_numbers_follow_the_suggestions_not_the_starts(clock: SimpleNamespace) -> None:
-    known = records()
+    known = store()
     one, two, three = (FakeTrial(name) for name in ("a", "b", "c"))
     tune = Tune(watching(known), clock, one, two, three)
     for starting in (two, three, one):
@@ -222,7 +225,7 @@ def test_numbers_follow_the_suggestions_not_the_starts(clock: SimpleNamespace) -
 
 def test_a_sweep_that_goes_on_counts_on(clock: SimpleNamespace) -> None:
     # Of three trials the last two were running: they come first again, under other names.
-    known = records(
+    known = store(
         trial(0, 0.5, 0.4, 0.3, params={"losses.teacher.exp": 1.0}),
         trial(1, 0.4, params={"losses.teacher.exp": 2.0}, state="running"),
         trial(2, params={"losses.teacher.exp": 3.0}, state="running"),
@@ -246,7 +249,7 @@ def test_a_sweep_that_goes_on_counts_on(clock: SimpleNamespace) -> None:
 
 def test_the_same_settings_again_are_a_trial_of_their_own(clock: SimpleNamespace) -> None:
     same = {"losses.teacher.exp": 2.0}
-    known = records(trial(0, 0.4, params=same, state="running"))
+    known = store(trial(0, 0.4, params=same, state="running"))
     left, later = FakeTrial("x", same, "t0"), FakeTrial("y", same)
     tune = Tune(watching(known, first=1), clock, left, later)
     tune.start(left)
@@ -263,9 +266,9 @@ def test_the_same_settings_again_are_a_trial_of_their_own(clock: SimpleNamespace
 
 def test_every_epoch_and_the_end_are_kept(clock: SimpleNamespace) -> None:
     kept: list[tuple[str, str, int]] = []
-    known = records()
+    known = store()
     watch = watching(known)
-    watch.keep = lambda found: kept.append((found.id, found.state, len(found.curve)))
+    watch.save = lambda found: kept.append((found.id, found.state, len(found.curve)))
     one = FakeTrial("a")
     tune = Tune(watch, clock, one)
     tune.start(one)
@@ -286,15 +289,15 @@ def test_what_cannot_be_kept_ends_the_sweep(clock: SimpleNamespace) -> None:
         if len(kept) == 2:
             raise full
 
-    watch = watching(records())
-    watch.keep = keep
+    watch = watching(store())
+    watch.save = keep
     one = FakeTrial("a")
     tune = Tune(watch, clock, one)
     tune.start(one)
     assert not watch.stop_all()
     tune.epoch(one, 1)
     assert watch.stop_all()
-    assert watch.broken is full
+    assert watch.error is full
     # Tune now ends what runs; on disk it stays as it was, to go on from.
     tune.complete(one)
     assert kept == ["running", "running"]
@@ -303,7 +306,7 @@ def test_what_cannot_be_kept_ends_the_sweep(clock: SimpleNamespace) -> None:
 
 def test_tune_writes_nothing_of_it_down() -> None:
     # Tune pickles its callbacks beside its own state; nobody reads them back.
-    watch = watching(records(trial(0, 0.5)))
+    watch = watching(store(trial(0, 0.5)))
     assert vars(cloudpickle.loads(cloudpickle.dumps(watch))) == {}
 
 
@@ -313,7 +316,7 @@ def test_tune_writes_nothing_of_it_down() -> None:
 def test_a_log_has_a_line_for_each_trial(
     clock: SimpleNamespace, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    known = records()
+    known = store()
     trials = [FakeTrial(name) for name in ("a", "b", "c")]
     with watching(known) as watch:
         tune = Tune(watch, clock, *trials)
@@ -336,7 +339,7 @@ def test_a_log_says_that_a_trial_goes_on(
     clock: SimpleNamespace, capsys: pytest.CaptureFixture[str]
 ) -> None:
     one = FakeTrial("a")
-    tune = Tune(watching(records()), clock, one)
+    tune = Tune(watching(store()), clock, one)
     tune.start(one)
     tune.start(one)  # lost before its first epoch: there is nothing to go on from
     assert capsys.readouterr().out == ""
@@ -348,24 +351,24 @@ def test_a_log_says_that_a_trial_goes_on(
 
 def test_a_line_of_two_objectives_before_any_has_finished() -> None:
     early = trial(1, 0.4, state="pruned")
-    known = records(trial(0, state="running"), early)
-    both = progress(objectives=("lbe", "energy_score"))
+    known = store(trial(0, state="running"), early)
+    both = budget(objectives=("lbe", "energy_score"))
     assert line(early, known, both).startswith(
         "trial 1    pruned  12 s, lbe 0.0500, energy_score 0.4000; 1 of 4, "
     )
 
 
 def test_time_left() -> None:
-    assert progress().left(records(trial(0, 0.5, state="running", seconds=500.0))) is None
-    known = records(
+    assert budget().left(store(trial(0, 0.5, state="running", seconds=500.0))) is None
+    known = store(
         trial(0, 0.5, seconds=10.0),
         trial(1, 0.5, seconds=20.0, state="pruned"),
         trial(2, 0.5, seconds=5.0, state="running"),
         trial(3, 0.5, seconds=40.0, state="running"),  # long over the mean: as good as done
     )
     # Eight more at 15 s each, less 5 s and 15 s, two at a time.
-    assert progress(trials=10).left(known) == (8 * 15 - 5 - 15) / 2
-    assert progress(trials=2).left(known) == 0.0
+    assert budget(trials=10).left(known) == (8 * 15 - 5 - 15) / 2
+    assert budget(trials=2).left(known) == 0.0
 
 
 def shown(of: Table) -> list[str]:
@@ -379,7 +382,7 @@ def test_the_table_has_the_best_and_what_runs() -> None:
     finished = [
         trial(n, 0.9 - n / 10, params={"losses.teacher.exp": n + 0.123456}) for n in range(7)
     ]
-    known = records(
+    known = store(
         *finished,
         trial(7, 0.01, state="pruned"),
         trial(8, state="failed"),
@@ -392,7 +395,7 @@ def test_the_table_has_the_best_and_what_runs() -> None:
         ),
         trial(10, state="running"),
     )
-    lines = shown(table(known, progress(trials=20)))
+    lines = shown(table(known, budget(trials=20)))
     assert lines[0].startswith("9 of 20 trials (7 done, 1 pruned, 1 failed), ")
     assert lines[0].endswith(" left")
     assert lines[1] == "Trial State Epochs energy_score Settings"
@@ -406,14 +409,14 @@ def test_the_table_has_the_best_and_what_runs() -> None:
 
 
 def test_the_table_of_a_sweep_that_has_just_begun() -> None:
-    assert shown(table(records(), progress()))[0] == "0 of 4 trials"
+    assert shown(table(store(), budget()))[0] == "0 of 4 trials"
 
 
 def test_the_results_always_show_the_base() -> None:
     finished = [trial(n, 0.9 - n / 10) for n in range(7)]
-    rows = shown(results(records(*finished, trial(7, 0.01, state="pruned")), progress()))[2:]
+    rows = shown(results(store(*finished, trial(7, 0.01, state="pruned")), budget()))[2:]
     assert [row.split()[0] for row in rows] == ["6", "5", "4", "3", "2", "0"]
-    rows = shown(results(records(*finished[:3]), progress()))[2:]
+    rows = shown(results(store(*finished[:3]), budget()))[2:]
     assert [row.split()[0] for row in rows] == ["2", "1", "0"]
 
 
@@ -422,7 +425,7 @@ def test_a_terminal_has_a_live_table(
 ) -> None:
     monkeypatch.setattr(sys.stdout, "isatty", lambda: True)
     one = FakeTrial("a", OWN)
-    with watching(records()) as watch:
+    with watching(store()) as watch:
         Tune(watch, clock, one).whole(one, 0.5, 0.4, 0.3)
     text = capsys.readouterr().out
     assert "1 of 4 trials (1 done)" in text
@@ -432,21 +435,21 @@ def test_a_terminal_has_a_live_table(
 # the end
 
 
-def concluded(known: Records, capsys: pytest.CaptureFixture[str]) -> list[str]:
+def concluded(known: TrialStore, capsys: pytest.CaptureFixture[str]) -> list[str]:
     """What is printed below the table at the end of a sweep."""
-    sweep_results.conclude(sweep(output="runs/of"), known)
+    sweep_results.print_results(sweep(output="runs/of"), known)
     printed = capsys.readouterr().out.splitlines()
     return printed[printed.index(next(row for row in printed if row.startswith("energy_score "))) :]
 
 
-def again(winner: str, own: float, won: float) -> Confirmed:
-    return Confirmed(
+def again(winner: str, own: float, won: float) -> Confirmation:
+    return Confirmation(
         trial=winner, seed=43, default={"energy_score": own}, best={"energy_score": won}
     )
 
 
 def test_the_winner_is_told_beside_the_base(capsys: pytest.CaptureFixture[str]) -> None:
-    known = records(
+    known = store(
         trial(0, 0.5), trial(1, 0.4), confirmed=[again("t1", 0.4, 0.5)],
     )  # fmt: skip
     assert concluded(known, capsys)[:2] == [
@@ -459,11 +462,11 @@ def test_the_winner_is_told_beside_the_base(capsys: pytest.CaptureFixture[str]) 
 def test_a_base_that_failed_has_no_figures(
     capsys: pytest.CaptureFixture[str], figures: tuple[float | None, ...]
 ) -> None:
-    known = records(
+    known = store(
         trial(0, *figures, state="failed"), trial(1, 0.4, params={"losses.teacher.exp": 2.0})
     )
     assert concluded(known, capsys)[0] == ("energy_score 0.4000; the base's own settings failed")
-    head = sweep_results.winning(sweep(), known.trials[1], known).splitlines()[:2]
+    head = sweep_results.winning_yaml(sweep(), known.trials[1], known).splitlines()[:2]
     assert head == [
         f"# {BASE} with what trial 1 of 2 found: losses.teacher.exp = 2.0.",
         "# On validation:",

@@ -1,0 +1,74 @@
+"""The model card of an artifact, its README."""
+
+from diffusiontalker.arkit import FPS
+from diffusiontalker.objectives.metrics import ENOUGH
+from diffusiontalker.summary.run import Corpus, RunSummary
+
+PROCEDURAL = "procedural"
+"""The corpus whose speech and faces the project makes itself."""
+RESEARCH = "for research that is not commercial, by the licence that comes with it"
+TERMS = {
+    "beat": RESEARCH,
+    "3d-etf": f"{RESEARCH}; RAVDESS and HDTF, of which it is made, have licences of their own",
+    "vocaset": RESEARCH,
+}
+"""Terms of the data sets that we know, by the kind of source; docs/data.md."""
+
+
+def model_card(summary: RunSummary, name: str, licence: str | None = None) -> str:
+    """The card of the student ``name``: what it is, its training data, its metrics, its limits,
+    and its ``licence``; None: the run's, or what the data ask for."""
+    corpus = summary.corpus
+    rows = [row for row in summary.rows if row.name == name]
+    lines = [
+        "# A DiffusionTalker student",
+        "",
+        f"Speech in, 52 ARKit blendshape coefficients at {FPS} frames per second out, in "
+        f"{rows[0].steps if rows else '?'} sampling steps. Distilled from a diffusion teacher.",
+        "",
+        "## Data",
+        "",
+        f"Source: {corpus.source}. {corpus.minutes:.0f} minutes, "
+        f"{corpus.speakers} speakers in training; emotions: {', '.join(corpus.emotions)}.",
+        "",
+        "## Measured on the test splits",
+        "",
+        "| split | clips | MBE | LBE | energy score | spread, upper | identity F1 | emotion F1 |",
+        "|---|---|---|---|---|---|---|---|",
+    ]
+    for row in rows:
+        clips = summary.clips_of(row)
+        metrics = (
+            row.mbe, row.lbe, row.energy_score, row.spread_upper, row.identity_f1, row.emotion_f1
+        )  # fmt: skip
+        cells = [row.split, "–" if clips is None else str(clips)]
+        cells += ["–" if value is None else f"{value:.3f}" for value in metrics]
+        lines.append(f"| {' | '.join(cells)} |")
+    lines += [
+        "",
+        "MBE and LBE are mean distances in coefficient space over all and over the lip channels. "
+        f"A metric of fewer than {ENOUGH} clips says little.",
+        "",
+        "## Limits",
+        "",
+        "- The identity is chosen from the speakers of the training set; an unknown voice gets the "
+        "face of the one it is most like.",
+    ]
+    if corpus.source == PROCEDURAL:
+        lines.append(
+            "- The training speech is synthetic and its faces follow rules. The model shows that "
+            "the method works; it is not meant for production on human speech."
+        )
+    lines += ["", "## Licence", "", licence or summary.licence or _licence(corpus), ""]
+    return "\n".join(lines)
+
+
+def _licence(corpus: Corpus) -> str:
+    """What is known of the licence of a model that was trained on a corpus."""
+    if corpus.source == PROCEDURAL:
+        return "Apache-2.0, like the project that made both it and its training data."
+    asked = TERMS.get(corpus.source, "look up the terms of its authors")
+    return (
+        f"Depends on the training data ({corpus.source}): {asked}. The code that made the model is "
+        "Apache-2.0, which says nothing of the model itself."
+    )

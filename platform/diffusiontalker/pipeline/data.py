@@ -1,0 +1,53 @@
+"""The corpus of a run, and its features of the frozen encoder."""
+
+from diffusiontalker import storage
+from diffusiontalker.config import fingerprint
+from diffusiontalker.corpus.manifest import open_corpus, verify
+from diffusiontalker.corpus.procedural import generation
+from diffusiontalker.features import stage as features
+from diffusiontalker.features.encoder import FrozenEncoder
+from diffusiontalker.pipeline.run import Run
+from diffusiontalker.pipeline.training import train_encoder
+from diffusiontalker.training.stages import Data
+
+
+def corpus_data(run: Run) -> Data:
+    """The procedural corpus, or the user's shards."""
+    settings = run.settings.corpus
+    if settings.path is not None:
+        folder = storage.location(settings.path)
+        return Data(folder, open_corpus(folder))
+    folder = run.stage(
+        "corpus",
+        run.folder("corpus", generation.key_of(settings)),
+        lambda out, display: generation.make(out, settings, display.count),
+    )
+    return Data(folder, open_corpus(folder))
+
+
+def prepare_data(run: Run) -> Data:
+    """The corpus with features of the frozen encoder, extracted unless it comes with them."""
+    settings, data = run.settings, corpus_data(run)
+    if run.encoder is None:
+        run.encoder = str(train_encoder(run, data))
+    encoder = FrozenEncoder(run.encoder, settings.encoder.layers, settings.encoder.revision)
+    weights = encoder.fingerprint()
+    if data.manifest.feature_fingerprint == weights:
+        # Once per content: a flipped bit found now costs less than one found by epoch three.
+        # Where features are extracted, every shard is compared with its hash on the way.
+        run.stage(
+            "verify",
+            run.folder("verify", fingerprint(str(data.folder), data.manifest.fingerprint)),
+            lambda _, display: verify(data.folder, data.manifest, display.count),
+        )
+        return data
+    cache = settings.extraction.cache
+    folder = run.stage(
+        "features",
+        (storage.location(cache) if cache else run.root)
+        / features.cache_name(data.manifest, weights),
+        lambda out, display: features.extract(
+            data.folder, out, encoder, settings.extraction, settings.resources.gpu, display.count
+        ),
+    )
+    return Data(folder, open_corpus(folder))

@@ -1,0 +1,69 @@
+"""The folder of a run, its stages and their times."""
+
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from diffusiontalker import storage
+from diffusiontalker.config import Settings
+from diffusiontalker.environment import environment
+from diffusiontalker.stage_keys import Content
+from diffusiontalker.training.progress import StageDisplay, start_progress_board
+from diffusiontalker.training.stages import Data, StageRun
+
+DONE = "stage.json"
+"""The last file of a stage: its folder is complete."""
+
+
+class Run:
+    """One run's folder and its stages."""
+
+    def __init__(self, settings: Settings) -> None:
+        self.settings = settings
+        self.root = storage.location(settings.output)
+        storage.make_folder(self.root)
+        self.board = start_progress_board()
+        self.seconds: dict[str, float] = {}
+        self.encoder = settings.encoder.name
+        """The frozen encoder: the user's, or ours once it is trained."""
+
+    def describe(self) -> None:
+        """Write ``environment.json``, which marks the folder as a run's (``preflight.MARKS``)."""
+        storage.write_json(self.root / "environment.json", environment())
+
+    def stage(self, name: str, folder: Path, work: Callable[[Path, StageDisplay], object]) -> Path:
+        """Run ``work`` into ``folder`` unless that was done before; returns the folder."""
+        mark = folder / DONE
+        if storage.is_file(mark):
+            self.seconds[name] = storage.read_json(mark)["seconds"]
+            print(f"{name:<12} is there already: kept", flush=True)
+            return folder
+        storage.make_folder(folder)
+        started = time.monotonic()
+        with StageDisplay(name, self.board) as display:
+            work(folder, display)
+        self.seconds[name] = round(time.monotonic() - started, 1)
+        storage.write_json(mark, {"seconds": self.seconds[name]})
+        return folder
+
+    @contextmanager
+    def timed(self, name: str) -> Iterator[StageDisplay]:
+        """A step without a folder of its own, which is repeated in every session."""
+        started = time.monotonic()
+        with StageDisplay(name) as display:
+            yield display
+        self.seconds[name] = round(time.monotonic() - started, 1)
+
+    def folder(self, name: str, key: str) -> Path:
+        """The folder of a stage whose result ``key`` determines."""
+        return self.root / f"{name}-{key}"
+
+    def place(self, name: str, key: str) -> StageRun:
+        """Where Ray Train keeps the run of a stage."""
+        return StageRun(self.root / "train", f"{name}-{key}", name, self.board)
+
+
+def corpus_content(data: Data) -> Content:
+    """What identifies a corpus, for the keys of the stages that depend on it."""
+    return [data.manifest.fingerprint, data.manifest.feature_fingerprint]

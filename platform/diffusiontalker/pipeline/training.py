@@ -1,0 +1,87 @@
+"""The training stages: encoder, teacher, and the student of every round."""
+
+from pathlib import Path
+from typing import NamedTuple
+
+from diffusiontalker import storage
+from diffusiontalker.errors import UserError
+from diffusiontalker.pipeline.run import Run, corpus_content
+from diffusiontalker.stage_keys import encoder_key, round_key, teacher_key
+from diffusiontalker.summary.run import TEACHER
+from diffusiontalker.training import fit, stages
+from diffusiontalker.training.stages import Data
+
+HISTORY = "history.json"
+"""The losses of a training stage, in its folder."""
+
+
+class Model(NamedTuple):
+    """A trained model."""
+
+    name: str
+    steps: int
+    """Sampling steps."""
+    folder: Path
+    """Of its weights."""
+
+
+def train_encoder(run: Run, data: Data) -> Path:
+    """The folder of an encoder trained on the corpus's phonemes, as Hugging Face writes it."""
+    s = run.settings
+    key = encoder_key(s, corpus_content(data))
+    return run.stage(
+        "encoder",
+        run.folder("encoder", key),
+        lambda out, _: keep_history(
+            "encoder", out, stages.train_encoder(s, data, run.place("encoder", key), out)
+        ),
+    )
+
+
+def train_all(run: Run, data: Data) -> list[Model]:
+    """The teacher, then the student of every round."""
+    diffusion = run.settings.diffusion
+    models = [Model(TEACHER, diffusion.steps, train_teacher(run, data))]
+    for steps in diffusion.rounds:
+        folder = train_round(run, data, models[-1].folder, steps)
+        models.append(Model(f"student-{steps}", steps, folder))
+    return models
+
+
+def train_teacher(run: Run, data: Data) -> Path:
+    """The teacher's folder, with its weights and history."""
+    s, key = run.settings, teacher_key(run.settings, corpus_content(data))
+    return run.stage(
+        "teacher",
+        run.folder("teacher", key),
+        lambda out, _: keep_history(
+            "teacher", out, stages.train_teacher(s, data, run.place("teacher", key), out)
+        ),
+    )
+
+
+def train_round(run: Run, data: Data, teacher: Path, steps: int) -> Path:
+    """The folder of the student of ``steps`` steps."""
+    s, key = run.settings, round_key(run.settings, steps, teacher.name, corpus_content(data))
+    name = f"round-{steps}"
+    return run.stage(
+        name,
+        run.folder(name, key),
+        lambda out, _: keep_history(
+            name, out, stages.train_round(s, data, teacher, steps, run.place(name, key), out)
+        ),
+    )
+
+
+def keep_history(stage: str, folder: Path, history: list[dict[str, float]]) -> None:
+    """Write the losses of a training stage.
+
+    Raises:
+        UserError: training diverged.
+    """
+    if (epoch := fit.diverged_epoch(history)) is not None:
+        raise UserError(
+            f"{stage}: training diverged, its loss is not finite in epoch {epoch}; lower its "
+            "learning_rate or clip_norm, or look for extreme values in the data"
+        )
+    storage.write_json(folder / HISTORY, history)

@@ -1,0 +1,79 @@
+"""The tables of a run's page: metrics and costs by split, and what the corpus holds."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from diffusiontalker.report.metric_columns import (
+    BY_KEY,
+    COLUMNS,
+    COSTS,
+    FLOOR_TITLES,
+    Column,
+    flat,
+    floors_of,
+    plain,
+    rows_of,
+    splits_of,
+)
+from diffusiontalker.summary.run import Corpus, Errors, Row, RunSummary
+
+METRICS = tuple(column.key for column in COLUMNS if column.key not in COSTS)
+"""Columns of the tables of results: with the costs they would be wider than a screen."""
+
+
+@dataclass(frozen=True)
+class Cell:
+    """One value of a table: as printed, as sorted, and whether it is the best of its column."""
+
+    text: str
+    value: float | None
+    best: bool = False
+
+
+@dataclass(frozen=True)
+class Table:
+    """The results of one split."""
+
+    title: str
+    columns: tuple[Column, ...]
+    floors: tuple[tuple[str, tuple[Cell, ...]], ...]
+    """(title, cells) of those that are known."""
+    rows: tuple[tuple[Row, tuple[Cell, ...]], ...]
+
+
+def table(summary: RunSummary, split: str, keys: Sequence[str] = METRICS) -> Table:
+    """Floors and models of a split; the best model of each column is marked, and every one that
+    is printed alike."""
+    rows, columns = rows_of(summary, split), tuple(BY_KEY[key] for key in keys)
+    best = {column.key: column.best([column.of(row) for row in rows]) for column in columns}
+
+    def cells(row: Errors, is_model: bool) -> tuple[Cell, ...]:
+        pairs = [(column, column.of(row)) for column in columns]
+        return tuple(
+            Cell(text, value, is_model and value is not None and text == best[column.key])
+            for column, value in pairs
+            for text in [column.show(value)]
+        )
+
+    return Table(
+        splits_of(summary)[split],
+        columns,
+        tuple(
+            (FLOOR_TITLES[kind], cells(floor, False))
+            for kind, floor in floors_of(summary, split).items()
+        ),
+        tuple((row, cells(row, True)) for row in rows),
+    )
+
+
+def corpus_facts(corpus: Corpus) -> dict[str, str]:
+    """What the corpus holds, without the columns of ``corpus_splits``."""
+    rest = corpus.model_dump(exclude={"clips", "minutes_by_split"})
+    return {name.replace("_", " "): text for name, text in flat(rest).items()}
+
+
+def corpus_splits(corpus: Corpus) -> list[tuple[str, str, str]]:
+    """(split, clips, minutes) of every split."""
+    names = dict.fromkeys([*corpus.clips, *corpus.minutes_by_split])
+    lengths = {name: f"{value:,.1f}" for name, value in corpus.minutes_by_split.items()}
+    return [(name, plain(corpus.clips.get(name)), plain(lengths.get(name))) for name in names]

@@ -1,0 +1,1 @@
+"""Typed models of what finished work leaves as JSON, read by pages, goals and benchmarks."""
