@@ -25,7 +25,7 @@ demo: $(INSTALLED) ## Distil a small teacher into a two-step student; results in
 # The files that take longest come first, so that none is left to run alone at the end.
 .PHONY: test
 test: lint ## Run the linters, the type checker, the import contracts and every test
-	$(BIN)/pytest -n auto --maxprocesses 4 --dist loadfile --no-loadscope-reorder \
+	$(BIN)/pytest -n auto --maxprocesses 4 --dist loadfile --no-loadscope-reorder --durations 10 \
 	  tests/e2e tests/integration tests/unit
 
 .PHONY: check

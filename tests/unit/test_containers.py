@@ -15,6 +15,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import soundfile
+from tests import refusals
 from tests.tools import tool
 
 from diffusiontalker.audio.block_decoder import BlockDecoder
@@ -42,10 +43,7 @@ def heard(content: bytes, **limits: float) -> DecodedAudio:
 
 
 def refusal(content: bytes, **limits: float) -> str:
-    with pytest.raises(UserError) as error:
-        heard(content, **limits)
-    assert "\n" not in str(error.value)
-    return str(error.value)
+    return refusals.refusal(lambda: heard(content, **limits))
 
 
 def chunk(name: bytes, content: bytes, size: int | None = None) -> bytes:

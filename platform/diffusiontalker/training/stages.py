@@ -313,7 +313,9 @@ def _fit_in_workers(
             callbacks=callbacks,
         ),
     )
-    return ray_train.open_checkpoint(trainer.fit().checkpoint)
+    with ray_train.cluster_address():
+        result = trainer.fit()
+    return ray_train.open_checkpoint(result.checkpoint)
 
 
 def storage_options(folder: Path) -> dict[str, Any]:
