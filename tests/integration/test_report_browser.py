@@ -10,8 +10,8 @@ from tests.unit import sweeps
 
 from diffusiontalker.arkit import INDEX
 from diffusiontalker.evaluation import goals
-from diffusiontalker.report.face import wav_base64
 from diffusiontalker.report.metric_columns import COLUMNS
+from diffusiontalker.report.run.face import wav_base64
 from diffusiontalker.report.run.page import write_report
 from diffusiontalker.report.run.sample import Sample
 from diffusiontalker.report.sweep.page import write_sweep

@@ -20,11 +20,11 @@ from diffusiontalker.animation.rig import default_rig
 from diffusiontalker.arkit import INDEX
 from diffusiontalker.errors import UserError
 from diffusiontalker.evaluation import goals
-from diffusiontalker.report.face import face_data, wav_base64
 from diffusiontalker.report.log_axis import log_axis
 from diffusiontalker.report.metric_columns import BY_KEY, COLUMNS, duration, flat, plain
 from diffusiontalker.report.run import plots
 from diffusiontalker.report.run.console import console_table
+from diffusiontalker.report.run.face import face_data, wav_base64
 from diffusiontalker.report.run.headline import headline, lead, what_ran
 from diffusiontalker.report.run.page import render, write_report
 from diffusiontalker.report.run.sample import Sample

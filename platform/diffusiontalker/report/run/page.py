@@ -10,10 +10,10 @@ from diffusiontalker.animation.facecap import CREDIT
 from diffusiontalker.evaluation import goals
 from diffusiontalker.report import metric_columns
 from diffusiontalker.report.bars import duration_bars
-from diffusiontalker.report.face import face_data, wav_base64
 from diffusiontalker.report.html import fill
 from diffusiontalker.report.metric_columns import COLUMNS, COSTS, duration, flat, plain, splits_of
 from diffusiontalker.report.run import plots
+from diffusiontalker.report.run.face import face_data, wav_base64
 from diffusiontalker.report.run.headline import goal_counts, headline, lead, what_ran
 from diffusiontalker.report.run.plots import History
 from diffusiontalker.report.run.sample import Sample
