@@ -123,8 +123,8 @@ def _make_round_objective(
 
 
 def _fit_motion(
-    settings: Settings, train: MotionTrainSettings, data: CorpusFolder, make: MakeObjective, run: StageRun,
-    out: Path,
+    settings: Settings, train: MotionTrainSettings, data: CorpusFolder, make: MakeObjective,
+    run: StageRun, out: Path,
 ) -> list[dict[str, float]]:  # fmt: skip
     windowing = MotionWindows(train.window, data.manifest.identities, data.manifest.emotions)
     task = make()
