@@ -18,6 +18,7 @@ from diffusiontalker.config import (
 )
 from diffusiontalker.corpus import shards
 from diffusiontalker.corpus.manifest import CorpusFolder
+from diffusiontalker.corpus.phonemes import base_phoneme
 from diffusiontalker.errors import UserError
 from diffusiontalker.features.timing import reach
 from diffusiontalker.model.talker import Talker, TalkerConfig, copy_matching_weights
@@ -26,7 +27,7 @@ from diffusiontalker.training.architecture import student_config, teacher_config
 from diffusiontalker.training.checkpoints import load_talker, save_talker
 from diffusiontalker.training.ray_train import MakeObjective
 from diffusiontalker.training.stage_run import StageRun, fit_stage
-from diffusiontalker.training.windows import MotionWindows, PhonemeWindows, base_phoneme
+from diffusiontalker.training.windows import MotionWindows, PhonemeWindows
 
 ENCODER_WINDOW = 2.0
 """Seconds of a training window of the small encoder."""
