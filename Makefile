@@ -25,7 +25,7 @@ demo: $(INSTALLED) ## Distil a small teacher into a two-step student; results in
 # The files that take longest come first, so that none is left to run alone at the end.
 .PHONY: test
 test: lint ## Run the linters, the type checker, the import contracts and every test
-	$(BIN)/pytest -n auto --maxprocesses 4 --dist loadfile --no-loadscope-reorder \
+	$(BIN)/pytest -n auto --maxprocesses 4 --dist loadfile --no-loadscope-reorder --durations 10 \
 	  tests/e2e tests/integration tests/unit
 
 .PHONY: check
@@ -55,7 +55,7 @@ serve: $(INSTALLED) web/node_modules ## Host a student, with a page: http://127.
 
 web/node_modules: web/package.json web/package-lock.json
 	@command -v npm >/dev/null || { echo "npm is not installed: the page will not work" >&2; exit 0; }; \
-	cd web && npm ci --no-audit --no-fund && touch node_modules
+	cd web && npm ci --omit=dev --no-audit --no-fund && touch node_modules
 
 .PHONY: web
 web: $(INSTALLED) web/node_modules ## Show a student in the browser: make web STUDENT=runs/quickstart/student

@@ -2,9 +2,8 @@
 
 import numpy as np
 
-from diffusiontalker.runtime import voice
+from diffusiontalker.runtime.conditioning import AUTO, Conditioning, Library, parse_conditioning
 from diffusiontalker.runtime.student import Student
-from diffusiontalker.runtime.voice import AUTO, Choice, Library
 from serve.admission.access import Caller
 from serve.http.problems import Problem, as_invalid
 from serve.models.students import ServedStudent, fingerprint
@@ -20,11 +19,11 @@ async def identity(
     served: ServedStudent,
     student: Student,
     caller: Caller,
-) -> Choice:
+) -> Conditioning:
     """An identity of the library, saved by the caller, or weights over both. Raises Problem."""
     library = student.libraries[0]
-    choice = _parse(library, requested)
-    names = choice if isinstance(choice, dict) else (choice,)
+    conditioning = _parse(library, requested)
+    names = conditioning if isinstance(conditioning, dict) else (conditioning,)
     others = [name for name in names if name not in (AUTO, *library.names)]
     if len(others) > MAX_SAVED:
         raise Problem(
@@ -38,16 +37,16 @@ async def identity(
         if embedding is not None:
             saved[name] = embedding
     if not saved:
-        return _validated(library, choice)
+        return _validated(library, conditioning)
     extended = Library(
         library.kind, [*library.names, *saved], np.stack([*library.entries, *saved.values()])
     )
     with as_invalid(library.kind):
-        resolved = extended.resolve(choice)
-    return choice if resolved is None else resolved
+        resolved = extended.resolve(conditioning)
+    return conditioning if resolved is None else resolved
 
 
-def emotion(requested: str | dict[str, float], student: Student) -> Choice:
+def emotion(requested: str | dict[str, float], student: Student) -> Conditioning:
     """An emotion of the library, or weights over it. Raises Problem."""
     return _validated(student.libraries[1], _parse(student.libraries[1], requested))
 
@@ -56,10 +55,10 @@ def _parse(library: Library, requested: str | dict[str, float]) -> str | dict[st
     if not isinstance(requested, str) or requested in library.names:
         return requested
     with as_invalid(library.kind):
-        return voice.choice(requested)
+        return parse_conditioning(requested)
 
 
-def _validated(library: Library, choice: Choice) -> Choice:
+def _validated(library: Library, conditioning: Conditioning) -> Conditioning:
     with as_invalid(library.kind):
-        library.resolve(choice)
-    return choice
+        library.resolve(conditioning)
+    return conditioning

@@ -8,8 +8,8 @@ from weakref import WeakValueDictionary
 import numpy as np
 
 from diffusiontalker.errors import UserError
-from diffusiontalker.runtime.stream import Stream
-from diffusiontalker.runtime.stream_batch import Streams
+from diffusiontalker.runtime.stream import Stream, push_together
+from diffusiontalker.runtime.stream_batch.batch import StreamBatch
 from diffusiontalker.runtime.student import Student
 from serve.admission.access import AccessControl, Caller
 from serve.admission.capacity import Capacity
@@ -45,7 +45,7 @@ class Service:
         self.body_bytes = Capacity("bytes of recordings", limits.held_bytes)
         self._threads = FairThreadPool(max(round(settings.replicas.num_cpus), 1))
         self._batcher = Batcher(self._push_all, settings.batch, settings.batch_pause_ms / 1000)
-        self._stream_batches: WeakValueDictionary[Student, Streams] = WeakValueDictionary()
+        self._stream_batches: WeakValueDictionary[Student, StreamBatch] = WeakValueDictionary()
 
     def new_deadline(self) -> Deadline:
         """Of a recording whose work begins now."""
@@ -78,12 +78,12 @@ class Service:
         except TimeoutError as error:
             raise Problem(503, "the server's storage does not answer", retry_after=10) from error
 
-    def stream_batch(self, student: Student) -> Streams:
+    def stream_batch(self, student: Student) -> StreamBatch:
         """The live streams of a student, advanced as one batch. Raises UserError: it takes no
         streams."""
         found = self._stream_batches.get(student)
         if found is None:
-            found = self._stream_batches[student] = Streams(student)
+            found = self._stream_batches[student] = student.streams()
         return found
 
     async def push(
@@ -108,9 +108,9 @@ class Service:
 def _push_by_student(pushed: list[tuple[Stream, np.ndarray]]) -> list[PushResult]:
     """Push samples to streams, those of one student as one batch; results in the same order."""
     results: list[Any] = [None] * len(pushed)
-    for batch in {stream.company for stream, _ in pushed}:
-        rows = [row for row, (stream, _) in enumerate(pushed) if stream.company is batch]
-        found = batch.push(*zip(*(pushed[row] for row in rows), strict=True))
+    for batch in {stream.batch for stream, _ in pushed}:
+        rows = [row for row, (stream, _) in enumerate(pushed) if stream.batch is batch]
+        found = push_together(*zip(*(pushed[row] for row in rows), strict=True))
         for row, result in zip(rows, found, strict=True):
             results[row] = result
     return results

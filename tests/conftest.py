@@ -1,12 +1,16 @@
-"""For all tests: a graph is traced once."""
+"""For all tests: a graph is traced once, and kept until what it is traced with changes."""
 
 import hashlib
 import json
 import os
 import shutil
+import sys
 from collections.abc import Iterator
+from functools import cache
+from importlib.metadata import version
 from pathlib import Path
 
+import grimp
 import pytest
 from filelock import FileLock
 from hypothesis import settings
@@ -17,23 +21,35 @@ from diffusiontalker.model.talker import Talker
 # A limit on the time of an example finds busy machines, not faults.
 settings.register_profile("untimed", deadline=None)
 settings.load_profile("untimed")
+SOURCES = Path(__file__).parents[1] / "platform"
+TRACING = "diffusiontalker.export.graph"
+PACKAGES = ("torch", "onnx", "onnxscript", "onnx-ir", "numpy")
 
 
 @pytest.fixture(scope="session", autouse=True)
-def _each_graph_is_traced_once(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
-    """Tracing takes half a minute, and many tests in several processes export the same weights."""
+def _each_graph_is_traced_once(
+    request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[None]:
+    """Tracing takes 10 s, and many tests in several processes export the same weights.
+
+    Graphs are kept in pytest's cache, below a key of all that they are traced with.
+    """
     traced = artifact.export_onnx
-    known = tmp_path_factory.getbasetemp()
-    if "PYTEST_XDIST_WORKER" in os.environ:
-        known = known.parent
-    known /= "graphs"
-    known.mkdir(exist_ok=True)
+
+    @cache
+    def graphs() -> Path:
+        folder = _cache(request.config, tmp_path_factory) / _traced_with()
+        folder.mkdir(parents=True, exist_ok=True)
+        for old in folder.parent.iterdir():
+            if old != folder:
+                shutil.rmtree(old, ignore_errors=True)
+        return folder
 
     def remembered(talker: Talker, steps: int, folder: Path) -> None:
         key = hashlib.sha256(json.dumps([talker.config.to_dict(), steps]).encode())
         for name, weights in talker.state_dict().items():
             key.update(name.encode() + weights.numpy().tobytes())
-        place = known / key.hexdigest()
+        place = graphs() / key.hexdigest()
         with FileLock(f"{place}.lock"):
             if not place.exists():
                 fresh = place.with_suffix(".partial")
@@ -46,3 +62,22 @@ def _each_graph_is_traced_once(tmp_path_factory: pytest.TempPathFactory) -> Iter
     patch.setattr(artifact, "export_onnx", remembered)
     yield
     patch.undo()
+
+
+def _cache(config: pytest.Config, temporary: pytest.TempPathFactory) -> Path:
+    if kept := getattr(config, "cache", None):
+        return Path(kept.mkdir("graphs"))
+    base = temporary.getbasetemp()  # pytest -p no:cacheprovider
+    return (base.parent if "PYTEST_XDIST_WORKER" in os.environ else base) / "graphs"
+
+
+def _traced_with() -> str:
+    """A hash of every module of ours that tracing imports, and of the packages that trace."""
+    modules = grimp.build_graph("diffusiontalker", cache_dir=None).find_upstream_modules(TRACING)
+    key = hashlib.sha256(json.dumps([sys.version, *map(version, PACKAGES)]).encode())
+    for name in sorted({TRACING, *modules}):
+        path = SOURCES.joinpath(*name.split("."))
+        key.update(
+            (path / "__init__.py" if path.is_dir() else path.with_suffix(".py")).read_bytes()
+        )
+    return key.hexdigest()[:16]

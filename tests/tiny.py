@@ -11,6 +11,7 @@ OVERRIDES = (
     "encoder.small.hidden=32",
     "encoder.small.depth=2",
     "encoder.layers=[0, 2]",
+    "extraction.actors=1",
     "training.encoder.epochs=1",
     "training.encoder.passes=1",
     "training.workers=1",

@@ -1,21 +1,67 @@
-// diffusiontalker/runtime/artifact.py: what an artifact holds, fetched and checked.
+// The files of an exported student, fetched and checked: diffusiontalker/runtime/artifact.py.
 import { load as parse } from "js-yaml";
 
+import { FPS, SAMPLE_RATE } from "./audio.js";
 import { oneLine, UserError } from "./errors.js";
 
-const FORMAT_VERSION = 3;
+const FORMAT_VERSION = 4;
 const GRAPHS = ["encoder", "personalizer", "modulation", "decoder"];
+const MAX_LOOK_AHEAD = 60;
 
 /**
+ * @typedef {object} FrontEnd parameters of log-mel and level; diffusiontalker/audio/front_end.py
+ * @property {number} window samples of a mel window
+ * @property {number} fft points, 3 * 2^n
+ * @property {number} bands
+ * @property {number} mel_per_frame mel frames per frame of animation
+ * @property {number} floor power added before the logarithm
+ * @property {number} mean log-mel is standardised as (x - mean) / scale
+ * @property {number} scale
+ * @property {number} stem mel frames that the first convolution takes for one frame of animation
+ * @property {number} level_db RMS of speech after normalisation, dB relative to full scale
+ * @property {number} floor_db level below which nothing counts as speech
+ * @property {number} span_db speech lies within so many dB of the loudest part
+ *
+ * @typedef {object} StreamParameters diffusiontalker/runtime/stream_parameters.py
+ * @property {number} level_memory mel frames after which a window weighs 1/e in the loudness histogram
+ * @property {number} level_trust mel frames of speech until half of the level correction is applied
+ * @property {number} level_max_db largest level correction, up or down
+ * @property {number} early_frames frames with the first value of each pair below; then the second applies
+ * @property {[number, number]} update_frames identity and emotion are taken from the voice every so many frames
+ * @property {[number, number]} glide share of the way to a new embedding per update
+ * @property {[number, number]} voice_seconds time constants of the moving averages of voice features, for
+ *     identity and for emotion
+ * @property {number} rise_frames frames in which a face at rest fades in when speech begins
+ *
  * @typedef {object} Config
  * @property {string[]} channels
  * @property {string[]} identities
  * @property {string[]} emotions
- * @property {number | null} look_ahead mel frames; null: it hears whole recordings alone
+ * @property {number | null} look_ahead mel frames; null: the student takes whole recordings only
+ * @property {FrontEnd} front_end
+ * @property {StreamParameters | null} stream null where `look_ahead` is
  */
 
+const isWhole = (value) => Number.isSafeInteger(value) && value > 0;
+const isNumber = (value) => Number.isFinite(value);
+const isPositive = (value) => Number.isFinite(value) && value > 0;
+const isPair = (check) => (value) => Array.isArray(value) && value.length === 2 && value.every(check);
+const isNames = (values) =>
+  Array.isArray(values) && values.length > 0 && values.every((name) => typeof name === "string");
+
+/** Key to a check of its value. */
+const FRONT_END = {
+  window: isWhole, fft: (value) => isWhole(value) && value <= 6144 && Number.isInteger(Math.log2(value / 3)),
+  bands: isWhole, mel_per_frame: isWhole, floor: isPositive, mean: isNumber, scale: isPositive, stem: isWhole,
+  level_db: isNumber, floor_db: (value) => isWhole(-value), span_db: isWhole,
+};
+const STREAM = {
+  level_memory: isPositive, level_trust: isNumber, level_max_db: isNumber, early_frames: Number.isSafeInteger,
+  update_frames: isPair(isWhole), glide: isPair(isNumber), voice_seconds: isPair(isPositive), rise_frames: isWhole,
+};
+
 /**
- * The configuration and the graphs of an artifact, but for the one that is for many streams at once.
+ * The configuration and the graphs of an artifact, but for `frame.onnx`, which serves many streams at once.
  *
  * @param {string} folder its address
  * @param {object} ort onnxruntime-web, or what offers the same
@@ -37,16 +83,16 @@ export async function open(folder, ort) {
 }
 
 async function content(folder, name) {
-  let answer;
+  let response;
   try {
-    answer = await fetch(new URL(name, new URL(`${folder.replace(/\/*$/, "")}/`, globalThis.location?.href)));
+    response = await fetch(new URL(name, new URL(`${folder.replace(/\/*$/, "")}/`, globalThis.location?.href)));
   } catch (error) {
     throw new UserError(`${folder}: ${name} cannot be fetched (${oneLine(error)})`);
   }
-  if (!answer.ok) {
-    throw new UserError(`${folder}: no artifact there, or it lacks ${name} (HTTP ${answer.status})`);
+  if (!response.ok) {
+    throw new UserError(`${folder}: no artifact there, or it lacks ${name} (HTTP ${response.status})`);
   }
-  return new Uint8Array(await answer.arrayBuffer());
+  return new Uint8Array(await response.arrayBuffer());
 }
 
 function read(folder, text) {
@@ -56,12 +102,29 @@ function read(folder, text) {
       `${folder}: artifact format ${config.format_version}, but this release reads ${FORMAT_VERSION}; export it again`,
     );
   }
-  const { channels, identities, emotions, look_ahead: ahead } = config ?? {};
-  const sound =
-    [channels, identities, emotions].every(isNames) &&
-    (ahead === null || (Number.isInteger(ahead) && Math.abs(ahead) <= 60));
-  if (!sound) throw new UserError(`${folder}: config.yaml is not an artifact's configuration`);
+  const wrong = mistake(config ?? {});
+  if (wrong) throw new UserError(`${folder}: config.yaml is not an artifact's configuration (${wrong})`);
   return config;
+}
+
+/** What this page cannot honour, in words; undefined: it can honour everything. */
+function mistake(config) {
+  const { channels, identities, emotions, look_ahead: ahead, front_end: front, stream } = config;
+  if (![channels, identities, emotions].every(isNames)) return "channels, identities and emotions: give names";
+  if (config.fps !== FPS) return `fps is ${config.fps}; this release takes ${FPS} only`;
+  if (config.sample_rate !== SAMPLE_RATE) return `sample_rate is ${config.sample_rate}; this release takes ${SAMPLE_RATE} only`;
+  if (ahead !== null && !(Number.isInteger(ahead) && Math.abs(ahead) <= MAX_LOOK_AHEAD)) return `look_ahead is ${ahead}`;
+  if ((ahead === null) !== (stream === null)) return "look_ahead and stream: either both are null or neither is";
+  const blocks = { front_end: [front, FRONT_END], ...(stream === null ? {} : { stream: [stream, STREAM] }) };
+  for (const [name, [block, checks]] of Object.entries(blocks)) {
+    for (const [key, check] of Object.entries(checks)) {
+      if (!check(block?.[key])) return `${name}.${key} is ${block?.[key]}, which this page cannot use`;
+    }
+  }
+  if (front.fft < front.window || front.bands > front.fft || front.stem < front.mel_per_frame) {
+    return "front_end: fft is less than window or bands, or stem less than mel_per_frame";
+  }
+  return undefined;
 }
 
 /** undefined: it is not YAML. */
@@ -72,6 +135,3 @@ function parsed(text) {
     return undefined;
   }
 }
-
-const isNames = (values) =>
-  Array.isArray(values) && values.length > 0 && values.every((name) => typeof name === "string");

@@ -1,32 +1,18 @@
-// What is done to a whole recording before it is heard: diffusiontalker/audio/{waveform,level}.py, whose numbers
-// stand here anew; tests/integration/test_web.py compares the two.
+// A recording is checked, resampled and brought to the common level: diffusiontalker/audio/{waveform,level}.py.
+// tests/integration/test_web.py compares the two.
 import { joined, mean } from "./arrays.js";
 import { UserError } from "./errors.js";
 import { Resampler } from "./resampler.js";
 
-/** Hz; what students hear. */
+/** Hz of what students take. */
 export const SAMPLE_RATE = 16_000;
-/** RMS of the louder parts, in dB relative to full scale. */
-export const LEVEL_DB = -23;
-/** Below that is no voice, but the room. */
-export const FLOOR_DB = -65;
-/** What counts as speech lies within so much of the loudest. */
-export const SPAN_DB = 25;
+/** Frames of animation per second. */
+export const FPS = 30;
 const MIN_SECONDS = 0.2;
 const MIN_RATE = 1_000;
 const MAX_RATE = 384_000;
 
-/**
- * Check, resample to 16 kHz and bring to the common level.
- *
- * @param {Float32Array} samples mono, in [-1, 1]
- * @param {number} rate Hz
- * @returns {Float32Array}
- * @throws {UserError} as `resampled`
- */
-export function prepare(samples, rate) {
-  return normalize(resampled(samples, rate));
-}
+/** @typedef {import("./artifact.js").FrontEnd} FrontEnd */
 
 /**
  * Check, and resample to 16 kHz.
@@ -71,19 +57,27 @@ export function check(samples) {
 }
 
 /**
- * Whether nothing in samples at 16 kHz is louder than `FLOOR_DB`: nobody speaks.
+ * Whether nothing in samples at 16 kHz is louder than `floor_db`: there is no speech.
  *
  * @param {Float32Array} samples
+ * @param {FrontEnd} frontEnd
  */
-export function isQuiet(samples) {
-  const power = loudness(centred(samples));
-  return 10 * Math.log10(power + 1e-12) <= FLOOR_DB + 1e-6;
+export function isQuiet(samples, frontEnd) {
+  const power = loudness(centred(samples), frontEnd);
+  return 10 * Math.log10(power + 1e-12) <= frontEnd.floor_db + 1e-6;
 }
 
-/** Remove DC and scale so that the louder parts have an RMS of `LEVEL_DB`; what is below `FLOOR_DB` stays quiet. */
-export function normalize(samples) {
+/**
+ * Remove DC and scale so that the louder parts have an RMS of `level_db`. Below `floor_db` the gain no longer
+ * grows: background noise stays quiet.
+ *
+ * @param {Float32Array} samples at 16 kHz
+ * @param {FrontEnd} frontEnd
+ */
+export function normalize(samples, frontEnd) {
   const out = centred(samples);
-  const gain = 10 ** ((LEVEL_DB - Math.max(10 * Math.log10(loudness(out) + 1e-12), FLOOR_DB)) / 20);
+  const decibels = Math.max(10 * Math.log10(loudness(out, frontEnd) + 1e-12), frontEnd.floor_db);
+  const gain = 10 ** ((frontEnd.level_db - decibels) / 20);
   return out.map((sample) => Math.min(Math.max(sample * gain, -1), 1));
 }
 
@@ -92,12 +86,12 @@ function centred(samples) {
   return samples.map((sample) => sample - middle);
 }
 
-/** Mean square of the louder parts. */
-function loudness(samples) {
+/** Mean square of the 20 ms pieces within `span_db` of the loudest. */
+function loudness(samples, { span_db: span }) {
   const piece = SAMPLE_RATE / 50;
   const powers = Array.from({ length: Math.floor(samples.length / piece) }, (_, i) =>
     mean(samples.subarray(i * piece, (i + 1) * piece).map((sample) => sample ** 2)),
   );
-  const least = powers.reduce((a, b) => Math.max(a, b)) * 10 ** (-SPAN_DB / 10);
+  const least = powers.reduce((a, b) => Math.max(a, b)) * 10 ** (-span / 10);
   return mean(powers.filter((power) => power >= least));
 }

@@ -1,4 +1,6 @@
-/** The power spectrum of real samples in 3 * 2^n points. */
+// Fast Fourier transform of 3 * 2^n points: Stockham's of 2^n points, and a butterfly of three.
+
+/** The power spectrum of real samples. */
 export class Spectrum {
   /** @param {number} points */
   constructor(points) {
@@ -37,7 +39,7 @@ export class Spectrum {
     }
   }
 
-  /** Stockham's transform of 2^n complex numbers, which needs no reordering. */
+  /** Stockham's FFT of 2^n complex numbers, in natural order. */
   #transform(values) {
     let from = values;
     let to = this.spare;

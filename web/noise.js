@@ -1,14 +1,15 @@
+// The noise that diffusion starts from: diffusiontalker/runtime/noise.py. Words 26 t to 26 t + 25 of
+// Philox-4x64-10 are frame t's, and each word gives two normal numbers by Box and Muller's transform: one seed
+// gives one animation, here and in Python.
 import { UserError } from "./errors.js";
 
-// As runtime/noise.py: words 26 t to 26 t + 25 of Philox-4x64-10 are frame t's, and each word gives
-// two normal numbers by Box and Muller's transform. One seed is one face here and in Python.
 const ROUNDS = 10;
-// Multipliers, and what is added to the key after each round, as [high, low] halves of 64 bits.
+// Multipliers, and increments of the key per round, as [high, low] halves of 64 bits.
 const MULTIPLIERS = [[0xd2e7470e, 0xe14c6c93], [0xca5a8263, 0x95121157]];
 const WEYL = [[0x9e3779b9, 0x7f4a7c15], [0xbb67ae85, 0x84caa73b]];
 
 /**
- * Standard normal noise, frame after frame: the same however it is cut.
+ * Standard normal noise, frame after frame: the same however many are drawn at a time.
  *
  * @param {number} seed 0 or more, whole
  * @param {number} width numbers in a frame, even

@@ -1,4 +1,4 @@
-// diffusiontalker/audio/resampler.py: a windowed sinc that waits for a millisecond or two.
+// Resampling with a delay of a millisecond or two, by a windowed sinc: diffusiontalker/audio/resampler.py.
 import { joined } from "./arrays.js";
 
 /** Zero crossings of the sinc to either side. */
@@ -27,33 +27,33 @@ export class Resampler {
     this.out = out;
     this.step = rate / divisor;
     this.phases = out / divisor;
-    /** Input samples to either side that an output sample sees. */
+    /** Input samples to either side that an output sample depends on. */
     this.half = Math.ceil(CROSSINGS * Math.max(rate / out, 1));
     this.#buffer = new Float32Array(this.half - 1);
     this.#first = 1 - this.half;
   }
 
-  /** Seconds that it waits for. */
+  /** Delay in seconds. */
   get delay() {
     return this.rate === this.out ? 0 : this.half / this.rate;
   }
 
   /**
    * @param {Float32Array} samples
-   * @returns {Float32Array} all that does not depend on what is still to come
+   * @returns {Float32Array} all output samples that do not depend on later input
    */
   push(samples) {
     if (this.rate === this.out) return samples;
     this.#buffer = joined(this.#buffer, samples);
     const known = this.#first + this.#buffer.length;
-    // Output k lies at k * step / phases of the input and sees `half` samples behind that.
+    // Output k lies at k * step / phases of the input and depends on `half` samples after it.
     const until = Math.floor(((known - this.half) * this.phases - 1) / this.step) + 1;
     return this.#make(until);
   }
 
   /**
    * @param {number} pushed samples of the input
-   * @returns {Float32Array} the last samples, silence behind the end
+   * @returns {Float32Array} the last output samples, with silence after the end of the input
    */
   close(pushed) {
     if (this.rate === this.out) return new Float32Array(0);

@@ -1,50 +1,46 @@
-// diffusiontalker/runtime/student.py: audio in, coefficients out, on onnxruntime-web.
+// Audio in, coefficients out, on onnxruntime-web: diffusiontalker/runtime/{student,offline}.py.
 import { joined } from "./arrays.js";
 import { open } from "./artifact.js";
-import { FLOOR_DB, isQuiet, normalize, resampled, SAMPLE_RATE } from "./audio.js";
+import { FPS, isQuiet, normalize, resampled, SAMPLE_RATE } from "./audio.js";
 import { oneLine, UserError } from "./errors.js";
-import {
-  BANDS,
-  FPS,
-  frameCount,
-  OVERLAP,
-  pad,
-  PER_FRAME,
-  power,
-  standardise,
-  starts,
-  STEM,
-} from "./log_mel.js";
+import { Graphs } from "./graphs.js";
+import { frameCount, LogMel } from "./log_mel.js";
 import { gaussian } from "./noise.js";
+import { PostProcessor } from "./post_processing.js";
+import { AUTO, KINDS } from "./selection.js";
 import { Stream } from "./stream.js";
-import { AUTO, Library, Statistics } from "./voice.js";
+import { VoiceStatistics } from "./voice_statistics.js";
 
 /** Frames of a recording that pass through the graphs together. */
 const CHUNK = 10 * FPS;
-const SILENT = `silent: nothing in it is louder than ${FLOOR_DB} dB, and the face is at rest`;
 
 /**
  * @typedef {object} Options
- * @property {import("./voice.js").Choice} [identity] "auto", a name, or weights over names
- * @property {import("./voice.js").Choice} [emotion] likewise
+ * @property {import("./selection.js").VoiceSelection} [identity] "auto", a name, weights over names, or an
+ *     embedding from `recognise`
+ * @property {import("./selection.js").VoiceSelection} [emotion] likewise
  * @property {number} [seed] of the noise; the same seed gives the same face, here and in Python
+ * @property {number} [smoothMs] time constant of a moving average, which keeps lip closures
+ * @property {boolean} [mirror] swap left and right
  *
  * @typedef {object} Animation
  * @property {Float32Array} coefficients (frames * 52,) in 0-1, frame after frame
  * @property {number} frames 30 a second
- * @property {string | null} identity the library's entry used; null: weights were given, or nobody speaks
+ * @property {string | null} identity the library's entry used; null: weights or an embedding were given, or
+ *     there is no speech
  * @property {string | null} emotion
  * @property {string[]} channels names of the 52
- * @property {string[]} notes what is odd about the recording
+ * @property {string[]} notes what is unusual about the recording
  *
- * @typedef {{encoder: Float32Array, decoder: Float32Array}} State
+ * @typedef {object} Recognised
+ * @property {Float32Array} identity unit embedding, which may be kept and given to `animate` as an identity
+ * @property {Float32Array} emotion
+ * @property {Record<string, number>} identities cosine similarity to each entry of the library
+ * @property {Record<string, number>} emotions
  */
 
 /** A loaded artifact. It holds nothing of what it animates. */
 export class Student {
-  #ort;
-  #sessions;
-
   /**
    * @param {string} folder address of the artifact: config.yaml and its graphs
    * @param {{ort: object}} runtime the onnxruntime-web that runs it
@@ -53,37 +49,37 @@ export class Student {
    */
   static async load(folder, { ort }) {
     const { config, sessions } = await open(folder, ort);
-    const student = new Student(folder, ort, config, sessions);
     try {
-      await student.#readLibraries(config);
+      return new Student(folder, config, await Graphs.of(ort, sessions, config));
     } catch (error) {
       throw new UserError(`${folder}: these are not a student's graphs (${oneLine(error)})`);
     }
-    return student;
   }
 
   /** Use `load`. */
-  constructor(folder, ort, config, sessions) {
-    this.#ort = ort;
-    this.#sessions = sessions;
+  constructor(folder, config, graphs) {
     this.folder = folder;
     this.channels = config.channels;
-    /** Mel frames (`lookAheadMs`); null: it hears whole recordings alone. */
+    /** Mel frames (`LogMel.lookAheadMs`); null: it takes whole recordings only. */
     this.lookAhead = config.look_ahead;
+    /** @type {import("./artifact.js").StreamParameters | null} */
+    this.streamParameters = config.stream;
+    this.graphs = graphs;
+    this.logMel = new LogMel(config.front_end);
   }
 
   /** Names of the library. */
   get identities() {
-    return this.libraries.identity.names;
+    return this.graphs.libraries.identity.names;
   }
 
   /** Names of the library. */
   get emotions() {
-    return this.libraries.emotion.names;
+    return this.graphs.libraries.emotion.names;
   }
 
   /**
-   * Animate a recording. Of one in which nobody speaks the face is at rest: all zeros.
+   * Animate a recording. Where there is no speech the face is at rest: all zeros.
    *
    * @param {Float32Array} samples mono, in [-1, 1]
    * @param {number} rate Hz
@@ -91,171 +87,118 @@ export class Student {
    * @returns {Promise<Animation>}
    * @throws {UserError} bad audio, an unknown name or a bad value
    */
-  async animate(samples, rate, { identity = AUTO, emotion = AUTO, seed = 0 } = {}) {
-    const given = {
-      identity: this.libraries.identity.resolve(identity),
-      emotion: this.libraries.emotion.resolve(emotion),
-    };
+  async animate(samples, rate, { identity = AUTO, emotion = AUTO, seed = 0, smoothMs = 0, mirror = false } = {}) {
+    const { graphs, channels } = this;
+    const selections = { identity, emotion };
+    const embeddings = {};
+    for (const kind of KINDS) embeddings[kind] = graphs.libraries[kind].resolve(selections[kind]);
+    const noise = gaussian(seed, channels.length);
+    const post = new PostProcessor(channels, smoothMs, mirror);
     const sound = resampled(samples, rate);
-    if (isQuiet(sound)) return this.#atRest(frameCount(sound.length), identity, emotion);
-    const draw = gaussian(seed, this.channels.length);
-    const state = this.newState();
-    const features = [];
-    const statistics = new Statistics(new Float64Array(this.voiceWidth).fill(1));
-    for (const logMel of chunks(normalize(sound), this.lookAhead)) {
-      const { audio, voice } = await this.listen(logMel, state);
-      features.push(audio);
-      statistics.add(voice);
-    }
-    const names = { identity, emotion };
-    const heard = given.identity && given.emotion ? null : await this.embed(statistics);
-    for (const kind of ["identity", "emotion"]) {
-      if (given[kind]) {
-        if (typeof names[kind] !== "string") names[kind] = null;
+    if (isQuiet(sound, this.logMel.frontEnd)) return this.#atRest(frameCount(sound.length), selections);
+    const { features, statistics, state } = await this.#encode(sound);
+    const names = {};
+    const voice = KINDS.every((kind) => embeddings[kind]) ? null : await graphs.personalise(statistics);
+    for (const kind of KINDS) {
+      const library = graphs.libraries[kind];
+      if (embeddings[kind]) {
+        names[kind] = typeof selections[kind] === "string" ? selections[kind] : null;
       } else {
-        const index = this.libraries[kind].nearest(heard[kind]);
-        names[kind] = this.libraries[kind].names[index];
-        given[kind] = this.libraries[kind].entries[index];
+        const index = library.nearest(voice[kind]);
+        names[kind] = library.names[index];
+        embeddings[kind] = library.entries[index];
       }
     }
-    const modulation = await this.modulate(given);
+    const modulation = await graphs.modulate(embeddings);
     let coefficients = new Float32Array(0);
     for (const audio of features) {
-      const frames = audio.length / this.audioWidth;
-      coefficients = joined(coefficients, await this.move(audio, draw(frames), modulation, state));
+      const made = await graphs.decode(audio, noise(audio.length / graphs.audioWidth), modulation, state);
+      coefficients = joined(coefficients, post.process(made));
     }
-    const frames = coefficients.length / this.channels.length;
-    return { coefficients, frames, ...names, channels: this.channels, notes: [] };
+    return { coefficients, frames: coefficients.length / channels.length, ...names, channels, notes: [] };
   }
 
   /**
-   * A face for speech as it comes.
+   * Embeddings of the voice in a recording.
+   *
+   * @param {Float32Array} samples mono, in [-1, 1]
+   * @param {number} rate Hz
+   * @returns {Promise<Recognised>}
+   * @throws {UserError} bad audio
+   */
+  async recognise(samples, rate) {
+    const { statistics } = await this.#encode(resampled(samples, rate));
+    const { identity, emotion } = await this.graphs.personalise(statistics);
+    const similarities = (library, embedding) => {
+      const values = library.similarities(embedding);
+      return Object.fromEntries(library.names.map((name, i) => [name, values[i]]));
+    };
+    const { libraries } = this.graphs;
+    return {
+      identity,
+      emotion,
+      identities: similarities(libraries.identity, identity),
+      emotions: similarities(libraries.emotion, emotion),
+    };
+  }
+
+  /**
+   * A live stream of one speaker.
    *
    * @param {number} [rate] Hz
    * @param {Options} [options]
-   * @throws {UserError} a student that hears whole recordings alone, a bad rate, name or value
+   * @throws {UserError} a student that takes whole recordings only, a bad rate, name or value
    */
   stream(rate = SAMPLE_RATE, options = {}) {
     return new Stream(this, rate, options);
   }
 
-  /** The face where nobody speaks. */
-  #atRest(frames, ...choices) {
-    const [identity, emotion] = choices.map((choice) => (typeof choice === "string" && choice !== AUTO ? choice : null));
-    const coefficients = new Float32Array(frames * this.channels.length);
-    return { coefficients, frames, identity, emotion, channels: this.channels, notes: [SILENT] };
+  /** Whether there is no speech in samples at 16 kHz. */
+  isQuiet(samples) {
+    return isQuiet(samples, this.logMel.frontEnd);
   }
 
-  // The parts, for whole recordings and streams alike.
-
-  /** @returns {State} at the beginning of a clip; `listen` and `move` change it */
-  newState() {
-    const zeros = (graph) => new Float32Array(this.#width(graph, "state"));
-    return { encoder: zeros("encoder"), decoder: zeros("decoder") };
-  }
-
-  /**
-   * @param {Float32Array} logMel the next chunk of T frames: (2T + 3) * 80
-   * @param {State} state
-   * @returns {Promise<{audio: Float32Array, voice: Float32Array}>} T rows each
-   */
-  async listen(logMel, state) {
-    const made = await this.#run("encoder", {
-      log_mel: [logMel, [1, logMel.length / BANDS, BANDS]],
-      state: [state.encoder, [1, state.encoder.length]],
-    });
-    state.encoder = made.next_state;
-    return { audio: made.audio, voice: made.voice };
-  }
-
-  /**
-   * @param {Statistics} statistics
-   * @returns {Promise<{identity: Float32Array, emotion: Float32Array}>} unit
-   */
-  async embed(statistics) {
-    const { mean, variance } = statistics.moments();
-    return this.#run("personalizer", { mean: [mean, [1, mean.length]], variance: [variance, [1, variance.length]] });
-  }
-
-  /**
-   * @param {{identity: Float32Array, emotion: Float32Array}} embeddings
-   * @returns {Promise<Float32Array>} what they do to the layers
-   */
-  async modulate({ identity, emotion }) {
-    const made = await this.#run("modulation", {
-      identity: [identity, [1, identity.length]],
-      emotion: [emotion, [1, emotion.length]],
-    });
-    return made.modulation;
-  }
-
-  /**
-   * @param {Float32Array} audio what `listen` made of the next chunk of T frames
-   * @param {Float32Array} noise (T * 52,)
-   * @param {Float32Array} modulation
-   * @param {State} state
-   * @returns {Promise<Float32Array>} (T * 52,)
-   */
-  async move(audio, noise, modulation, state) {
-    const frames = audio.length / this.audioWidth;
-    const made = await this.#run("decoder", {
-      audio: [audio, [1, frames, this.audioWidth]],
-      noise: [noise, [1, frames, this.channels.length]],
-      modulation: [modulation, [1, 1, modulation.length]],
-      state: [state.decoder, [1, state.decoder.length]],
-    });
-    state.decoder = made.next_state;
-    return made.coefficients;
-  }
-
-  async #readLibraries({ identities, emotions }) {
-    this.voiceWidth = this.#width("personalizer", "mean");
-    this.audioWidth = this.#width("decoder", "audio");
-    const ones = [new Float32Array(this.voiceWidth).fill(1), [1, this.voiceWidth]];
-    const rows = await this.#run("personalizer", { mean: ones, variance: ones });
-    this.libraries = {
-      identity: new Library("identity", identities, rows.identities),
-      emotion: new Library("emotion", emotions, rows.emotions),
-    };
-    for (const kind of ["identity", "emotion"]) {
-      if (this.libraries[kind].entries[0].length !== rows[kind].length) {
-        throw new UserError(`config.yaml has another number of names for ${kind}`);
-      }
+  /** Audio features of a recording at 16 kHz, chunk by chunk, and the statistics of its voice features. */
+  async #encode(sound) {
+    const { graphs } = this;
+    const state = graphs.newState();
+    const features = [];
+    const statistics = new VoiceStatistics(new Float64Array(graphs.voiceWidth).fill(1));
+    for (const logMel of chunks(this.logMel, normalize(sound, this.logMel.frontEnd), this.lookAhead)) {
+      const { audio, voice } = await graphs.encode(logMel, state);
+      features.push(audio);
+      statistics.add(voice);
     }
-    this.newState();
+    return { features, statistics, state };
   }
 
-  /** The last axis of an input of a graph. */
-  #width(graph, input) {
-    return this.#sessions[graph].inputMetadata.find(({ name }) => name === input).shape.at(-1);
-  }
-
-  async #run(graph, inputs) {
-    const feeds = {};
-    for (const [name, [data, dims]] of Object.entries(inputs)) {
-      feeds[name] = new this.#ort.Tensor("float32", data, dims);
-    }
-    const made = await this.#sessions[graph].run(feeds);
-    return Object.fromEntries(Object.entries(made).map(([name, tensor]) => [name, tensor.data]));
+  #atRest(frames, selections) {
+    const name = (selection) => (typeof selection === "string" && selection !== AUTO ? selection : null);
+    const [identity, emotion] = KINDS.map((kind) => name(selections[kind]));
+    const { channels } = this;
+    const coefficients = new Float32Array(frames * channels.length);
+    const silent = `silent: nothing in it is louder than ${this.logMel.frontEnd.floor_db} dB, and the face is at rest`;
+    return { coefficients, frames, identity, emotion, channels, notes: [silent] };
   }
 }
 
 /**
- * The log-mel chunks of a prepared recording, for a look-ahead of `ahead` mel frames; for null,
- * one chunk, which may see to either side.
+ * The log-mel chunks of a recording at the common level, for a look-ahead of `ahead` mel frames; for null,
+ * one chunk, whose frames depend on the whole recording. Zeros stand for mel frames outside the recording.
  */
-function* chunks(samples, ahead) {
+function* chunks(logMel, samples, ahead) {
+  const { perFrame, bands, stem, overlap } = logMel;
   const total = frameCount(samples.length);
   const size = ahead === null ? total : CHUNK;
-  const first = (ahead ?? PER_FRAME) - STEM + 1;
-  const padded = pad(samples);
+  const first = (ahead ?? perFrame) - stem + 1;
+  const padded = logMel.pad(samples);
   for (let begin = 0; begin < total; begin += size) {
-    const rows = PER_FRAME * Math.min(size, total - begin) + OVERLAP;
-    const low = PER_FRAME * begin + first;
-    const inside = [low, low + rows].map((row) => Math.min(Math.max(row, 0), PER_FRAME * total));
-    const out = new Float32Array(rows * BANDS);
-    const made = standardise(power(padded, starts(inside[0], inside[1] - inside[0])));
-    out.set(made, (inside[0] - low) * BANDS);
+    const rows = perFrame * Math.min(size, total - begin) + overlap;
+    const low = perFrame * begin + first;
+    const inside = [low, low + rows].map((row) => Math.min(Math.max(row, 0), perFrame * total));
+    const out = new Float32Array(rows * bands);
+    const made = logMel.standardise(logMel.power(padded, logMel.starts(inside[0], inside[1] - inside[0])));
+    out.set(made, (inside[0] - low) * bands);
     yield out;
   }
 }

@@ -65,6 +65,8 @@ def session() -> Iterator[None]:
         }
         # A process per training run that polls whether the machine is about to be preempted.
         os.environ.setdefault("RAY_TRAIN_ENABLE_PREEMPTION_WATCHER", "0")
+        # The end of a run is seen after half a second; by itself Ray looks every two.
+        os.environ.setdefault("RAY_TRAIN_HEALTH_CHECK_INTERVAL_S", "0.5")
     logging.getLogger("ray").setLevel(logging.ERROR)
     _reachable(address)
     with _own_sigterm():

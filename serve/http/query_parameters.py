@@ -8,7 +8,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_valida
 from pydantic_core import InitErrorDetails, PydanticCustomError
 from starlette.datastructures import QueryParams
 
-from diffusiontalker.runtime.voice import AUTO
+from diffusiontalker.runtime.conditioning import AUTO
 from serve.http.problems import Problem
 
 MAX_SEED = 2**53 - 1

@@ -73,7 +73,7 @@ class Students:
 def _served(name: str, folder: str) -> ServedStudent:
     path = storage.location(folder)
     config = artifact.read_config(path)
-    return ServedStudent(name, path, config["steps"], config["look_ahead"], config["precision"])
+    return ServedStudent(name, path, config.steps, config.look_ahead, config.precision)
 
 
 def warm_up(student: Student) -> Student:

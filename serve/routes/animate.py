@@ -14,8 +14,8 @@ from starlette.types import Receive, Scope, Send
 from diffusiontalker.animation import timing
 from diffusiontalker.arkit import FPS
 from diffusiontalker.audio import SAMPLE_RATE
+from diffusiontalker.runtime.conditioning import Conditioning
 from diffusiontalker.runtime.student import Student
-from diffusiontalker.runtime.voice import Choice
 from serve import conditioning
 from serve.admission.access import Caller
 from serve.dependencies import CallerDependency, ServiceDependency
@@ -106,8 +106,8 @@ class TimeLimitedResponse(StreamingResponse):
 
 
 def _start(
-    service: Service, served: ServedStudent, student: Student, body: bytes, identity: Choice,
-    emotion: Choice, query: RecordingParameters, deadline: Deadline,
+    service: Service, served: ServedStudent, student: Student, body: bytes, identity: Conditioning,
+    emotion: Conditioning, query: RecordingParameters, deadline: Deadline,
 ) -> tuple[AnimationInfo, Iterator[np.ndarray]]:  # fmt: skip
     """Decode a recording and run the audio encoder on it; the iterator of parts (T, 52) runs the
     decoder. Raises Problem and DeadlineExceeded."""
@@ -115,12 +115,12 @@ def _start(
     with service.metrics.timed("decode"):
         sound = request_body.decode(body, service.limits, deadline)
     with service.metrics.timed("hear"), as_invalid("body"):
-        animation = student.perform(
+        animation = student.animate_chunks(
             sound.samples, SAMPLE_RATE, identity, emotion, query.seed, "body",
             query.smooth_ms, query.mirror, deadline.check,
         )  # fmt: skip
     fps = int(query.fps)
-    parts = timing.resampled(animation.parts, FPS, fps)
+    parts = timing.resampled(animation.chunks, FPS, fps)
     notes = (*sound.notes, *animation.notes)
     info = AnimationInfo(
         served.name, served.steps, animation.identity, animation.emotion, fps, notes

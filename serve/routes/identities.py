@@ -8,8 +8,8 @@ from pydantic import BaseModel
 
 from diffusiontalker.audio import SAMPLE_RATE
 from diffusiontalker.audio.level import is_quiet
-from diffusiontalker.runtime.student import Recognised
-from diffusiontalker.runtime.voice import AUTO
+from diffusiontalker.runtime.conditioning import AUTO
+from diffusiontalker.runtime.offline import Recognised
 from serve.dependencies import CallerDependency, ServiceDependency
 from serve.http.problems import Problem, as_invalid, responses
 from serve.http.query_parameters import StudentParameters

@@ -7,7 +7,7 @@ import numpy as np
 from fastapi import WebSocket, WebSocketDisconnect
 
 from diffusiontalker.arkit import CHANNELS, FPS
-from diffusiontalker.containers.kinds import Door
+from diffusiontalker.containers.kinds import PcmGuard
 from diffusiontalker.runtime.stream import Stream
 from diffusiontalker.runtime.student import Student
 from serve import conditioning
@@ -22,7 +22,7 @@ from serve.websocket.protocol import (
     MAX_CONTROL,
     Close,
     Pin,
-    StreamParameters,
+    StreamQuery,
     parse_control,
     parse_samples,
 )
@@ -44,12 +44,12 @@ class Session:
 
     def __init__(
         self, socket: WebSocket, service: Service, served: ServedStudent, caller: Caller,
-        student: Student, stream: Stream, query: StreamParameters,
+        student: Student, stream: Stream, query: StreamQuery,
     ) -> None:  # fmt: skip
         self._socket, self._service, self._served = socket, service, served
         self._caller, self._student, self._stream = caller, student, stream
         self._query = query
-        self._check_raw = Door("samples", query.rate)
+        self._check_raw = PcmGuard("samples", query.rate)
         self._buffer = ReceiveBuffer(socket)
         self._limiter = RealTimeLimiter(
             service.limits.stream_speed, asyncio.get_running_loop().time

@@ -1,17 +1,20 @@
-"""A browser, and the page with its packages, for all tests that need them."""
+"""A browser, the page with its packages, and Ray beside S3, for all tests that need them."""
 
 import shutil
 import subprocess
 from collections.abc import Iterator
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
 import pytest
 import soundfile
+from tests import s3
 from tests.browsing import speech
 from tests.tools import tool
 from tests.unit import models
 
+from diffusiontalker import cluster
 from diffusiontalker.animation.heads import head_glb
 from diffusiontalker.export import artifact
 
@@ -61,3 +64,59 @@ def installed(tmp_path_factory: pytest.TempPathFactory) -> Path:
     whole = models.talker(teacher=False, look_ahead=None)
     artifact.export(whole, 1, folder / "whole", "# A student\n")
     return folder
+
+
+class Shared:
+    """A Ray cluster and an S3 server, which its workers know."""
+
+    def __init__(self) -> None:
+        self.stack = ExitStack()
+        self.server: s3.Server | None = None
+
+    def open(self, folder: Path) -> s3.Server:
+        """Both, unless they are open."""
+        if self.server is None:
+            server = self.stack.enter_context(s3.running(folder))
+            with pytest.MonkeyPatch.context() as patch:
+                patch.delenv("RAY_ADDRESS", raising=False)
+                for name, value in server.environment.items():
+                    patch.setenv(name, value)
+                self.stack.enter_context(cluster.session())
+            self.server = server
+        return self.server
+
+    def close(self) -> None:
+        """Both, if they are open."""
+        self.server = None
+        self.stack.close()
+
+
+shared = Shared()
+
+
+@pytest.fixture
+def ray_s3(
+    tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch
+) -> Iterator[s3.Server]:
+    """An S3 server with the environment set to reach it, in a session of Ray. The next test finds
+    both as they are, if it asks for them: a Ray takes 7 s of CPU to start, and each of its workers
+    some more."""
+    server = shared.open(tmp_path_factory.mktemp("shared") / "s3")
+    for name, value in server.environment.items():
+        monkeypatch.setenv(name, value)
+    s3.forget_clients()
+    yield server
+    s3.forget_clients()
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Files whose tests share Ray come one after the other, before all others."""
+    sharing = {item.path for item in items if "ray_s3" in getattr(item, "fixturenames", ())}
+    items.sort(key=lambda item: item.path not in sharing)
+
+
+@pytest.hookimpl(trylast=True)
+def pytest_runtest_teardown(nextitem: pytest.Item | None) -> None:
+    """Tests that count processes, or start a Ray of their own, find none."""
+    if "ray_s3" not in getattr(nextitem, "fixturenames", ()):
+        shared.close()

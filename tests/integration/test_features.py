@@ -1,45 +1,29 @@
 """Real Ray: the features' stage goes on where it was, names its mistakes, and computes right."""
 
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 import torch
-from tests.s3 import Server, running
+from tests import refusals
+from tests.s3 import Server
 from transformers import HubertConfig, HubertModel
 
-from diffusiontalker import cluster, storage
+from diffusiontalker import storage
 from diffusiontalker.arkit import CHANNELS
 from diffusiontalker.audio.log_mel import log_mel
 from diffusiontalker.config import ExtractionSettings
 from diffusiontalker.corpus import shards
 from diffusiontalker.corpus.manifest import Manifest, open_corpus, write_manifest
 from diffusiontalker.corpus.shards import Clip
-from diffusiontalker.errors import UserError
 from diffusiontalker.features.encoder import FrozenEncoder
 from diffusiontalker.features.stage import cache_name, extract, to_length
 
 FRAMES = {"train-00000": (30, 30, 21), "train-00001": (30, 9), "val-00000": (12, 30)}
 
 
-@pytest.fixture(scope="module")
-def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
-    with running(tmp_path_factory.mktemp("s3")) as server, pytest.MonkeyPatch.context() as patch:
-        for name, value in server.environment.items():
-            patch.setenv(name, value)
-        yield server
-
-
-@pytest.fixture(scope="module")
-def _ray(server: Server) -> Iterator[None]:
-    # the server first: Ray's workers inherit what is in the environment when they start
-    with cluster.session():
-        yield
-
-
-pytestmark = [pytest.mark.cluster, pytest.mark.usefixtures("_ray")]
+pytestmark = pytest.mark.usefixtures("ray_s3")
 
 
 def clip(name: str, number: int, frames: int) -> Clip:
@@ -83,21 +67,25 @@ def encoder(tmp_path: Path) -> FrozenEncoder:
 
 
 def run(
-    corpus: Path, target: Path, encoder: FrozenEncoder, gpu: bool = False, **settings: Any
+    corpus: Path,
+    target: Path,
+    encoder: FrozenEncoder,
+    gpu: bool = False,
+    actors: int | None = 1,
 ) -> tuple[Manifest, list[tuple[int, int]]]:
-    """The stage's manifest, and what it told of its progress."""
+    """The stage's manifest, and what it told of its progress. Every actor is a process that imports
+    torch and transformers anew."""
     told: list[tuple[int, int]] = []
     made = extract(
-        corpus, target, encoder, ExtractionSettings(**settings), gpu, lambda *at: told.append(at)
-    )
+        corpus, target, encoder, ExtractionSettings(actors=actors), gpu,
+        lambda *at: told.append(at),
+    )  # fmt: skip
     return made, told
 
 
 def refusal(*arguments: Any, **settings: Any) -> str:
     """The line that a job would print of a stage that must fail."""
-    with pytest.raises(UserError) as caught:
-        run(*arguments, **settings)
-    return str(caught.value)
+    return refusals.refusal(lambda: run(*arguments, **settings))
 
 
 def written(folder: Path) -> dict[str, int]:
@@ -106,7 +94,7 @@ def written(folder: Path) -> dict[str, int]:
 
 def test_features_are_the_encoders(corpus: Path, tmp_path: Path, encoder: FrozenEncoder) -> None:
     target = tmp_path / "features"
-    made, told = run(corpus, target, encoder)
+    made, told = run(corpus, target, encoder, actors=2)
     assert told == [(1, 3), (2, 3), (3, 3)]
     assert made == open_corpus(target)
     assert (made.feature_dim, made.feature_fingerprint) == (32, encoder.fingerprint())
@@ -131,12 +119,12 @@ def test_a_killed_stage_goes_on_where_it_was(
     corpus: Path, tmp_path: Path, encoder: FrozenEncoder
 ) -> None:
     target = tmp_path / "features"
-    whole, _ = run(corpus, target, encoder, actors=1)
+    whole, _ = run(corpus, target, encoder)
     before = written(target)
     # as a run leaves it that was killed within its second shard
     (target / "manifest.json").unlink()
     (target / "train-00001.parquet").unlink()
-    again, told = run(corpus, target, encoder, actors=1)
+    again, told = run(corpus, target, encoder)
     assert told[-1] == (3, 3)
     assert again == whole
     after = written(target)
@@ -168,7 +156,7 @@ def test_a_corrupt_shard_is_named_and_the_rest_stays(
     content[len(content) // 2] ^= 1
     shard.write_bytes(content)
     target = tmp_path / "features"
-    said = refusal(corpus, target, encoder, actors=1)
+    said = refusal(corpus, target, encoder)
     assert said.startswith(f"{shard}: the shard is corrupt")
     assert sorted(written(target)) == ["train-00000.parquet", "train-00001.parquet"]
     assert not (target / "manifest.json").exists()
@@ -208,9 +196,9 @@ def test_nothing_is_printed_of_actors(
 
 
 def test_corpus_model_and_cache_in_s3(
-    corpus: Path, tmp_path: Path, encoder: FrozenEncoder, server: Server
+    corpus: Path, tmp_path: Path, encoder: FrozenEncoder, ray_s3: Server
 ) -> None:
-    bucket = storage.location(f"s3://{server.bucket()}")
+    bucket = storage.location(f"s3://{ray_s3.bucket()}")
     storage.store(corpus, bucket / "corpus")
     storage.store(tmp_path / "model", bucket / "model")
     remote = FrozenEncoder(str(bucket / "model"), encoder.layers)
@@ -225,7 +213,9 @@ def test_corpus_model_and_cache_in_s3(
 
 @pytest.mark.skipif(torch.cuda.is_available(), reason="needs a machine without a GPU")
 def test_a_gpu_that_is_not_there(corpus: Path, tmp_path: Path, encoder: FrozenEncoder) -> None:
-    assert "the cluster has 0 GPUs" in refusal(corpus, tmp_path / "features", encoder, gpu=True)
+    assert "the cluster has 0 GPUs" in refusal(
+        corpus, tmp_path / "features", encoder, gpu=True, actors=None
+    )
 
 
 def test_a_target_that_cannot_be_written(

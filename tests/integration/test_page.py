@@ -106,7 +106,7 @@ def hello(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def ready(page: Any) -> Any:
     says(page, "#status", "Ready")
-    page.wait_for_function("() => document.querySelector('#worn').textContent !== ''")
+    page.wait_for_function("() => document.querySelector('#head-name').textContent !== ''")
     return page
 
 
@@ -239,12 +239,12 @@ def test_all_that_can_be_done_is_reached_by_tab(page: Any, hello: Path) -> None:
     choose(page, hello)
     reached = []
     page.locator("#recording").focus()
-    for _ in range(20):
+    for _ in range(22):
         here = "document.activeElement.id || document.activeElement.textContent"
         reached.append(page.evaluate(here))
         page.keyboard.press("Tab")
     wanted = """recording speak play scrubber speed folder Load identity emotion seed another
-        compare JSON CSV own-head Channels""".split()
+        smooth mirror compare JSON CSV own-head Channels""".split()
     assert [name for name in dict.fromkeys(reached) if name in wanted] == wanted
 
 
@@ -329,7 +329,31 @@ def test_emotions_blend(page: Any, hello: Path) -> None:
     says(page, "#status", ", 20 % neutral + 80 % anger;")
     page.get_by_role("slider", name="anger").fill("0")
     slider.fill("0")
-    assert says(page, "#problem", "emotion") == "emotion: the weights are all zero"
+    assert says(page, "#problem", "emotion").startswith("emotion: the weights ")
+
+
+def post_process(page: Any) -> None:
+    """Smoothed by 100 ms, and mirrored."""
+    page.locator("#smooth").fill("100")
+    assert page.locator("#smooth-ms").inner_text() == "100 ms"
+    page.get_by_label("Mirror").check()
+    says(page, "#captions", "smoothed 100 ms · mirrored")
+
+
+def test_takes_are_smoothed_and_mirrored(
+    page: Any, hello: Path, installed: Path, tmp_path: Path
+) -> None:
+    choose(page, hello)
+    post_process(page)
+    samples, rate = soundfile.read(hello, dtype="float32")
+    student = Student(installed / "student")
+    expected = student.animate(samples.mean(axis=1), rate, smooth_ms=100, mirror=True)
+    values, _ = beat.decode(downloaded(page, "json", tmp_path).read_text(), "download")
+    np.testing.assert_allclose(values, expected.coefficients, atol=1e-3)
+    page.get_by_role("button", name="Speak").click()
+    says(page, "#status", "Listening: ")
+    assert page.locator("#smooth").is_disabled(), "a stream keeps it"
+    says(page, "#captions", "mirrored")
 
 
 def test_any_channel_gets_a_curve(page: Any, hello: Path) -> None:
@@ -371,7 +395,7 @@ def test_a_head_of_ones_own_speaks(page: Any, hello: Path, tmp_path: Path) -> No
     assert page.get_by_text(facecap.CREDIT).is_visible()
     choose(page, hello)
     drop(page, head_of_ones_own(tmp_path / "mine.glb", with_sides))
-    assert says(page, "#worn", "mine.glb") == "mine.glb: 52 of 52 blendshapes"
+    assert says(page, "#head-name", "mine.glb") == "mine.glb: 52 of 52 blendshapes"
     assert page.get_by_text(facecap.CREDIT).is_hidden()
     values, _ = beat.decode(downloaded(page, "json", tmp_path).read_text(), "download")
     page.keyboard.press("Shift+ArrowRight")
@@ -396,7 +420,7 @@ def test_what_is_no_head_is_said_and_the_old_one_stays(
     make(path)
     page.locator("#own-head").set_input_files(path)
     assert says(page, "#problem", "mine.glb").startswith(message)
-    assert page.locator("#worn").inner_text() == "head.glb: 52 of 52 blendshapes"
+    assert page.locator("#head-name").inner_text() == "head.glb: 52 of 52 blendshapes"
 
 
 def test_the_microphone_moves_the_face_and_can_be_played(page: Any, tmp_path: Path) -> None:
@@ -429,9 +453,11 @@ def test_the_microphone_moves_the_face_and_can_be_played(page: Any, tmp_path: Pa
         (lambda folder: shutil.copy(folder / "encoder.onnx", folder / "personalizer.onnx"),
          "./other: these are not a student's graphs ("),
         (lambda folder: (folder / "config.yaml").write_text("a: [1"),
-         "./other: config.yaml is not an artifact's configuration"),
+         "./other: config.yaml is not an artifact's configuration ("),
+        (lambda folder: _rename(folder, "fft: 768", "fft: 800"),
+         "./other: config.yaml is not an artifact's configuration (front_end.fft is 800"),
         (lambda folder: (folder / "config.yaml").write_text("format_version: 1"),
-         "./other: artifact format 1, but this release reads 3; export it again"),
+         "./other: artifact format 1, but this release reads 4; export it again"),
         (lambda folder: _rename(folder, "- ben\n", ""),
          "./other: these are not a student's graphs (config.yaml has another number of names "
          "for identity)"),
@@ -511,7 +537,10 @@ def test_a_server_animates(served: Any, hello: Path, settings: ServeSettings, tm
     assert "60 frames in" in choose(served, hello)
     assert "model=calm&steps=2" in asked[-1]
     samples, rate = soundfile.read(hello, dtype="float32")
-    expected = Student(settings.models["calm"]).animate(samples.mean(axis=1), rate)
+    post_process(served)
+    assert "smooth_ms=100&mirror=true" in asked[-1]
+    student = Student(settings.models["calm"])
+    expected = student.animate(samples.mean(axis=1), rate, smooth_ms=100, mirror=True)
     values, _ = writers.read_coefficients(downloaded(served, "npz", tmp_path))
     np.testing.assert_allclose(values, expected.coefficients, atol=1e-4)
     assert downloaded(served, "glb", tmp_path).read_bytes()[:4] == b"glTF"
@@ -570,20 +599,33 @@ def test_who_speaks_again_at_once_begins_anew(served: Any, hello: Path) -> None:
     assert served.get_by_role("button", name="Speak").is_enabled()
 
 
-def test_a_server_keeps_a_voice(served: Any, tmp_path: Path) -> None:
+@pytest.mark.parametrize("kind", ["page", "served"])
+def test_a_voice_is_saved_and_used(
+    request: pytest.FixtureRequest, kind: str, hello: Path, tmp_path: Path
+) -> None:
+    page = request.getfixturevalue(kind)
     path = tmp_path / "long.wav"
     soundfile.write(path, speech(4.0), RATE)
-    choose(served, path)
-    served.get_by_label("Name").fill("anna")
-    served.get_by_role("button", name="Save", exact=True).click()
-    says(served, "#status", "anna, ")
-    assert served.get_by_label("Identity", exact=True).input_value() == "anna"
-    served.get_by_label("Identity", exact=True).select_option("blend …")  # of the library's alone
-    says(served, "#status", "long.wav: 100 % ada")
-    assert served.locator("#identity-weights input").count() == 3
-    served.get_by_label("Name").fill("ada")
-    served.get_by_role("button", name="Save", exact=True).click()
-    assert "ada" in says(served, "#problem", "ada")
+
+    def save(name: str) -> None:
+        page.get_by_label("Name").fill(name)
+        page.get_by_role("button", name="Save", exact=True).click()
+
+    choose(page, hello)
+    save("short")
+    says(page, "#problem", "3 to 60 s")
+    choose(page, path)
+    save("anna")
+    says(page, "#status", "anna, ")
+    identity = page.get_by_label("Identity", exact=True)
+    assert identity.input_value() == "anna"
+    choose(page, hello)
+    says(page, "#status", "hello.wav: anna, ")
+    identity.select_option("blend …")  # of the library's alone
+    says(page, "#status", "hello.wav: 100 % ada")
+    assert page.locator("#identity-weights input").count() == 3
+    save("ada")
+    assert "ada" in says(page, "#problem", "ada")
 
 
 def test_what_a_server_refuses_is_said_in_its_words(served: Any, tmp_path: Path) -> None:

@@ -2,46 +2,24 @@
 
 import csv
 import json
-import os
-import signal
-import subprocess
-import sys
 import time
 from pathlib import Path
 
 import pytest
+from tests import jobs
 from tests.sets import KIND, SPEAKERS, write_set, write_take
 
 from diffusiontalker.corpus import shards
 from diffusiontalker.corpus.manifest import open_corpus
 from diffusiontalker.errors import UserError
 
-ROOT = Path(__file__).parents[2]
+
+def arguments(root: Path, out: Path, *overrides: str) -> tuple[str, ...]:
+    return (f"source.kind={KIND}", f"source.root={root}", f"output={out}", *overrides)
 
 
-def command(root: Path, out: Path, *overrides: str) -> list[str]:
-    return [
-        sys.executable, "jobs/prepare.py", f"source.kind={KIND}", f"source.root={root}",
-        f"output={out}", *overrides,
-    ]  # fmt: skip
-
-
-def environment() -> dict[str, str]:
-    return {k: v for k, v in os.environ.items() if k != "RAY_ADDRESS"}
-
-
-def prepare(root: Path, out: Path, *overrides: str) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(
-        command(root, out, *overrides), cwd=ROOT, capture_output=True, text=True, timeout=300,
-        env=environment(),
-    )  # fmt: skip
-
-
-def one_line(done: subprocess.CompletedProcess[str]) -> str:
-    assert done.returncode == 2, done.stdout + done.stderr
-    assert "Traceback" not in done.stdout + done.stderr
-    (line,) = [line for line in done.stderr.splitlines() if line.startswith("error: ")]
-    return line
+def prepare(root: Path, out: Path, *overrides: str) -> jobs.Done:
+    return jobs.run("prepare", *arguments(root, out, *overrides))
 
 
 def test_a_set_with_malformed_takes_becomes_shards_and_a_page(tmp_path: Path) -> None:
@@ -78,14 +56,14 @@ def test_a_set_with_malformed_takes_becomes_shards_and_a_page(tmp_path: Path) ->
     assert again.returncode == 0, again.stderr
     assert open_corpus(out) == manifest
     assert "unchanged since" in again.stdout
-    assert "choose another output" in one_line(prepare(root, out, "clip_seconds=2"))
+    assert "choose another output" in jobs.mistake(prepare(root, out, "clip_seconds=2"))
 
 
 def test_too_many_malformed_takes_end_the_job_and_a_wider_limit_goes_on(tmp_path: Path) -> None:
     root, out = write_set(tmp_path / "set", each=1), tmp_path / "out"
     for speaker in ("ann", "bob"):
         (root / speaker / "anger/0.wav").write_bytes(b"RIFF")
-    line = one_line(prepare(root, out, "max_quarantined=0.2"))
+    line = jobs.mistake(prepare(root, out, "max_quarantined=0.2"))
     assert "2 of 8 takes are malformed, more than max_quarantined=0.2 allows" in line
     assert "not a readable audio file" in line
     assert (out / "quarantine.csv").is_file()
@@ -97,22 +75,15 @@ def test_too_many_malformed_takes_end_the_job_and_a_wider_limit_goes_on(tmp_path
 
 
 def test_a_killed_job_leaves_no_set_and_goes_on_where_it_was(tmp_path: Path) -> None:
-    root, out = write_set(tmp_path / "set", each=12, seconds=20), tmp_path / "out"
+    root, out = write_set(tmp_path / "set", each=6, seconds=20), tmp_path / "out"
     options = ("shard_minutes=0.3",)
-    process = subprocess.Popen(
-        command(root, out, *options), cwd=ROOT, env=environment(), start_new_session=True,
-        stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
-    )  # fmt: skip
-    deadline = time.monotonic() + 120
-    while len(list(out.glob("part-*.json"))) < 3:
-        assert process.poll() is None, "ended before it could be killed"
-        assert time.monotonic() < deadline
-        time.sleep(0.02)
-    os.killpg(process.pid, signal.SIGKILL)
-    process.wait()
+    log = tmp_path / "log.txt"
+    process = jobs.start(log, "prepare", *arguments(root, out, *options))
+    jobs.wait_for(lambda: len(list(out.glob("part-*.json"))) >= 3, process, log)
+    jobs.kill(process)
     with pytest.raises(UserError, match=r"no manifest\.json"):
         open_corpus(out)
-    assert "holds an unfinished set" in one_line(prepare(root, out))
+    assert "holds an unfinished set" in jobs.mistake(prepare(root, out))
     time.sleep(2)  # what Ray's workers had in hand
     done_before = {path: path.stat().st_mtime_ns for path in out.glob("part-*.json")}
     written = {
@@ -120,11 +91,11 @@ def test_a_killed_job_leaves_no_set_and_goes_on_where_it_was(tmp_path: Path) -> 
         for part in done_before
         for path in (out / info["file"] for info in json.loads(part.read_text())["shards"])
     }
-    assert 3 <= len(done_before) < 96
+    assert 3 <= len(done_before) < 48
     done = prepare(root, out, *options)
     assert done.returncode == 0, done.stdout + done.stderr
     assert written == {path: path.stat().st_mtime_ns for path in written}
-    assert open_corpus(out).seconds() == pytest.approx(96 * 20, abs=1)
+    assert open_corpus(out).seconds() == pytest.approx(48 * 20, abs=1)
     assert not list(out.glob("part-*"))
     assert not (out / "plan.json").exists()
 
@@ -141,4 +112,4 @@ def test_a_killed_job_leaves_no_set_and_goes_on_where_it_was(tmp_path: Path) -> 
 )
 def test_a_mistake_is_one_line(tmp_path: Path, override: str, words: str) -> None:
     write_take(tmp_path / "set", "ann/anger/0")
-    assert words in one_line(prepare(tmp_path / "set", tmp_path / "out", override))
+    assert words in jobs.mistake(prepare(tmp_path / "set", tmp_path / "out", override))

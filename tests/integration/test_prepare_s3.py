@@ -1,22 +1,16 @@
 """``jobs/prepare.py`` from a bucket to a bucket, whose server goes away in the middle."""
 
-import os
-import subprocess
-import sys
 import threading
-import time
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from tests import s3
+from tests import jobs, s3
 from tests.sets import KIND, write_set
 
 from diffusiontalker import storage
 from diffusiontalker.corpus import shards
 from diffusiontalker.corpus.manifest import open_corpus
-
-ROOT = Path(__file__).parents[2]
 
 
 @pytest.fixture
@@ -31,22 +25,18 @@ def test_a_server_that_restarts_loses_nothing(server: s3.Server, tmp_path: Path)
     bucket = server.bucket()
     root, out = f"s3://{bucket}/set", f"s3://{bucket}/shards"
     storage.store(write_set(tmp_path / "set", each=6, seconds=6), storage.location(root))
-    process = subprocess.Popen(
-        [sys.executable, "jobs/prepare.py", f"source.kind={KIND}", f"source.root={root}",
-         f"output={out}", "shard_minutes=0.2"],
-        cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
-        env={k: v for k, v in os.environ.items() if k != "RAY_ADDRESS"},
-    )  # fmt: skip
+    log = tmp_path / "log.txt"
+    arguments = (f"source.kind={KIND}", f"source.root={root}", f"output={out}", "shard_minutes=0.2")
+    process = jobs.start(log, "prepare", *arguments)
     # Killed when the first parts are written: others are being read and written just then.
-    while "shards/part-00001.json" not in server.objects(bucket, "shards/"):
-        assert process.poll() is None, process.communicate()
-        time.sleep(0.05)
+    jobs.wait_for(
+        lambda: "shards/part-00001.json" in server.objects(bucket, "shards/"), process, log
+    )
     server.kill()
     restart = threading.Timer(3, server.start)
     restart.start()
-    output, errors = process.communicate(timeout=240)
+    assert process.wait(timeout=240) == 0, log.read_text()
     restart.join()
-    assert process.returncode == 0, output + errors
     folder = storage.location(out)
     manifest = open_corpus(folder)
     assert manifest.seconds() == pytest.approx(48 * 6, abs=0.5)
@@ -63,11 +53,8 @@ def test_a_server_that_restarts_loses_nothing(server: s3.Server, tmp_path: Path)
 
 def test_a_bucket_that_is_not_there_is_one_line(server: s3.Server, tmp_path: Path) -> None:
     write_set(tmp_path / "set", each=1)
-    done = subprocess.run(
-        [sys.executable, "jobs/prepare.py", f"source.kind={KIND}",
-         f"source.root={tmp_path / 'set'}", "output=s3://no-such-bucket/shards"],
-        cwd=ROOT, capture_output=True, text=True, timeout=60,
+    done = jobs.run(
+        "prepare", f"source.kind={KIND}", f"source.root={tmp_path / 'set'}",
+        "output=s3://no-such-bucket/shards",
     )  # fmt: skip
-    assert done.returncode == 2
-    assert "has no bucket 'no-such-bucket'" in done.stderr
-    assert "Traceback" not in done.stderr
+    assert "has no bucket 'no-such-bucket'" in jobs.mistake(done)

@@ -1,13 +1,12 @@
 """Every shipped configuration of a data set, on a small set as published, on real Ray."""
 
-from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
 import pytest
 from tests import etf_made, sources_made, vocaset_made
 
-from diffusiontalker import cluster, config, preparation, storage
+from diffusiontalker import config, preparation, storage
 from diffusiontalker.corpus import ingest, shards
 from diffusiontalker.corpus.ingest.batches import PlannedTake
 from diffusiontalker.corpus.ingest.take_reader import read_take
@@ -17,14 +16,7 @@ from diffusiontalker.corpus.sources import open_source
 from diffusiontalker.errors import UserError
 
 CONFIGS = Path(__file__).parents[2] / "configs/data"
-
-
-@pytest.fixture(scope="module", autouse=True)
-def ray() -> Iterator[None]:
-    with pytest.MonkeyPatch.context() as patch:
-        patch.delenv("RAY_ADDRESS", raising=False)
-        with cluster.session():
-            yield
+pytestmark = pytest.mark.usefixtures("ray_s3")
 
 
 def prepared(kind: str, root: Path, *overrides: str) -> tuple[Manifest, dict[str, Clip], str]:

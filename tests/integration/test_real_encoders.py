@@ -30,7 +30,6 @@ from transformers import (
 from diffusiontalker.features.encoder import FrozenEncoder
 
 ROOT = Path(__file__).parents[2]
-pytestmark = pytest.mark.slow
 
 
 @dataclass(frozen=True)

@@ -11,11 +11,14 @@ from tests.unit import sweeps
 from diffusiontalker.arkit import INDEX
 from diffusiontalker.evaluation import goals
 from diffusiontalker.report.metric_columns import COLUMNS
+from diffusiontalker.report.run.face import wav_base64
 from diffusiontalker.report.run.page import write_report
 from diffusiontalker.report.run.sample import Sample
 from diffusiontalker.report.sweep.page import write_sweep
 from diffusiontalker.tuning import results, space
 
+FRAME = "() => new Promise((done) => requestAnimationFrame(() => requestAnimationFrame(done)))"
+"""What was asked for is drawn then."""
 PIXELS = """canvas => {
     const copy = document.createElement("canvas");
     [copy.width, copy.height] = [64, 64];
@@ -96,15 +99,30 @@ def until(condition, seconds=30.0):
 
 
 def pixels(page, number):
+    page.evaluate(FRAME)
     return np.array(page.locator("canvas.head").nth(number).evaluate(PIXELS)).reshape(-1, 4)
 
 
 def position(page):
+    page.evaluate(FRAME)
     return float(page.locator("#scrubber").input_value())
 
 
-def test_head_is_drawn_and_plots_are_there(page, address):
+def visit(page, address):
+    """Open the page, and wait until its heads are drawn."""
     page.goto(address)
+    until(lambda: pixels(page, 0)[:, 3].any() and pixels(page, 1)[:, 3].any())
+
+
+def button(page, name):
+    """The button that plays or pauses; waits until it does that."""
+    place = page.get_by_role("button", name=name, exact=True)
+    place.wait_for()
+    return place
+
+
+def test_head_is_drawn_and_plots_are_there(page, address):
+    visit(page, address)
     head = pixels(page, 0)
     assert 0.2 < (head[:, 3] > 0).mean() < 0.9  # the head, and ground about it
     assert len(np.unique(head, axis=0)) > 200  # shaded
@@ -119,14 +137,14 @@ def test_head_is_drawn_and_plots_are_there(page, address):
 
 
 def test_play_moves_the_face_and_space_pauses(page, address):
-    page.goto(address)
+    visit(page, address)
     before = pixels(page, 0)
-    page.locator("#rate").select_option("0.25")  # twelve seconds to the end, on any machine
+    page.locator("#speed").select_option("0.25")  # twelve seconds to the end, on any machine
     page.locator("#play").click()
     until(lambda: position(page) > 0.3)
     page.locator("h1").click()
     page.keyboard.press("Space")
-    assert page.locator("#play").inner_text().split()[-1] == "Play"
+    button(page, "Play")
     paused = position(page)
     after = pixels(page, 0)
     assert np.abs(after - before).max() > 40
@@ -136,7 +154,7 @@ def test_play_moves_the_face_and_space_pauses(page, address):
     until(lambda: position(page) > paused)
     page.locator("#scrubber").evaluate("slider => slider.focus()")
     page.keyboard.press("Space")
-    assert page.locator("#play").inner_text().split()[-1] == "Play"
+    button(page, "Play")
     paused = position(page)
     page.keyboard.press("ArrowLeft")
     assert position(page) == pytest.approx(paused - 1 / 30, abs=1e-3)
@@ -147,11 +165,26 @@ def test_plays_to_the_end_without_sound(page, address):
     page.goto(address)
     page.locator("#play").click()
     until(lambda: position(page) == pytest.approx(89 / 30, abs=1e-3))
-    assert page.locator("#play").inner_text().split()[-1] == "Play"
+    button(page, "Play")
+
+
+def test_plays_on_where_the_sound_ends_early(page, address):
+    visit(page, address)
+    short = wav_base64(np.zeros(8000), 16000)
+    page.locator("#audio").evaluate(
+        "(audio, wav) => { audio.src = `data:audio/wav;base64,${wav}`; }", short
+    )
+    page.locator("#play").click()
+    until(lambda: position(page) > 0.7)
+    page.keyboard.press("Space")
+    button(page, "Play")
+    page.keyboard.press("Shift+ArrowLeft")  # to where there is sound
+    page.keyboard.press("Space")
+    until(lambda: position(page) == pytest.approx(89 / 30, abs=1e-3))
 
 
 def test_two_heads_show_what_is_chosen(page, address):
-    page.goto(address)
+    visit(page, address)
     page.locator("#scrubber").fill("2")
     np.testing.assert_array_equal(pixels(page, 0), pixels(page, 1))  # the student equals the truth
     page.locator(".which").nth(1).select_option("teacher")  # which never opens its mouth
@@ -159,7 +192,7 @@ def test_two_heads_show_what_is_chosen(page, address):
 
 
 def test_drag_turns_the_heads(page, address):
-    page.goto(address)
+    visit(page, address)
     before = pixels(page, 1)
     page.locator("canvas.head").nth(0).scroll_into_view_if_needed()
     box = page.locator("canvas.head").nth(0).bounding_box()

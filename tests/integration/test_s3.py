@@ -1,9 +1,6 @@
 """Every location in S3, on a real server: refused, killed, started again, and run on as on disk."""
 
-import os
 import pickle
-import subprocess
-import sys
 import threading
 import time
 from collections.abc import Iterator
@@ -14,7 +11,7 @@ import numpy as np
 import pytest
 from pyarrow.fs import FileSelector, FileType
 from serve.settings import ServeSettings
-from tests import s3
+from tests import jobs, s3
 from tests.refusals import refusal
 from tests.served import serving, wav
 from tests.students import random_student
@@ -25,10 +22,9 @@ from diffusiontalker.corpus import shards
 from diffusiontalker.corpus.manifest import Manifest, open_corpus, verify, write_manifest
 from diffusiontalker.corpus.shards import Clip
 from diffusiontalker.export import artifact
-from diffusiontalker.runtime.artifact import files, read_config
+from diffusiontalker.runtime.artifact import read_config
 from diffusiontalker.runtime.student import Student
 
-ROOT = Path(__file__).parents[2]
 Environment = pytest.MonkeyPatch
 
 
@@ -368,7 +364,7 @@ def test_an_artifact_in_s3_is_the_one_on_disk(folder: Path, tmp_path: Path) -> N
     there, local = random_student(folder / "student"), tmp_path / "student"
     local.mkdir()
     storage.fetch(there, local)
-    assert {path.name for path in local.iterdir()} == set(files(read_config(there)))
+    assert {path.name for path in local.iterdir()} == set(read_config(there).files)
     assert artifact.size_mb(there) == artifact.size_mb(local)
     speech = np.random.default_rng(0).normal(0, 0.1, 16_000)
     faces = [Student(place).animate(speech, 16_000) for place in (local, str(there))]
@@ -395,14 +391,6 @@ def test_a_student_and_saved_voices_in_s3_are_served(folder: Path) -> None:
 # Jobs
 
 
-def run(job: str, *arguments: str | Path, **environment: str) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(
-        [sys.executable, f"jobs/{job}.py", *map(str, arguments)],
-        cwd=ROOT, capture_output=True, text=True, timeout=500,
-        env={k: v for k, v in os.environ.items() if k != "RAY_ADDRESS"} | environment,
-    )  # fmt: skip
-
-
 @pytest.mark.parametrize(
     ("bucket", "environment", "said"),
     [
@@ -417,10 +405,9 @@ def test_a_run_that_cannot_be_written_ends_in_seconds(
     output = f"s3://{bucket or bucket_of(folder)}/run"
     started = time.monotonic()
     environment = {**environment, storage.PATIENCE: "600"}
-    done = run("distill", "--config", CONFIG, f"output={output}", **environment)
+    done = jobs.run("distill", "--config", CONFIG, f"output={output}", **environment)
     assert time.monotonic() - started < 30  # patience is 600 s
-    assert done.returncode == 2
-    assert done.stdout == ""
-    (line,) = done.stderr.splitlines()
+    line = jobs.mistake(done)
+    assert [done.stdout, done.stderr] == ["", f"{line}\n"]
     assert line.startswith(f"error: cannot write {output}: ")
     assert said in line

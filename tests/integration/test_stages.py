@@ -3,9 +3,7 @@
 The first half runs stages in this process; the second runs jobs on real Ray.
 """
 
-import os
 import subprocess
-import sys
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -13,7 +11,7 @@ from pathlib import Path
 import numpy as np
 import pyarrow.parquet as pq
 import pytest
-from tests import summaries
+from tests import jobs, summaries
 from tests.tiny import CONFIG, OVERRIDES
 
 from diffusiontalker import config, stage_keys
@@ -31,7 +29,6 @@ from diffusiontalker.pipeline.evaluation import check_measured
 from diffusiontalker.pipeline.run import Run
 from diffusiontalker.pipeline.training import keep_history
 
-ROOT = Path(__file__).parents[2]
 ENCODER, OTHER = "0123456789abcdef", "fedcba9876543210"
 """Fingerprints of two encoders."""
 MakeRun = Callable[..., Run]
@@ -250,22 +247,10 @@ def flip(shard: Path, column: str) -> None:
 # Jobs
 
 
-def run_job(job: str, *overrides: str, before: tuple[str, ...] = (), **environment: str
-) -> subprocess.CompletedProcess[str]:  # fmt: skip
-    return subprocess.run(
-        [*before, sys.executable, f"jobs/{job}.py", "--config", CONFIG, *OVERRIDES, *overrides],
-        cwd=ROOT, capture_output=True, text=True, timeout=300,
-        env={k: v for k, v in os.environ.items() if k != "RAY_ADDRESS"} | environment,
-    )  # fmt: skip
-
-
-def assert_one_line(done: subprocess.CompletedProcess[str], *words: str) -> None:
-    assert done.returncode == 2, done.stdout + done.stderr
-    lines = [line for line in done.stderr.splitlines() if line.startswith("error: ")]
-    assert len(lines) == 1, done.stderr
-    assert "Traceback" not in done.stdout + done.stderr
-    for word in words:
-        assert word in lines[0]
+def run_job(
+    job: str, *overrides: str, before: tuple[str, ...] = (), **environment: str
+) -> jobs.Done:
+    return jobs.run(job, "--config", CONFIG, *OVERRIDES, *overrides, before=before, **environment)
 
 
 def test_a_corrupt_shard_in_a_training_worker_is_one_line(tmp_path: Path) -> None:
@@ -288,19 +273,21 @@ def test_a_corrupt_shard_in_a_training_worker_is_one_line(tmp_path: Path) -> Non
     done = run_job("train", f"output={tmp_path / 'run'}", f"corpus.path={corpus}",
                    "resources.max_failures=0")  # fmt: skip
     assert "encoder      started" in done.stdout
-    assert_one_line(done, f"{shard}: the shard is corrupt")
+    assert f"{shard}: the shard is corrupt" in jobs.mistake(done)
     assert "attempts" not in done.stderr
 
 
 def test_a_misspelt_setting_is_named_with_the_right_one(tmp_path: Path) -> None:
     done = run_job("distill", f"output={tmp_path}", "training.teacher.epoch=3")
-    assert_one_line(done, "training.teacher.epoch", "'epochs'")
+    line = jobs.mistake(done)
+    assert "training.teacher.epoch" in line
+    assert "'epochs'" in line
 
 
 def test_an_output_that_cannot_be_written(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("in the way")
     done = run_job("train", f"output={tmp_path / 'file' / 'run'}")
-    assert_one_line(done, f"cannot write {tmp_path / 'file' / 'run'}: Not a directory")
+    assert f"cannot write {tmp_path / 'file' / 'run'}: Not a directory" in jobs.mistake(done)
 
 
 def test_a_full_disk(tmp_path: Path) -> None:
@@ -310,10 +297,12 @@ def test_a_full_disk(tmp_path: Path) -> None:
         pytest.skip("needs user namespaces")
     mount = f'mount -t tmpfs -o size=300k small {tmp_path} && exec "$@"'
     done = run_job("train", f"output={tmp_path / 'run'}", before=(*own, "sh", "-c", mount, "sh"))
-    assert_one_line(done, f"cannot write {tmp_path / 'run' / 'corpus-'}", "No space left on device")
+    line = jobs.mistake(done)
+    assert f"cannot write {tmp_path / 'run' / 'corpus-'}" in line
+    assert "No space left on device" in line
     assert done.stdout.startswith("corpus       started")
 
 
 def test_a_cluster_that_is_not_there(tmp_path: Path) -> None:
     done = run_job("train", f"output={tmp_path}", RAY_ADDRESS="127.0.0.1:1")
-    assert_one_line(done, "127.0.0.1:1")
+    assert "127.0.0.1:1" in jobs.mistake(done)

@@ -5,7 +5,6 @@ import os
 import sys
 import uuid
 from collections import Counter
-from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
@@ -13,7 +12,7 @@ import pytest
 import ray
 import torch
 from ray import cloudpickle
-from tests.s3 import Server, running
+from tests.s3 import Server
 from torch import Tensor, nn
 
 from diffusiontalker import cluster, storage
@@ -29,17 +28,6 @@ cloudpickle.register_pickle_by_value(sys.modules[__name__])  # workers do not kn
 EXAMPLES = MotionWindows(32, ["ada"], ["anger"])
 BATCH = 4
 CPU = torch.device("cpu")
-
-
-@pytest.fixture(scope="module")
-def server(tmp_path_factory) -> Iterator[Server]:
-    """An S3 server, and a Ray cluster whose workers know it."""
-    with running(tmp_path_factory.mktemp("s3")) as server, pytest.MonkeyPatch.context() as patch:
-        for name, value in server.environment.items():
-            patch.setenv(name, value)
-        patch.delenv("RAY_ADDRESS", raising=False)
-        with cluster.session():
-            yield server
 
 
 def write(folder: Path) -> Manifest:
@@ -82,7 +70,7 @@ def expected(folder: Path, manifest: Manifest, epoch: int, passes: int, seed: in
     return [sum_of(batch["coefficients"]) for batch in batches]
 
 
-def test_order_is_that_of_seed_and_epoch(server: Server, tmp_path: Path) -> None:
+def test_order_is_that_of_seed_and_epoch(ray_s3: Server, tmp_path: Path) -> None:
     manifest, epoch = write(tmp_path), ray_data.Epoch()
     data = ray_data.dataset(tmp_path, manifest, "train", EXAMPLES, BATCH, 3, 7, epoch)
     seen = {}
@@ -100,12 +88,12 @@ def test_order_is_that_of_seed_and_epoch(server: Server, tmp_path: Path) -> None
     assert sums(alone) == seen[0]
 
 
-def test_validation_is_the_same_every_time(server: Server, tmp_path: Path) -> None:
+def test_validation_is_the_same_every_time(ray_s3: Server, tmp_path: Path) -> None:
     data = ray_data.dataset(tmp_path, write(tmp_path), "val", EXAMPLES, BATCH)
     assert sums(data) == sums(data) != []
 
 
-def test_a_corrupt_shard_ends_the_stream_with_its_name(server: Server, tmp_path: Path) -> None:
+def test_a_corrupt_shard_ends_the_stream_with_its_name(ray_s3: Server, tmp_path: Path) -> None:
     manifest = write(tmp_path)
     path = tmp_path / "train-2.parquet"
     content = bytearray(path.read_bytes())
@@ -151,12 +139,12 @@ class Witness(nn.Module):
 
 
 def test_a_killed_run_on_s3_goes_on_with_the_data_of_its_epoch(
-    server: Server, tmp_path: Path
+    ray_s3: Server, tmp_path: Path
 ) -> None:
-    root = storage.location(f"s3://{server.bucket()}/run")
+    root = storage.location(f"s3://{ray_s3.bucket()}/run")
     manifest = write(root / "corpus")
-    own = {"workers": 2, "worker_cpus": 0.25, "seed": 3}
-    settings = Settings.model_validate({"output": str(tmp_path), "training": own})
+    own = {"training": {"workers": 2, "seed": 3}, "resources": {"worker_cpus": 0.25}}
+    settings = Settings.model_validate({"output": str(tmp_path), **own})
     train = TrainSettings(epochs=3, passes=2, batch=BATCH)
     per_epoch = ray_data.batches_of(manifest, "train", EXAMPLES, BATCH) * train.passes // 2
     history = stages._fit(

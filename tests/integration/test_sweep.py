@@ -5,23 +5,24 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import optuna
 import pytest
 import ray
 from ray.util.placement_group import placement_group_table
-from tests.s3 import running
+from tests import jobs
+from tests.s3 import Server
 from tests.tiny import CONFIG, OVERRIDES
 
-from diffusiontalker import cluster, config, preflight, storage
+from diffusiontalker import config, preflight, storage
 from diffusiontalker.benchmarks import memory
 from diffusiontalker.config import SweepSettings
 from diffusiontalker.tuning import sweep, trial_store
 from diffusiontalker.tuning.trial_store import TrialStore
 
-ROOT = Path(__file__).parents[2]
 SPACE = (
     "space.training.teacher.learning_rate={kind: log_uniform, low: 1.0e-6, high: 2.0e-3}",
     "space.losses.teacher.temperature={kind: log_uniform, low: 0.05, high: 0.5}",
@@ -38,7 +39,7 @@ def told(base: Path, output: object, *more: str) -> list[str]:
     """The settings of a sweep over short teachers."""
     tiny = [f"changes.{override}" for override in OVERRIDES]
     return [
-        f"base={ROOT / CONFIG}", *tiny, f"changes.output={base}", "changes.training.workers=0",
+        f"base={jobs.ROOT / CONFIG}", *tiny, f"changes.output={base}", "changes.training.workers=0",
         "changes.training.teacher={epochs: 3, passes: 2, batch: 8, learning_rate: 2.0e-3}",
         *SPACE, f"output={output}", "confirm=0", *more,
     ]  # fmt: skip
@@ -48,20 +49,68 @@ def settings(base: Path, output: object, *more: str) -> SweepSettings:
     return config.load_as(SweepSettings, None, told(base, output, *more))
 
 
-def start(log: Path, *overrides: str) -> subprocess.Popen[bytes]:
-    return subprocess.Popen(
-        [sys.executable, "jobs/sweep.py", *overrides],
-        cwd=ROOT, stdout=log.open("ab"), stderr=subprocess.STDOUT, start_new_session=True,
-        env={k: v for k, v in os.environ.items() if k != "RAY_ADDRESS"},
+def test_in_s3_and_the_same_again(
+    base: Path, tmp_path: Path, ray_s3: Server, capsys: pytest.CaptureFixture[str]
+) -> None:
+    output = f"s3://{ray_s3.bucket()}/sweeps/first"
+    one = settings(base, output, "trials=2", "search=random")
+    there = sweep.run(one)
+    more = sweep.run(one.model_copy(update={"trials": 3}))
+    assert len(there.trials) == 2
+    assert [trial.number for trial in more.trials] == [0, 1, 2]
+    assert more.trials[:2] == there.trials
+    folder = storage.location(output)
+    names = storage.sizes(folder)
+    assert {"best.yaml", "sweep.html", "sweep.json", "study.db", "trials.json"} <= names.keys()
+    assert not any(name.startswith("trials/") for name in names)
+    boards = {path.parent.name for path in (folder / "tensorboard").rglob("events.*")}
+    assert boards == {"trial-000", "trial-001", "trial-002"}
+    # the same settings and seed, in another process and beside another trial
+    here = sweep.run(settings(base, tmp_path / "other", "trials=2", "pruning=none"))
+    for a, b in zip(there.trials[0].curve, here.trials[0].curve, strict=True):
+        assert a.energy_score == pytest.approx(b.energy_score, rel=1e-5)
+    # all is there: nothing is trained
+    capsys.readouterr()
+    again = sweep.run(one.model_copy(update={"trials": 3}))
+    assert again.trials == more.trials
+    assert "3 trials are there already: kept" in capsys.readouterr().out
+
+
+@contextmanager
+def another_ray() -> Iterator[None]:
+    """A process that Ray takes for one of another Ray on this machine."""
+    command = ["raylet", "-c", "import time; time.sleep(600)", "--gcs-address=127.0.0.1:9"]
+    process = subprocess.Popen(command, executable=sys.executable)
+    try:
+        yield
+    finally:
+        process.kill()
+        process.wait()
+
+
+def test_a_trial_with_workers_leaves_nothing_behind_when_it_is_ended(
+    base: Path, tmp_path: Path, ray_s3: Server
+) -> None:
+    cpus = ray.cluster_resources()["CPU"]
+    asked = settings(
+        base, tmp_path / "sweep", "changes.training.workers=1",
+        "changes.resources.worker_cpus=0.5", "trials=2", "reduction=2", "concurrent=1",
+        "space.training.teacher.learning_rate={kind: log_uniform, low: 1.0e-7, high: 2.0e-3}",
     )  # fmt: skip
+    with another_ray():
+        found = sweep.run(asked)
+        assert not found.in_state("failed"), [trial.error for trial in found.trials]
+        assert found.in_state("pruned")
 
+        def held() -> tuple[float, set[str]]:
+            groups = {group["state"] for group in placement_group_table().values()}
+            return cpus - ray.available_resources().get("CPU", 0), groups - {"REMOVED"}
 
-def wait_for(condition: Callable[[], bool], process: subprocess.Popen[bytes], log: Path) -> None:
-    deadline = time.monotonic() + 240
-    while not condition():
-        assert process.poll() is None, log.read_text()
-        assert time.monotonic() < deadline, log.read_text()
-        time.sleep(0.05)
+        # Each process ends when Ray has seen its owner's end: trial, controller, workers, readers.
+        deadline = time.monotonic() + 60
+        while held() != (0, set()) and time.monotonic() < deadline:
+            time.sleep(0.2)
+        assert held() == (0, set())
 
 
 def known(folder: Path) -> TrialStore:
@@ -81,16 +130,15 @@ def is_trial(process: int) -> bool:
 def test_a_killed_sweep_goes_on_and_never_reads_a_test_shard(base: Path, tmp_path: Path) -> None:
     output, log = tmp_path / "sweep", tmp_path / "log.txt"
     overrides = told(base, output, "trials=4", "reduction=2", "confirm=1")
-    process = start(log, *overrides)
+    process = jobs.start(log, "sweep", *overrides)
 
     # a trial loses its process, and then all of it is killed
-    wait_for(lambda: any(trial.curve for trial in known(output).trials), process, log)
+    jobs.wait_for(lambda: any(trial.curve for trial in known(output).trials), process, log)
     trials = [child for child in memory.family(process.pid) if is_trial(child)]
     assert trials
     os.kill(trials[0], signal.SIGKILL)
-    wait_for(lambda: any(trial.ended for trial in known(output).trials), process, log)
-    os.killpg(process.pid, signal.SIGKILL)
-    process.wait()
+    jobs.wait_for(lambda: any(trial.ended for trial in known(output).trials), process, log)
+    jobs.kill(process)
     before = known(output)
     ended = [trial for trial in before.trials if trial.ended]
     assert 1 <= len(ended) < 4
@@ -101,7 +149,7 @@ def test_a_killed_sweep_goes_on_and_never_reads_a_test_shard(base: Path, tmp_pat
     assert len(spoiled) >= 4  # of the corpus, and of its features
     for path in spoiled:
         path.write_bytes(bytes(path.stat().st_size))
-    process = start(log, *overrides)
+    process = jobs.start(log, "sweep", *overrides)
     assert process.wait(timeout=400) == 0, log.read_text()
 
     after = known(output)
@@ -128,7 +176,7 @@ def test_a_killed_sweep_goes_on_and_never_reads_a_test_shard(base: Path, tmp_pat
     assert {one.trial for one in after.confirmed} == {one.id for one in betters[:3]}
     winner = config.load(output / "best.yaml")
     assert winner.losses.teacher.temperature == best.params["losses.teacher.temperature"]
-    assert winner.training.teacher.epochs == config.load(ROOT / CONFIG).training.teacher.epochs
+    assert winner.training.teacher.epochs == config.load(jobs.ROOT / CONFIG).training.teacher.epochs
     preflight.check(winner.model_copy(update={"output": str(tmp_path / "next")}))
     assert "<html" in (output / "sweep.html").read_text()[:200]
     boards = {path.name for path in (output / "tensorboard").iterdir()}
@@ -139,71 +187,3 @@ def test_a_killed_sweep_goes_on_and_never_reads_a_test_shard(base: Path, tmp_pat
     said = log.read_text()
     assert "4 of 4" in said
     assert "of the base" in said
-
-    # all is there: a third time nothing is trained
-    process = start(log, *overrides)
-    assert process.wait(timeout=120) == 0, log.read_text()
-    assert "4 trials are there already: kept" in log.read_text()
-    assert known(output).trials == after.trials
-
-
-@pytest.fixture
-def session() -> Iterator[None]:
-    with pytest.MonkeyPatch.context() as patch:
-        patch.delenv("RAY_ADDRESS", raising=False)
-        with cluster.session():
-            yield
-
-
-def test_in_s3_and_the_same_again(
-    base: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    with running(tmp_path) as server:
-        for name, value in server.environment.items():
-            monkeypatch.setenv(name, value)
-        monkeypatch.delenv("RAY_ADDRESS", raising=False)
-        output = f"s3://{server.bucket()}/sweeps/first"
-        one = settings(base, output, "trials=2", "search=random")
-        other = settings(base, tmp_path / "other", "trials=2", "pruning=none")
-        with cluster.session():
-            there = sweep.run(one)
-            more = sweep.run(one.model_copy(update={"trials": 3}))
-            here = sweep.run(other)
-        assert len(there.trials) == 2
-        assert [trial.number for trial in more.trials] == [0, 1, 2]
-        assert more.trials[:2] == there.trials
-        folder = storage.location(output)
-        names = storage.sizes(folder)
-        assert {"best.yaml", "sweep.html", "sweep.json", "study.db", "trials.json"} <= names.keys()
-        assert not any(name.startswith("trials/") for name in names)
-        boards = {path.parent.name for path in (folder / "tensorboard").rglob("events.*")}
-        assert boards == {"trial-000", "trial-001", "trial-002"}
-        # the same settings and seed, in another process and beside another trial
-        for a, b in zip(there.trials[0].curve, here.trials[0].curve, strict=True):
-            assert a.energy_score == pytest.approx(b.energy_score, rel=1e-5)
-
-
-def test_a_trial_with_workers_leaves_nothing_behind_when_it_is_ended(
-    base: Path, tmp_path: Path, session: None
-) -> None:
-    cpus = ray.cluster_resources()["CPU"]
-    asked = settings(
-        base, tmp_path / "sweep", "changes.training.workers=1",
-        "changes.resources.worker_cpus=0.5", "trials=2", "reduction=2", "concurrent=1",
-        "space.training.teacher.learning_rate={kind: log_uniform, low: 1.0e-7, high: 2.0e-3}",
-    )  # fmt: skip
-    found = sweep.run(asked)
-    assert not found.in_state("failed"), [trial.error for trial in found.trials]
-    assert found.in_state("pruned")
-
-    def held() -> tuple[float, set[str]]:
-        groups = {group["state"] for group in placement_group_table().values()}
-        return cpus - ray.available_resources().get("CPU", 0), groups - {"REMOVED"}
-
-    # Each process ends when Ray has seen its owner's end: trial, controller, workers, readers.
-    deadline = time.monotonic() + 90
-    while held() != (0, set()) and time.monotonic() < deadline:
-        time.sleep(0.2)
-    if held() != (0, set()):
-        # One run in some five, with Ray 2.60: whoever made the group died while it was created.
-        pytest.xfail("Ray left the placement group of a trial that was ended")

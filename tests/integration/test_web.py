@@ -1,22 +1,42 @@
 """The student in a real browser: the numbers of Python."""
 
 import json
+import shutil
+import subprocess
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
+import yaml
 from tests.browsing import RATE, files_of, speech
+from tests.tools import tool
+from tests.unit import models
 
 from diffusiontalker.audio import log_mel
-from diffusiontalker.audio.level import Level, normalize
+from diffusiontalker.audio.front_end import TRAINING
+from diffusiontalker.audio.level import normalize
 from diffusiontalker.audio.resampler import Resampler
+from diffusiontalker.export import precision
 from diffusiontalker.runtime.noise import Noise
+from diffusiontalker.runtime.stream_batch.running_level import RunningLevel
+from diffusiontalker.runtime.stream_parameters import StreamParameters
 from diffusiontalker.runtime.student import Student
 
-WEB = Path(__file__).parents[2] / "web"
+ROOT = Path(__file__).parents[2]
+WEB = ROOT / "web"
 TOLERANCE = 1e-3
+INT8_STREAM = 0.03
+"""Tolerance of streams: Python's run frame.onnx, whose 8-bit ranges are calibrated separately."""
+OTHER = {
+    "front_end": {"floor": 3e-4, "mean": -3.0, "scale": 2.5, "level_db": -20.0, "span_db": 20},
+    "stream": {
+        "level_memory": 200, "level_trust": 10.0, "level_max_db": 8.0, "early_frames": 21,
+        "update_frames": [3, 7], "glide": [0.8, 0.3], "voice_seconds": [5.0, 1.0], "rise_frames": 9,
+    },
+}  # fmt: skip
+"""Parameters that no release was exported with."""
 
 # What the scripts below begin with.
 BEGIN = """
@@ -44,6 +64,27 @@ def runtime(browser: Any, site: tuple[Path, str]) -> Iterator[Any]:
     page.close()
 
 
+@pytest.fixture(scope="module")
+def int8(site: tuple[Path, str]) -> Path:
+    """The student with 8-bit layers, beside it on the site."""
+    folder = shutil.copytree(site[0] / "student", site[0] / "int8")
+    precision.int8(folder, [models.clip("c", frames=60, audio=speech(2.0))])
+    return folder
+
+
+@pytest.fixture(scope="module")
+def other(site: tuple[Path, str]) -> Path:
+    """The student with ``OTHER`` parameters, beside it on the site."""
+    folder = shutil.copytree(site[0] / "student", site[0] / "parameters")
+    path = folder / "config.yaml"
+    config = yaml.safe_load(path.read_text())
+    for block, values in OTHER.items():
+        assert config[block].keys() >= values.keys()
+        config[block] |= values
+    path.write_text(yaml.safe_dump(config))
+    return folder
+
+
 def run(runtime, work: str, samples: np.ndarray, **given: Any) -> Any:
     """What ``work`` returns in the page; it finds a student, samples and ``given`` there."""
     given = {"folder": "student", "samples": samples.tolist()} | given
@@ -63,24 +104,34 @@ def coefficients(values: list[float]) -> np.ndarray:
     return np.array(values, np.float32).reshape(-1, 52)
 
 
+def in_javascript(options: dict[str, Any]) -> dict[str, Any]:
+    """Options by their names there."""
+    return {{"smooth_ms": "smoothMs"}.get(name, name): value for name, value in options.items()}
+
+
 @pytest.mark.parametrize(
     ("folder", "options"),
     [
         ("student", {}),
         ("student", {"identity": "ben", "emotion": "anger"}),
         ("whole", {"identity": {"ada": 1, "cleo": 3}}),
+        ("student", {"smooth_ms": 120.0}),
+        ("student", {"mirror": True, "emotion": "anger"}),
     ],
-    ids=["auto", "names", "weights"],
+    ids=["auto", "names", "weights", "smooth", "mirror"],
 )
 def test_a_recording_gets_pythons_face(runtime, site, folder, options) -> None:
     samples = speech(10.5)  # more than one chunk
     expected = Student(site[0] / folder).animate(samples, RATE, seed=5, **options)
+    if options.keys() & {"smooth_ms", "mirror"}:
+        plain = Student(site[0] / folder).animate(samples, RATE, seed=5)
+        assert np.abs(plain.coefficients - expected.coefficients).max() > 10 * TOLERANCE
     found = run(
         runtime,
         "return student.animate(samples, 16000, { ...given.options, seed: 5 });",
         samples,
         folder=f"{site[1]}/{folder}",
-        options=options,
+        options=in_javascript(options),
     )
     face = coefficients(found["coefficients"])
     assert found["frames"] == len(face) == 315
@@ -92,12 +143,17 @@ def test_a_recording_gets_pythons_face(runtime, site, folder, options) -> None:
 
 @pytest.mark.parametrize(
     ("rate", "options"),
-    [(RATE, {}), (44_100, {"identity": "ben", "emotion": "anger"}), (8_000, {})],
+    [
+        (RATE, {}),
+        (44_100, {"identity": "ben", "emotion": "anger"}),
+        (8_000, {"smooth_ms": 80.0, "mirror": True}),
+        (48_000, {}),
+    ],
 )
 def test_a_stream_gets_pythons_face(runtime, site, rate, options) -> None:
     samples = speech(2.5, rate)
-    if not options:
-        samples[: rate // 2] = 0  # nobody speaks at first
+    if "identity" not in options:
+        samples[: rate // 2] = 0  # no speech at first
     python = Student(site[0] / "student").stream(rate, seed=5, **options)
     expected = np.concatenate([python.push(samples), python.close()])
     found = run(
@@ -114,7 +170,7 @@ def test_a_stream_gets_pythons_face(runtime, site, rate, options) -> None:
         return { face, lookAheadMs, identity, emotion };
         """,
         samples,
-        options=options,
+        options=in_javascript(options),
         rate=rate,
     )
     face = coefficients(found["face"])
@@ -145,6 +201,114 @@ def test_a_stream_glides_where_it_is_pinned(runtime, site) -> None:
     np.testing.assert_allclose(coefficients(found), np.concatenate(expected), atol=TOLERANCE)
 
 
+BOTH = """
+    const { coefficients, identity } = await student.animate(samples, 16000, given.options);
+    const stream = student.stream(16000, given.options);
+    const face = [...await stream.push(samples), ...await stream.close()];
+    return { coefficients, identity, face, names: [stream.identity, stream.emotion] };
+"""
+
+
+def test_an_int8_artifact_gets_pythons_face(runtime, int8) -> None:
+    samples, options = speech(3.0), {"identity": "ben", "emotion": "anger", "seed": 5}
+    expected = Student(int8).animate(samples, RATE, **options).coefficients
+    stream = Student(int8).stream(**options)
+    streamed = np.concatenate([stream.push(samples), stream.close()])
+    found = run(runtime, BOTH, samples, folder="int8", options=options)
+    np.testing.assert_allclose(coefficients(found["coefficients"]), expected, atol=TOLERANCE)
+    np.testing.assert_allclose(coefficients(found["face"]), streamed, atol=INT8_STREAM)
+    assert expected.std(axis=0).mean() > 10 * TOLERANCE
+    assert streamed.std(axis=0).mean() > 2 * INT8_STREAM
+
+
+def test_the_parameters_of_the_artifact_hold(runtime, site, other) -> None:
+    samples = speech(3.0)
+    samples[:RATE] *= 0.01  # quieter first
+    expected = Student(other).animate(samples, RATE)
+    stream = Student(other).stream()
+    streamed = np.concatenate([stream.push(samples), stream.close()])
+    found = run(runtime, BOTH, samples, folder="parameters", options={})
+    assert found["identity"] == expected.identity
+    assert found["names"] == [stream.identity, stream.emotion]
+    np.testing.assert_allclose(
+        coefficients(found["coefficients"]), expected.coefficients, atol=TOLERANCE
+    )
+    np.testing.assert_allclose(coefficients(found["face"]), streamed, atol=TOLERANCE)
+    usual = Student(site[0] / "student").stream()
+    usual = np.concatenate([usual.push(samples), usual.close()])
+    assert np.abs(usual - streamed).max() > 10 * TOLERANCE
+
+
+def test_a_voice_is_recognised_and_used_for_another_recording(runtime, site) -> None:
+    voice, samples = speech(3.0)[::-1].copy(), speech(2.0)
+    python = Student(site[0] / "student")
+    known = python.recognise(voice, RATE)
+    expected = python.animate(samples, RATE, identity=known.identity)
+    stream = python.stream(identity=known.identity)
+    streamed = np.concatenate([stream.push(samples), stream.close()])
+    found = run(
+        runtime,
+        """
+        const known = await student.recognise(new Float32Array(given.voice), 16000);
+        given.options = { identity: known.identity };
+        const made = await (async () => { """
+        + BOTH
+        + """ })();
+        return { known, ...made };
+        """,
+        samples,
+        voice=voice.tolist(),
+    )
+    np.testing.assert_allclose(found["known"]["identity"], known.identity, atol=TOLERANCE)
+    np.testing.assert_allclose(found["known"]["emotion"], known.emotion, atol=TOLERANCE)
+    assert found["known"]["identities"] == pytest.approx(known.identities, abs=TOLERANCE)
+    assert found["known"]["emotions"] == pytest.approx(known.emotions, abs=TOLERANCE)
+    assert found["identity"] is expected.identity is None
+    np.testing.assert_allclose(
+        coefficients(found["coefficients"]), expected.coefficients, atol=TOLERANCE
+    )
+    np.testing.assert_allclose(coefficients(found["face"]), streamed, atol=TOLERANCE)
+    assert found["names"] == [stream.identity, stream.emotion]
+
+
+def test_a_microphone_of_48_khz_gets_pythons_face(runtime, site) -> None:
+    found = run(
+        runtime,
+        """
+        const { open } = await import("/page/microphone.js");
+        const own = AudioContext;
+        globalThis.AudioContext = class extends own {
+            constructor() { super({ sampleRate: 48000 }); }
+        };
+        const source = await open();
+        globalThis.AudioContext = own;
+        const stream = student.stream(source.rate, { identity: "ben", seed: 5 });
+        const chunks = [];
+        const pushed = [];
+        await new Promise((done) => {
+            source.port.onmessage = ({ data }) => {
+                chunks.push([...data]);
+                pushed.push(stream.push(data));
+                if (chunks.length * data.length >= 2 * source.rate) done();
+            };
+        });
+        source.port.onmessage = null;
+        await source.stop();
+        pushed.push(stream.close());
+        const face = (await Promise.all(pushed)).flatMap((piece) => [...piece]);
+        return { rate: source.rate, samples: chunks.flat(), face };
+        """,
+        np.zeros(0),
+    )
+    assert found["rate"] == 48_000
+    samples = np.array(found["samples"], np.float32)
+    assert samples.std() > 1e-3, "the microphone is open"
+    stream = Student(site[0] / "student").stream(found["rate"], identity="ben", seed=5)
+    expected = np.concatenate([stream.push(samples), stream.close()])
+    assert 60 <= len(expected) <= 62
+    np.testing.assert_allclose(coefficients(found["face"]), expected, atol=TOLERANCE)
+
+
 def test_log_mel_and_level_and_resampler_are_pythons(runtime) -> None:
     samples = speech(2.0, 44_100)
     resampler = Resampler(44_100, RATE)
@@ -154,15 +318,17 @@ def test_log_mel_and_level_and_resampler_are_pythons(runtime) -> None:
     found = run(
         runtime,
         """
-        const { Level } = await import("/level.js");
-        const { frameCount, pad, power, standardise, starts } = await import("/log_mel.js");
-        const { prepare } = await import("/audio.js");
+        const { RunningLevel } = await import("/running_level.js");
+        const { frameCount } = await import("/log_mel.js");
+        const audio = await import("/audio.js");
+        const { logMel } = student;
         const { Resampler } = await import("/resampler.js");
         const resampler = new Resampler(44100, 16000);
         const resampled = [...resampler.push(samples), ...resampler.close(samples.length)];
-        const prepared = prepare(samples, 44100);
-        const mel = standardise(power(pad(prepared), starts(0, 2 * frameCount(prepared.length))));
-        const level = new Level();
+        const prepared = audio.normalize(audio.resampled(samples, 44100), logMel.frontEnd);
+        const at = logMel.starts(0, 2 * frameCount(prepared.length));
+        const mel = logMel.standardise(logMel.power(logMel.pad(prepared), at));
+        const level = new RunningLevel(logMel.frontEnd, student.streamParameters);
         const gains = given.powers.map((power) => level.next(power));
         return { resampled, prepared, mel, gains };
         """,
@@ -173,7 +339,9 @@ def test_log_mel_and_level_and_resampler_are_pythons(runtime) -> None:
     np.testing.assert_allclose(found["prepared"], prepared, atol=1e-5)
     mel = np.array(found["mel"]).reshape(-1, 80)
     np.testing.assert_allclose(mel, log_mel.log_mel(prepared), atol=1e-4)
-    np.testing.assert_allclose(found["gains"], Level()(powers)[:, 0], rtol=1e-4)
+    np.testing.assert_allclose(
+        found["gains"], RunningLevel(TRAINING, StreamParameters())(powers)[:, 0], rtol=1e-4
+    )
 
 
 @pytest.mark.parametrize("seed", [0, 3, 2**32 + 1, 2**53 - 1])
@@ -200,7 +368,11 @@ MISTAKES = {
     "student.animate(samples, 16000, { emotion: { anger: -1 } })":
         "emotion 'anger': weight -1; give 0 or more",
     "student.animate(samples, 16000, { emotion: { anger: 0 } })":
-        "emotion: the weights are all zero",
+        "emotion: the weights or the embedding are all zero or not finite",
+    "student.animate(samples, 16000, { identity: new Float32Array(3) })":
+        "identity: an embedding of 3 numbers; this student's have 8",
+    "student.animate(samples, 16000, { smoothMs: 1001 })": "smoothMs 1001: must be from 0 to 1000",
+    "student.stream(16000, { mirror: 1 })": "mirror 1: must be true or false",
     "student.animate(samples, 16000, { seed: -1 })": "seed -1: must be a whole number, 0 or more",
     "student.animate(samples.subarray(0, 1600), 16000)":
         "audio: 0.100 s; at least 0.2 s are needed",
@@ -267,8 +439,18 @@ def test_a_stream_of_silence_and_one_of_nothing(runtime) -> None:
 def test_versions_are_exact_and_the_lock_names_no_address() -> None:
     package = json.loads((WEB / "package.json").read_text())
     lock = json.loads((WEB / "package-lock.json").read_text())
-    assert lock["packages"][""]["dependencies"] == package["dependencies"]
-    for name, version in package["dependencies"].items():
+    wanted = package["dependencies"] | package["devDependencies"]
+    top = lock["packages"][""]
+    assert top["dependencies"] | top["devDependencies"] == wanted
+    for name, version in wanted.items():
         assert version == lock["packages"][f"node_modules/{name}"]["version"]
     installed = [entry for name, entry in lock["packages"].items() if name]
     assert all("integrity" in entry and "resolved" not in entry for entry in installed)
+
+
+def test_the_reports_script_is_what_the_sources_build(installed: Path, tmp_path: Path) -> None:
+    built = tmp_path / "face.bundle.js"
+    subprocess.run([tool("node"), "build.js", built], cwd=installed, check=True, timeout=60)
+    kept = ROOT / "platform" / "diffusiontalker" / "report" / "face.bundle.js"
+    assert built.read_bytes() == kept.read_bytes(), "run `npm run build` in web/"
+    assert kept.stat().st_size < 1_000_000

@@ -17,8 +17,6 @@ from tests.students import random_student
 from diffusiontalker.animation import writers
 from diffusiontalker.runtime.student import Student
 
-pytestmark = pytest.mark.slow
-
 ROOT = Path(__file__).parents[2]
 ASKED = {"diffusiontalker", "numpy", "onnxruntime", "pyyaml", "soundfile", "soxr"}
 BROUGHT = {"cffi", "flatbuffers", "packaging", "protobuf", "pycparser", "typing-extensions"}

@@ -10,7 +10,7 @@ from tests.students import random_student
 
 from diffusiontalker.__main__ import main
 from diffusiontalker.animation import writers
-from diffusiontalker.runtime.voice import choice
+from diffusiontalker.runtime.conditioning import parse_conditioning
 
 
 @pytest.mark.parametrize("fps", [24, 25, 30, 60])
@@ -27,4 +27,4 @@ def test_a_face_at_the_rate_of_an_engine(
 
 
 def test_weights_name_each_once() -> None:
-    assert "'anger' is there twice" in refusal(lambda: choice("anger:1,anger:2"))
+    assert "'anger' is there twice" in refusal(lambda: parse_conditioning("anger:1,anger:2"))

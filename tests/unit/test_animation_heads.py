@@ -98,6 +98,18 @@ def test_the_mouth_is_dark_inside_and_the_cheeks_are_not(head: pygltflib.GLTF2) 
     assert not dark[front].any(), "the lips"
 
 
+def test_the_lips_are_red(head: pygltflib.GLTF2) -> None:
+    attributes = head.meshes[0].primitives[0].attributes
+    points, colors = (vectors(head, i) for i in (attributes.POSITION, attributes.COLOR_0))
+    skin = default_rig().colors
+    assert skin is not None
+    red = ((colors < skin - 0.05) & (skin < 0.8) & (colors > 0.15)).any(1) & (points[:, 1] < -0.04)
+    assert red.sum() > 30
+    assert np.ptp(points[red, 1]) < 0.03
+    assert 0.03 < np.ptp(points[red, 0]) < 0.07
+    assert points[red, 2].min() > 0, "not on the back of the head"
+
+
 def test_the_module_writes_the_file(tmp_path: Path) -> None:
     path = tmp_path / "head.glb"
     command = [sys.executable, "-m", "diffusiontalker.animation.heads", str(path)]

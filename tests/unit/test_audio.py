@@ -8,9 +8,11 @@ import numpy as np
 import pytest
 import soundfile
 import soxr
+from tests import refusals
 
 from diffusiontalker.audio import SAMPLE_RATE
-from diffusiontalker.audio.level import FLOOR_DB, LEVEL_DB, normalize
+from diffusiontalker.audio.front_end import TRAINING
+from diffusiontalker.audio.level import FLOOR_DB, normalize
 from diffusiontalker.audio.recording import _append, read_recording
 from diffusiontalker.audio.waveform import prepare_waveform
 from diffusiontalker.errors import UserError
@@ -30,10 +32,7 @@ def load(path: Path, **limits: Any) -> tuple[np.ndarray, int]:
 
 
 def refusal(path: Path, **limits: float) -> str:
-    with pytest.raises(UserError) as error:
-        load(path, **limits)
-    message = str(error.value)
-    assert "\n" not in message
+    message = refusals.refusal(lambda: load(path, **limits))
     assert path.name in message
     return message
 
@@ -148,7 +147,7 @@ def test_every_rate_keeps_length_pitch_and_level(rate: int):
     assert prepared.dtype == np.float32
     assert len(prepared) == SAMPLE_RATE
     assert np.abs(np.fft.rfft(prepared)).argmax() == 440
-    assert level(prepared) == pytest.approx(LEVEL_DB, abs=0.05)
+    assert level(prepared) == pytest.approx(TRAINING.level_db, abs=0.05)
 
 
 def test_resampling_does_not_shift():
@@ -165,7 +164,7 @@ def test_integers_scale_by_their_full_range():
             prepare_waveform(whole, SAMPLE_RATE), prepare_waveform(wave, SAMPLE_RATE), atol=1e-5
         )
     full = np.tile(np.array([-32768, 32767], np.int16), SAMPLE_RATE)
-    assert level(prepare_waveform(full, SAMPLE_RATE)) == pytest.approx(LEVEL_DB, abs=0.01)
+    assert level(prepare_waveform(full, SAMPLE_RATE)) == pytest.approx(TRAINING.level_db, abs=0.01)
 
 
 def test_stereo_arrays_are_averaged():
@@ -210,8 +209,8 @@ def test_a_room_without_a_voice_is_no_shout() -> None:
     rng = np.random.default_rng(0)
     dither = np.round(rng.random(SAMPLE_RATE) - rng.random(SAMPLE_RATE)) / 2**15
     found = level(prepare_waveform(dither, SAMPLE_RATE))
-    assert found == pytest.approx(level(dither) + LEVEL_DB - FLOOR_DB, abs=0.5)
-    assert found < LEVEL_DB - 20
+    assert found == pytest.approx(level(dither) + TRAINING.level_db - FLOOR_DB, abs=0.5)
+    assert found < TRAINING.level_db - 20
 
 
 @pytest.mark.parametrize("kind", [np.int64, np.int8, np.uint8, np.uint16])
@@ -241,7 +240,7 @@ def test_a_constant_offset_and_the_gain_do_not_matter():
 
 def test_pauses_do_not_raise_the_level():
     half = np.r_[tone(), np.zeros(3 * SAMPLE_RATE, np.float32)]
-    assert level(normalize(half)[:SAMPLE_RATE]) == pytest.approx(LEVEL_DB, abs=0.05)
+    assert level(normalize(half)[:SAMPLE_RATE]) == pytest.approx(TRAINING.level_db, abs=0.05)
 
 
 def test_peaks_are_clipped_to_full_scale():

@@ -25,7 +25,7 @@ from diffusiontalker.bridge.audio_input import TimedChunks
 from diffusiontalker.bridge.scheduler import BridgeProgress, send_frames
 from diffusiontalker.bridge.targets import Target, UdpSender, parse_target
 from diffusiontalker.errors import UserError
-from diffusiontalker.runtime.voice import choice
+from diffusiontalker.runtime.conditioning import parse_conditioning
 
 RATE = 1000
 CHUNK = np.zeros(20, np.int16)
@@ -358,11 +358,11 @@ def test_an_interrupt_ends_the_thread_and_leaves_the_face_at_rest(
     assert received(receiver, 2)[0] == [0, 0]
 
 
-def test_choices_are_names_or_weights() -> None:
-    assert choice("auto") == "auto"
-    assert choice("anger:0.7, neutral:0.3") == {"anger": 0.7, "neutral": 0.3}
+def test_conditionings_are_names_or_weights() -> None:
+    assert parse_conditioning("auto") == "auto"
+    assert parse_conditioning("anger:0.7, neutral:0.3") == {"anger": 0.7, "neutral": 0.3}
     with pytest.raises(UserError, match="weights"):
-        choice("anger:much")
+        parse_conditioning("anger:much")
 
 
 # the command

@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from tests import refusals
 
 from diffusiontalker.arkit import CHANNELS, INDEX
 from diffusiontalker.audio import SAMPLE_RATE
@@ -23,9 +24,7 @@ def recording(seconds: float = 4.0, fps: float = 60.0, **changes: object) -> Rec
 
 
 def refusal(one: Recording, mismatch: float = 0.5) -> str:
-    with pytest.raises(UserError) as error:
-        clips.align(one, mismatch)
-    return str(error.value)
+    return refusals.refusal(lambda: clips.align(one, mismatch))
 
 
 def test_thirty_frames_per_second_come_back_as_they_are() -> None:

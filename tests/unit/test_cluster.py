@@ -6,9 +6,9 @@ from collections.abc import Callable
 import pytest
 import ray
 from ray.exceptions import AuthenticationError, RaySystemError
+from tests import refusals
 
 from diffusiontalker import cluster
-from diffusiontalker.errors import UserError
 
 LATE = Exception(
     "The current node timed out during startup. This could happen because some of the raylet "
@@ -40,11 +40,11 @@ def failing(monkeypatch: pytest.MonkeyPatch) -> Failing:
 
 
 def refusal() -> str:
-    with pytest.raises(UserError) as caught, cluster.session():
-        raise AssertionError("must not come so far")
-    said = str(caught.value)
-    assert "\n" not in said
-    return said
+    def start() -> None:
+        with cluster.session():
+            raise AssertionError("must not come so far")
+
+    return refusals.refusal(start)
 
 
 @pytest.mark.parametrize(

@@ -5,6 +5,7 @@ from pathlib import Path
 
 import pytest
 import yaml
+from tests import refusals
 
 from diffusiontalker import config
 from diffusiontalker.config import (
@@ -36,11 +37,7 @@ def written(folder: Path, text: str) -> Path:
 
 
 def refusal(path: Path | None, *overrides: str) -> str:
-    with pytest.raises(UserError) as error:
-        load(path, overrides)
-    message = str(error.value)
-    assert "\n" not in message
-    return message
+    return refusals.refusal(lambda: load(path, overrides))
 
 
 RUNS = [path for path in (ROOT / "configs").glob("*.yaml") if not path.name.startswith("sweep")]

@@ -15,12 +15,14 @@ from pathlib import Path
 import numpy as np
 import pytest
 import soundfile
+from tests import refusals
 from tests.tools import tool
 
-from diffusiontalker.audio.recording import DecodedAudio, _Blocks, decode_recording, read_recording
-from diffusiontalker.audio.waveform import CANCELLED, as_waveform, lone_channel, to_mono
+from diffusiontalker.audio.block_decoder import BlockDecoder
+from diffusiontalker.audio.recording import DecodedAudio, decode_recording, read_recording
+from diffusiontalker.audio.waveform import CANCELLED, as_waveform, louder_if_cancelled, to_mono
 from diffusiontalker.containers import flac, foreign, kinds, mpeg, ogg, parts, wav
-from diffusiontalker.containers.kinds import Door
+from diffusiontalker.containers.kinds import PcmGuard
 from diffusiontalker.errors import UserError
 
 RATE = 24_000
@@ -41,10 +43,7 @@ def heard(content: bytes, **limits: float) -> DecodedAudio:
 
 
 def refusal(content: bytes, **limits: float) -> str:
-    with pytest.raises(UserError) as error:
-        heard(content, **limits)
-    assert "\n" not in str(error.value)
-    return str(error.value)
+    return refusals.refusal(lambda: heard(content, **limits))
 
 
 def chunk(name: bytes, content: bytes, size: int | None = None) -> bytes:
@@ -66,7 +65,7 @@ LIST = chunk(b"LIST", b"INFOISFT\x04\0\0\0Lavf")
 
 
 def test_a_view_reads_across_its_spans() -> None:
-    view = parts.View(BytesIO(b"0123456789"), parts.Part((b"ab", (2, 5), (8, 10))))
+    view = parts.PartReader(BytesIO(b"0123456789"), parts.Part((b"ab", (2, 5), (8, 10))))
     assert view.read() == b"ab23489"
     assert (view.seek(-3, os.SEEK_END), view.read(2), view.tell()) == (4, b"48", 6)
     assert view.seek(100) == 100
@@ -77,7 +76,7 @@ def test_a_view_reads_across_its_spans() -> None:
 def test_what_is_looked_for_may_lie_across_blocks(
     block: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(parts, "BLOCK", block)
+    monkeypatch.setattr(parts, "SEARCH_BLOCK", block)
     found = parts.find(BytesIO(b"xabbaxabaa"), re.compile(b"ab.a"), 4, 1)
     assert list(found) == [1, 6]
 
@@ -316,9 +315,9 @@ def test_half_a_flac_is_said() -> None:
 
 @pytest.mark.parametrize("form", ["WAV", "FLAC", "MP3", "OGG"])
 def test_thousands_of_parts_are_refused(form: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(parts, "MOST", 3)
+    monkeypatch.setattr(parts, "MAX_PARTS", 3)
     for module in (wav, flac, mpeg, ogg):
-        monkeypatch.setattr(module, "MOST", 3)
+        monkeypatch.setattr(module, "MAX_PARTS", 3)
     assert "more than 3 parts" in refusal(written(form, tone(0.3)) * 5)
 
 
@@ -334,7 +333,7 @@ def test_at_most_two_channels() -> None:
 def test_samples_are_bounded_before_they_are_decoded(monkeypatch: pytest.MonkeyPatch) -> None:
     """Two megabytes of FLAC may hold ten minutes of silence at 384 kHz."""
     content = written("FLAC", np.zeros((4 * 384_000, 2)), 384_000)
-    monkeypatch.setattr(_Blocks, "_read", None)  # nothing is decoded
+    monkeypatch.setattr(BlockDecoder, "_read", None)  # nothing is decoded
     message = refusal(content, max_seconds=10.0)
     assert "cut it into parts" in message
     assert "-ar 48000" in message
@@ -412,7 +411,7 @@ def test_files_that_cannot_be_opened(tmp_path: Path, monkeypatch: pytest.MonkeyP
 
 
 def test_a_mend_can_be_pasted(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(foreign, "is_there", lambda: False)
+    monkeypatch.setattr(foreign, "is_available", lambda: False)
     path = tmp_path / "my voice.m4a"
     path.write_bytes(b"\0\0\0\x20ftypM4A \0\0\0\0M4A mp42")
     with pytest.raises(UserError, match=r"-i '.*my voice\.m4a' -ac 1"):
@@ -501,7 +500,7 @@ def test_stereo_that_does_not_cancel_is_averaged() -> None:
         sound = heard(written("WAV", stereo, subtype="FLOAT"))
         np.testing.assert_allclose(sound.samples, stereo.mean(axis=1), atol=1e-6)
         assert sound.notes == ()
-        assert lone_channel(stereo) is None
+        assert louder_if_cancelled(stereo) is None
 
 
 # raw samples
@@ -518,7 +517,7 @@ DOORS = {
 @pytest.mark.parametrize("kind", DOORS)
 @pytest.mark.parametrize("size", [16, 640, 1 << 20])
 def test_a_file_is_turned_away_where_samples_are_wanted(kind: str, size: int) -> None:
-    door, content = Door("samples", 48_000), DOORS[kind]
+    door, content = PcmGuard("samples", 48_000), DOORS[kind]
     pieces = [content[at : at + size] for at in range(0, len(content), size)]
     with pytest.raises(UserError, match="-ar 48000") as error:
         list(map(door, pieces))
@@ -529,7 +528,7 @@ def test_samples_pass() -> None:
     rng = np.random.default_rng(0)
     loud = rng.integers(-32768, 32767, 20_000).astype("<i2").tobytes()
     for content in (bytes(9000), PCM, loud, tone().tobytes(), b"\xff\xfb" * 5000, b"\xff" * 9000):
-        door = Door("samples", RATE)
+        door = PcmGuard("samples", RATE)
         for at in range(0, len(content), 320):
             door(content[at : at + 320])
     # Wherever in them the stream begins.

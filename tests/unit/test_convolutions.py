@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 
 from diffusiontalker.model.convolutions import ChunkCache, FrameCache, TimeConv
-from diffusiontalker.runtime.layer_history import History
+from diffusiontalker.runtime.stream_batch.layer_history import LayerHistory
 
 FRAMES, WIDTH = 23, 3
 
@@ -17,12 +17,12 @@ def test_a_frame_at_a_time_is_the_whole(dilation: int) -> None:
     conv = TimeConv(WIDTH, 5, 3, dilation, causal=True)
     x = torch.randn(2, FRAMES, WIDTH)
     whole = conv(x)
-    history, rows = History({dilation: WIDTH}), np.array([0, 1])
+    history, rows = LayerHistory({dilation: WIDTH}), np.array([0, 1])
     history.grow()
     for t in range(FRAMES):
-        taps = FrameCache(tensors(history.past(rows, rows * 0 + t)))
+        taps = FrameCache(tensors(history.read(rows, rows * 0 + t)))
         torch.testing.assert_close(conv(x[:, t : t + 1], taps), whole[:, t : t + 1])
-        history.keep(rows, rows * 0 + t, [seen.numpy() for seen in taps.now().values()])
+        history.write(rows, rows * 0 + t, [seen.numpy() for seen in taps.now().values()])
     torch.testing.assert_close(conv(x, ChunkCache(torch.zeros(2, 2 * dilation * WIDTH))), whole)
 
 
@@ -56,7 +56,7 @@ def test_a_clip_that_begins_saw_zeros() -> None:
 
 
 def test_history_by_hand() -> None:
-    history = History({0: 1, 1: 1, 2: 2})
+    history = LayerHistory({0: 1, 1: 1, 2: 2})
     history.grow()
     history.grow()
     rows = np.array([2, 1])
@@ -64,15 +64,15 @@ def test_history_by_hand() -> None:
         frames = np.array([t, t])
         value = np.full((2, 1, 1), float(t), np.float32)
         value[1] += 100
-        history.keep(rows, frames, [value, value, value.repeat(2, axis=2)])
-    past = history.past(rows, np.array([5, 5]))
+        history.write(rows, frames, [value, value, value.repeat(2, axis=2)])
+    past = history.read(rows, np.array([5, 5]))
     assert {name: seen[:, 0, 0].tolist() for name, seen in past.items()} == {
         "near_0": [4, 104], "far_1": [3, 103], "near_1": [4, 104],
         "far_2": [1, 101], "near_2": [3, 103],
     }  # fmt: skip
-    history.begin(2)
-    past = history.past(rows, np.array([0, 5]))
+    history.reset(2)
+    past = history.read(rows, np.array([0, 5]))
     assert {seen[0].sum() for seen in past.values()} == {0}
     assert past["near_1"][1, 0, 0] == 104
     # A row that no stream has had is as fresh.
-    assert {seen.sum() for seen in history.past(np.array([3]), np.array([0])).values()} == {0}
+    assert {seen.sum() for seen in history.read(np.array([3]), np.array([0])).values()} == {0}

@@ -1,6 +1,5 @@
 """The artifact: equal to PyTorch, sound in every door, and free of torch when it runs."""
 
-import dataclasses
 import runpy
 import shutil
 import subprocess
@@ -17,19 +16,20 @@ import pytest
 import torch
 import yaml
 from tests.refusals import refusal
+from tests.students import random_student
 from tests.unit import models
 
 from diffusiontalker import storage
 from diffusiontalker.arkit import CHANNELS
-from diffusiontalker.config import DecoderSettings, PersonalizerSettings
 from diffusiontalker.errors import UserError
 from diffusiontalker.evaluation.measure import embed_and_sample
 from diffusiontalker.export import artifact
-from diffusiontalker.export.graph import _zrn
+from diffusiontalker.export.graph_modules import _zrn
 from diffusiontalker.model.talker import Talker
-from diffusiontalker.runtime.artifact import files, graphs, read_config
-from diffusiontalker.runtime.student import Student, chunks
-from diffusiontalker.runtime.voice import Statistics, moments
+from diffusiontalker.runtime.artifact import PARTS, read_config
+from diffusiontalker.runtime.offline import log_mel_chunks
+from diffusiontalker.runtime.student import Student
+from diffusiontalker.runtime.voice_statistics import VoiceStatistics, moments
 
 EXAMPLE = Path(__file__).parents[2] / "examples" / "embed.py"
 STEPS = 2
@@ -49,15 +49,9 @@ def folder(talker: Talker, tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="module")
-def stranger(talker: Talker, tmp_path_factory: pytest.TempPathFactory) -> Path:
+def stranger(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A student of other widths."""
-    path = tmp_path_factory.mktemp("stranger") / "student"
-    config = dataclasses.replace(
-        talker.config, audio_dim=20, personalizer=PersonalizerSettings(dim=6, fused=12),
-        decoder=DecoderSettings(kind="tcn", width=12, depth=1),
-    )  # fmt: skip
-    artifact.export(Talker(config).eval(), STEPS, path, "")
-    return path
+    return random_student(tmp_path_factory.mktemp("stranger") / "student")
 
 
 @pytest.fixture(scope="module")
@@ -121,22 +115,23 @@ def run_both(
     rows = {k: row for k, row in enumerate(log_mel, start=4 - ahead) if k >= 0}
     mel = np.array([rows.get(k, np.zeros(80)) for k in range(2 * frames + 3)], np.float32)
     chunks = list(pairwise([0, *cuts, frames]))
-    state, statistics = student.new_state(), Statistics()
+    state, statistics = student.graphs.new_state(), VoiceStatistics()
     heard = []
     for begin, end in chunks:
-        features, voice = student.listen(mel[2 * begin : 2 * end + 3], state)
+        features, voice = student.graphs.encode(mel[2 * begin : 2 * end + 3], state)
         heard.append(features)
         statistics.add(moments(voice))
+    voices = [rows[0] for rows in student.graphs.personalise(*statistics())]
     embeddings = []
     chosen = []
     for library, index, embedding in zip(
-        student.libraries, (identity, emotion), student.embed(statistics), strict=True
+        student.libraries, (identity, emotion), voices, strict=True
     ):
         chosen.append(library.nearest(embedding) if index is None else index)
         embeddings.append(library.entries[chosen[-1]])
-    modulation = student.modulate(*(embedding[None] for embedding in embeddings))
+    modulation = student.graphs.modulate(*(embedding[None] for embedding in embeddings))
     face = [
-        student.move(features, noise[begin:end], modulation, state)
+        student.graphs.decode(features, noise[begin:end], modulation, state)
         for features, (begin, end) in zip(heard, chunks, strict=True)
     ]
     theirs, *right = with_torch(
@@ -164,20 +159,20 @@ def test_graphs_are_the_model(
 
 
 @pytest.mark.parametrize(
-    "shape",
+    ("shape", "steps"),
     [
-        {"look_ahead": -2},
-        {"look_ahead": 1},
-        {"look_ahead": 8},
-        {"look_ahead": 3, "kind": "gru", "depth": 0},
-        {"look_ahead": 3, "kind": "gru", "depth": 2},
+        ({"look_ahead": -2}, 1),
+        ({"look_ahead": 1}, 1),
+        ({"look_ahead": 8}, 1),
+        ({"look_ahead": 3, "kind": "gru", "depth": 0}, 1),
+        ({"look_ahead": 3, "kind": "gru", "depth": 2}, 2),  # which test_streams exports, too
     ],
     ids=str,
 )
-def test_every_causal_student_in_chunks(shape: dict[str, Any], tmp_path: Path) -> None:
+def test_every_causal_student_in_chunks(shape: dict[str, Any], steps: int, tmp_path: Path) -> None:
     talker = models.talker(teacher=False, **({"depth": 1} | shape))
     before = dict(talker.named_modules())
-    artifact.export(talker, 1, tmp_path / "out", "")
+    artifact.export(talker, steps, tmp_path / "out", "")
     assert dict(talker.named_modules()) == before
     student = Student(tmp_path / "out")
     for cuts in ((), (1,), (1, 2, 3, 10, 89)):
@@ -189,6 +184,8 @@ def test_every_causal_student_in_chunks(shape: dict[str, Any], tmp_path: Path) -
 def test_a_student_that_hears_whole_recordings(kind: dict[str, Any], tmp_path: Path) -> None:
     talker = models.talker(teacher=False, look_ahead=None, **kind)
     artifact.export(talker, 1, tmp_path / "out", "")
+    config = yaml.safe_load((tmp_path / "out" / "config.yaml").read_text())
+    assert config["look_ahead"] is config["stream"] is None
     student = Student(tmp_path / "out")
     for frames in (6, 7, 90, 400):
         ours, theirs = run_both(student, talker, frames, frames, None, 1)
@@ -205,18 +202,74 @@ def test_onnx_gates_by_hand() -> None:
 
 
 def test_artifact_holds_what_it_should(folder: Path, talker: Talker) -> None:
-    assert sorted(path.name for path in folder.iterdir()) == sorted(files(read_config(folder)))
+    assert sorted(path.name for path in folder.iterdir()) == sorted(read_config(folder).files)
     assert not folder.with_name("student.partial").exists()
     assert (folder / "README.md").read_text() == "# A student\n"
     config = yaml.safe_load((folder / "config.yaml").read_text())
     assert config["channels"] == list(CHANNELS)
     assert (config["steps"], config["fps"], config["sample_rate"]) == (STEPS, 30, RATE)
     assert type(talker.config).from_dict(config["model"]) == talker.config
-    for name in graphs(read_config(folder)):
+    for name in read_config(folder).graphs:
         onnx.checker.check_model(folder / name)
         assert b"/diffusiontalker/" not in (folder / name).read_bytes()  # no path of this machine
     expected = sum(path.stat().st_size for path in folder.iterdir()) / 1e6
     assert artifact.size_mb(folder) == pytest.approx(expected)
+
+
+def test_an_artifact_carries_front_end_and_stream_parameters(folder: Path) -> None:
+    """Format 4: numbers as ``web/`` reads them."""
+    config = yaml.safe_load((folder / "config.yaml").read_text())
+    assert config["format_version"] == 4
+    assert config["front_end"] == {
+        "window": 640, "fft": 768, "bands": 80, "mel_per_frame": 2, "floor": 1e-4, "mean": -3.5,
+        "scale": 3.0, "stem": 5, "level_db": -23.0, "floor_db": -65, "span_db": 25,
+    }  # fmt: skip
+    assert config["stream"] == {
+        "level_memory": 1800, "level_trust": 30.0, "level_max_db": 30.0, "early_frames": 60,
+        "update_frames": [2, 10], "glide": [1.0, 0.5], "voice_seconds": [60.0, 8.0],
+        "rise_frames": 4,
+    }  # fmt: skip
+    assert read_config(folder).to_dict() == config | {
+        "stream": {
+            key: tuple(v) if isinstance(v, list) else v for key, v in config["stream"].items()
+        }
+    }
+
+
+@pytest.mark.parametrize(
+    ("key", "value"),
+    [
+        ("front_end.window", 400), ("front_end.fft", 1024), ("front_end.floor", 1e-2),
+        ("front_end.mean", -3.0), ("front_end.scale", 4.0), ("front_end.level_db", -33.0),
+        ("front_end.floor_db", -20), ("front_end.span_db", 3), ("stream.level_memory", 10),
+        ("stream.level_trust", 1.0), ("stream.level_max_db", 0.5), ("stream.early_frames", 2),
+        ("stream.update_frames", [7, 11]), ("stream.glide", [0.2, 0.1]),
+        ("stream.rise_frames", 20),
+    ],
+)  # fmt: skip
+def test_every_parameter_is_honoured(student: Student, own: Path, key: str, value: Any) -> None:
+    """Another value, another face: of a stream, and of a recording where it is the front end's."""
+    edit(key, value)(own)
+    other = Student(own)
+    loud, soft = speech(1.0), 0.1 * speech(1.5, seed=1)
+    samples = np.concatenate([0.001 * speech(1.0), loud, soft])
+    faces = [one.stream(seed=1).push(samples) for one in (student, other)]
+    if key != "front_end.window":  # which is a part of the look-ahead
+        assert len(faces[0]) == len(faces[1])
+    length = min(map(len, faces))
+    assert not np.allclose(faces[0][:length], faces[1][:length], atol=1e-6)
+    whole = [one.animate(samples, RATE, seed=1).coefficients for one in (student, other)]
+    assert np.allclose(*whole, atol=1e-6) == key.startswith("stream.")
+
+
+def test_the_time_constants_of_the_voice_are_honoured(own: Path) -> None:
+    edit("stream.voice_seconds", [2.0, 0.5])(own)
+    stream = Student(own).stream()
+    stream.push(speech(1.0))
+    count = stream.batch.voices._sums[stream.row, 0]  # as of a constant 1, frame by frame
+    ages = np.arange(stream.frames) / 30
+    assert count[0] == pytest.approx(np.exp(-ages / 2.0).sum())
+    assert count[-1] == pytest.approx(np.exp(-ages / 0.5).sum())
 
 
 def test_an_export_replaces_the_artifact_and_keeps_what_lies_beside_it(own: Path) -> None:
@@ -250,8 +303,8 @@ def test_an_export_replaces_nothing_but_artifacts(
 @pytest.mark.parametrize("ahead", [-2, 3, 6, 30, 60])
 def test_a_recording_is_heard_to_its_end_however_far_a_student_looks(ahead: int) -> None:
     for frames in (6, 20, 58, 299, 300, 301, 302, 330, 600, 601):
-        parts = list(chunks(speech(frames / 30), ahead))
-        (whole,) = chunks(speech(frames / 30), ahead, frames=1000)
+        parts = list(log_mel_chunks(speech(frames / 30), ahead))
+        (whole,) = log_mel_chunks(speech(frames / 30), ahead, frames=1000)
         assert frames <= (len(whole) - 3) // 2 <= frames + 1
         stacked = np.concatenate([*(part[:-3] for part in parts), parts[-1][-3:]])
         np.testing.assert_allclose(stacked, whole, atol=1e-5)
@@ -393,10 +446,12 @@ def edit(key: str, value: Any) -> Callable[[Path], None]:
     def change(folder: Path) -> None:
         path = folder / "config.yaml"
         config = yaml.safe_load(path.read_text())
+        *blocks, name = key.split(".")
+        block = config[blocks[0]] if blocks else config
         if value is None:
-            del config[key]
+            del block[name]
         else:
-            config[key] = value
+            block[name] = value
         path.write_text(yaml.safe_dump(config))
 
     return change
@@ -443,13 +498,33 @@ DAMAGE = [
         pytest.param(
             lambda folder, name=name: (folder / name).unlink(), f"lacks {name}", id=f"no-{name}"
         )
-        for name in files({"look_ahead": 3})
+        for name in PARTS
     ),
     pytest.param(shutil.rmtree, "no such artifact folder", id="no-folder"),
     pytest.param(edit("channels", sorted(CHANNELS, reverse=True)), "channel order", id="order"),
     pytest.param(edit("channels", "none"), "channel order", id="channels"),
     pytest.param(edit("format_version", 1), "artifact format 1, but this", id="version"),
-    pytest.param(edit("format_version", "3"), "artifact format 3, but this", id="version-text"),
+    pytest.param(edit("format_version", "4"), "artifact format 4, but this", id="version-text"),
+    pytest.param(
+        edit("format_version", 3), "artifact format 3, but this release reads 4; export it again: "
+        "python jobs/export.py", id="version-3",
+    ),
+    pytest.param(edit("fps", 25), "fps is 25;", id="fps"),
+    pytest.param(edit("sample_rate", 8000), "sample_rate is 8000;", id="sample-rate"),
+    pytest.param(edit("front_end", None), "not an artifact's configuration", id="no-front-end"),
+    pytest.param(edit("front_end.window", None), "front_end: window is", id="no-window"),
+    pytest.param(edit("front_end.windows", 640), "front_end: windows is", id="unknown-key"),
+    pytest.param(edit("front_end.window", 0), "front_end.window is 0;", id="window-0"),
+    pytest.param(edit("front_end.window", 640.0), "a whole number", id="window-float"),
+    pytest.param(edit("front_end.floor", "low"), "front_end.floor is low;", id="floor-text"),
+    pytest.param(edit("front_end.scale", float("nan")), "front_end.scale is nan;", id="scale-nan"),
+    pytest.param(edit("front_end.fft", 512), "fft is less than window", id="fft"),
+    pytest.param(edit("front_end.bands", 40), "encoder.onnx: is not this student's", id="bands"),
+    pytest.param(edit("stream", "null"), "not an artifact's configuration", id="stream-text"),
+    pytest.param(edit("stream.glide", [1.0, 2.0]), "stream.glide is 2.0;", id="glide"),
+    pytest.param(edit("stream.glide", [1.0]), "stream.glide: give two", id="glide-of-one"),
+    pytest.param(edit("stream.rise_frames", True), "stream.rise_frames is True;", id="rise-bool"),
+    pytest.param(edit("look_ahead", 61), "look_ahead is 61;", id="look-ahead-61"),
     pytest.param(edit("steps", None), "not an artifact's configuration", id="no-steps"),
     pytest.param(edit("steps", "two"), "not an artifact's configuration", id="steps"),
     pytest.param(edit("steps", float("inf")), "not an artifact's configuration", id="steps-inf"),

@@ -5,21 +5,18 @@ import pytest
 
 from diffusiontalker.arkit import FPS
 from diffusiontalker.audio import SAMPLE_RATE
+from diffusiontalker.audio.front_end import TRAINING
 from diffusiontalker.audio.level import normalize
 from diffusiontalker.audio.log_mel import (
     BANDS,
-    FFT,
-    FLOOR,
-    MEAN,
     PER_FRAME,
-    SCALE,
-    WINDOW,
     _filters,
     frame_count,
     log_mel,
 )
 
-SILENCE = (np.log(FLOOR) - MEAN) / SCALE
+FFT, WINDOW, MEAN, SCALE = TRAINING.fft, TRAINING.window, TRAINING.mean, TRAINING.scale
+SILENCE = (np.log(TRAINING.floor) - MEAN) / SCALE
 
 
 def tone(hz: float, seconds: float = 1.0) -> np.ndarray:
@@ -81,7 +78,7 @@ def test_the_level_of_a_tone_by_hand():
     # A sine of amplitude 0.1 in a Hann window: peak magnitude 0.1 / 2 * sum(window) = 16.
     peak = (0.1 / 2 * WINDOW / 2) ** 2
     spectrum = log_mel(tone(1000.0))[30]
-    weights = _filters()[round(1000 / (SAMPLE_RATE / FFT))]
+    weights = _filters(FFT, BANDS)[round(1000 / (SAMPLE_RATE / FFT))]
     assert weights.sum() == pytest.approx(1.0, abs=0.02)  # triangles share every bin
     at_least = (np.log(peak * weights.max()) - MEAN) / SCALE
     # The window spreads the peak over a few bins.
@@ -89,7 +86,7 @@ def test_the_level_of_a_tone_by_hand():
 
 
 def test_filters_cover_the_spectrum():
-    filters = _filters()
+    filters = _filters(FFT, BANDS)
     assert filters.shape == (FFT // 2 + 1, BANDS)
     assert (filters.max(axis=0) > 0.3).all()
     assert (filters >= 0).all()

@@ -47,7 +47,7 @@ def own(folder: Path, tmp_path: Path) -> Path:
 
 def test_half_precision_is_half_the_size_and_hardly_another_face(folder: Path, own: Path) -> None:
     for name in (*GRAPHS, FRAME):
-        precision.half(own / name)
+        precision.fp16(own / name)
         onnx.checker.check_model(own / name)
         kinds = {
             t.data_type
@@ -71,7 +71,7 @@ def test_a_weight_beyond_half_precision(own: Path) -> None:
     tensor.CopyFrom(onnx.numpy_helper.from_array(values, tensor.name))
     onnx.save(model, own / "decoder.onnx")
     assert "too large for half precision; use fp32" in refusal(
-        lambda: precision.half(own / "decoder.onnx")
+        lambda: precision.fp16(own / "decoder.onnx")
     )
 
 
@@ -105,18 +105,18 @@ def test_growth_by_hand() -> None:
     assert grown == pytest.approx({"lbe": 0.05, "energy_score": 0.0})
 
 
-def test_the_judge_measures_what_the_metrics_say(folder: Path, clips: list[Clip]) -> None:
+def test_validation_errors_are_what_the_metrics_say(folder: Path, clips: list[Clip]) -> None:
     student = Student(folder)
-    (voice,) = precision.voices(student, clips[:1])
+    (voice,) = precision.recognised_voices(student, clips[:1])
     heard = student.animate(clips[0].audio, RATE)
     assert voice == (heard.identity, heard.emotion)
-    # The judge is told a voice, and it is not the one that is heard.
+    # The given voice is used, and not the one that is recognised.
     voice = tuple(
         next(name for name in names if name != own)
         for names, own in zip((models.IDENTITIES, models.EMOTIONS), voice, strict=True)
     )
     made = [student.animate(clips[0].audio, RATE, *voice, seed=s) for s in range(4)]
-    found = precision.judge(student, clips[:1], [voice])
+    found = precision.validation_errors(student, clips[:1], [voice])
     faces = [one.coefficients for one in made]
     assert found["lbe"] == pytest.approx(
         np.mean([metrics.lbe(face, clips[0].coefficients) for face in faces])
@@ -136,7 +136,7 @@ def test_a_voice_between_two_emotions_does_not_decide_over_a_precision(
     # Where two emotions are equally near, the last bit of an artifact decides on another face.
     # That is counted, and what it costs is not the precision's.
     talker = models.talker(teacher=False)
-    told = precision.voices(Student(own), clips)
+    told = precision.recognised_voices(Student(own), clips)
     settings = ExportSettings(precision="fp16", clips=3)
 
     def otherwise(way: str, changed: int) -> None:
@@ -144,7 +144,7 @@ def test_a_voice_between_two_emotions_does_not_decide_over_a_precision(
         answers = iter([told, [*other[:changed], *told[changed:]]])
         monkeypatch.setattr(precision, way, lambda student, clips: next(answers))
 
-    for way in ("voices", "followed"):
+    for way in ("recognised_voices", "tracked_voices"):
         otherwise(way, 1)
         found = artifact.export(talker, 2, own, "", settings, clips)
         assert found.voices_changed == 1
@@ -161,7 +161,9 @@ def test_what_a_stream_hears_is_judged_too(folder: Path, clips: list[Clip]) -> N
     for stream, clip in zip(streams, clips, strict=True):
         stream.push(clip.audio)
         stream.close()
-    assert precision.followed(student, clips) == [(one.identity, one.emotion) for one in streams]
+    assert precision.tracked_voices(student, clips) == [
+        (one.identity, one.emotion) for one in streams
+    ]
 
 
 @pytest.mark.parametrize("most", [3, 16, 32])
@@ -182,7 +184,7 @@ def test_a_long_run_ends_with_an_artifact(
     monkeypatch.setattr(artifact, "too_much", lambda found, settings: "another face")
     shipped = ship(models.talker(teacher=False), 2, own, "", ExportSettings(clips=3), clips)
     assert shipped == ExportReport(precision="fp32")
-    assert Student(own).config["precision"] == "fp32"
+    assert Student(own).config.precision == "fp32"
     said = capsys.readouterr().out
     assert "exported in fp16 instead" in said
     assert "exported in fp32 instead" in said
@@ -191,8 +193,9 @@ def test_a_long_run_ends_with_an_artifact(
 def test_an_export_that_costs_too_much_is_refused_and_nothing_is_replaced(
     own: Path, clips: list[Clip]
 ) -> None:
+    (own / "README.md").write_text("What was there before.")  # the graphs would be the same
     before = {path.name: path.read_bytes() for path in own.iterdir()}
-    talker = models.talker(teacher=False, seed=3)
+    talker = models.talker(teacher=False)
     # On faces of noise an error may as well shrink, but never to nothing.
     strict = ExportSettings(precision="int8", clips=3).model_copy(update={"max_growth": -1.0})
     said = refusal(lambda: artifact.export(talker, 2, own, "", strict, clips))
@@ -203,7 +206,7 @@ def test_an_export_that_costs_too_much_is_refused_and_nothing_is_replaced(
     found = artifact.export(talker, 2, own.with_name("free"), "", free, clips)
     assert found.precision == "int8"
     assert max(found.growth.values()) <= 1.0
-    assert "no validation clips to judge" in refusal(
+    assert "no validation clips" in refusal(
         lambda: artifact.export(talker, 2, own, "", ExportSettings(precision="fp16"), [])
     )
 

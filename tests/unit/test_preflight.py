@@ -7,6 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import yaml
+from tests import refusals
 
 from diffusiontalker import cluster, config, preflight, storage
 from diffusiontalker.config import DataSettings, Settings, SweepSettings
@@ -49,11 +50,7 @@ def check(tmp_path: Path) -> Check:
 
 
 def refusal(check: Check, *overrides: str, **options: object) -> str:
-    with pytest.raises(UserError) as caught:
-        check(*overrides, **options)
-    said = str(caught.value)
-    assert "\n" not in said
-    return said
+    return refusals.refusal(lambda: check(*overrides, **options))
 
 
 @pytest.mark.parametrize("path", RUNS, ids=lambda path: path.name)

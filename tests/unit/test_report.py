@@ -15,20 +15,20 @@ from tests import summaries
 from tests.pages import EVIL, Reader
 from tests.summaries import ARTIFACT, CORPUS, STREAMING, row
 
-from diffusiontalker.animation.rig import Rig, default_rig
+from diffusiontalker.animation.heads import head_glb
+from diffusiontalker.animation.rig import default_rig
 from diffusiontalker.arkit import INDEX
 from diffusiontalker.errors import UserError
 from diffusiontalker.evaluation import goals
-from diffusiontalker.report import paint
-from diffusiontalker.report.face import face_data, wav_base64
 from diffusiontalker.report.log_axis import log_axis
 from diffusiontalker.report.metric_columns import BY_KEY, COLUMNS, duration, flat, plain
 from diffusiontalker.report.run import plots
 from diffusiontalker.report.run.console import console_table
+from diffusiontalker.report.run.face import face_data, wav_base64
 from diffusiontalker.report.run.headline import headline, lead, what_ran
 from diffusiontalker.report.run.page import render, write_report
 from diffusiontalker.report.run.sample import Sample
-from diffusiontalker.report.run.tables import table
+from diffusiontalker.report.run.tables import table, tables
 from diffusiontalker.report.run.verdict import verdict
 from diffusiontalker.summary.run import Artifact
 
@@ -103,7 +103,7 @@ def test_page_is_self_contained(page):
 def test_data_stay_text(page):
     reader = Reader(page)
     assert [tag for tag, _ in reader.tags if tag == "img"] == []
-    assert sum(tag == "script" for tag, _ in reader.tags) == 7
+    assert sum(tag == "script" for tag, _ in reader.tags) == 6
     # Sentence, speaker, row, goal, stage, environment, setting.
     assert reader.text.count(EVIL) == 7
     assert EVIL not in page
@@ -245,6 +245,20 @@ def test_costs_stand_apart_so_that_results_fit_a_screen(summary, page):
     assert headings == ["Frames/s"]
 
 
+def test_speech_and_movement_have_a_table_where_they_are_known() -> None:
+    without, known = summaries.row("teacher", 16), summaries.row("teacher", 16, speed_upper=4.8)
+    assert [found.title for found in tables(summaries.run(without))] == [
+        "New sentences, known speakers"
+    ]
+    floor = {"test_seen": {"recording": {"blinks_per_minute": 13.0}}}
+    errors, moves = tables(summaries.run(known, floor=floor))
+    assert errors.floors == ()  # the recordings have no error
+    (title, cells), *_ = moves.floors
+    assert title == "Recordings"
+    assert [cell.text for cell in cells if cell.value is not None] == ["13.0"]
+    assert "4.80" in [cell.text for cell in moves.rows[0][1]]
+
+
 @pytest.mark.parametrize(
     ("values", "ticks"),
     [
@@ -326,19 +340,11 @@ def unpack(text, dtype):
     return np.frombuffer(base64.b64decode(text), dtype)
 
 
-def test_face_data_rebuild_the_rig(sample):
-    rig = default_rig()
-    data = face_data(rig, sample)
-    deltas = np.zeros_like(rig.deltas)
-    packed = unpack(data["deltas"], "<i2").reshape(-1, 3) * data["delta_scale"]
-    indices = unpack(data["indices"], "<u4")
-    for channel in range(52):
-        part = slice(data["starts"][channel], data["starts"][channel + 1])
-        deltas[channel, indices[part]] = packed[part]
-    np.testing.assert_allclose(deltas, rig.deltas, atol=1.1e-5)
-    face = unpack(data["faces"]["teacher"], "<i2").reshape(-1, 52) / data["coefficient_scale"]
+def test_face_data_hold_the_head_and_the_faces(sample):
+    data = face_data(sample)
+    assert base64.b64decode(data["head"]) == head_glb()
+    face = unpack(data["faces"]["teacher"], "<i2").reshape(-1, 52) / data["scale"]
     np.testing.assert_allclose(face, sample.teacher, atol=1e-4)
-    assert sorted(eye["side"] for eye in data["eyes"]) == ["Left", "Right"]
 
 
 def test_left_is_where_the_rig_has_its_left_eye():
@@ -347,43 +353,12 @@ def test_left_is_where_the_rig_has_its_left_eye():
     assert rig.mean[moved, 0].mean() > 0  # eyeballs on +x are called Left
 
 
-def test_weld_joins_only_what_moves_alike():
-    mean = np.array([[0, 0, 0], [0, 0, 0], [0, 0, 0], [1, 0, 0]], np.float32)
-    deltas = np.zeros((52, 4, 3), np.float32)
-    deltas[0, 2] = 0.01
-    assert paint.weld(Rig(mean, deltas)).tolist() == [0, 0, 2, 3]
-
-
-def test_rigid_pieces():
-    mean = np.arange(27, dtype=np.float32).reshape(9, 3)
-    deltas = np.zeros((52, 9, 3), np.float32)
-    deltas[3, 7] = 0.1  # the last triangle has a corner that moves
-    rig = Rig(mean, deltas, np.array([[0, 1, 2], [2, 3, 4], [6, 7, 8]]))
-    assert [piece.tolist() for piece in paint.rigid_pieces(rig)] == [[0, 1, 2, 3, 4]]
-
-
-def test_a_rig_without_faces_is_painted_plainly():
-    rig = Rig(np.zeros((4, 3), np.float32), np.zeros((52, 4, 3), np.float32))
-    painted = paint.painted(rig)
-    assert painted.eyes == []
-    np.testing.assert_array_equal(painted.colors, np.tile([0.5, 0.5, 0.5, 0.0], (4, 1)))
-
-
-def test_mouth_is_dark_inside_and_eyes_gloss():
-    painted = paint.painted(default_rig())
-    dark = painted.colors[:, :3].max(1) < 0.1
-    teeth_and_mouth = default_rig().mean[dark & (painted.colors[:, 3] == 0)]
-    assert len(teeth_and_mouth) > 100
-    assert teeth_and_mouth[:, 1].max() < -0.04  # well below the eyes, which are the origin
-    assert len(painted.eyes) == 2
-
-
 def test_wav_is_sixteen_bit_and_clips():
     data = base64.b64decode(wav_base64(np.array([0, 0.5, 2, -2, np.nan]), 16000))
     with wave.open(io.BytesIO(data)) as file:
         assert file.getparams()[:4] == (1, 2, 16000, 5)
         samples = np.frombuffer(file.readframes(5), "<i2")
-    assert samples.tolist() == [0, 16384, 32767, -32767, 0]
+    assert samples.tolist() == [0, 16384, 32767, -32768, 0]
 
 
 def test_plain_words():

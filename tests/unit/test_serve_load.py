@@ -26,7 +26,7 @@ from tests.asgi import Peer, recording, scope, upload
 from tests.served import GAME_KEY, KEYS, STUDIO_KEY, speech, wav
 from tests.students import random_student
 
-from diffusiontalker.runtime.student import Student
+from diffusiontalker.runtime.graphs import Graphs
 
 
 @pytest.fixture(scope="module")
@@ -401,14 +401,14 @@ def test_a_recording_without_a_caller_is_cancelled(folder, monkeypatch) -> None:
     """Sixty chunks of 0.1 s, of which a few are done when its caller disconnects, or at its
     deadline."""
     heard: list[float] = []
-    listen = Student.listen
+    encode = Graphs.encode
 
-    def slowly(self: Student, *given: object):
+    def slowly(self: Graphs, *given: object):
         time.sleep(0.1)
         heard.append(time.monotonic())
-        return listen(self, *given)  # type: ignore[arg-type]
+        return encode(self, *given)  # type: ignore[arg-type]
 
-    monkeypatch.setattr(Student, "listen", slowly)
+    monkeypatch.setattr(Graphs, "encode", slowly)
 
     async def scenario(goes: bool, **limits: float) -> int:
         heard.clear()
@@ -447,7 +447,7 @@ def test_the_audio_encoder_checks_the_deadline_every_ten_seconds(folder) -> None
             raise DeadlineExceeded
 
     with pytest.raises(DeadlineExceeded):
-        student.perform(speech(60.0), 16_000, check=check)
+        student.animate_chunks(speech(60.0), 16_000, check=check)
     asked.clear()
     with pytest.raises(DeadlineExceeded):
         student.recognise(speech(60.0), 16_000, check=check)

@@ -11,12 +11,16 @@ from tests.refusals import refusal
 from tests.unit import models
 from tests.unit.test_export_runtime import speech
 
-from diffusiontalker.audio.level import SILENT, Level, normalize
+from diffusiontalker.audio.front_end import TRAINING
+from diffusiontalker.audio.level import normalize
 from diffusiontalker.audio.log_mel import look_ahead, look_ahead_ms
 from diffusiontalker.audio.resampler import Resampler
 from diffusiontalker.audio.waveform import CANCELLED
 from diffusiontalker.export import artifact
+from diffusiontalker.runtime.offline import silent
 from diffusiontalker.runtime.stream import Stream
+from diffusiontalker.runtime.stream_batch.running_level import RunningLevel
+from diffusiontalker.runtime.stream_parameters import StreamParameters
 from diffusiontalker.runtime.student import Student
 
 RATE = 16_000
@@ -27,6 +31,10 @@ def student(tmp_path_factory: pytest.TempPathFactory) -> Student:
     path = tmp_path_factory.mktemp("artifact") / "student"
     artifact.export(models.talker(teacher=False), 2, path, "")
     return Student(path)
+
+
+def running_level() -> RunningLevel:
+    return RunningLevel(TRAINING, StreamParameters())
 
 
 def cut(samples: np.ndarray, sizes: Iterator[int]) -> Iterator[np.ndarray]:
@@ -67,11 +75,11 @@ def test_pinned_at_its_level_a_stream_is_the_recording(
     pinned: dict[str, Any] = {"identity": "ben", "emotion": "anger", "seed": 1}
     stream = student.stream(**pinned)
 
-    def level(self: Level, powers: np.ndarray) -> np.ndarray:
-        self.found = 0
+    def level(self: RunningLevel, powers: np.ndarray) -> np.ndarray:
+        self.speech_start = 0
         return np.ones((len(powers), 1))
 
-    monkeypatch.setattr(Level, "__call__", level)
+    monkeypatch.setattr(RunningLevel, "__call__", level)
     whole = student.animate(samples, RATE, **pinned).coefficients
     np.testing.assert_allclose(run(stream, samples), whole, atol=1e-4)
 
@@ -123,7 +131,7 @@ def test_who_speaks_is_followed_or_pinned(student: Student) -> None:
     assert stream.identity == "ada"
     with pytest.raises(Exception, match="unknown identity 'bob'"):
         stream.pin(identity="bob", emotion="neutral")
-    assert not stream.company.speakers._pinned[stream.row, 1]  # nothing changed
+    assert not stream.batch.voices._pinned[stream.row, 1]  # nothing changed
 
 
 def test_level_finds_what_a_recording_has(student: Student) -> None:
@@ -131,16 +139,16 @@ def test_level_finds_what_a_recording_has(student: Student) -> None:
     for decibels in (-20, -6, 6):
         samples = speech(6.0) * np.float32(10 ** (decibels / 20))
         pieces = samples[: len(samples) // 320 * 320].reshape(-1, 320)
-        gains = Level()(pieces.var(axis=1))
+        gains = running_level()(pieces.var(axis=1))
         normal = normalize(samples)
         right = np.abs(normal).max() / np.abs(samples).max()
         assert abs(20 * np.log10(gains[-1, 0] / right)) < 2
-    assert (Level()(np.zeros(50)) == 1).all()  # silence stays silence
+    assert (running_level()(np.zeros(50)) == 1).all()  # silence stays silence
 
 
 def test_level_forgets_for_as_long_as_it_lasts() -> None:
     # Twenty minutes at -30 dB, where a window keeps exp(-1 / 1800) of its weight in the next.
-    gains = Level()(np.full(72_000, 10**-3.0))
+    gains = running_level()(np.full(72_000, 10**-3.0))
     heard = 1 / (1 - np.exp(-1 / 1800))
     np.testing.assert_allclose(gains[36_000:], 10 ** (heard / (heard + 30) * 7 / 20), rtol=1e-6)
 
@@ -197,7 +205,7 @@ def test_where_nobody_speaks_the_face_is_at_rest(student: Student) -> None:
         made = student.animate(quiet, RATE, emotion="anger")
         assert made.coefficients.shape == (60, 52)
         assert not made.coefficients.any()
-        assert (made.identity, made.emotion, made.notes) == (None, "anger", (SILENT,))
+        assert (made.identity, made.emotion, made.notes) == (None, "anger", (silent(TRAINING),))
     for quiet in (np.zeros(RATE * 2, np.float32), room):
         stream = student.stream()
         assert not run(stream, quiet).any()
@@ -227,7 +235,7 @@ def test_a_face_at_rest_comes_to_life_with_the_voice(student: Student) -> None:
         np.testing.assert_allclose(np.concatenate([*parts, again.close()]), face, atol=1e-4)
     # From the fourth frame on it is what it would be had it been there all the time.
     rising, awake = (student.stream(identity="ada", emotion="anger") for _ in range(2))
-    awake.company.ears._voice[awake.row] = 0
+    awake.batch.front_end._speech[awake.row] = 0
     shares = np.clip((np.arange(len(face)) - first + 1) / 4, 0, 1)[:, None]
     np.testing.assert_allclose(run(rising, samples), shares * run(awake, samples), atol=1e-6)
 
@@ -305,9 +313,9 @@ def test_memory_does_not_grow(student: Student) -> None:
     held = []
     for second in range(20):
         stream.push(np.resize(speech(1.0), 44_100))
-        company = stream.company
-        rows = [*vars(company).values(), *vars(company.ears).values(),
-                *vars(company.speakers).values(), *company.ears._audio[stream.row],
+        batch = stream.batch
+        rows = [*vars(batch).values(), *vars(batch.front_end).values(),
+                *vars(batch.voices).values(), *batch.front_end._audio[stream.row],
                 stream._resampler._buffer]  # fmt: skip
         held.append(sum(part.nbytes for part in rows if isinstance(part, np.ndarray)))
         assert stream.frames >= 30 * (second + 1) - 3
@@ -316,16 +324,16 @@ def test_memory_does_not_grow(student: Student) -> None:
 
 def test_smoothing_keeps_closures_and_mirroring_swaps(student: Student) -> None:
     from diffusiontalker.arkit import INDEX
-    from diffusiontalker.runtime.post_processing import Post
+    from diffusiontalker.runtime.post_processing import PostProcessor
 
     face = np.zeros((40, 52), np.float32)
     jaw, close, blink = INDEX["jawOpen"], INDEX["mouthClose"], INDEX["eyeBlinkLeft"]
     face[:, jaw] = 0.5
     face[20, jaw] = 0.02  # an "m" of one frame
     face[20:, blink] = 1.0
-    smooth = Post(smooth_ms=80)
+    smooth = PostProcessor(smooth_ms=80)
     made = np.concatenate([smooth(face[:7]), smooth(face[7:])])
-    np.testing.assert_array_equal(made, Post(smooth_ms=80)(face))
+    np.testing.assert_array_equal(made, PostProcessor(smooth_ms=80)(face))
     assert made[20, jaw] < 0.1
     assert made[19, jaw] == pytest.approx(0.5)
     assert made[21, jaw] > 0.3
@@ -333,12 +341,12 @@ def test_smoothing_keeps_closures_and_mirroring_swaps(student: Student) -> None:
     after = 20 + round(80 / 1000 * 30) - 1
     assert made[after, blink] == pytest.approx(1 - np.exp(-(after - 19) * 1000 / 30 / 80), abs=1e-5)
     assert made[:, close].max() == 0
-    mirrored = Post(mirror=True)(face)
+    mirrored = PostProcessor(mirror=True)(face)
     np.testing.assert_array_equal(mirrored[:, INDEX["eyeBlinkRight"]], face[:, blink])
     np.testing.assert_array_equal(mirrored[:, jaw], face[:, jaw])
 
 
-def test_choices_by_weights_and_by_embedding(student: Student) -> None:
+def test_conditioning_by_weights_and_by_embedding(student: Student) -> None:
     samples = speech(2.0)
     named = student.animate(samples, RATE, "ben", "anger")
     weights = student.animate(samples, RATE, {"ben": 2.0}, {"anger": 0.3, "neutral": 0.0})

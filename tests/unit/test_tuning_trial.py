@@ -126,6 +126,14 @@ def test_workers_report_the_same(monkeypatch: pytest.MonkeyPatch) -> None:
     check(found[0])
 
 
+def test_a_stage_ends_when_tune_has_its_last_epoch() -> None:
+    empty = iter([False, False, True])
+    report = object.__new__(trial.ReportCallback)
+    report._training_actor_item_queue = type("Queue", (), {"empty": lambda _: next(empty)})()
+    report.wait()
+    assert list(empty) == []
+
+
 # its stages
 
 

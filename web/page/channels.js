@@ -1,4 +1,4 @@
-// The 52 of ARKit by region, and which of them have a curve on the page.
+// The 52 ARKit channels by region, and the check boxes that select which have a curve.
 
 const SIDES = ["Left", "Right"];
 const both = (...names) => names.flatMap((name) => SIDES.map((side) => name + side));
@@ -19,7 +19,7 @@ export const REGIONS = {
 export const CHANNELS = Object.values(REGIONS).flat();
 const SIX = ["jawOpen", "mouthClose", "mouthSmileLeft", "mouthSmileRight", "browInnerUp", "eyeBlinkLeft"];
 
-/** A box to tick for each channel. */
+/** A check box for each channel. */
 export class Channels {
   #root;
 
@@ -38,7 +38,7 @@ export class Channels {
     root.addEventListener("change", changed);
   }
 
-  /** @returns {string[]} those that are ticked */
+  /** @returns {string[]} those that are checked */
   get shown() {
     return [...this.#root.querySelectorAll("input:checked")].map((input) => input.value);
   }

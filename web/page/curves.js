@@ -1,11 +1,11 @@
-// The curves of some channels in strips, with a line where the time is.
+// Curves of the selected channels over time, one strip each, with a cursor at the present time.
 
-/** Seconds of a long take that are seen at once. */
+/** Seconds in view of a long take. */
 const WINDOW = 10;
 /** Share of the window that lies before the time. */
 const BEFORE = 0.4;
 const STRIP = 60;
-/** What the name takes of a strip. */
+/** Pixels of a strip for the channel's name. */
 const NAME = 20;
 const FONT = 13;
 
@@ -18,7 +18,7 @@ export class Curves {
   /**
    * @param {HTMLCanvasElement} canvas its colours are those of its style: color, caret-color for the
    *     face marked A, and accent-color for any other
-   * @param {(seconds: number) => void} sought somebody points at a time
+   * @param {(seconds: number) => void} sought called where a time is clicked
    */
   constructor(canvas, sought) {
     this.#canvas = canvas;
@@ -79,7 +79,7 @@ export class Curves {
     this.#first = Math.max(Math.min(first, seconds - this.#span), 0);
   }
 
-  /** [seconds, value] of the frames in sight, and of one beyond either edge. */
+  /** [seconds, value] of the frames in view, and of one beyond either edge. */
   #points(face, channel) {
     const index = face.channels.indexOf(channel);
     const first = Math.max(Math.floor(this.#first * face.fps), 0);

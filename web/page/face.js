@@ -1,4 +1,6 @@
-/** Coefficients as they come, frame after frame, and at any time between two frames. */
+// Coefficients of a take.
+
+/** Frames are appended as they come, and interpolated between two of them. */
 export class Face {
   #values = new Float32Array(0);
   frames = 0;
@@ -46,7 +48,7 @@ export class Face {
   }
 
   /**
-   * The coefficients at a time, linear between frames; the first and the last frame hold on.
+   * The coefficients at a time, linear between frames, held before the first and behind the last.
    *
    * @param {number} seconds
    * @returns {Float32Array} (channels,); zeros where there is no frame

@@ -1,4 +1,4 @@
-// Coefficients as files: diffusiontalker/animation/beat.py and livelink.py.
+// Files of coefficients, JSON and CSV: diffusiontalker/animation/beat.py and livelink.py.
 
 const SIDE = ["EyeBlink", "EyeLookDown", "EyeLookIn", "EyeLookOut", "EyeLookUp", "EyeSquint", "EyeWide"];
 const MIDDLE = `

@@ -1,4 +1,4 @@
-// A head with morph targets, drawn with three.js; once, or twice side by side.
+// A head with ARKit's morph targets, drawn with three.js: once, or twice side by side.
 import {
   Box3,
   DirectionalLight,
@@ -11,15 +11,14 @@ import {
   WebGLRenderer,
 } from "three";
 import { GLTFLoader } from "three/addons/loaders/GLTFLoader.js";
-import { MeshoptDecoder } from "three/addons/libs/meshopt_decoder.module.js";
 
 import { oneLine, UserError } from "../errors.js";
 
 const MAX_BYTES = 2 ** 27;
-/** Degrees; a long lens, as portraits are taken with. */
+/** Field of view in degrees: that of a long lens, as for portraits. */
 const VIEW_ANGLE = 16;
-/** The crown and the back of a head stand still, so the view is larger than what moves, and the middle
- * of the head lies higher and deeper, by these shares of its height and width. */
+/** Side of the view per size of the bounding box of all that moves, in which crown and back of the head are
+ * missing; the head's middle lies higher and deeper than the box's, by these shares of its height and width. */
 const MARGIN = 1.65;
 const HIGHER = 0.07;
 const DEEPER = 0.3;
@@ -33,19 +32,25 @@ export class Head {
   #camera = new PerspectiveCamera(VIEW_ANGLE, 1);
   /** Turns about the middle of the head. */
   #pivot = new Group();
-  /** Half of the side of the square that is to be seen. */
+  /** Half the side of the square that is in view. */
   #reach = 1;
+  #decoder;
   /** @type {Map<string, {mesh: import("three").Mesh, index: number}[]>} by `plain` name */
   #targets = new Map();
 
   /**
-   * @param {HTMLCanvasElement} canvas; it can be turned by dragging
-   * @param {() => void} changed the head has to be drawn anew
+   * @param {HTMLCanvasElement} canvas the head turns where it is dragged
+   * @param {() => void} changed called when the head has to be drawn again
+   * @param {object} [decoder] three's MeshoptDecoder, for GLBs that are compressed by it
    * @throws {Error} the browser offers no WebGL
    */
-  constructor(canvas, changed) {
+  constructor(canvas, changed, decoder = null) {
+    // The drawing is kept for whoever prints or copies the canvas.
+    const context = canvas.getContext("webgl2", { antialias: true, alpha: true, preserveDrawingBuffer: true });
+    if (!context) throw new Error("no WebGL 2"); // three would write it to the console too
     this.canvas = canvas;
-    this.#renderer = new WebGLRenderer({ canvas, antialias: true, alpha: true });
+    this.#decoder = decoder;
+    this.#renderer = new WebGLRenderer({ canvas, context });
     this.#renderer.setScissorTest(true);
     const light = (color, strength, ...from) => {
       const made = new DirectionalLight(color, strength);
@@ -64,19 +69,24 @@ export class Head {
     return this.#targets.size > 0;
   }
 
+  /** How far the head is turned: three's Euler angles. */
+  get rotation() {
+    return this.#pivot.rotation;
+  }
+
   /**
-   * Show another head.
+   * Load a head in place of the one before.
    *
    * @param {Blob} file a GLB
    * @param {string} name for messages
    * @param {string[]} channels
    * @returns {Promise<string[]>} the channels that it has a morph target for; `_L` and `_R` stand for
-   *     Left and Right, and neither case nor what stands before a dot matters
-   * @throws {UserError} not a GLB, or none of its morph targets has a channel's name; the head stays
+   *     Left and Right, and case and a prefix that ends with a dot are ignored
+   * @throws {UserError} not a GLB, or no morph target has a channel's name; the head before stays
    */
   async load(file, name, channels) {
     if (file.size > MAX_BYTES) throw new UserError(`${name}: larger than 128 MB; reduce its textures`);
-    const model = await parsed(file, name);
+    const model = await parsed(file, name, this.#decoder);
     const targets = morphs(model);
     const known = channels.filter((channel) => targets.has(plain(channel)));
     const box = moving(model, known.flatMap((channel) => targets.get(plain(channel))));
@@ -95,7 +105,7 @@ export class Head {
     return known;
   }
 
-  /** The influence of the morph target of a channel, as it was drawn last. */
+  /** The influence of a channel's morph target in the last frame that was drawn. */
   influence(channel) {
     const [{ mesh, index }] = this.#targets.get(plain(channel));
     return mesh.morphTargetInfluences[index];
@@ -128,7 +138,7 @@ export class Head {
     });
   }
 
-  /** Put the camera where the head fills the smaller side. */
+  /** Place the camera so that the head fills the smaller side. */
   #look(aspect) {
     const distance = this.#reach / Math.tan((VIEW_ANGLE * Math.PI) / 360) / Math.min(aspect, 1);
     Object.assign(this.#camera, { aspect, near: distance / 20, far: distance * 20 });
@@ -151,12 +161,12 @@ export class Head {
   }
 }
 
-async function parsed(file, name) {
+async function parsed(file, name, decoder) {
   const manager = new LoadingManager().setURLModifier((url) => {
     if (/^(blob|data):/.test(url)) return url;
     throw new UserError(`${name}: it lacks ${url}; put everything into the GLB`);
   });
-  const loader = new GLTFLoader(manager).setMeshoptDecoder(MeshoptDecoder);
+  const loader = new GLTFLoader(manager).setMeshoptDecoder(decoder);
   try {
     return (await loader.parseAsync(await file.arrayBuffer(), "")).scene;
   } catch (error) {
@@ -165,6 +175,7 @@ async function parsed(file, name) {
   }
 }
 
+/** Morph targets by `plain` name. */
 function morphs(model) {
   const found = new Map();
   model.traverse((mesh) => {
@@ -182,7 +193,7 @@ function plain(name) {
   return bare.replace(/_L$/i, "Left").replace(/_R$/i, "Right").replaceAll("_", "").toLowerCase();
 }
 
-/** Where the vertices lie that any of these morph targets moves: the face, whatever body it has. */
+/** Bounding box of the vertices that any of these morph targets moves: the face, without a body. */
 function moving(model, targets) {
   model.updateMatrixWorld(true);
   const box = new Box3();

@@ -1,19 +1,26 @@
-// The student in this page, on onnxruntime-web: no sound leaves it.
+// The back end in this page, on onnxruntime-web: no sound leaves it.
 import * as ort from "onnxruntime-web";
 
-import { SAMPLE_RATE } from "../audio.js";
-import { FPS } from "../log_mel.js";
+import { FPS, SAMPLE_RATE } from "../audio.js";
+import { UserError } from "../errors.js";
+import { AUTO } from "../selection.js";
 import { Student } from "../student.js";
 
-ort.env.wasm.numThreads = 1; // more would need a page that is isolated from other origins
+ort.env.wasm.numThreads = 1; // more require a cross-origin isolated page
+
+/** Seconds of speech that make an identity, as on a server. */
+const SHORTEST = 3;
+const LONGEST = 60;
 
 /** @implements {import("./backend.js").Backend} */
 export class Local {
   about = "The student runs in this page; no sound leaves it.";
+  keeping = "Saved until this page is closed or another student is loaded.";
   formats = [];
-  savesIdentities = false;
   /** @type {Student} */
   #student;
+  /** @type {Map<string, Float32Array>} identity embeddings of saved voices */
+  #saved = new Map();
 
   /** @param {string} folder address of an artifact */
   static async open(folder) {
@@ -24,24 +31,47 @@ export class Local {
   }
 
   async names() {
-    return { identity: this.#student.identities, emotion: this.#student.emotions };
+    return { identity: this.#student.identities, saved: [...this.#saved.keys()], emotion: this.#student.emotions };
   }
 
-  async animate(recording, { identity, emotion, seed }) {
-    const made = await this.#student.animate(await recording.samples(), SAMPLE_RATE, { identity, emotion, seed });
-    return { ...made, fps: FPS };
+  async animate(recording, settings) {
+    const samples = await recording.samples();
+    return { ...(await this.#student.animate(samples, SAMPLE_RATE, this.#options(settings))), fps: FPS };
   }
 
-  async stream(rate, { identity, emotion, seed }, { heard, broken }) {
-    const stream = this.#student.stream(rate, { identity, emotion, seed });
-    const hand = (coefficients) => heard(coefficients, stream.identity, stream.emotion);
+  async stream(rate, settings, { frames, broken }) {
+    const stream = this.#student.stream(rate, this.#options(settings));
+    const pass = (coefficients) => frames(coefficients, stream.identity, stream.emotion);
     return {
       channels: this.#student.channels,
       fps: FPS,
       lookAheadMs: stream.lookAheadMs,
-      push: (samples) => { stream.push(samples).then(hand, broken); },
-      pin: (choices) => stream.pin(choices),
-      close: async () => hand(await stream.close()),
+      push: (samples) => { stream.push(samples).then(pass, broken); },
+      pin: (selections) => stream.pin(this.#options(selections)),
+      close: async () => pass(await stream.close()),
     };
+  }
+
+  async saveIdentity(recording, name) {
+    if (name === AUTO || this.#student.identities.includes(name)) {
+      throw new UserError(`name '${name}' is of the library; choose another`);
+    }
+    if (this.#saved.has(name)) throw new UserError(`name '${name}' is taken; choose another`);
+    const samples = await recording.samples();
+    const seconds = samples.length / SAMPLE_RATE;
+    if (seconds < SHORTEST || seconds > LONGEST) {
+      const length = seconds.toFixed(1);
+      throw new UserError(`${recording.name}: ${length} s; an identity takes ${SHORTEST} to ${LONGEST} s of speech`);
+    }
+    if (this.#student.isQuiet(samples)) throw new UserError(`${recording.name}: there is no speech in it`);
+    const { identity, identities } = await this.#student.recognise(samples, SAMPLE_RATE);
+    this.#saved.set(name, identity);
+    const [[nearest]] = Object.entries(identities).sort(([, a], [, b]) => b - a);
+    return { name, seconds, nearest, notes: [] };
+  }
+
+  /** Settings with the embedding in place of a saved voice's name. */
+  #options(settings) {
+    return { ...settings, identity: this.#saved.get(settings.identity) ?? settings.identity };
   }
 }

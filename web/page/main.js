@@ -1,29 +1,29 @@
-// The page: what is heard becomes a face, which is played, compared and saved.
+// The page: recordings and the microphone are animated; takes are played, compared and saved.
 import { UserError } from "../errors.js";
 import { open } from "./backend.js";
+import { caption, named } from "./caption.js";
 import { Channels } from "./channels.js";
 import { Curves } from "./curves.js";
 import { Face } from "./face.js";
 import { csv, json, save } from "./files.js";
+import { Live } from "./live.js";
 import * as microphone from "./microphone.js";
 import { Player } from "./player.js";
-import { Recording, wav } from "./recording.js";
+import { Recording } from "./recording.js";
 import { isThere, keep } from "./remote.js";
 import { Settings } from "./settings.js";
 import { Stage } from "./stage.js";
 
-/** Seconds that may be spoken at a time. */
-const MOST_SPOKEN = 600;
-/** The head follows the newest frame by at most so many seconds, since frames come in handfuls. */
-const BEHIND_SECONDS = 0.1;
+/** Longest recording by the microphone, seconds. */
+const MAX_SECONDS = 600;
 const READY_AGAIN_MS = 2000;
 
 /**
- * @typedef {object} Take a face and how it was made
+ * @typedef {object} Take an animation and how it was made
  * @property {Face} face
  * @property {import("./backend.js").Settings} settings
  * @property {string} caption
- * @property {boolean} live made while somebody spoke; animating the recording gives another face
+ * @property {boolean} live made by a stream; animating the recording gives other coefficients
  */
 
 const element = (id) => document.getElementById(id);
@@ -36,16 +36,16 @@ let backend = null;
 let recording = null;
 /** @type {Take | null} the newest; B, where there is an A */
 let take = null;
-/** @type {Take | null} A */
-let kept = null;
-/** @type {{source: object, stream: import("./backend.js").Stream, take: Take, heard: Float32Array[], time: number} | null} */
+/** @type {Take | null} */
+let takeA = null;
+/** @type {Live | null} */
 let live = null;
-/** Whether the microphone is being opened: once is enough. */
+/** Whether the microphone is being opened. */
 let opening = false;
-/** How often all was forgotten: what waited meanwhile belongs to what is past. */
-let turn = 0;
-/** Of the animation under way. */
-let making = new AbortController();
+/** Number of calls of `reset`: asynchronous work that began before the last one is stale. */
+let generation = 0;
+/** Of the animation in progress. */
+let animating = new AbortController();
 let willDraw = false;
 let drawnAt = 0;
 
@@ -58,16 +58,19 @@ const settings = new Settings(
     emotionWeights: element("emotion-weights"),
     seed: element("seed"),
     another: element("another"),
+    smooth: element("smooth"),
+    smoothMs: element("smooth-ms"),
+    mirror: element("mirror"),
   },
-  () => attempt(follow),
-  complain,
+  () => attempt(applySettings),
+  showProblem,
 );
 const stage = new Stage(
   {
     canvas: element("head"),
     note: element("note"),
     captions: element("captions"),
-    worn: element("worn"),
+    headName: element("head-name"),
     credit: element("credit"),
   },
   draw,
@@ -85,13 +88,13 @@ const player = new Player(
 const channels = new Channels(element("channels"), draw);
 const curves = new Curves(element("curves"), (seconds) => player.seek(seconds));
 
-// Who makes the faces.
+// The back end.
 
 async function load() {
-  await hush();
-  forget();
+  await stopMicrophone();
+  reset();
   backend = null;
-  tell("Loading …");
+  setStatus("Loading …");
   try {
     const opened = await open(kind, element("folder").value);
     await settings.offer(opened);
@@ -105,7 +108,8 @@ async function load() {
   }
   element("access").hidden = true;
   element("about").textContent = backend.about;
-  tell(settings.model.streams ? "Ready: choose a recording, or speak." : "Ready: choose a recording.");
+  element("keeping").textContent = backend.keeping;
+  setStatus(settings.model.streams ? "Ready: choose a recording, or speak." : "Ready: choose a recording.");
 }
 
 // Recordings.
@@ -113,72 +117,72 @@ async function load() {
 /** @param {File} file */
 async function receive(file) {
   if (/\.glb$/i.test(file.name)) {
-    await stage.wear(file, file.name);
+    await stage.load(file, file.name);
     draw();
   } else if (!backend) {
     throw new UserError(`${file.name}: no student is loaded yet to animate it`);
   } else {
-    await hush();
-    forget();
+    await stopMicrophone();
+    reset();
     recording = new Recording(file, file.name);
     player.load(recording.blob);
     await animate();
   }
 }
 
-/** Make a take of the recording, as things are set now. */
+/** Make a take of the recording by the present settings. */
 async function animate() {
-  making.abort();
-  making = new AbortController();
-  const { signal } = making;
+  animating.abort();
+  animating = new AbortController();
+  const { signal } = animating;
   const set = settings.value;
-  tell(`Animating ${recording.name} …`);
-  await new Promise((resolve) => setTimeout(resolve)); // the line is painted first
+  setStatus(`Animating ${recording.name} …`);
+  await new Promise((resolve) => setTimeout(resolve)); // so that the status is painted first
   const begun = performance.now();
   const made = await backend.animate(recording, set, signal);
   if (signal.aborted) return;
   const seconds = (performance.now() - begun) / 1000;
   const face = new Face(made.channels, made.fps);
   face.append(made.coefficients);
-  take = { face, settings: set, caption: captioned(set, made), live: false };
+  take = { face, settings: set, caption: caption(set, made), live: false };
   player.duration = face.seconds;
   draw();
   const { identity, emotion } = named(set, made);
   const done = `${identity}, ${emotion}; ${made.frames} frames in ${seconds.toFixed(2)} s`;
-  tell([`${recording.name}: ${done}`, ...recording.notes, ...made.notes].join("; "));
+  setStatus([`${recording.name}: ${done}`, ...recording.notes, ...made.notes].join("; "));
   checkSound();
 }
 
-/** A face without its sound can still be seen, and sought through. */
+/** A take whose sound cannot be played is played without it. */
 function checkSound() {
   if (!take || !player.failed) return;
-  element("problem").textContent = `${recording.name}: this browser cannot play it`;
+  element("problem").textContent = `${recording.name}: this browser cannot play its sound; the take plays without it`;
 }
 
-/** Something was set anew: the stream goes on with it, the recording is animated again. */
-async function follow() {
-  if (live) live.stream.pin(settings.choices);
+/** Settings have changed: the stream goes on with them, the recording is animated again. */
+async function applySettings() {
+  if (live) live.stream.pin(settings.selections);
   else if (recording) await animate();
 }
 
-function forget() {
-  turn += 1;
-  making.abort();
-  [recording, take, kept] = [null, null, null];
+function reset() {
+  generation += 1;
+  animating.abort();
+  [recording, take, takeA] = [null, null, null];
   player.load(null);
   draw();
 }
 
 // The microphone.
 
-async function listen() {
-  forget();
-  const mine = turn;
-  tell("Opening the microphone …");
+async function openMicrophone() {
+  reset();
+  const mine = generation;
+  setStatus("Opening the microphone …");
   opening = true;
   try {
     const source = await microphone.open();
-    await converse(source, () => mine !== turn).catch(async (error) => {
+    await openStream(source, () => mine !== generation).catch(async (error) => {
       await source.stop();
       throw error;
     });
@@ -187,25 +191,25 @@ async function listen() {
   }
 }
 
-/** `stale` tells whether something else has begun since. */
-async function converse(source, stale) {
+/** `stale`: whether there has been a `reset` since. */
+async function openStream(source, stale) {
   const set = settings.value;
   let own = null;
   const stream = await backend.stream(source.rate, set, {
-    heard: (coefficients, identity, emotion) => {
+    frames: (coefficients, identity, emotion) => {
       own.face.append(coefficients);
       const made = { identity, emotion };
-      own.caption = captioned(set, made);
+      own.caption = caption(set, made);
       draw();
-      if (live?.stream !== stream) return; // the last frames, after the end
+      if (live?.stream !== stream) return; // the last frames, after the microphone was closed
       const late = Math.round(stream.lookAheadMs);
-      const who = named(set, made); // nobody, until somebody speaks
-      tell(`Listening: ${who.identity}, ${who.emotion}; ${own.face.frames} frames, ${late} ms behind the sound`);
-      if (own.face.seconds >= MOST_SPOKEN) attempt(hush);
+      const names = named(set, made);
+      setStatus(`Listening: ${names.identity}, ${names.emotion}; ${own.face.frames} frames, ${late} ms behind the sound`);
+      if (own.face.seconds >= MAX_SECONDS) attempt(stopMicrophone);
     },
-    refused: complain,
+    refused: showProblem,
     broken: (error) => attempt(async () => {
-      if (live?.stream === stream) await hush();
+      if (live?.stream === stream) await stopMicrophone();
       throw error;
     }),
   });
@@ -215,52 +219,46 @@ async function converse(source, stale) {
   }
   own = { face: new Face(stream.channels, stream.fps), settings: set, caption: "", live: true };
   take = own;
-  live = { source, stream, take, heard: [], time: 0 };
-  source.port.onmessage = ({ data }) => {
-    live.heard.push(data);
-    stream.push(data);
-  };
+  live = new Live(source, stream, own.face);
   draw();
 }
 
-/** Close the microphone, if it is open; what it heard is a recording from then on. */
-async function hush() {
+/** Close the microphone, if it is open; its samples become the recording. */
+async function stopMicrophone() {
   if (!live) return;
-  const { source, stream, take: own, heard } = live;
+  const ended = live;
   live = null;
-  source.port.onmessage = null;
-  await source.stop();
-  await stream.close();
-  if (take !== own) return; // something else has begun
+  await ended.close();
+  if (take?.face !== ended.face) return; // there has been a `reset`
   if (take.face.frames) {
-    recording = new Recording(wav(heard, source.rate), "microphone.wav");
+    recording = ended.recording();
     player.load(recording.blob);
     player.duration = take.face.seconds;
   }
   draw();
-  tell(`Stopped: ${take.face.frames} frames`);
+  setStatus(`Stopped: ${take.face.frames} frames`);
 }
 
 // Two takes of one recording.
 
 function compare() {
-  kept = kept ? null : take;
+  takeA = takeA ? null : take;
   element("view").elements.view.value = "both";
   draw();
 }
 
-/** @returns {(Take & {mark: string})[]} what is seen, B last */
-function seen() {
+/** @returns {(Take & {mark: string})[]} the takes in view, B last */
+function inView() {
   if (!take) return [];
-  if (!kept) return [{ ...take, mark: "" }];
-  const [a, b] = [{ ...kept, mark: "A" }, { ...take, mark: "B" }];
+  if (!takeA) return [{ ...take, mark: "" }];
+  const [a, b] = [{ ...takeA, mark: "A" }, { ...take, mark: "B" }];
   return { a: [a], b: [b], both: [a, b] }[element("view").elements.view.value];
 }
 
 // Files.
 
 async function download(format) {
-  const shown = seen().at(-1);
+  const shown = inView().at(-1);
   const made = { json, csv }[format]?.(shown.face);
   const blob = made ?? (await backend.encoded(recording, shown.settings, format));
   save(blob, `${recording.stem}.${format}`);
@@ -273,12 +271,12 @@ async function saveIdentity() {
   await settings.refresh();
   settings.chooseIdentity(made.name);
   const done = `Saved ${made.name}: ${made.seconds.toFixed(1)} s, nearest to ${made.nearest}`;
-  tell([done, ...recording.notes, ...made.notes].join("; "));
+  setStatus([done, ...recording.notes, ...made.notes].join("; "));
 }
 
-// What is seen.
+// Drawing.
 
-/** Draw everything once, before the browser paints. */
+/** Draw once, before the browser paints. */
 function draw() {
   if (willDraw) return;
   willDraw = true;
@@ -287,27 +285,18 @@ function draw() {
 
 function paint(now) {
   willDraw = false;
-  const time = live ? liveTime((now - drawnAt) / 1000) : player.time;
+  player.tick();
+  const time = live ? live.advance((now - drawnAt) / 1000) : player.time;
   drawnAt = now;
-  const shown = seen();
+  const shown = inView();
   stage.draw(shown, time);
   curves.draw(shown, channels.shown, time, Boolean(live));
   player.show();
   enable(shown.at(-1));
-  if (player.playing || (live && time < newest())) draw();
+  if (player.playing || (live && time < live.newest)) draw();
 }
 
-/** Seconds: on by what has passed, and never far behind the newest frame. */
-function liveTime(passed) {
-  live.time = Math.min(Math.max(live.time + passed, newest() - BEHIND_SECONDS), newest());
-  return live.time;
-}
-
-function newest() {
-  return Math.max(take.face.frames - 1, 0) / take.face.fps;
-}
-
-/** Offer what can be done now. */
+/** Enable and label the controls by what can be done now. */
 function enable(front) {
   element("controls").disabled = !backend;
   element("recording").disabled = !backend;
@@ -317,10 +306,10 @@ function enable(front) {
   speak.setAttribute("aria-pressed", Boolean(live));
   speak.textContent = live ? "Stop" : "Speak";
   element("compare").disabled = !recording || !take;
-  element("compare").textContent = kept ? "Stop comparing" : "Keep as A and compare";
-  element("view").hidden = !kept;
-  document.body.dataset.comparing = Boolean(kept);
-  element("save-identity").hidden = !backend?.savesIdentities;
+  element("compare").textContent = takeA ? "Stop comparing" : "Keep as A and compare";
+  element("view").hidden = !takeA;
+  document.body.dataset.comparing = Boolean(takeA);
+  element("save-identity").hidden = !backend;
   element("saving").disabled = !recording;
   for (const button of element("files").querySelectorAll("button")) {
     const served = !["json", "csv"].includes(button.value);
@@ -329,41 +318,23 @@ function enable(front) {
   }
 }
 
-/** Names where the voice decided, shares where a blend was set. */
-function named(set, made) {
-  const words = (choice, name) => {
-    if (name) return name;
-    if (typeof choice === "string") return choice;
-    const total = Object.values(choice).reduce((sum, weight) => sum + weight, 0);
-    const share = ([other, weight]) => `${Math.round((100 * weight) / total)} % ${other}`;
-    return Object.entries(choice).filter(([, weight]) => weight > 0).map(share).join(" + ");
-  };
-  return { identity: words(set.identity, made.identity), emotion: words(set.emotion, made.emotion) };
-}
-
-function captioned(set, made) {
-  const { identity, emotion } = named(set, made);
-  const steps = set.model.steps === null ? [] : [`${set.model.name}, ${set.model.steps} steps`];
-  return [identity, emotion, `seed ${set.seed}`, ...steps].join(" · ");
-}
-
-function tell(text) {
+function setStatus(text) {
   element("status").textContent = text;
 }
 
-function complain(error) {
-  tell("");
+function showProblem(error) {
+  setStatus("");
   element("problem").textContent = error.message;
 }
 
-/** Do it, or say in one line why not. */
+/** Do it, or show in one line why not. */
 async function attempt(work) {
   element("problem").textContent = "";
   try {
     await work();
   } catch (error) {
-    if (error.name === "AbortError") return; // something newer is under way
-    complain(error);
+    if (error.name === "AbortError") return; // superseded by a newer animation
+    showProblem(error);
     if (!(error instanceof UserError)) throw error;
   } finally {
     draw();
@@ -390,7 +361,7 @@ for (const input of ["recording", "own-head"]) {
     if (file) attempt(() => receive(file));
   });
 }
-element("speak").addEventListener("click", () => attempt(live ? hush : listen));
+element("speak").addEventListener("click", () => attempt(live ? stopMicrophone : openMicrophone));
 element("compare").addEventListener("click", compare);
 element("view").addEventListener("change", draw);
 element("files").addEventListener("click", ({ target }) => {
@@ -410,9 +381,9 @@ matchMedia("(prefers-color-scheme: dark)").addEventListener("change", draw);
 kind = (await isThere()) ? "server" : "page";
 document.body.dataset.backend = kind;
 attempt(load);
-attempt(() => stage.begin());
+attempt(() => stage.loadDefault());
 
-/** For tests and the curious: what the head does, as it was drawn last, and at which time. */
+/** For tests: time and influences of the last drawn frame. */
 globalThis.page = {
   influence: (channel) => stage.influence(channel),
   get time() { return live ? live.time : player.time; },

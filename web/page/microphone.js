@@ -1,7 +1,8 @@
+// The microphone, whose samples arrive in chunks of about 20 ms.
 import { UserError } from "../errors.js";
 
 /**
- * Open the microphone. Its samples wait in `port` until somebody listens there.
+ * Open the microphone. Its chunks are queued in `port` until a handler is set there.
  *
  * @returns {Promise<{rate: number, port: MessagePort, stop: () => Promise<void>}>}
  * @throws {UserError} there is none, or it may not be used
@@ -12,7 +13,7 @@ export async function open() {
   }
   let sound;
   try {
-    // The stream finds the level itself.
+    // The stream corrects the level itself.
     sound = await navigator.mediaDevices.getUserMedia({ audio: { autoGainControl: false } });
   } catch (error) {
     throw new UserError(`microphone: not to be had; allow it for this page (${error.message})`);

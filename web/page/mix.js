@@ -1,4 +1,4 @@
-// One of several names, "auto", or a blend: a slider of weight for each name.
+// Selection of identity or emotion: "auto", a name, or a blend with a slider of weight for each name.
 
 const BLEND = "blend …";
 
@@ -20,7 +20,7 @@ export class Mix {
     select.addEventListener("change", () => this.#chosen());
   }
 
-  /** @returns {import("../voice.js").Choice} */
+  /** @returns {import("./backend.js").Selection} */
   get value() {
     if (!this.#blends) return this.#select.value;
     const weights = this.#inputs.map((input) => [input.name, input.valueAsNumber]);
@@ -29,13 +29,13 @@ export class Mix {
   }
 
   /**
-   * @param {string[]} library names to choose from, or to blend; what was chosen stays where it can
-   * @param {string[]} saved names that are no part of a blend
+   * @param {string[]} library names to choose from, or to blend; the selection stays where its name is there
+   * @param {string[]} saved names that are not blended
    */
   offer(library, saved = []) {
     const before = this.#select.value;
     const names = [...library, ...saved];
-    if (names.join() === this.#offered) return; // a blend stays as it is
+    if (names.join() === this.#offered) return; // a blend keeps its weights
     this.#offered = names.join();
     const options = ["auto", ...names].map((name) => new Option(name, name));
     if (library.length > 1) options.push(new Option(BLEND, BLEND));
@@ -83,7 +83,7 @@ export class Mix {
     return label;
   }
 
-  /** Write beside each slider what it comes to. */
+  /** Show the share of each slider in the sum of weights. */
   #share() {
     const total = this.#inputs.reduce((sum, input) => sum + input.valueAsNumber, 0) || 1;
     for (const input of this.#inputs) {

@@ -1,18 +1,18 @@
-// What is spoken: a file, or what the microphone heard.
-import { mean } from "../arrays.js";
+// A recording: a file, or what was recorded by the microphone.
+import { variance } from "../arrays.js";
 import { SAMPLE_RATE } from "../audio.js";
 import { UserError } from "../errors.js";
 
 const MAX_BYTES = 2 ** 28;
-/** Channels whose average is so far below the louder of them cancel each other out. */
+/** Channels cancel each other out if their average is so many dB below the louder one. */
 const CANCELLED_DB = 20;
 const CANCELLED = "left and right cancel each other out; the louder channel alone is used";
 
-/** A sound to be animated, to be played and to be sent. */
+/** Animated, played and sent to a server. */
 export class Recording {
   /** @type {Promise<Float32Array> | null} */
   #samples = null;
-  /** @type {string[]} what was odd about it when this page decoded it */
+  /** @type {string[]} what is unusual about it, once `samples` has decoded it */
   notes = [];
 
   /**
@@ -44,7 +44,7 @@ export class Recording {
     const content = await this.blob.arrayBuffer();
     let sound;
     try {
-      // Such a context decodes to its own rate, and the browser's resampler is quick.
+      // It decodes to the rate of the context, by the browser's own resampler.
       sound = await new OfflineAudioContext(1, 1, SAMPLE_RATE).decodeAudioData(content);
     } catch {
       throw new UserError(`${this.name}: not a recording that this browser reads (wav, flac, ogg or mp3)`);
@@ -65,11 +65,6 @@ function mixed(channels) {
   return { mono, lone: variance(mono) < variance(loudest) * 10 ** (-CANCELLED_DB / 10) ? loudest : null };
 }
 
-function variance(samples) {
-  const middle = mean(samples);
-  return samples.reduce((sum, sample) => sum + (sample - middle) ** 2, 0) / Math.max(samples.length, 1);
-}
-
 /**
  * A 16-bit WAV file.
  *
@@ -85,7 +80,7 @@ export function wav(pieces, rate) {
   header.setUint32(4, 36 + size, true);
   text(8, "WAVEfmt ");
   header.setUint32(16, 16, true);
-  header.setUint16(20, 1, true); // plain numbers
+  header.setUint16(20, 1, true); // PCM
   header.setUint16(22, 1, true); // one channel
   header.setUint32(24, rate, true);
   header.setUint32(28, 2 * rate, true);

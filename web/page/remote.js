@@ -1,16 +1,16 @@
-// The server that the page came from; paths are relative to the page's own.
+// The back end on the server that the page came from; addresses are relative to the page's.
 import { UserError } from "../errors.js";
 import { pcm16, wav } from "./recording.js";
 import { SAMPLE_RATE } from "../audio.js";
 
 const KEY = "diffusiontalker.key";
-/** What the server decodes by itself. */
+/** Formats that the server decodes. */
 const DECODED = /\.(wav|flac|ogg|mp3)$/i;
-const AWAY = "The server does not answer; is it still running?";
-/** Of a stream that no server closed. */
-const CUT = `${AWAY} A proxy in front of it must pass WebSockets on.`;
-/** What proxies in front of the server mean, which answer without its words. */
-const PROXYS = {
+const UNREACHABLE = "The server does not answer; is it still running?";
+/** Of a stream that the server did not close. */
+const CUT = `${UNREACHABLE} A proxy in front of it must pass WebSockets on.`;
+/** Status codes of proxies in front of the server, whose answers have no detail. */
+const PROXY_STATUS = {
   413: "Something in front of the server takes no recording of this size",
   429: "The server is asked too often",
   502: "Something in front of the server cannot reach it",
@@ -25,7 +25,7 @@ const CLOSED = {
   1013: "the server has no room for another stream; try again later",
 };
 
-/** What a server refused; `status` is that of HTTP. */
+/** The server's refusal; `status` is that of HTTP. */
 export class Refusal extends UserError {
   /**
    * @param {string} detail
@@ -40,11 +40,11 @@ export class Refusal extends UserError {
 /** Whether the page came from a server that animates. */
 export async function isThere() {
   const answer = await fetch(address("v1/models"), { headers: headers() }).catch(() => null);
-  // A busy server, or a proxy before it, may answer in other words; a folder of files has no such path.
-  return Boolean(answer?.headers.get("Content-Type")?.includes("json")) || answer?.status in PROXYS;
+  // A proxy may answer instead of a busy server; a server of plain files answers 404.
+  return Boolean(answer?.headers.get("Content-Type")?.includes("json")) || answer?.status in PROXY_STATUS;
 }
 
-/** @param {string} key of the server; it stays in this tab, and is forgotten with it */
+/** @param {string} key of the server; kept until this tab is closed */
 export function keep(key) {
   sessionStorage.setItem(KEY, key);
 }
@@ -53,15 +53,15 @@ export function keep(key) {
 export class Remote {
   about = "Recordings and microphone audio are sent to the server of this page.";
   formats = ["npz", "glb"];
-  savesIdentities = true;
+  keeping = "Saved on the server.";
 
-  /** @throws {Refusal} 401: a key is needed, `keep` it; 503: it is not ready yet */
+  /** @throws {Refusal} 401: a key is needed (`keep`); 503: it is not ready yet */
   static async open() {
     const remote = new Remote();
     const { default: first, models } = await json("v1/models");
     remote.models = models
       .map(({ name, steps, look_ahead_ms: ahead }) => ({ name, steps, streams: ahead !== null }))
-      .sort((a, b) => Number(b.name === first) - Number(a.name === first)); // stable: the rest as it came
+      .sort((a, b) => Number(b.name === first) - Number(a.name === first)); // a stable sort
     return remote;
   }
 
@@ -89,7 +89,7 @@ export class Remote {
     return answer.json();
   }
 
-  async stream(rate, settings, { heard, refused, broken }) {
+  async stream(rate, settings, { frames, refused, broken }) {
     const url = address("v1/stream", { rate, encoding: "pcm16", ...query(settings) });
     url.protocol = url.protocol.replace("http", "ws");
     const key = sessionStorage.getItem(KEY);
@@ -100,7 +100,7 @@ export class Remote {
       const message = JSON.parse(data);
       if (message.type === "ready") opened.resolve(message);
       else if (message.type === "frames") {
-        heard(Float32Array.from(message.coefficients.flat()), message.identity, message.emotion);
+        frames(Float32Array.from(message.coefficients.flat()), message.identity, message.emotion);
       } else if (message.type === "problem" && message.closing) reason = message.detail;
       else if (message.type === "problem") refused(new UserError(message.detail));
     };
@@ -109,7 +109,7 @@ export class Remote {
       if (code === 1000 && !reason) return;
       const error = new UserError(reason ?? CLOSED[code] ?? CUT);
       opened.reject(error);
-      broken(error); // nobody minds after `opened` has failed
+      broken(error); // ignored after `opened` has failed
     };
     const { channels, fps, look_ahead_ms: lookAheadMs } = await opened.promise;
     const send = (message) => {
@@ -120,7 +120,7 @@ export class Remote {
       fps,
       lookAheadMs,
       push: (samples) => send(pcm16(samples)),
-      pin: (choices) => send(JSON.stringify({ type: "pin", ...choices })),
+      pin: (selections) => send(JSON.stringify({ type: "pin", ...selections })),
       close: () => {
         send(JSON.stringify({ type: "close" }));
         return ended.promise;
@@ -138,34 +138,34 @@ async function body(recording) {
   return DECODED.test(recording.name) ? recording.blob : wav([await recording.samples()], SAMPLE_RATE);
 }
 
-function query({ model: { name, steps }, identity, emotion, seed }) {
-  return { model: name, steps, identity: written(identity), emotion: written(emotion), seed };
+function query({ model: { name, steps }, identity, emotion, seed, smoothMs, mirror }) {
+  return { model: name, steps, identity: written(identity), emotion: written(emotion), seed, smooth_ms: smoothMs, mirror };
 }
 
 /** "auto", a name, or "anger:0.7,neutral:0.3". */
-function written(choice) {
-  if (typeof choice === "string") return choice;
-  return Object.entries(choice).map(([name, weight]) => `${name}:${weight}`).join(",");
+function written(selection) {
+  if (typeof selection === "string") return selection;
+  return Object.entries(selection).map(([name, weight]) => `${name}:${weight}`).join(",");
 }
 
 async function json(path, parameters) {
   return (await asked(path, parameters)).json();
 }
 
-/** @throws {Refusal} the server's own words; @throws {UserError} there is none */
+/** @throws {Refusal} with the server's detail; @throws {UserError} it does not answer */
 async function asked(path, parameters, options) {
   let answer;
   try {
     answer = await fetch(address(path, parameters), { ...options, headers: headers() });
   } catch (error) {
     if (error.name === "AbortError") throw error;
-    throw new UserError(AWAY);
+    throw new UserError(UNREACHABLE);
   }
   if (answer.ok) return answer;
   const { detail } = await answer.json().catch(() => ({}));
   const wait = answer.headers.get("Retry-After");
   const again = wait ? ` (try again in ${wait} s)` : "";
-  throw new Refusal(`${detail ?? PROXYS[answer.status] ?? `The server answered HTTP ${answer.status}`}${again}`, answer.status);
+  throw new Refusal(`${detail ?? PROXY_STATUS[answer.status] ?? `The server answered HTTP ${answer.status}`}${again}`, answer.status);
 }
 
 function headers() {

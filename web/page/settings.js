@@ -1,5 +1,8 @@
-// How the next face is made: model, identity, emotion and seed.
+// Controls of how the next animation is made: model, identity, emotion, seed, smoothing and mirroring.
 import { Mix } from "./mix.js";
+
+/** Controls that a stream cannot change once it is open. */
+const FIXED = ["model", "seed", "another", "smooth", "mirror"];
 
 export class Settings {
   #parts;
@@ -9,9 +12,9 @@ export class Settings {
 
   /**
    * @param {Record<"model" | "identity" | "identityWeights" | "emotion" | "emotionWeights" | "seed" |
-   *     "another", HTMLElement>} parts
+   *     "another" | "smooth" | "smoothMs" | "mirror", HTMLElement>} parts
    * @param {() => void} changed
-   * @param {(error: Error) => void} failed the names of another model are not to be had
+   * @param {(error: Error) => void} failed called when the names of another model cannot be had
    */
   constructor(parts, changed, failed) {
     this.#parts = parts;
@@ -20,7 +23,8 @@ export class Settings {
       emotion: new Mix(parts.emotion, parts.emotionWeights, changed),
     };
     parts.model.addEventListener("change", () => this.refresh().then(changed, failed));
-    parts.seed.addEventListener("change", changed);
+    for (const part of ["seed", "smooth", "mirror"]) parts[part].addEventListener("change", changed);
+    parts.smooth.addEventListener("input", () => { parts.smoothMs.textContent = `${parts.smooth.value} ms`; });
     parts.another.addEventListener("click", () => {
       parts.seed.value = Math.floor(Math.random() * 10_000);
       changed();
@@ -36,35 +40,42 @@ export class Settings {
     await this.refresh();
   }
 
-  /** Ask for the names anew. */
+  /** Ask the back end for the names again. */
   async refresh() {
     const names = await this.#backend.names(this.model);
     this.#mixes.identity.offer(names.identity, names.saved);
     this.#mixes.emotion.offer(names.emotion);
   }
 
-  /** @param {string} name of the library, or one that was saved */
+  /** @param {string} name of the library, or of a saved voice */
   chooseIdentity(name) {
     this.#mixes.identity.choose(name);
   }
 
-  /** Whether a stream is going on, which keeps its model and seed. */
+  /** Whether a stream is open, which keeps its model, seed and post-processing. */
   set fixed(fixed) {
-    for (const part of ["model", "seed", "another"]) this.#parts[part].disabled = fixed;
+    for (const part of FIXED) this.#parts[part].disabled = fixed;
   }
 
   get model() {
     return this.#backend.models[Number(this.#parts.model.value)];
   }
 
-  /** @returns {{identity: import("./backend.js").Choice, emotion: import("./backend.js").Choice}} */
-  get choices() {
+  /** @returns {{identity: import("./backend.js").Selection, emotion: import("./backend.js").Selection}} */
+  get selections() {
     return { identity: this.#mixes.identity.value, emotion: this.#mixes.emotion.value };
   }
 
   /** @returns {import("./backend.js").Settings} */
   get value() {
-    return { model: this.model, ...this.choices, seed: this.#parts.seed.valueAsNumber };
+    const { seed, smooth, mirror } = this.#parts;
+    return {
+      model: this.model,
+      ...this.selections,
+      seed: seed.valueAsNumber,
+      smoothMs: smooth.valueAsNumber,
+      mirror: mirror.checked,
+    };
   }
 }
 

@@ -1,9 +1,11 @@
-// Where the heads are seen: which head it is, and whose face it makes.
+// The canvas with its captions: loads the head and draws one or two takes.
+import { MeshoptDecoder } from "three/addons/libs/meshopt_decoder.module.js";
+
 import { CHANNELS } from "./channels.js";
 import { Head } from "./head.js";
 import { UserError } from "../errors.js";
 
-const OWN = "head.glb";
+const DEFAULT = "head.glb";
 
 export class Stage {
   /** @type {Head | null} null: the browser offers no WebGL */
@@ -11,29 +13,29 @@ export class Stage {
   #parts;
 
   /**
-   * @param {{canvas: HTMLCanvasElement, note: HTMLElement, captions: HTMLElement, worn: HTMLElement,
+   * @param {{canvas: HTMLCanvasElement, note: HTMLElement, captions: HTMLElement, headName: HTMLElement,
    *     credit: HTMLElement}} parts
-   * @param {() => void} changed the head has to be drawn anew
+   * @param {() => void} changed called when the head has to be drawn again
    */
   constructor(parts, changed) {
     this.#parts = parts;
     try {
-      this.#head = new Head(parts.canvas, changed);
+      this.#head = new Head(parts.canvas, changed, MeshoptDecoder);
     } catch {
       parts.note.textContent =
         "This browser offers no WebGL, so no head is shown. Curves, sound and files work without it.";
     }
   }
 
-  /** Show the head that comes with the page, or say on the stage that it is not there. */
-  async begin() {
+  /** Load the head that comes with the page; where it is missing the stage shows a note. */
+  async loadDefault() {
     if (!this.#head) return;
-    const answer = await fetch(new URL(OWN, document.baseURI)).catch(() => null);
+    const answer = await fetch(new URL(DEFAULT, document.baseURI)).catch(() => null);
     if (answer?.ok) {
-      await this.wear(await answer.blob(), OWN);
+      await this.load(await answer.blob(), DEFAULT);
       this.#parts.credit.hidden = false;
     } else {
-      this.#parts.note.textContent = `There is no ${OWN} beside this page: drop a head of your own (.glb).`;
+      this.#parts.note.textContent = `There is no ${DEFAULT} beside this page: drop a head of your own (.glb).`;
     }
   }
 
@@ -42,12 +44,12 @@ export class Stage {
    * @param {string} name
    * @throws {UserError} it is not a head
    */
-  async wear(file, name) {
+  async load(file, name) {
     if (!this.#head) throw new UserError(`${name}: this browser offers no WebGL, which a head needs`);
     const known = await this.#head.load(file, name, CHANNELS);
     this.#parts.note.textContent = "";
     this.#parts.credit.hidden = true;
-    this.#parts.worn.textContent = `${name}: ${known.length} of ${CHANNELS.length} blendshapes`;
+    this.#parts.headName.textContent = `${name}: ${known.length} of ${CHANNELS.length} blendshapes`;
   }
 
   /**
@@ -62,7 +64,7 @@ export class Stage {
     this.#head.draw(faces.length ? faces : [{ channels: CHANNELS, weights: new Float32Array(CHANNELS.length) }]);
   }
 
-  /** The influence of a morph target as it was drawn last; 0 where there is no head. */
+  /** The influence of a morph target in the last drawn frame; 0 without a head. */
   influence(channel) {
     return this.#head?.loaded ? this.#head.influence(channel) : 0;
   }

@@ -1,8 +1,8 @@
 """The log-mel front end, in numpy: one function for training, evaluation and every deployment.
 
-Sixty frames a second, two per frame of animation: frame ``m`` is centred on ``m / 60`` s. The
-window is long enough (40 ms) for the harmonics of a low voice to stand apart, so that pitch, which
-moves the brows, is visible in the spectrum.
+Sixty mel frames a second, two per frame of animation: mel frame ``m`` is centred on ``m / 60`` s.
+The window is long enough (40 ms) for the harmonics of a low voice to be resolved, so that pitch,
+which moves the brows, is visible in the spectrum.
 """
 
 import functools
@@ -13,113 +13,114 @@ import numpy as np
 
 from diffusiontalker.arkit import FPS
 from diffusiontalker.audio import SAMPLE_RATE
+from diffusiontalker.audio.front_end import TRAINING, FrontEnd
 
-PER_FRAME = 2
-"""Mel frames per frame of animation."""
-BANDS = 80
-WINDOW = 640
-"""Samples: 40 ms."""
-FFT = 768
-"""Points: the window and some zeros, so that every mel band holds a bin; 3 x 2^8 is quick."""
-FLOOR = 1e-4
-"""Power added before the logarithm: about the hiss of a quiet room at our level."""
-MEAN, SCALE = -3.5, 3.0
-"""Bring speech at our level near zero mean and unit variance."""
-STEM = 5
-"""Mel frames that a student's first convolution takes for one frame of animation."""
-OVERLAP = STEM - PER_FRAME
-"""Mel frames that two neighbouring frames of animation share in it: T of them see 2T + 3."""
+PER_FRAME, BANDS = TRAINING.mel_per_frame, TRAINING.bands
+STEM, OVERLAP = TRAINING.stem, TRAINING.overlap
+"""Shapes of every model, which is trained with them."""
 BLOCK = 32
-"""Mel frames that are transformed together: what they need stays in the processor's cache."""
+"""Mel frames that are transformed together, so that their arrays stay in the processor's cache."""
 GROUP = 20
-"""Mel bands that are added up together, of the bins that they see. Few enough that a BLAS does not
-take further threads to it, which wait for each other on a busy machine."""
-RATE = FPS * PER_FRAME
-"""Mel frames a second."""
+"""Mel bands per matrix product, over the bins where their filters are not zero. Few enough that a
+BLAS does not start further threads for it, which wait for each other on a busy machine."""
+LOWEST_HZ, HIGHEST_HZ = 40.0, 8000.0
+"""Edges of the mel filters."""
 Number = TypeVar("Number", int, np.ndarray)
 
 
-def log_mel(samples: np.ndarray) -> np.ndarray:
+def log_mel(samples: np.ndarray, front_end: FrontEnd = TRAINING) -> np.ndarray:
     """Log-mel spectrogram of samples (n,) at 16 kHz: (2 * frames, 80) float32.
 
     ``frames`` is ``frame_count(n)``.
     """
-    count = PER_FRAME * frame_count(len(samples))
-    return standardise(power(*around(samples.astype(np.float32, copy=False), starts(0, count))))
+    first = starts(0, front_end.mel_per_frame * frame_count(len(samples)), front_end)
+    padded = around(samples.astype(np.float32, copy=False), first, front_end)
+    return standardise(power(*padded, front_end), front_end=front_end)
 
 
-def around(samples: np.ndarray, at: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """What the windows that begin ``at`` see of samples (n,), and where they begin in it.
+def around(
+    samples: np.ndarray, at: np.ndarray, front_end: FrontEnd = TRAINING
+) -> tuple[np.ndarray, np.ndarray]:
+    """The part of samples (n,) that the windows beginning ``at`` cover, and their first samples in
+    that part.
 
-    Half a window stands before the recording. Its ends are held: silence may lie beside zero, and a
-    step from there would be a click.
+    Half a window of padding stands before the recording. Both ends are padded with their edge
+    value: silence may have an offset, and a step from there to zero would be a click.
     """
-    first, last = int(at[0]), int(at[-1]) + WINDOW
-    low, high = first - WINDOW // 2, last - WINDOW // 2
+    half = front_end.window // 2
+    first, last = int(at[0]), int(at[-1]) + front_end.window
+    low, high = first - half, last - half
     inside = samples[max(low, 0) : high]
     missing = max(-low, 0), last - first - max(-low, 0) - len(inside)
     return np.pad(inside, missing, mode="edge" if len(inside) else "constant"), at - first
 
 
-def starts(first: int, count: int) -> np.ndarray:
+def starts(first: int, count: int, front_end: FrontEnd = TRAINING) -> np.ndarray:
     """First samples (``start``) of the windows of ``count`` mel frames from ``first`` on."""
-    return start(np.arange(first, first + count))
+    return start(np.arange(first, first + count), front_end)
 
 
-def start(mel_frame: Number) -> Number:
-    """First sample of the window of a mel frame, or of many, where half a window stands before
-    the recording."""
-    return (mel_frame * SAMPLE_RATE + RATE // 2) // RATE  # to the nearest
+def start(mel_frame: Number, front_end: FrontEnd = TRAINING) -> Number:
+    """First sample of the window of a mel frame, or of many, counted with half a window of padding
+    before the recording."""
+    rate = front_end.mel_rate
+    return (mel_frame * SAMPLE_RATE + rate // 2) // rate  # to the nearest
 
 
-def complete(samples: np.ndarray) -> np.ndarray:
+def complete(samples: np.ndarray, front_end: FrontEnd = TRAINING) -> np.ndarray:
     """How many mel frames have their windows within so many samples (B,), counted as in
     ``start``."""
-    return np.maximum((RATE * (samples - WINDOW + 1) - RATE // 2 - 1) // SAMPLE_RATE + 1, 0)
+    rate = front_end.mel_rate
+    last = (rate * (samples - front_end.window + 1) - rate // 2 - 1) // SAMPLE_RATE
+    return np.maximum(last + 1, 0)
 
 
-def power(samples: np.ndarray, at: np.ndarray) -> np.ndarray:
+def power(samples: np.ndarray, at: np.ndarray, front_end: FrontEnd = TRAINING) -> np.ndarray:
     """Power in each mel band of the windows that begin ``at`` samples: (len(at), 80) float32."""
-    windows = np.lib.stride_tricks.sliding_window_view(samples, WINDOW)
-    out = np.empty((len(at), BANDS), np.float32)
+    windows = np.lib.stride_tricks.sliding_window_view(samples, front_end.window)
+    out = np.empty((len(at), front_end.bands), np.float32)
     for first in range(0, len(at), BLOCK):
         block = slice(first, first + BLOCK)
-        out[block], _ = powers(windows[at[block]])
+        out[block], _ = powers(windows[at[block]], front_end)
     return out
 
 
-def powers(windows: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Power of windows (n, 640), which it changes: in each mel band (n, 80), and mean square (n,).
+def powers(windows: np.ndarray, front_end: FrontEnd = TRAINING) -> tuple[np.ndarray, np.ndarray]:
+    """Power in each mel band (n, 80) and mean square (n,) of windows (n, 640), which are changed.
 
-    Each window loses its mean first: a constant is no sound.
+    The mean of each window is subtracted first, against DC.
     """
     windows -= windows.mean(axis=1, keepdims=True)
-    mean_square = np.einsum("nk,nk->n", windows, windows) / WINDOW
-    windows *= _window()
-    spectrum = np.fft.rfft(windows, FFT, axis=1)
+    mean_square = np.einsum("nk,nk->n", windows, windows) / front_end.window
+    windows *= _window(front_end.window)
+    spectrum = np.fft.rfft(windows, front_end.fft, axis=1)
     energy = np.square(spectrum.real) + np.square(spectrum.imag)
-    mel = np.empty((len(windows), BANDS), np.float32)
-    for bands, bins, filters in _groups():
+    mel = np.empty((len(windows), front_end.bands), np.float32)
+    for bands, bins, filters in _groups(front_end.fft, front_end.bands):
         np.matmul(energy[:, bins], filters, out=mel[:, bands])
     return mel, mean_square
 
 
-def standardise(powers: np.ndarray, gain: np.ndarray | float = 1.0) -> np.ndarray:
+def standardise(
+    powers: np.ndarray, gain: np.ndarray | float = 1.0, front_end: FrontEnd = TRAINING
+) -> np.ndarray:
     """Logarithm of mel powers (n, 80), near zero mean and unit variance, as if the samples had
     been multiplied by ``gain``, a number or (n, 1)."""
-    out: np.ndarray = (np.log(powers * np.float32(gain) ** 2 + np.float32(FLOOR)) - MEAN) / SCALE
+    logarithm = np.log(powers * np.float32(gain) ** 2 + np.float32(front_end.floor))
+    out: np.ndarray = (logarithm - front_end.mean) / front_end.scale
     return out.astype(np.float32, copy=False)
 
 
-def look_ahead(milliseconds: float) -> int:
-    """The last mel frame R, counted from 2t, that frame t of a face may see if it may depend on at
-    most so many milliseconds of audio after its own time: half a window counts too."""
-    return math.floor((milliseconds - 1000 * WINDOW / 2 / SAMPLE_RATE) * RATE / 1000)
+def look_ahead(milliseconds: float, front_end: FrontEnd = TRAINING) -> int:
+    """The last mel frame R, counted from 2t, that frame t of the animation may depend on if it may
+    depend on at most so many milliseconds of audio after its own time, half a window included."""
+    half = 1000 * front_end.window / 2 / SAMPLE_RATE
+    return math.floor((milliseconds - half) * front_end.mel_rate / 1000)
 
 
-def look_ahead_ms(mel_frames: int) -> float:
+def look_ahead_ms(mel_frames: int, front_end: FrontEnd = TRAINING) -> float:
     """Milliseconds of audio after its own time that a frame with this look-ahead depends on."""
-    return 1000 * (mel_frames / RATE + WINDOW / 2 / SAMPLE_RATE)
+    return 1000 * (mel_frames / front_end.mel_rate + front_end.window / 2 / SAMPLE_RATE)
 
 
 def frame_count(samples: int) -> int:
@@ -128,30 +129,31 @@ def frame_count(samples: int) -> int:
 
 
 @functools.cache
-def _window() -> np.ndarray:
-    return np.hanning(WINDOW + 1)[:-1].astype(np.float32)
+def _window(size: int) -> np.ndarray:
+    """A periodic Hann window."""
+    return np.hanning(size + 1)[:-1].astype(np.float32)
 
 
 @functools.cache
-def _filters() -> np.ndarray:
-    """Triangular mel filters (FFT // 2 + 1, 80), 40 Hz to 8 kHz, HTK mel scale."""
-    mels = np.linspace(_mel(40.0), _mel(8000.0), BANDS + 2)
+def _filters(fft: int, bands: int) -> np.ndarray:
+    """Triangular mel filters (fft // 2 + 1, bands), 40 Hz to 8 kHz, HTK mel scale."""
+    mels = np.linspace(_mel(LOWEST_HZ), _mel(HIGHEST_HZ), bands + 2)
     edges = 700.0 * (10 ** (mels / 2595.0) - 1.0)
-    bins = np.fft.rfftfreq(FFT, 1 / SAMPLE_RATE)[:, None]
+    bins = np.fft.rfftfreq(fft, 1 / SAMPLE_RATE)[:, None]
     rise = (bins - edges[:-2]) / (edges[1:-1] - edges[:-2])
     fall = (edges[2:] - bins) / (edges[2:] - edges[1:-1])
     return np.maximum(np.minimum(rise, fall), 0.0).astype(np.float32)
 
 
 @functools.cache
-def _groups() -> list[tuple[slice, slice, np.ndarray]]:
-    """The filters by ``GROUP`` bands: bands, bins that they see, filters (bins, bands)."""
-    groups = []
-    for first in range(0, BANDS, GROUP):
-        bands = slice(first, first + GROUP)
-        seen = np.flatnonzero(_filters()[:, bands].any(axis=1))
-        bins = slice(int(seen[0]), int(seen[-1]) + 1)
-        groups.append((bands, bins, np.ascontiguousarray(_filters()[bins, bands])))
+def _groups(fft: int, bands: int) -> list[tuple[slice, slice, np.ndarray]]:
+    """The filters by ``GROUP`` bands: bands, bins that they cover, filters (bins, bands)."""
+    groups, filters = [], _filters(fft, bands)
+    for first in range(0, bands, GROUP):
+        group = slice(first, first + GROUP)
+        used = np.flatnonzero(filters[:, group].any(axis=1))
+        bins = slice(int(used[0]), int(used[-1]) + 1)
+        groups.append((group, bins, np.ascontiguousarray(filters[bins, group])))
     return groups
 
 

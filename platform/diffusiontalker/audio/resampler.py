@@ -1,7 +1,7 @@
-"""Sample rates in a stream: a windowed sinc that waits for a millisecond or two.
+"""Resampling of a live stream: a windowed sinc with a delay of a millisecond or two.
 
-soxr, which resamples whole recordings here, keeps 20 to 120 ms of a stream to itself: more than a
-talking face may come late.
+soxr, which resamples whole recordings here, delays a stream by 20 to 120 ms: too much for live
+animation.
 """
 
 import functools
@@ -14,20 +14,18 @@ CROSSINGS = 24
 ROLL_OFF = 0.92
 """Where the pass band ends, as a share of half the lower rate."""
 BETA = 8.0
-"""Of the Kaiser window: what is folded back lies some 80 dB down."""
-
-
+"""Of the Kaiser window: aliasing is attenuated by some 80 dB."""
 BLOCK = 32
-"""Output samples, at most, that are made together."""
+"""Most output samples that are computed together."""
 MAX_WEIGHTS = 1 << 20
-"""Most numbers in the table of a rate: 4 MB, made in a tenth of a second."""
+"""Most numbers in the filter table of a rate: 4 MB, computed in a tenth of a second."""
 
 
 class Resampler:
     """Chunks at one rate in, chunks at another out: the same samples however they are cut.
 
-    A block of output samples is a matrix product: what its inputs weigh in each of them. There are
-    as many matrices as blocks until inputs and outputs coincide again.
+    A polyphase filter, as matrix products: a block of output samples is its input samples times a
+    matrix of weights. There are as many matrices as blocks in one period of the phases.
     """
 
     def __init__(self, rate: int, out: int) -> None:
@@ -35,30 +33,30 @@ class Resampler:
         self.rate, self.out = rate, out
         self.step, self.phases = rate // divisor, out // divisor
         self.half = _half(rate, out)
-        """Input samples to either side that an output sample sees."""
+        """Input samples to either side that an output sample depends on."""
         self._weights = _weights(rate, out)
         self._buffer = np.zeros(self.half - 1, np.float32)
         self._first = 1 - self.half
-        """Number, in the whole input, of the first sample in the buffer."""
+        """Number in the whole input of the first sample in the buffer."""
         self._made = 0
 
     @property
     def delay(self) -> float:
-        """Seconds that it waits for."""
+        """Delay in seconds."""
         return 0.0 if self.rate == self.out else self.half / self.rate
 
     def push(self, samples: np.ndarray) -> np.ndarray:
-        """(n,) float32 in, (m,) out: all that does not depend on what is still to come."""
+        """(n,) float32 in, (m,) out: all output samples that do not depend on later input."""
         if self.rate == self.out:
             return samples
         self._buffer = np.concatenate([self._buffer, samples])
         known = self._first + len(self._buffer)
-        # Output k lies at k * step / phases of the input and sees ``half`` samples behind that.
+        # Output k lies at k * step / phases of the input, and depends on ``half`` samples after it.
         count = max(((known - self.half) * self.phases - 1) // self.step + 1 - self._made, 0)
         return self._make(count)
 
     def close(self, pushed: int) -> np.ndarray:
-        """The last samples of an input of ``pushed`` samples, silence behind its end."""
+        """The last output samples of an input of ``pushed`` samples, with silence after its end."""
         if self.rate == self.out:
             return np.zeros(0, np.float32)
         return self._make(max(-(-pushed * self.phases // self.step) - self._made, 0))
@@ -67,16 +65,16 @@ class Resampler:
         matrices, width, block = self._weights.shape
         begin, end = self._made, self._made + count
         first, last = begin // block, ceil(end / block)
-        # The last block may see what is still to come, but only in outputs that are left out here.
-        seen = np.concatenate([self._buffer, np.zeros(width, np.float32)])
+        # The last block may depend on later input, but only in outputs that are cut off here.
+        padded = np.concatenate([self._buffer, np.zeros(width, np.float32)])
         made = np.empty((last - first, block), np.float32)
         stride = matrices * block * self.step // self.phases
         for number in range(first, min(first + matrices, last)):
             same = made[number - first :: matrices]
             inputs = np.ndarray(
-                (len(same), width), np.float32, seen,
-                self._place(number * block) * seen.itemsize,
-                (stride * seen.itemsize, seen.itemsize),
+                (len(same), width), np.float32, padded,
+                self._place(number * block) * padded.itemsize,
+                (stride * padded.itemsize, padded.itemsize),
             )  # fmt: skip
             np.matmul(inputs.copy(), self._weights[number % matrices], out=same)
         self._made = end
@@ -85,20 +83,20 @@ class Resampler:
         return made.ravel()[begin - first * block : end - first * block]
 
     def _place(self, output: int) -> int:
-        """Where in the buffer is the first sample that this output sample sees."""
+        """Position in the buffer of the first sample that this output sample depends on."""
         return output * self.step // self.phases - (self.half - 1) - self._first
 
 
 def weights_of(rate: int, out: int) -> int:
-    """Numbers in the table of a rate: many where it has no small ratio to the other, such as
-    16 million from 191,999 to 16,000 Hz."""
+    """Numbers in the filter table of two rates: many without a small ratio, such as 16 million from
+    191,999 to 16,000 Hz."""
     step, phases = rate // gcd(rate, out), out // gcd(rate, out)
     block = _block(phases)
     return lcm(block, phases) * ((block - 1) * step // phases + 1 + 2 * _half(rate, out))
 
 
 def _block(phases: int) -> int:
-    """Output samples that are made together."""
+    """Output samples that are computed together."""
     return max(n for n in range(1, BLOCK + 1) if n % phases == 0 or phases % n == 0)
 
 
@@ -108,7 +106,7 @@ def _half(rate: int, out: int) -> int:
 
 @functools.lru_cache(maxsize=8)
 def _weights(rate: int, out: int) -> np.ndarray:
-    """(matrices, inputs, outputs): of a block's input samples in its output samples."""
+    """(matrices, inputs, outputs): weights of a block's input samples in its output samples."""
     step, phases = rate // gcd(rate, out), out // gcd(rate, out)
     block = _block(phases)
     taps = _taps(rate, out, phases, _half(rate, out))

@@ -1,7 +1,4 @@
-"""Samples in memory: checks, channels to mono, and the sample rate of the model.
-
-A recording of any rate, mono or stereo, becomes mono float32 at 16 kHz.
-"""
+"""Samples in memory: validation, mixing to mono, and resampling to 16 kHz."""
 
 import functools
 import os
@@ -21,12 +18,12 @@ MIN_RATE, MAX_RATE = 1_000, 384_000
 """Hz, of recordings."""
 PCM = (np.dtype(np.int16), np.dtype(np.int32))
 CANCELLED_DB = 20
-"""ChannelPowers whose average is so far below the louder of them cancel each other: our choice."""
+"""Channels cancel each other out if their average is so far below the louder one: our choice."""
 CANCELLED = "left and right cancel each other out; the louder channel alone is used"
 
 
 class ChannelPowers:
-    """Whether the channels of a recording cancel each other in their average."""
+    """Count, sum and sum of squares of the channels of a recording and of their average."""
 
     def __init__(self) -> None:
         self._count, self._sums = 0, np.zeros((2, 1))
@@ -38,8 +35,8 @@ class ChannelPowers:
             self._count += len(values)
             self._sums = self._sums + np.stack([values.sum(axis=0), np.square(values).sum(axis=0)])
 
-    def lone(self) -> int | None:
-        """The channel to use alone; None: their average is what it should be."""
+    def louder_if_cancelled(self) -> int | None:
+        """The louder channel, if the channels cancel each other out in their average."""
         mean, square = self._sums / max(self._count, 1)
         *channels, average = square - mean**2
         loudest = int(np.argmax(channels)) if channels else 0
@@ -50,19 +47,19 @@ class ChannelPowers:
 def prepare_waveform(samples: np.ndarray, rate: int, where: str = "audio") -> np.ndarray:
     """Check, resample to 16 kHz and bring to a common level: (n,) or (n, channels) -> (m,).
 
-    Raises UserError as ``check``.
+    Raises UserError as ``as_waveform``.
     """
     return normalize(as_waveform(samples, rate, where))
 
 
 def as_waveform(samples: np.ndarray, rate: int, where: str = "audio") -> np.ndarray:
-    """Check, and resample to mono at 16 kHz: (n,) or (n, channels) -> (m,) float32. What is that
-    already is not copied. Of channels that cancel each other out the louder one is used.
+    """Check, and resample to mono at 16 kHz: (n,) or (n, channels) -> (m,) float32. Mono float32
+    at that rate is not copied. Of channels that cancel each other out the louder one is used.
 
     Raises:
         UserError: no samples, NaN or infinite samples, too short, or an impossible rate.
     """
-    samples = to_mono(_audible(_numbers(samples, where)), where, first=0)
+    samples = to_mono(_without_cancellation(_as_array(samples, where)), where, first=0)
     check_rate(rate, where)
     if len(samples) == 0:
         raise UserError(f"{where}: holds no samples")
@@ -75,21 +72,22 @@ def as_waveform(samples: np.ndarray, rate: int, where: str = "audio") -> np.ndar
     return samples
 
 
-def lone_channel(samples: np.ndarray) -> int | None:
-    """The channel of a recording (n,) or (n, channels) that is to be used alone, because their
-    average is ``CANCELLED_DB`` below it; None: there is no need."""
+def louder_if_cancelled(samples: np.ndarray) -> int | None:
+    """The louder channel of a recording (n,) or (n, channels), if the channels cancel each other
+    out in their average."""
     samples = np.asarray(samples)
     if samples.ndim != 2 or samples.shape[1] < 2 or samples.dtype.kind not in "iuf":
         return None
     channels = ChannelPowers()
-    with np.errstate(invalid="ignore", over="ignore"):  # NaN is another's to refuse
+    with np.errstate(invalid="ignore", over="ignore"):  # NaN is refused by ``to_mono``
         channels.add(samples)
-        return channels.lone()
+        return channels.louder_if_cancelled()
 
 
-def _audible(samples: np.ndarray) -> np.ndarray:
-    samples, lone = np.asarray(samples), lone_channel(samples)
-    return samples if lone is None else samples[:, lone]
+def _without_cancellation(samples: np.ndarray) -> np.ndarray:
+    """The samples, or the louder channel alone."""
+    louder = louder_if_cancelled(samples)
+    return samples if louder is None else samples[:, louder]
 
 
 def check_rate(rate: float, where: str, low: int = MIN_RATE, high: int = MAX_RATE) -> None:
@@ -101,7 +99,7 @@ def check_rate(rate: float, where: str, low: int = MIN_RATE, high: int = MAX_RAT
 
 
 def is_number(value: object) -> bool:
-    """Whether it is one real number; text that reads like one is none."""
+    """Whether it is one real number; text and bool are not."""
     return isinstance(value, Real) and not isinstance(value, bool)
 
 
@@ -111,13 +109,13 @@ def to_mono(samples: np.ndarray, where: str, first: int | None = None) -> np.nda
     Args:
         samples: the samples.
         where: names them in errors.
-        first: number of the first of them in the whole, so that an error can name a bad one.
+        first: number of the first sample in the whole, so that errors can name a sample.
 
     Raises:
-        UserError: no numbers, another shape, integers of other widths than PCM has them, or NaN or
+        UserError: no numbers, another shape, integers of other widths than those of PCM, or NaN or
             infinite samples.
     """
-    samples = _numbers(samples, where)
+    samples = _as_array(samples, where)
     whole = samples.dtype.kind in "iu"
     if whole and samples.dtype not in PCM:
         raise UserError(
@@ -131,7 +129,7 @@ def to_mono(samples: np.ndarray, where: str, first: int | None = None) -> np.nda
         samples = samples.mean(axis=1)
     if samples.ndim != 1:
         raise UserError(f"{where}: expected samples (n,) or (n, channels), got {samples.shape}")
-    # Both ends tell of NaN and infinity, without a second array as long as the recording.
+    # Minimum and maximum show NaN and infinity, without a second array of this length.
     if not whole and samples.size and not np.isfinite([samples.min(), samples.max()]).all():
         bad = int(np.flatnonzero(~np.isfinite(samples))[0])
         at = "" if first is None else f", the first is number {first + bad}, counted from 0"
@@ -139,8 +137,8 @@ def to_mono(samples: np.ndarray, where: str, first: int | None = None) -> np.nda
     return samples
 
 
-def _numbers(samples: Any, where: str) -> np.ndarray:
-    """What was given as samples, as an array of numbers. Raises UserError."""
+def _as_array(samples: Any, where: str) -> np.ndarray:
+    """Samples as an array of numbers. Raises UserError."""
     if isinstance(samples, str | os.PathLike):
         raise UserError(
             f"{where}: {str(samples)!r} is a path, not samples; read the file first: "
@@ -163,5 +161,5 @@ def _numbers(samples: Any, where: str) -> np.ndarray:
 
 @functools.cache
 def _full_scale(dtype: np.dtype) -> np.float32:
-    """What stands for 1 in integer PCM."""
+    """The value of integer PCM that stands for 1."""
     return np.float32(np.iinfo(dtype).max)

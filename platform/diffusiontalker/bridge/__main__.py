@@ -14,7 +14,7 @@ from diffusiontalker.bridge.animators import Animator
 from diffusiontalker.bridge.scheduler import BridgeProgress, send_frames
 from diffusiontalker.bridge.targets import PORTS, UdpSender
 from diffusiontalker.errors import UserError
-from diffusiontalker.runtime.voice import AUTO, choice
+from diffusiontalker.runtime.conditioning import AUTO, parse_conditioning
 
 MAX_DELAY_MS = 10_000
 
@@ -99,7 +99,10 @@ def _animator(arguments: argparse.Namespace, rate: int) -> Animator:
         return animators.remote(arguments.server, rate, **options, **named, **chosen)
     if not arguments.model:
         raise UserError("no student: give --model FOLDER, or --server http://127.0.0.1:8000")
-    chosen = {"identity": choice(arguments.identity), "emotion": choice(arguments.emotion)}
+    chosen = {
+        "identity": parse_conditioning(arguments.identity),
+        "emotion": parse_conditioning(arguments.emotion),
+    }
     return animators.local(arguments.model, rate, **options, **chosen)
 
 

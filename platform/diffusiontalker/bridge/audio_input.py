@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 
 from diffusiontalker.audio.recording import read_recording
-from diffusiontalker.containers.kinds import Door
+from diffusiontalker.containers.kinds import PcmGuard
 from diffusiontalker.errors import UserError
 
 CHUNK_MS = 20
@@ -55,7 +55,7 @@ def raw_pcm(stream: io.RawIOBase, rate: int) -> Iterator[np.ndarray]:
     Raises:
         UserError: it is an audio file, and not raw samples.
     """
-    size, check_raw = 2 * chunk_size(rate), Door("standard input", rate)
+    size, check_raw = 2 * chunk_size(rate), PcmGuard("standard input", rate)
     while content := _read_exactly(stream, size):
         check_raw(content)
         if len(content) > 1:

@@ -1,1 +1,1 @@
-"""What a file of sound is: its kind by its first bytes, and the parts it was joined from."""
+"""Audio containers: the kind of a file by its first bytes, and the parts it is joined from."""

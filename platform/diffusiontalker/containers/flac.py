@@ -1,17 +1,17 @@
-"""FLAC files as they are met: joined."""
+"""FLAC files: the parts of one that was joined from several."""
 
 import re
 from itertools import islice, pairwise
 from typing import BinaryIO
 
-from diffusiontalker.containers.parts import MOST, Part, find, size_of
+from diffusiontalker.containers.parts import MAX_PARTS, Part, file_size, find
 
-BEGINS = re.compile(rb"fLaC[\0\x80]\0\0\x22")
-"""With these and a block of 34 bytes every FLAC file begins."""
+SIGNATURE = re.compile(rb"fLaC[\0\x80]\0\0\x22")
+"""First bytes of every FLAC file: the marker and the header of a STREAMINFO block of 34 bytes."""
 
 
 def parts(file: BinaryIO) -> list[Part]:
-    """The recordings of a FLAC file, one behind the other."""
-    size = size_of(file)
-    found = islice(find(file, BEGINS, 8), MOST + 1)
+    """The recordings in a FLAC file, in order."""
+    size = file_size(file)
+    found = islice(find(file, SIGNATURE, 8), MAX_PARTS + 1)
     return [Part((span,)) for span in pairwise([*found, size])]

@@ -1,4 +1,4 @@
-"""What a file is, by its first bytes: for messages, and for the program that can decode it."""
+"""The kind of a file by its first bytes: for error messages, and to choose a decoder."""
 
 import base64
 import codecs
@@ -10,21 +10,21 @@ from diffusiontalker.containers import mpeg, wav
 from diffusiontalker.errors import UserError
 
 Format = Literal["wav", "flac", "ogg", "mp3"]
-HEAD = 8192
-"""Bytes by which a file is known."""
+HEAD_BYTES = 8192
+"""First bytes that are examined."""
 
 
 @dataclass(frozen=True)
 class Kind:
-    """What a file is."""
+    """A kind of file."""
 
     name: str
     format: Format | None = None
-    """None: not one of those that are promised."""
+    """None: not one of the four supported formats."""
     demuxer: str | None = None
-    """What reads it in FFmpeg; None: it holds no sound."""
+    """Name of FFmpeg's demuxer; None: it holds no sound."""
     hint: str | None = None
-    """What to do, where FFmpeg is of no use."""
+    """What to do, where FFmpeg cannot help."""
 
 
 UNKNOWN = Kind("of no known kind")
@@ -50,8 +50,8 @@ _MAGIC: tuple[tuple[int, bytes, Kind], ...] = (
     (0, b"FLV\x01", Kind("Flash video", demuxer="flv")),
     (0, b"NIST_1A", Kind("NIST SPHERE", demuxer="nistsphere")),
 )
-"""Such first bytes that samples hardly ever are."""
-_OTHERS: tuple[tuple[int, bytes, Kind], ...] = (
+"""Signatures so long that raw samples hardly ever match."""
+_SHORT_MAGIC: tuple[tuple[int, bytes, Kind], ...] = (
     (4, b"moov", _MP4),
     (4, b"mdat", _MP4),
     (4, b"wide", _MP4),
@@ -89,14 +89,14 @@ _BASE64 = re.compile(rb"[A-Za-z0-9+/\r\n]{24,}={0,2}\s*")
 
 
 def kind(head: bytes) -> Kind:
-    """What a file is that begins with up to ``HEAD`` bytes; ``UNKNOWN`` too."""
-    return _sure(head) or _known(head, _OTHERS) or _text(head) or UNKNOWN
+    """The kind of a file by its first bytes, up to ``HEAD_BYTES``; or ``UNKNOWN``."""
+    return _by_signature(head) or _lookup(head, _SHORT_MAGIC) or _text(head) or UNKNOWN
 
 
-class Door:
-    """Where raw samples come in, piece by piece: a file of sound is turned away by its first bytes.
+class PcmGuard:
+    """Rejects an audio file that is sent in place of raw PCM, by its first bytes.
 
-    Samples are none of these by chance: what tells is four bytes long or more, or a chain of them.
+    Raw samples hardly ever match: a signature is at least four bytes, or a sequence of frames.
     """
 
     def __init__(self, where: str, rate: int) -> None:
@@ -104,37 +104,37 @@ class Door:
         self._where, self._rate, self._head = where, rate, b""
 
     def __call__(self, content: bytes) -> None:
-        """The next bytes. Raises UserError: they begin a file."""
-        if len(self._head) >= HEAD:
+        """Check the next bytes. Raises UserError: they are of a file."""
+        if len(self._head) >= HEAD_BYTES:
             return
-        self._head += content[: HEAD - len(self._head)]
-        if (found := _sure(self._head)) is not None:
+        self._head += content[: HEAD_BYTES - len(self._head)]
+        if (found := _by_signature(self._head)) is not None:
             raise UserError(
                 f"{self._where}: is a file ({found.name}), not raw PCM; decode it first: ffmpeg "
                 f"-i IN -f s16le -ac 1 -ar {self._rate} -"
             )
 
 
-def _sure(head: bytes) -> Kind | None:
+def _by_signature(head: bytes) -> Kind | None:
     if wav.is_wav(head):
         return _WAV
     if head[:4] == b"RIFF" and head[8:11] == b"AVI":
         return Kind("AVI", demuxer="avi")
     if head[:3] == b"ID3" and len(head) >= 10 and head[3] < 16 and max(head[6:10]) < 128:
         return MP3
-    if mpeg.begins(head):
+    if mpeg.is_frame_sequence(head):
         return MP3
     if _is_adts(head):
         return _AAC
-    return _known(head, _MAGIC)
+    return _lookup(head, _MAGIC)
 
 
-def _known(head: bytes, magic: tuple[tuple[int, bytes, Kind], ...]) -> Kind | None:
+def _lookup(head: bytes, magic: tuple[tuple[int, bytes, Kind], ...]) -> Kind | None:
     return next((found for at, first, found in magic if head[at:].startswith(first)), None)
 
 
 def _is_adts(head: bytes) -> bool:
-    """Whether two frames of AAC follow each other."""
+    """Whether two AAC frames follow each other."""
     if len(head) < 7 or head[0] != 0xFF or head[1] & 0xF6 != 0xF0:
         return False
     size = (head[3] & 3) << 11 | head[4] << 3 | head[5] >> 5

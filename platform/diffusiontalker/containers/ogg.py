@@ -1,18 +1,18 @@
-"""Ogg files as they are met: chained, or cut off."""
+"""Ogg files: the links of a chained one, which may be truncated."""
 
 import re
 from itertools import pairwise
 from typing import BinaryIO
 
-from diffusiontalker.containers.parts import MOST, Part, find, read, size_of
+from diffusiontalker.containers.parts import MAX_PARTS, Part, file_size, find, read
 
-HEAD = 27
-"""Bytes of a page in front of its table of segments."""
+HEADER = 27
+"""Bytes of a page before its segment table."""
 PAGE = re.compile(rb"OggS\0")
-HOLES = 100
-"""Times that pages are looked for behind something else."""
-BEGINS = 2
-"""Flag of the page with which a stream begins."""
+MAX_RESYNCS = 100
+"""Times that the next page is searched for where there is none."""
+FIRST_PAGE = 2
+"""Flag of the first page of a logical stream."""
 CODECS = {
     b"\x01vorbis": "Vorbis", b"OpusHead": "Opus", b"\x7fFLAC": "FLAC", b"Speex   ": "Speex",
     b"\x80theora": "Theora video", b"fishead": "a skeleton", b"CELT    ": "CELT",
@@ -20,39 +20,39 @@ CODECS = {
 
 
 def parts(file: BinaryIO) -> list[Part]:
-    """The links of a chained Ogg file, one behind the other."""
-    size, at = size_of(file), 0
+    """The links of a chained Ogg file, in order."""
+    size, at = file_size(file), 0
     begins: list[int] = []
-    within, cut, holes = True, False, 0
-    while at < size and len(begins) <= MOST:
-        head = read(file, at, HEAD + 255)
-        if cut := len(head) < HEAD:
+    inside, truncated, resyncs = True, False, 0
+    while at < size and len(begins) <= MAX_PARTS:
+        head = read(file, at, HEADER + 255)
+        if truncated := len(head) < HEADER:
             break
         if not PAGE.match(head):
-            holes += 1
-            at = next(find(file, PAGE, 5, at + 1), size) if holes <= HOLES else size
+            resyncs += 1
+            at = next(find(file, PAGE, 5, at + 1), size) if resyncs <= MAX_RESYNCS else size
             continue
-        count = head[HEAD - 1]
-        after = at + HEAD + count + sum(head[HEAD : HEAD + count])
-        if head[5] & BEGINS:
-            # Several may begin together, as sound and pictures do.
-            if within:
+        count = head[HEADER - 1]
+        after = at + HEADER + count + sum(head[HEADER : HEADER + count])
+        if head[5] & FIRST_PAGE:
+            # Several streams may begin together, such as audio and video.
+            if inside:
                 begins.append(at)
-            within = False
+            inside = False
         else:
-            within = True
-        if cut := after > size:
+            inside = True
+        if truncated := after > size:
             break
         at = after
     return [
-        Part(((begin, end),), cut and end == at)
+        Part(((begin, end),), truncated and end == at)
         for begin, end in pairwise([*begins, min(at, size)])
         if end > begin
     ]
 
 
 def codec(head: bytes) -> str:
-    """What the first page of an Ogg file carries."""
-    content = head[HEAD + head[HEAD - 1] :] if len(head) > HEAD else b""
+    """Name of the codec, by the first page of an Ogg file."""
+    content = head[HEADER + head[HEADER - 1] :] if len(head) > HEADER else b""
     known = (name for magic, name in CODECS.items() if content.startswith(magic))
     return next(known, "an unknown codec")

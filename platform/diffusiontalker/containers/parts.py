@@ -1,6 +1,6 @@
 """A part of a file, such as one of several recordings joined, as a file of its own.
 
-Nothing is copied: a part is spans of the file, and bytes that stand in for damaged ones.
+Nothing is copied: a part is spans of the file, and bytes that replace damaged ones.
 """
 
 import io
@@ -14,11 +14,11 @@ if TYPE_CHECKING:
     from _typeshed import WriteableBuffer
 
 Span = tuple[int, int] | bytes
-"""Begin and end in the file, or what is read instead."""
-BLOCK = 1 << 20
-"""Bytes that are searched at a time."""
-MOST = 4096
-"""Parts of a file: more of them are no recording, but work."""
+"""Begin and end in the file, or bytes that are read instead."""
+SEARCH_BLOCK = 1 << 20
+"""Bytes that ``find`` reads at a time."""
+MAX_PARTS = 4096
+"""Most parts of a file: the work that one upload may cause is bounded."""
 
 
 @dataclass(frozen=True)
@@ -26,11 +26,11 @@ class Part:
     """A recording within a file."""
 
     spans: tuple[Span, ...]
-    cut: bool = False
+    truncated: bool = False
     """Whether its end is missing."""
 
 
-class View(io.RawIOBase):
+class PartReader(io.RawIOBase):
     """A part of an open file, read as if it were a file: read-only, seekable."""
 
     def __init__(self, file: BinaryIO, part: Part) -> None:
@@ -48,17 +48,17 @@ class View(io.RawIOBase):
         return True
 
     def tell(self) -> int:
-        """Where the next byte is read."""
+        """Position of the next byte."""
         return self._at
 
     def seek(self, offset: int, whence: int = io.SEEK_SET) -> int:
-        """As of any file."""
+        """As ``io.RawIOBase.seek``."""
         origin = {io.SEEK_SET: 0, io.SEEK_CUR: self._at, io.SEEK_END: self._starts[-1]}[whence]
         self._at = max(origin + offset, 0)
         return self._at
 
     def readinto(self, buffer: "WriteableBuffer") -> int:
-        """As of any file: fewer bytes at the end alone."""
+        """As ``io.RawIOBase.readinto``; fewer bytes only at the end."""
         into, done = memoryview(buffer).cast("B"), 0
         for span, first, end in zip(self._spans, self._starts, self._starts[1:], strict=False):
             if not first <= self._at < end:
@@ -77,22 +77,22 @@ class View(io.RawIOBase):
         return done
 
 
-def size_of(file: BinaryIO) -> int:
+def file_size(file: BinaryIO) -> int:
     """Bytes of an open file."""
     return file.seek(0, io.SEEK_END)
 
 
 def read(file: BinaryIO, at: int, count: int) -> bytes:
-    """``count`` bytes of a file, fewer at its end."""
+    """``count`` bytes of a file at a position, fewer at its end."""
     file.seek(at)
     return file.read(count)
 
 
-def find(file: BinaryIO, wanted: re.Pattern[bytes], length: int, at: int = 0) -> Iterator[int]:
-    """Where what is ``wanted``, so many bytes long, stands in a file, from ``at`` on."""
+def find(file: BinaryIO, pattern: re.Pattern[bytes], length: int, at: int = 0) -> Iterator[int]:
+    """Positions of a pattern of ``length`` bytes in a file, from ``at`` on."""
     tail = b""
-    while block := read(file, at, BLOCK):
+    while block := read(file, at, SEARCH_BLOCK):
         content, first = tail + block, at - len(tail)
-        yield from (first + found.start() for found in wanted.finditer(content))
+        yield from (first + found.start() for found in pattern.finditer(content))
         tail = content[-(length - 1) :]
         at += len(block)

@@ -11,8 +11,8 @@ from diffusiontalker.arkit import FPS
 from diffusiontalker.audio import SAMPLE_RATE
 from diffusiontalker.corpus.shards import Clip
 from diffusiontalker.objectives import metrics
+from diffusiontalker.runtime.conditioning import AUTO
 from diffusiontalker.runtime.student import Student
-from diffusiontalker.runtime.voice import AUTO
 from diffusiontalker.summary.run import Streaming, StreamingCost
 
 PUSH = SAMPLE_RATE // 25

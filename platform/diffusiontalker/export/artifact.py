@@ -1,4 +1,4 @@
-"""The artifact: a folder with configuration, graphs and model card, and nothing pickled."""
+"""Exporting an artifact: a folder with configuration, graphs and model card, without pickle."""
 
 from collections.abc import Sequence
 from itertools import pairwise
@@ -12,6 +12,7 @@ import yaml
 from diffusiontalker import __version__, storage
 from diffusiontalker.arkit import CHANNELS, FPS
 from diffusiontalker.audio import SAMPLE_RATE
+from diffusiontalker.audio.front_end import TRAINING
 from diffusiontalker.audio.level import normalize
 from diffusiontalker.audio.log_mel import OVERLAP, PER_FRAME, STEM, log_mel
 from diffusiontalker.config import ExportSettings
@@ -23,15 +24,17 @@ from diffusiontalker.model.talker import Talker
 from diffusiontalker.runtime.artifact import (
     CARD,
     CONFIG,
-    FORMAT_VERSION,
     GRAPHS,
     PARTS,
-    files,
-    graphs,
+    ArtifactConfig,
     read_config,
 )
-from diffusiontalker.runtime.student import Student, chunks
-from diffusiontalker.runtime.voice import Statistics, moments
+from diffusiontalker.runtime.graphs import Graphs
+from diffusiontalker.runtime.offline import log_mel_chunks
+from diffusiontalker.runtime.stream_batch.layer_history import LayerHistory
+from diffusiontalker.runtime.stream_parameters import StreamParameters
+from diffusiontalker.runtime.student import Student
+from diffusiontalker.runtime.voice_statistics import VoiceStatistics, moments
 from diffusiontalker.summary.run import ExportReport
 
 STUDENT = "student"
@@ -39,11 +42,11 @@ STUDENT = "student"
 TOLERANCE = 1e-3
 """Largest difference of a coefficient between the graph and PyTorch that an export may have."""
 PLAIN = ExportSettings(precision="fp32")
-"""Nothing is compressed, so there is nothing to judge."""
+"""Nothing is compressed, so no clips are needed."""
 
 
 class RefusedError(UserError):
-    """An export in a precision that costs more than it may."""
+    """An export in a precision whose errors grow beyond the limits."""
 
 
 def export(
@@ -54,43 +57,41 @@ def export(
     settings: ExportSettings = PLAIN,
     clips: Sequence[Clip] = (),
 ) -> ExportReport:
-    """Make an artifact, check it against PyTorch, and only then put it in its place.
+    """Make an artifact, check it against PyTorch, and only then store it.
 
     Args:
         talker: a student.
         steps: sampling steps, unrolled into the graph.
-        folder: local or in S3. An artifact there is removed first: while the files are written, one
-            is missing, and ``Student`` says so.
+        folder: local or in S3. An artifact there is removed first: while files are written,
+            ``Student`` reports a missing one.
         card: text of the model card.
         settings: precision of the weights, and by how much errors may grow for it.
-        clips: of validation, to calibrate and to judge a precision below fp32 with.
+        clips: of validation, to calibrate and to measure a precision below fp32 with.
 
     Returns:
         the precision; below fp32 also what it costs on validation.
 
     Raises:
-        RefusedError: the precision costs ``too_much``; ``folder`` is left alone.
+        RefusedError: errors grow ``too_much``; ``folder`` is unchanged.
         UserError: the folder cannot be written, or the graphs do not agree with the model.
     """
     if talker.config.feature_dim is not None:
         raise UserError("only a student can be exported: a teacher needs its frozen encoder")
     check_place(folder)
-    config = {
-        "format_version": FORMAT_VERSION,
-        "release": __version__,
-        "steps": steps,
-        "precision": settings.precision,
-        "fps": FPS,
-        "sample_rate": SAMPLE_RATE,
-        "look_ahead": talker.config.look_ahead,
-        "channels": list(CHANNELS),
-        "identities": list(talker.config.identities),
-        "emotions": list(talker.config.emotions),
-        "model": talker.config.to_dict(),
-    }
+    config = ArtifactConfig(
+        release=__version__,
+        steps=steps,
+        precision=settings.precision,
+        look_ahead=talker.config.look_ahead,
+        identities=list(talker.config.identities),
+        emotions=list(talker.config.emotions),
+        model=talker.config.to_dict(),
+        front_end=TRAINING,
+        stream=None if talker.config.look_ahead is None else StreamParameters(),
+    )
     with TemporaryDirectory(prefix="artifact-") as name:
         made = Path(name)
-        (made / CONFIG).write_text(yaml.safe_dump(config, sort_keys=False))
+        (made / CONFIG).write_text(yaml.safe_dump(config.to_dict(), sort_keys=False))
         (made / CARD).write_text(card)
         export_onnx(talker, steps, made)
         check(made, talker, steps)
@@ -103,8 +104,8 @@ def export(
 
 
 def check_place(folder: Path) -> None:
-    """An artifact replaces the one in its folder, or what an interrupted export left of one; a
-    folder of something else is no place for it. Raises UserError."""
+    """Raise UserError unless a folder is empty, holds an artifact, or what an interrupted export
+    left of one."""
     if storage.is_bucket(folder):
         raise UserError(f"{folder}: is a whole bucket; give the artifact a prefix of its own")
     there = storage.files(folder)
@@ -117,29 +118,29 @@ def check_place(folder: Path) -> None:
 
 
 def _is_part(name: str) -> bool:
-    """Whether a file in an artifact's folder is of the artifact, or a part that was begun."""
+    """Whether a file in an artifact's folder is of the artifact, or a partial upload."""
     return name in PARTS or ("/" not in name and name.startswith(".") and name.endswith(".tmp"))
 
 
 def _compress(folder: Path, settings: ExportSettings, clips: Sequence[Clip]) -> ExportReport:
-    """Bring a checked fp32 artifact to the wanted precision, and judge it."""
+    """Bring a checked fp32 artifact to the wanted precision, and measure what that costs."""
     if settings.precision == "fp32":
         return ExportReport(precision="fp32")
     if not clips:
-        raise UserError(f"{settings.precision}: no validation clips to judge it with; use fp32")
+        raise UserError(f"{settings.precision}: no validation clips to measure it with; use fp32")
     some = clips[:: max(len(clips) // settings.clips, 1)][: settings.clips]
     student = Student(folder)
-    heard = precision.hears(student, some)
-    voices = [recording for recording, _ in heard]
-    before = precision.judge(student, some, voices)
+    recognised = precision.all_voices(student, some)
+    voices = [recording for recording, _ in recognised]
+    before = precision.validation_errors(student, some, voices)
     if settings.precision == "fp16":
-        for name in graphs(student.config):
-            precision.half(folder / name)
+        for name in student.config.graphs:
+            precision.fp16(folder / name)
     else:
         precision.int8(folder, some)
     small = Student(folder)
-    after = precision.judge(small, some, voices)
-    pairs = zip(heard, precision.hears(small, some), strict=True)
+    after = precision.validation_errors(small, some, voices)
+    pairs = zip(recognised, precision.all_voices(small, some), strict=True)
     found = ExportReport(
         precision=settings.precision,
         clips=len(some),
@@ -162,7 +163,7 @@ def too_much(found: ExportReport, settings: ExportSettings) -> str | None:
                 f"{found.validation[key]:.4f}; at most {settings.max_growth:.1%} is allowed "
                 "(max_growth)"
             )
-    # Of a few clips, too, one may be equally near to two emotions.
+    # Among few clips, too, one may be equally near to two emotions.
     changed, most = found.voices_changed, max(int(settings.max_changed * found.clips), 1)
     if changed > most:
         return (
@@ -176,7 +177,7 @@ def too_much(found: ExportReport, settings: ExportSettings) -> str | None:
 def check(folder: Path, talker: Talker, steps: int, frames: int = 90) -> float:
     """Largest difference of a coefficient between the fp32 artifact and the PyTorch student.
 
-    A clip of noise, heard and moved in chunks of unequal length where the student is causal.
+    On a clip of noise, in chunks of unequal length where the student is causal.
 
     Raises:
         UserError: it is above ``TOLERANCE``.
@@ -187,28 +188,28 @@ def check(folder: Path, talker: Talker, steps: int, frames: int = 90) -> float:
     x_T = rng.standard_normal((frames, len(CHANNELS)), np.float32)
     student = Student(folder)
     mask = torch.ones(1, frames, 1)
-    heard = talker.encode(torch.from_numpy(log_mel(samples))[None], mask)
-    voice = talker.embed_voice(heard, mask)
-    condition = talker.condition(heard, voice.identity, voice.emotion, mask)
+    audio = talker.encode(torch.from_numpy(log_mel(samples))[None], mask)
+    voice = talker.embed_voice(audio, mask)
+    condition = talker.condition(audio, voice.identity, voice.emotion, mask)
     theirs = talker.generate(condition, torch.from_numpy(x_T)[None], steps)[0].numpy()
 
-    statistics, state = Statistics(), student.new_state()
-    mel = next(chunks(samples, student.look_ahead, frames))
+    graphs, statistics = student.graphs, VoiceStatistics()
+    state = graphs.new_state()
+    mel = next(log_mel_chunks(samples, student.look_ahead, frames=frames))
     cuts = [0, frames] if student.look_ahead is None else [0, 1, 3, frames // 2, frames]
     features = []
     for begin, end in pairwise(cuts):
-        part, said = student.listen(mel[PER_FRAME * begin : PER_FRAME * end + OVERLAP], state)
-        statistics.add(moments(said))
+        part, frame_voice = graphs.encode(mel[PER_FRAME * begin : PER_FRAME * end + OVERLAP], state)
+        statistics.add(moments(frame_voice))
         features.append(part)
-    identity, emotion = student.embed(statistics)
-    modulation = student.modulate(identity[None], emotion[None])
+    modulation = graphs.modulate(*graphs.personalise(*statistics()))
     parts = [
-        student.move(part, x_T[begin:end], modulation, state)
+        graphs.decode(part, x_T[begin:end], modulation, state)
         for part, (begin, end) in zip(features, pairwise(cuts), strict=True)
     ]
     ours = [np.concatenate(parts)]
     if student.look_ahead is not None:
-        ours.append(_frame_by_frame(student, mel, x_T, modulation))
+        ours.append(_frame_by_frame(graphs, mel, x_T, modulation))
     difference = float(np.abs(np.stack(ours) - theirs).max())
     if difference > TOLERANCE:
         raise UserError(
@@ -219,20 +220,21 @@ def check(folder: Path, talker: Talker, steps: int, frames: int = 90) -> float:
 
 
 def _frame_by_frame(
-    student: Student, mel: np.ndarray, noise: np.ndarray, modulation: np.ndarray
+    graphs: Graphs, mel: np.ndarray, noise: np.ndarray, modulation: np.ndarray
 ) -> np.ndarray:
-    """The same face (T, 52) by the graph of a single frame."""
-    history, row, face = student.history(), np.zeros(1, np.int64), []
+    """The coefficients (T, 52) by the graph of a single frame."""
+    history, row, made = LayerHistory(graphs.history_sizes), np.zeros(1, np.int64), []
     for t in range(len(noise)):
-        past = history.past(row, row + t)
         log_mel = mel[None, PER_FRAME * t : PER_FRAME * t + STEM]
-        made, _, now = student.frame(log_mel, noise[None, t : t + 1], modulation, past)
-        history.keep(row, row + t, now)
-        face.append(made)
-    return np.concatenate(face)
+        frame, _, layers = graphs.frame(
+            log_mel, noise[None, t : t + 1], modulation, history.read(row, row + t)
+        )
+        history.write(row, row + t, layers)
+        made.append(frame)
+    return np.concatenate(made)
 
 
 def size_mb(folder: Path) -> float:
     """Megabytes (1e6 bytes) of everything an artifact ships."""
     found = storage.sizes(folder)
-    return sum(found[name] for name in files(read_config(folder))) / 1e6
+    return sum(found[name] for name in read_config(folder).files) / 1e6

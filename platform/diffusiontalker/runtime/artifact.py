@@ -1,53 +1,105 @@
-"""An artifact on disk or in S3: a folder of configuration, graphs and a model card."""
+"""An artifact, local or in S3: a folder with a configuration, ONNX graphs and a model card."""
 
+from dataclasses import asdict, dataclass, fields
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
-import onnxruntime
 import yaml
 
 from diffusiontalker import storage
-from diffusiontalker.arkit import CHANNELS
+from diffusiontalker.arkit import CHANNELS, FPS
+from diffusiontalker.audio import SAMPLE_RATE
+from diffusiontalker.audio.front_end import FrontEnd
 from diffusiontalker.errors import UserError
+from diffusiontalker.runtime.stream_parameters import StreamParameters
 
-FORMAT_VERSION = 3
+FORMAT_VERSION = 4
 GRAPHS = ("encoder.onnx", "personalizer.onnx", "modulation.onnx", "decoder.onnx")
 FRAME = "frame.onnx"
 """Of a student that can stream."""
 CONFIG, CARD = "config.yaml", "README.md"
 PARTS = (CONFIG, *GRAPHS, FRAME, CARD)
-"""All that an artifact may hold."""
+"""All files that an artifact may hold."""
 MAX_CONFIG_BYTES = 2**20
-MAX_BYTES = 2**28
-"""Largest graph that is read: a student has a few MB, and what is here is no student."""
-ELSEWHERE = b"\x0a\x08location"
-"""In an ONNX file whose weights lie in another: the key of ``TensorProto.external_data``."""
-PROVIDERS = {
-    "cpu": ["CPUExecutionProvider"],
-    "cuda": ["CUDAExecutionProvider", "CPUExecutionProvider"],
-    "tensorrt": [
-        "TensorrtExecutionProvider",
-        "CUDAExecutionProvider",
-        "CPUExecutionProvider",
-    ],
-}
-"""What runs the graphs, by the setting's name: the first that can run an operator does."""
+MAX_LOOK_AHEAD = 60
+"""Mel frames, before or after a frame's own time."""
+RANGES = {
+    "window": (16, 8000), "fft": (16, 8192), "bands": (1, 512), "mel_per_frame": (1, 8),
+    "floor": (1e-12, 1.0), "mean": (-100.0, 100.0), "scale": (1e-3, 1e3), "stem": (1, 16),
+    "level_db": (-60.0, 0.0), "floor_db": (-120, -10), "span_db": (1, 100),
+    "level_memory": (1.0, 1e9), "level_trust": (0.0, 1e9), "level_max_db": (0.0, 120.0),
+    "early_frames": (0, 10**9), "update_frames": (1, 10**6), "glide": (0.0, 1.0),
+    "voice_seconds": (1e-3, 1e9), "rise_frames": (1, 10**6),
+}  # fmt: skip
+"""Values of ``FrontEnd`` and ``StreamParameters`` that this runtime can honour."""
+Parameters = TypeVar("Parameters", FrontEnd, StreamParameters)
 
 
-def read_config(folder: Path) -> dict[str, Any]:
+@dataclass(frozen=True)
+class ArtifactConfig:
+    """The contents of ``config.yaml``."""
+
+    release: str
+    """Version of the package that exported it."""
+    steps: int
+    """Sampling steps, unrolled into the graphs."""
+    precision: str
+    look_ahead: int | None
+    """Mel frames (``log_mel.look_ahead_ms``); None: the student takes whole recordings only."""
+    identities: list[str]
+    """Names of the library's entries, in the order of the graph's."""
+    emotions: list[str]
+    model: dict[str, Any]
+    """Architecture of the student, for whoever reads the file; the runtime does not."""
+    front_end: FrontEnd
+    stream: StreamParameters | None
+    """None where ``look_ahead`` is."""
+
+    @property
+    def graphs(self) -> tuple[str, ...]:
+        """File names of its graphs."""
+        return GRAPHS if self.look_ahead is None else (*GRAPHS, FRAME)
+
+    @property
+    def files(self) -> tuple[str, ...]:
+        """Names of all its files."""
+        return CONFIG, *self.graphs, CARD
+
+    def to_dict(self) -> dict[str, Any]:
+        """As it is written to ``config.yaml``."""
+        return {
+            "format_version": FORMAT_VERSION,
+            "release": self.release,
+            "steps": self.steps,
+            "precision": self.precision,
+            "fps": FPS,
+            "sample_rate": SAMPLE_RATE,
+            "look_ahead": self.look_ahead,
+            "channels": list(CHANNELS),
+            "identities": list(self.identities),
+            "emotions": list(self.emotions),
+            "front_end": asdict(self.front_end),
+            "stream": None if self.stream is None else asdict(self.stream),
+            "model": self.model,
+        }
+
+
+def read_config(folder: Path) -> ArtifactConfig:
     """Read and check an artifact's ``config.yaml`` and the presence of its other files.
 
     Raises:
-        UserError: not an artifact, a missing file, another version, other channels.
+        UserError: not an artifact, a missing file, another format version, other channels, or a
+            parameter that this runtime cannot honour.
     """
     path = folder / CONFIG
-    config = _parse(path) if storage.is_file(path) else {}
-    names = files(config)
-    missing = [name for name in names if not storage.is_file(folder / name)]
-    if len(missing) == len(names):
+    if not storage.is_file(path):
+        if any(storage.is_file(folder / name) for name in PARTS):
+            raise UserError(f"{folder}: the artifact lacks {CONFIG}; export it again")
         raise UserError(f"{folder}: no such artifact folder{_hint(folder)}")
-    if missing:
-        raise UserError(f"{folder}: the artifact lacks {missing[0]}; export it again")
+    config = _parse(path)
+    for name in config.files:
+        if not storage.is_file(folder / name):
+            raise UserError(f"{folder}: the artifact lacks {name}; export it again")
     return config
 
 
@@ -60,84 +112,87 @@ def _hint(folder: Path) -> str:
     return ""
 
 
-def graphs(config: dict[str, Any]) -> tuple[str, ...]:
-    """Names of the graphs of an artifact of this configuration."""
-    return GRAPHS if config.get("look_ahead") is None else (*GRAPHS, FRAME)
-
-
-def files(config: dict[str, Any]) -> tuple[str, ...]:
-    """Names of all its files."""
-    return CONFIG, *graphs(config), CARD
-
-
-def _parse(path: Path) -> dict[str, Any]:
+def _parse(path: Path) -> ArtifactConfig:
     content = storage.read_bytes(path, MAX_CONFIG_BYTES)
     try:
-        config = yaml.safe_load(content)
-        version = config["format_version"]
-        if version != FORMAT_VERSION:
+        values = yaml.safe_load(content)
+        if (version := values["format_version"]) != FORMAT_VERSION:
             raise UserError(
                 f"{path.parent}: artifact format {version}, but this release reads "
-                f"{FORMAT_VERSION}; export it again"
+                f"{FORMAT_VERSION}; export it again: python jobs/export.py run=RUN out=ARTIFACT"
             )
-        channels, names = config["channels"], [*config["identities"], *config["emotions"]]
-        ahead = config["look_ahead"]
-        sound = (
-            all(isinstance(name, str) for name in names)
-            and int(config["steps"]) > 0
-            and (ahead is None or (isinstance(ahead, int) and -60 <= ahead <= 60))
-        )
+        if values["channels"] != list(CHANNELS):
+            raise UserError(
+                f"{path}: the channels are not the 52 in this release's order; "
+                "an artifact's channel order must not be edited"
+            )
+        return _config(values)
     except (
         yaml.YAMLError, ValueError, KeyError, TypeError, AttributeError, OverflowError,
         RecursionError,
     ) as error:  # fmt: skip
-        raise UserError(f"{path}: not an artifact's configuration") from error
-    if not sound:
-        raise UserError(f"{path}: not an artifact's configuration")
-    if channels != list(CHANNELS):
-        raise UserError(
-            f"{path}: the channels are not the 52 in this release's order; "
-            "an artifact's channel order must not be edited"
-        )
-    return dict(config)
+        why = f" ({error})" if isinstance(error, _InvalidError) else ""
+        raise UserError(f"{path}: not an artifact's configuration{why}") from error
 
 
-def sessions(
-    folder: Path, names: tuple[str, ...], threads: int, provider: str
-) -> dict[str, onnxruntime.InferenceSession]:
-    """Graphs, ready to run, by name.
+class _InvalidError(ValueError):
+    """A value that this runtime cannot honour: which, and what it may be."""
 
-    Raises:
-        UserError: a graph is damaged, far too large, or has its weights elsewhere; or the provider
-            is not to be had here.
-    """
-    if provider not in PROVIDERS:
-        raise UserError(f"provider {provider!r} is unknown; choose one of {', '.join(PROVIDERS)}")
-    wanted = PROVIDERS[provider]
-    if wanted[0] not in onnxruntime.get_available_providers():
-        raise UserError(
-            f"provider {provider!r}: this onnxruntime was built without {wanted[0]}; "
-            "pip install onnxruntime-gpu in its place, or choose 'cpu'"
-        )
-    options = onnxruntime.SessionOptions()
-    options.intra_op_num_threads = threads
-    options.inter_op_num_threads = 1
-    options.log_severity_level = 4  # what goes wrong is raised: one line, not two
-    found = {}
-    for name in names:
-        path = folder / name
-        graph = storage.read_bytes(path, MAX_BYTES)
-        if ELSEWHERE in graph:  # a path of whoever made it, which ONNX Runtime would follow
-            raise UserError(f"{path}: keeps its weights in another file; export it again")
-        try:
-            session = onnxruntime.InferenceSession(graph, options, providers=wanted)
-        except Exception as error:
-            said = " ".join(str(error).split())[:200]
-            raise UserError(f"{path}: cannot be loaded ({said})") from error
-        if provider != "cpu" and wanted[0] not in session.get_providers():
-            raise UserError(
-                f"provider {provider!r}: {wanted[0]} does not start on this machine; is there a "
-                "GPU, with its driver and libraries? Or choose 'cpu'"
+
+def _config(values: dict[str, Any]) -> ArtifactConfig:
+    for key, expected in (("fps", FPS), ("sample_rate", SAMPLE_RATE)):
+        if values[key] != expected:
+            raise _InvalidError(
+                f"{key} is {str(values[key])[:40]}; this release takes {expected} only"
             )
-        found[name.removesuffix(".onnx")] = session
-    return found
+    names = [*values["identities"], *values["emotions"]]
+    if not all(isinstance(name, str) for name in names):
+        raise _InvalidError("a name in identities or emotions is not text")
+    ahead, stream = values["look_ahead"], values["stream"]
+    if ahead is not None:
+        _check_numbers("look_ahead", [ahead], int, (-MAX_LOOK_AHEAD, MAX_LOOK_AHEAD))
+    if (ahead is None) != (stream is None):
+        raise _InvalidError("look_ahead and stream: either both are null or neither is")
+    front_end = _parameters(FrontEnd, values["front_end"], "front_end")
+    if not (front_end.fft >= front_end.window and front_end.stem >= front_end.mel_per_frame):
+        raise _InvalidError("front_end: fft is less than window, or stem less than mel_per_frame")
+    _check_numbers("steps", [values["steps"]], int, (1, 10**6))
+    return ArtifactConfig(
+        str(values["release"]),
+        values["steps"],
+        str(values["precision"]),
+        ahead,
+        list(values["identities"]),
+        list(values["emotions"]),
+        dict(values["model"]),
+        front_end,
+        None if stream is None else _parameters(StreamParameters, stream, "stream"),
+    )
+
+
+def _parameters(kind: type[Parameters], block: Any, name: str) -> Parameters:
+    """A dataclass of numbers from a block of the file."""
+    known = {field.name: field.default for field in fields(kind)}
+    if different := sorted(known.keys() ^ dict(block).keys()):
+        raise _InvalidError(f"{name}: {str(different[0])[:40]} is missing or unknown")
+    values: dict[str, Any] = {}
+    for key, default in known.items():
+        pair, value = isinstance(default, tuple), block[key]
+        numbers = list(value) if pair else [value]
+        if pair and len(numbers) != 2:
+            raise _InvalidError(f"{name}.{key}: give two numbers")
+        example = default[0] if isinstance(default, tuple) else default
+        _check_numbers(f"{name}.{key}", numbers, type(example), RANGES[key])
+        values[key] = tuple(numbers) if pair else value
+    return kind(**values)
+
+
+def _check_numbers(name: str, numbers: list[Any], kind: type, limits: tuple[float, float]) -> None:
+    kinds = (int,) if kind is int else (int, float)
+    for number in numbers:
+        known = isinstance(number, kinds) and not isinstance(number, bool)
+        if not (known and limits[0] <= number <= limits[1]):
+            whole = "a whole number" if kind is int else "a number"
+            raise _InvalidError(
+                f"{name} is {str(number)[:40]}; must be {whole} from {limits[0]} to {limits[1]}"
+            )

@@ -1,4 +1,4 @@
-"""The noise that diffusion starts from: one seed is one face, here and in the browser.
+"""The noise that diffusion starts from: one seed gives one animation, here and in the browser.
 
 Philox-4x64-10 (Salmon et al. 2011), a counter-based generator, makes 64-bit words: words 26 t to
 26 t + 25 are frame t's, so that its noise depends on seed and t alone. Each word gives two normal
@@ -15,11 +15,11 @@ from diffusiontalker.errors import UserError
 WORDS = len(CHANNELS) // 2
 """64-bit words per frame."""
 SEEDS = 1 << 64
-"""Seeds are below; the browser knows those below 2^53."""
+"""Seeds are below it; in the browser, below 2^53."""
 
 
 class Noise:
-    """Standard normal noise, frame after frame: the same however it is cut."""
+    """Standard normal noise, frame after frame: the same however many are drawn at a time."""
 
     def __init__(self, seed: int) -> None:
         """Raises UserError: the seed is no whole number from 0 to 2^64 - 1."""

@@ -1,21 +1,22 @@
-"""A face for speech as it comes: chunks of audio in, frames out, a stated look-ahead behind.
+"""Live streams: chunks of audio in, frames out, a stated look-ahead behind.
 
-The frames are the same however the audio is cut into chunks: everything that changes with time
-(level, voice, noise) follows the count of frames, never the count of pushes. From a whole recording
-``Student.animate`` makes a slightly other face, because it knows the level and the voice of all of
-it from the first frame on. Until somebody speaks the face is at rest.
+The frames do not depend on how the audio is cut into chunks: everything that changes with time
+(level, voice, noise) follows the count of frames, never the count of pushes. ``Student.animate``
+gives a slightly different animation, because it knows level and voice of the whole recording from
+the first frame on. Until there is speech the face is at rest.
 """
+
+from collections.abc import Sequence
 
 import numpy as np
 
 from diffusiontalker.audio import SAMPLE_RATE
-from diffusiontalker.audio.log_mel import look_ahead_ms
 from diffusiontalker.audio.resampler import MAX_WEIGHTS, Resampler, weights_of
 from diffusiontalker.audio.waveform import check_rate, to_mono
 from diffusiontalker.errors import UserError
-from diffusiontalker.runtime.post_processing import Post
-from diffusiontalker.runtime.stream_batch import Streams
-from diffusiontalker.runtime.voice import AUTO, Choice
+from diffusiontalker.runtime.conditioning import AUTO, Conditioning
+from diffusiontalker.runtime.post_processing import PostProcessor
+from diffusiontalker.runtime.stream_batch.batch import StreamBatch
 
 MIN_RATE, MAX_RATE = 8_000, 192_000
 USUAL_RATES = (
@@ -26,7 +27,7 @@ USUAL_RATES = (
 
 
 class Stream:
-    """One speaker's stream; not for several threads at once.
+    """A live stream of one speaker; not for several threads at once.
 
     Identity and emotion follow the voice, or are pinned to a name, to weights over names, or to an
     embedding; ``pin`` changes that at any time.
@@ -34,61 +35,61 @@ class Stream:
 
     def __init__(
         self,
-        company: Streams,
+        batch: StreamBatch,
         rate: int = SAMPLE_RATE,
-        identity: Choice = AUTO,
-        emotion: Choice = AUTO,
+        identity: Conditioning = AUTO,
+        emotion: Conditioning = AUTO,
         seed: int = 0,
         smooth_ms: float = 0.0,
         mirror: bool = False,
         where: str = "stream",
     ) -> None:
-        """Begin a stream of samples at ``rate`` Hz, which may be pushed with others of its
-        ``company``; the other arguments as in ``Student.animate``.
+        """Begin a stream of samples at ``rate`` Hz, which may be pushed together with others of its
+        ``batch`` (``Student.streams``); the other arguments as in ``Student.animate``.
 
         Raises:
             UserError: a rate outside 8 to 192 kHz or without a small ratio to 16 kHz, an unknown
                 name or a bad value.
         """
         rate = _rate(rate, where)
-        self.company, self.rate, self.where = company, rate, where
+        self.batch, self.rate, self.where = batch, rate, where
         self.closed = False
-        self._post = Post(smooth_ms, mirror)
+        self._post = PostProcessor(smooth_ms, mirror)
         self._resampler = Resampler(rate, SAMPLE_RATE)
         self._pushed = 0
-        self.row = company.claim(self, identity, emotion, seed)
-        """Its place in the arrays of its company."""
+        self.row = batch.claim(self, identity, emotion, seed)
+        """Its row in the arrays of its batch."""
 
     @property
     def frames(self) -> int:
-        """Frames that came out so far."""
-        return int(self.company.frames[self.row])
+        """Frames returned so far."""
+        return int(self.batch.frames[self.row])
 
     @property
     def look_ahead_ms(self) -> float:
         """Milliseconds of audio after its own time that a frame waits for."""
-        look_ahead = self.company.student.look_ahead
-        assert look_ahead is not None
-        return look_ahead_ms(look_ahead) + 1000 * self._resampler.delay
+        return self.batch.look_ahead_ms + 1000 * self._resampler.delay
 
     @property
     def identity(self) -> str | None:
-        """The library's entry nearest to what is used now; None: nobody has spoken yet."""
-        return self.company.speakers.name(self.row, 0)
+        """The library's entry nearest to the embedding in use; None: no speech so far."""
+        return self.batch.voices.nearest_name(self.row, 0)
 
     @property
     def emotion(self) -> str | None:
         """As ``identity``."""
-        return self.company.speakers.name(self.row, 1)
+        return self.batch.voices.nearest_name(self.row, 1)
 
-    def pin(self, identity: Choice | None = None, emotion: Choice | None = None) -> None:
+    def pin(
+        self, identity: Conditioning | None = None, emotion: Conditioning | None = None
+    ) -> None:
         """From the next frame on, glide to another identity or emotion; "auto" follows the voice
         again, None leaves things as they are.
 
         Raises:
             UserError: an unknown name, or a bad value; nothing changes then.
         """
-        self.company.speakers.pin(self.row, identity, emotion)
+        self.batch.voices.pin(self.row, identity, emotion)
 
     def push(self, samples: np.ndarray) -> np.ndarray:
         """The next samples (n,) or (n, channels), float in [-1, 1] or integer PCM; any n.
@@ -97,41 +98,65 @@ class Stream:
             the frames (T, 52) that they complete; T may be 0.
 
         Raises:
-            UserError: the stream is closed, NaN, or not audio; the stream is as it was before, and
-                goes on.
+            UserError: the stream is closed, NaN, or not audio; the stream is unchanged and can
+                continue.
         """
-        self.take(samples)
-        return self.company.advance([self])[0]
+        self._append(samples)
+        return self._post(self.batch.advance([self.row])[0])
 
     def close(self) -> np.ndarray:
-        """The last frames (T, 52), silence behind the end. Nothing more may be pushed.
+        """The last frames (T, 52), with silence after the end. Nothing more may be pushed.
 
         Raises:
             UserError: it is closed already.
         """
         if self.closed:
             raise UserError(f"{self.where}: is closed already")
-        self.company.ears.take(self.row, self._resampler.close(self._pushed))
-        self.company.ears.close(self.row)
+        self.batch.front_end.append(self.row, self._resampler.close(self._pushed))
+        self.batch.front_end.close(self.row)
         self.closed = True
-        return self.company.advance([self])[0]
+        return self._post(self.batch.advance([self.row])[0])
 
-    # The beginning and the end of a push, for its company.
-
-    def take(self, samples: np.ndarray) -> None:
-        """Keep samples as of ``push``, and raise as it does."""
+    def _append(self, samples: np.ndarray) -> None:
+        """Check, resample and buffer samples. Raises as ``push``."""
         if self.closed:
             raise UserError(f"{self.where}: is closed; begin another stream")
-        samples = self._mono(samples)
-        self._pushed += len(samples)
-        self.company.ears.take(self.row, self._resampler.push(samples))
+        mono = to_mono(samples, self.where, self._pushed).clip(-1, 1)
+        self._pushed += len(mono)
+        self.batch.front_end.append(self.row, self._resampler.push(mono))
 
-    def finish(self, face: np.ndarray) -> np.ndarray:
-        """The next frames (T, 52) as they go out."""
-        return self._post(face)
 
-    def _mono(self, samples: np.ndarray) -> np.ndarray:
-        return to_mono(samples, self.where, self._pushed).clip(-1, 1)
+def push_together(
+    streams: Sequence[Stream], chunks: Sequence[np.ndarray]
+) -> list[np.ndarray | UserError]:
+    """The next samples of many streams of one batch, as ``Stream.push`` takes them.
+
+    Returns:
+        for each stream the frames (T, 52) that its chunk completes, or why the chunk is refused:
+        that stream is unchanged, and the others are not affected.
+
+    Raises:
+        UserError: a stream is given twice or is of another batch, or there are not as many chunks
+            as streams; nothing changes then.
+    """
+    if len(chunks) != len(streams):
+        raise UserError(f"{len(chunks)} chunks for {len(streams)} streams; give each stream one")
+    if len(set(streams)) < len(streams):
+        raise UserError("a stream is pushed twice at once; join its chunks, or push again")
+    if len({stream.batch for stream in streams}) > 1:
+        raise UserError("the streams are of several batches; push those of each batch together")
+    refused: dict[Stream, UserError] = {}
+    for stream, chunk in zip(streams, chunks, strict=True):
+        try:
+            stream._append(chunk)
+        except UserError as error:
+            refused[stream] = error
+    accepted = [stream for stream in streams if stream not in refused]
+    rows = [stream.row for stream in accepted]
+    frames = dict(zip(accepted, streams[0].batch.advance(rows), strict=True)) if rows else {}
+    return [
+        refused[stream] if stream in refused else stream._post(frames[stream]) for stream in streams
+    ]
 
 
 def _rate(rate: float, where: str) -> int:

@@ -1,5 +1,6 @@
 """``fit`` in Ray Train's workers: dataset shards, device, DDP, and checkpoints."""
 
+import os
 import shutil
 import tempfile
 from collections.abc import Callable, Iterable, Iterator
@@ -11,6 +12,7 @@ from typing import Any
 import ray.train
 import ray.train.torch
 import torch
+from ray.train.v2._internal.constants import ENV_VARS_TO_PROPAGATE
 from torch import nn
 
 from diffusiontalker.config import TrainSettings
@@ -20,6 +22,8 @@ from diffusiontalker.training.checkpoints import RunState
 from diffusiontalker.training.fit import Batch, Metrics, Save, fit
 from diffusiontalker.training.progress import StepProgress
 
+ADDRESS = "RAY_ADDRESS"
+"""The variable with the address of the cluster to use."""
 MakeObjective = Callable[[], nn.Module]
 """Makes the objective of a stage, with weights drawn from torch's global generator."""
 
@@ -112,3 +116,23 @@ def open_checkpoint(checkpoint: ray.train.Checkpoint | None) -> Iterator[Path | 
             except UserError as error:
                 run = checkpoint.path.rpartition("/")[0]
                 raise UserError(f"{error}; remove {run} to start it again") from error
+
+
+@contextmanager
+def cluster_address() -> Iterator[None]:
+    """Within it, what Ray Train starts inherits this cluster's address.
+
+    When a trial is ended, Ray Train's ``PlacementGroupCleaner`` frees the CPUs of its workers. It
+    looks for the cluster on the machine, and where two Rays run there, or one has left its address
+    in ``/tmp/ray``, it fails and the trials that follow wait for CPUs that nobody uses (Ray 2.60).
+    """
+    before = os.environ.get(ADDRESS)
+    os.environ[ADDRESS] = ray.get_runtime_context().gcs_address
+    ENV_VARS_TO_PROPAGATE.add(ADDRESS)
+    try:
+        yield
+    finally:
+        if before is None:
+            del os.environ[ADDRESS]
+        else:
+            os.environ[ADDRESS] = before

@@ -1,6 +1,7 @@
 """The Ray Tune trainable: trains the stages of one trial and reports to Tune after each epoch."""
 
 import math
+import time
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import partial
@@ -12,11 +13,12 @@ from ray.tune.integration.ray_train import TuneReportCallback
 
 from diffusiontalker import cluster, storage
 from diffusiontalker.config import Settings
+from diffusiontalker.corpus.manifest import CorpusFolder
 from diffusiontalker.errors import UserError
 from diffusiontalker.pipeline.training import HISTORY, keep_history
 from diffusiontalker.summary.sweep import METRICS
 from diffusiontalker.training import stages as training_stages
-from diffusiontalker.training.stages import Data, StageRun
+from diffusiontalker.training.stage_run import StageRun
 from diffusiontalker.training.validation_metrics import sample_metrics
 from diffusiontalker.tuning.space import TEACHER, Stage, apply, epochs_of
 from diffusiontalker.tuning.trial_store import TRIAL
@@ -31,7 +33,7 @@ class TrialSetup:
 
     base: Settings
     stages: list[Stage]
-    data: Data
+    data: CorpusFolder
     """Without the test splits."""
     start: Path | None
     """The model that the first round is distilled from; None where trials train the teacher."""
@@ -89,19 +91,24 @@ def _train(
 ) -> list[dict[str, float]]:
     """Train a stage; ``before`` counts the epochs of the stages before it."""
     steps = settings.diffusion.steps if stage == TEACHER else int(stage)
+    callbacks = (ReportCallback(before),) if settings.training.workers else ()
     place = StageRun(
         folder / "train",
         str(stage),
         str(stage),
         metrics=partial(sample_metrics, steps=steps, sampler=settings.diffusion.sampler),
         on_epoch=partial(report, before),
-        callbacks=(ReportCallback(before),) if settings.training.workers else (),
+        callbacks=callbacks,
     )
     out = folder / str(stage)
-    if stage == TEACHER:
-        return training_stages.train_teacher(settings, setup.data, place, out)
-    assert model is not None
-    return training_stages.train_round(settings, setup.data, model, steps, place, out)
+    try:
+        if stage == TEACHER:
+            return training_stages.train_teacher(settings, setup.data, place, out)
+        assert model is not None
+        return training_stages.train_round(settings, setup.data, model, steps, place, out)
+    finally:
+        for callback in callbacks:
+            callback.wait()
 
 
 def report(before: int, metrics: Mapping[str, Any]) -> None:
@@ -122,6 +129,12 @@ class ReportCallback(TuneReportCallback):
         """Given the metrics of every worker, reports those of the first."""
         own = figures(metrics[0], self.before + int(metrics[0]["epoch"]))
         super().after_report(run_context, [own], None)
+
+    def wait(self) -> None:
+        """Until Tune has taken the last figures: a report of the trial itself beside them would
+        block both for ever (Ray 2.60)."""
+        while not self._training_actor_item_queue.empty():
+            time.sleep(0.05)
 
 
 def figures(metrics: Mapping[str, Any], epochs: int) -> Figures:

@@ -1,4 +1,4 @@
-"""How long calls take: of many subjects turn by turn, of a stream push by push."""
+"""Wall time of calls: of many subjects in turns, of a stream push by push."""
 
 import time
 from collections.abc import Callable, Mapping, Sequence
@@ -11,11 +11,11 @@ from diffusiontalker.evaluation.streaming import PUSH
 from diffusiontalker.runtime.student import Student
 
 TURN = 0.25
-"""Seconds that a turn lasts at least."""
+"""Least seconds of a turn."""
 PAUSE = 0.1
-"""Seconds between two turns: threads of the one before spin for a while after their work."""
+"""Seconds between two turns: threads of the previous one spin for a while after their work."""
 WARM_UP = 5
-"""Seconds of speech that a stream hears before another one is measured."""
+"""Seconds of speech for a warm-up stream before the measured one."""
 Call = Callable[[], object]
 
 
@@ -24,13 +24,13 @@ def interleaved(
 ) -> dict[str, list[float]]:
     """Wall seconds of every call in each of ``repeats`` turns.
 
-    All have a turn before anyone has the next, so that whatever else the machine does hits all
-    alike. A round that does not count comes first.
+    All have a turn before any has the next, so that other load on the machine affects all alike.
+    A warm-up round comes first.
 
     Args:
         calls: by name.
         repeats: turns of each.
-        progress: called before each turn, with the share that is done and the name.
+        progress: called before each turn, with the share done and the name.
     """
     found: dict[str, list[float]] = {name: [] for name in calls}
     for number in range(repeats + 1):
@@ -44,8 +44,8 @@ def interleaved(
 def turn(call: Call) -> float:
     """Median wall seconds of calls one after another, for a quarter of a second.
 
-    The first is left out, unless it is the only one: to a short call the caches matter that the
-    others have emptied, to a long one they do not.
+    The first is left out, unless it is the only one: a short call would be slowed by caches that
+    the other subjects have emptied, a long one is not.
     """
     seconds: list[float] = []
     while sum(seconds) < TURN:
@@ -73,7 +73,7 @@ def _push_all(student: Student, samples: np.ndarray) -> list[float]:
 
 
 def distribution(milliseconds: Sequence[float]) -> dict[str, float]:
-    """Mean, percentiles and greatest of the pushes, and how many streams a core bears."""
+    """Mean, percentiles and maximum of the pushes, and streams per core."""
     mean = float(np.mean(milliseconds))
     p50, p95, p99 = np.percentile(milliseconds, [50, 95, 99]).tolist()
     return {

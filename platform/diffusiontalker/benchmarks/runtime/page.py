@@ -1,4 +1,4 @@
-"""The page of the runtime's benchmark: speeds and latencies as plots, and every aim."""
+"""HTML report of the runtime's benchmark: plots of speed and latency, and every aim."""
 
 import math
 from importlib import resources
@@ -59,7 +59,7 @@ def render(report: Json) -> str:
 
 
 def speeds(report: Json) -> go.Figure:
-    """Frames per second of every subject: colours tell threads, markers the length."""
+    """Frames per second of every subject: colour by threads, marker by length."""
     names = list(report["sizes_mb"])
     figure = go.Figure()
     lengths, threads = report["settings"]["lengths"], report["settings"]["threads"]
@@ -84,7 +84,7 @@ def speeds(report: Json) -> go.Figure:
             )
     figure.add_vline(FPS, line={"color": COLOR["muted"], "dash": "dash", "width": 1.5})
     figure.add_annotation(
-        x=math.log10(FPS),  # of notes, unlike lines, plotly wants the logarithm
+        x=math.log10(FPS),  # plotly takes the logarithm for annotations, unlike for lines
         y=1,
         yref="paper",
         yanchor="bottom",
@@ -107,7 +107,7 @@ def speeds(report: Json) -> go.Figure:
 
 
 def latency(streaming: Json) -> go.Figure:
-    """The share of pushes that take longer than so many milliseconds."""
+    """Share of pushes that take longer than x milliseconds."""
     slowest = np.sort(streaming["pushes_ms"])[::-1]
     figure = go.Figure()
     figure.add_scatter(
@@ -128,7 +128,7 @@ def latency(streaming: Json) -> go.Figure:
         cliponaxis=False,
         hoverinfo="skip",
     )
-    # Room on the right for the words behind a mark.
+    # Room on the right for the labels.
     edges = [math.log10(slowest[-1] / 1.1), math.log10(slowest[0] * 1.6)]
     figure.update_xaxes(
         type="log", title="milliseconds that a push of 40 ms takes", tickvals=TICKS, range=edges

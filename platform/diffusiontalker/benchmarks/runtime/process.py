@@ -1,4 +1,4 @@
-"""What only a fresh process can tell: how long the runtime takes to import, how much it holds."""
+"""Import time and peak memory of the runtime, each measured in a fresh process."""
 
 import os
 import subprocess
@@ -27,19 +27,19 @@ Student(folder).animate(np.resize(np.load(speech), int(count)), int(rate))
 status = open("/proc/self/status").read().splitlines()
 print(next(line.split()[1] for line in status if line.startswith("VmHWM:")))
 """
-"""Not ``ru_maxrss``: at the start of a process that is what its parent holds."""
+"""Not ``ru_maxrss``: a new process inherits that of its parent."""
 
 
 def import_seconds(repeats: int = 5) -> float:
-    """Median seconds of importing the runtime; one more comes first, from a cold disk."""
+    """Median seconds of importing the runtime; one more comes first, to warm the disk cache."""
     found = [float(_python(IMPORT)) for _ in range(repeats + 1)]
     return median(found[1:])
 
 
 def peak_bytes(artifact: Path, samples: np.ndarray, seconds: float) -> int | None:
-    """The most memory that a process holds that animates ``seconds`` of speech and nothing else.
+    """Peak memory of a process that animates ``seconds`` of speech and does nothing else.
 
-    ``samples`` (n,) at 16 kHz are repeated for so long. None where there is no Linux to tell.
+    ``samples`` (n,) at 16 kHz are repeated for so long. None on other systems than Linux.
     """
     if not Path("/proc/self/status").is_file():
         return None
@@ -53,7 +53,7 @@ def peak_bytes(artifact: Path, samples: np.ndarray, seconds: float) -> int | Non
 
 
 def _python(code: str, *arguments: str) -> str:
-    """What a fresh interpreter prints that finds this very copy of the package."""
+    """Output of a fresh interpreter that imports this copy of the package."""
     root = str(Path(diffusiontalker.__file__).parents[1])
     paths = os.pathsep.join(filter(None, [root, os.environ.get("PYTHONPATH")]))
     done = subprocess.run(

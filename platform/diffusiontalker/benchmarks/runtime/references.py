@@ -1,6 +1,6 @@
-"""What a student is measured beside: HuBERT-base alone, and v1's form of a talker on top of it.
+"""Baselines of speed: HuBERT-base alone, and the architecture of v1 on top of it.
 
-Weights are random: they have no part in the speed.
+Weights are random: they do not affect the speed.
 """
 
 from collections.abc import Iterable
@@ -23,7 +23,7 @@ GRU = DecoderSettings(kind="gru", width=256, depth=2)
 
 
 class Hubert:
-    """HuBERT as transformers has it, which a default configuration makes the base model."""
+    """HuBERT of transformers; the default configuration is the base model."""
 
     def __init__(self, config: HubertConfig | None = None) -> None:
         self.config = config or HubertConfig()
@@ -32,15 +32,15 @@ class Hubert:
     @torch.inference_mode()
     def __call__(self, samples: np.ndarray) -> np.ndarray:
         """Samples (n,) at 16 kHz to the last hidden state (outputs, D)."""
-        heard: torch.Tensor = self.model(torch.from_numpy(samples)[None]).last_hidden_state
-        return heard[0].numpy()
+        state: torch.Tensor = self.model(torch.from_numpy(samples)[None]).last_hidden_state
+        return state[0].numpy()
 
 
 class V1:
-    """HuBERT and a talker of v1's form: no context, and a GRU that runs every step."""
+    """HuBERT and a talker with v1's architecture: no context, and a GRU in every step."""
 
     def __init__(self, hubert: Hubert, student: TalkerConfig) -> None:
-        """``student`` gives what v1 shares with it: libraries and noise schedule."""
+        """``student`` gives libraries and noise schedule."""
         self.hubert = hubert
         self.reach = reach(hubert.config.conv_kernel, hubert.config.conv_stride)
         config = replace(

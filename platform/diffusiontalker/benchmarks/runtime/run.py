@@ -1,4 +1,4 @@
-"""How fast the student is: in PyTorch and as artifacts, beside HuBERT-base and what runs on it.
+"""Speed of the student, in PyTorch and as artifacts, beside HuBERT-base and talkers on top of it.
 
 All in one run on one machine, from the waveform to the coefficients.
 """
@@ -46,14 +46,14 @@ SPEED, TIMES_HUBERT, LINEAR = 25_000.0, 100.0, 0.8
 SIZE, IMPORT, PUSH, MEMORY = 3.4, 0.5, 4.0, 1.5
 """Aims, in megabytes, seconds, milliseconds, and the size of the audio."""
 USUAL, LONG = 10.0, 600.0
-"""Seconds of the recordings that the aims of speed speak of."""
+"""Seconds of the recordings of the aims of speed."""
 LONGEST_PEER = 30.0
 """Seconds: the attention of HuBERT takes memory with the square of the length."""
 SHORT_SPEECH, LONG_SPEECH = 60.0, 3600.0
 """Seconds of the recordings whose memory is compared."""
 PEER_STEPS = (2, 16)
 SHIPPING = ExportSettings().precision
-"""What ``jobs/distill.py`` ships: the aims speak of it."""
+"""Default of ``jobs/distill.py``; the aims are for it."""
 PYTORCH, HUBERT, SHIPPED = "student, PyTorch fp32", "HuBERT-base alone", f"artifact, {SHIPPING}"
 PACKAGES = ("numpy", "onnxruntime", "torch", "transformers")
 Json = dict[str, Any]
@@ -81,17 +81,17 @@ class Exported:
 
 @dataclass(frozen=True)
 class Subject:
-    """What is measured, and its size in megabytes (1e6 bytes)."""
+    """A measured implementation, and its size in megabytes (1e6 bytes)."""
 
     call: Callable[[np.ndarray], object]
     """Samples (n,) at 16 kHz to coefficients."""
     size_mb: float
     peer: bool = False
-    """Not ours: it runs on HuBERT."""
+    """A baseline that runs on HuBERT."""
 
 
 def run(settings: RuntimeBenchmarkSettings) -> Json:
-    """Measure all, and write ``runtime.json`` and ``runtime.html``.
+    """Measure everything, and write ``runtime.json`` and ``runtime.html``.
 
     Raises:
         UserError: no such run, or it has no student or no validation clips.
@@ -148,7 +148,7 @@ def choose(root: Path) -> Chosen:
 
 
 def speech(clips: Sequence[Clip], seconds: float) -> np.ndarray:
-    """The clips one after another, again and again, for so long: (n,) at 16 kHz."""
+    """The clips concatenated and repeated to ``seconds``: (n,) at 16 kHz."""
     return np.resize(np.concatenate([clip.audio for clip in clips]), round(seconds * SAMPLE_RATE))
 
 
@@ -193,7 +193,7 @@ def aims(report: Json) -> list[Goal]:
 
 
 def _export(chosen: Chosen, root: Path) -> dict[Precision, Exported]:
-    """The artifact in every precision, whatever it costs in error: that is said beside it."""
+    """The artifact in every precision, without limits on its errors, which are reported."""
     found: dict[Precision, Exported] = {}
     with StageDisplay("export") as display:
         for number, precision in enumerate(get_args(Precision)):
@@ -285,7 +285,7 @@ def _torch_threads(count: int) -> Iterator[None]:
 
 
 def _stream(student: Student, samples: np.ndarray) -> Json | None:
-    """Latencies of the pushes; None for a student that hears whole recordings alone."""
+    """Latencies of the pushes; None for a student that takes whole recordings only."""
     if student.look_ahead is None:
         return None
     with StageDisplay("streaming"):
@@ -298,7 +298,7 @@ def _stream(student: Student, samples: np.ndarray) -> Json | None:
 
 
 def _memory(folder: Path, samples: np.ndarray) -> Json | None:
-    """Peaks in MB of two lengths, and the growth as a multiple of the longer audio itself."""
+    """Peak memory in MB for two lengths, and its growth as a multiple of the longer audio."""
     short, long = (process.peak_bytes(folder, samples, s) for s in (SHORT_SPEECH, LONG_SPEECH))
     if short is None or long is None:
         return None

@@ -1,4 +1,4 @@
-"""What the benchmark of the runtime prints: speeds of all subjects, and each aim in words."""
+"""Console report of the runtime's benchmark: speeds of all subjects, and each aim."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -29,16 +29,16 @@ def length(seconds: float) -> str:
 
 def rows(report: Json) -> tuple[list[str], list[list[str]]]:
     """Headings and cells: frames/s of every subject and number of threads, by length; the ratio to
-    HuBERT at the longest recording that it heard, and the size."""
+    HuBERT at the longest recording that HuBERT was run on, and the size."""
     lengths: Sequence[float] = report["settings"]["lengths"]
     speeds = {(s["threads"], s["subject"], s["seconds"]): s for s in report["speeds"]}
-    heard = max((s["seconds"] for s in speeds.values() if s["times_hubert"]), default=lengths[0])
-    headings = [*HEADINGS, *map(length, lengths), f"x HuBERT,\n{length(heard)}", "MB"]
+    longest = max((s["seconds"] for s in speeds.values() if s["times_hubert"]), default=lengths[0])
+    headings = [*HEADINGS, *map(length, lengths), f"x HuBERT,\n{length(longest)}", "MB"]
     cells = []
     for threads in report["settings"]["threads"]:
         for name, size in report["sizes_mb"].items():
             found = [speeds.get((threads, name, seconds)) for seconds in lengths]
-            ratio = (speeds.get((threads, name, heard)) or {}).get("times_hubert")
+            ratio = (speeds.get((threads, name, longest)) or {}).get("times_hubert")
             cells.append([
                 str(threads),
                 name,

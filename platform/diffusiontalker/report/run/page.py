@@ -6,18 +6,18 @@ from pathlib import Path
 import yaml
 
 from diffusiontalker import storage
-from diffusiontalker.animation.rig import default_rig
+from diffusiontalker.animation.facecap import CREDIT
 from diffusiontalker.evaluation import goals
 from diffusiontalker.report import metric_columns
 from diffusiontalker.report.bars import duration_bars
-from diffusiontalker.report.face import face_data, wav_base64
 from diffusiontalker.report.html import fill
 from diffusiontalker.report.metric_columns import COLUMNS, COSTS, duration, flat, plain, splits_of
 from diffusiontalker.report.run import plots
+from diffusiontalker.report.run.face import face_data, wav_base64
 from diffusiontalker.report.run.headline import goal_counts, headline, lead, what_ran
 from diffusiontalker.report.run.plots import History
 from diffusiontalker.report.run.sample import Sample
-from diffusiontalker.report.run.tables import corpus_facts, corpus_splits, table
+from diffusiontalker.report.run.tables import corpus_facts, corpus_splits, table, tables
 from diffusiontalker.report.run.verdict import verdict
 from diffusiontalker.summary.run import RunSummary
 
@@ -34,14 +34,14 @@ def write_report(
         sample: the held-out sentence that the head speaks.
 
     Raises:
-        UserError: the folder is missing or not writable, or the rig cannot be read.
+        UserError: the folder is missing or not writable, or the packages of the head are not
+            installed.
     """
     storage.write_bytes(storage.location(path), render(summary, histories, sample).encode("utf-8"))
 
 
 def render(summary: RunSummary, histories: Mapping[str, History], sample: Sample) -> str:
     """The page's HTML; the arguments are ``write_report``'s."""
-    rig = default_rig()
     groups = plots.figures(summary, histories)
     named = {name: figure for *_, group in groups for name, figure in group}
     named["coefficients"] = plots.coefficient_curves(sample)
@@ -51,7 +51,7 @@ def render(summary: RunSummary, histories: Mapping[str, History], sample: Sample
     return fill(
         "run/page.html.j2",
         ["style.css"],
-        ["page.js", "head.js", "player.js"],
+        ["page.js", "face.bundle.js"],
         named,
         {"plain": plain, "duration": duration, "state": goals.state, "reached": goals.reached,
          "why_open": goals.why_open},
@@ -63,16 +63,16 @@ def render(summary: RunSummary, histories: Mapping[str, History], sample: Sample
         goal_counts=goal_counts(summary.goals),
         streaming=summary.artifact.streaming if summary.artifact else None,
         look_ahead=summary.look_ahead,
-        tables=[table(summary, split) for split in splits],
+        tables=tables(summary),
         costs=table(summary, splits[0], COSTS) if splits else None,
         glossary=COLUMNS,
         floor_texts=metric_columns.FLOOR_TEXTS,
         groups=groups,
         plot_key=plots.KEY,
-        face=face_data(rig, sample),
+        face=face_data(sample),
         sample=sample,
         audio=wav_base64(sample.audio, sample.sample_rate),
-        credit=rig.credit,
+        credit=CREDIT,
         corpus=corpus_facts(summary.corpus),
         corpus_splits=corpus_splits(summary.corpus),
         environment=flat(summary.environment),

@@ -3,6 +3,6 @@
 import numpy as np
 
 
-def doubled(rows: np.ndarray) -> np.ndarray:
-    """Rows (N, ...), and as many of zeros behind them."""
+def double_rows(rows: np.ndarray) -> np.ndarray:
+    """Rows (N, ...) and as many of zeros behind them: (2N, ...)."""
     return np.concatenate([rows, np.zeros_like(rows)])
