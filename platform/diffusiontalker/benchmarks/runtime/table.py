@@ -77,12 +77,12 @@ def table(report: Json) -> Table:
 
 def lines(report: Json) -> list[str]:
     """Precisions, streaming, memory, import, the machine, and the aims, one line each."""
-    said = [
+    exported = [
         f"{precision:<13}{growth(found)}"
         for precision, found in report["exports"].items()
         if found.growth
     ]
-    return [*said, *facts(report), *map(goals.line, report["aims"])]
+    return [*exported, *facts(report), *map(goals.line, report["aims"])]
 
 
 def facts(report: Json) -> list[str]:
