@@ -18,12 +18,15 @@ from serve.metrics import Metrics
 from serve.models.saved_identities import SavedIdentities
 from serve.models.students import Students
 from serve.scheduling.batcher import Batcher
+from serve.scheduling.shared_result import SharedResult
 from serve.scheduling.thread_pool import Deadline, FairThreadPool
 from serve.settings import ServeSettings
 
 P = ParamSpec("P")
 T = TypeVar("T")
 PushResult = np.ndarray | UserError
+METRICS_SECONDS = 1.0
+"""How long the metrics of all nodes, once collected, are given to all who request them."""
 
 
 class Service:
@@ -37,6 +40,7 @@ class Service:
         self.access = AccessControl(settings)
         self.identities = SavedIdentities(settings.identities)
         self.metrics = Metrics()
+        self.node_metrics: SharedResult[bytes] = SharedResult(METRICS_SECONDS)
         self.recordings = Capacity("recordings", limits.waiting, on_change=self.metrics.working.set)
         self.streams = Capacity(
             "streams", limits.streams, limits.streams_per_key, self.metrics.streams.set

@@ -42,23 +42,42 @@ const MAX_LOOK_AHEAD = 60;
  * @property {StreamParameters | null} stream null where `look_ahead` is
  */
 
-const isWhole = (value) => Number.isSafeInteger(value) && value > 0;
-const isNumber = (value) => Number.isFinite(value);
-const isPositive = (value) => Number.isFinite(value) && value > 0;
-const isPair = (check) => (value) => Array.isArray(value) && value.length === 2 && value.every(check);
+/** Key of `front_end` and `stream` to the least and the most that its value may be: those of
+ * diffusiontalker/runtime/artifact.py. Of a pair, both are within. */
+export const RANGES = {
+  window: [16, 8000], fft: [16, 8192], bands: [1, 512], mel_per_frame: [1, 8], floor: [1e-12, 1], mean: [-100, 100],
+  scale: [1e-3, 1e3], stem: [1, 16], level_db: [-60, 0], floor_db: [-120, -10], span_db: [1, 100],
+  level_memory: [1, 1e9], level_trust: [0, 1e9], level_max_db: [0, 120], early_frames: [0, 1e9],
+  update_frames: [1, 1e6], glide: [0, 1], voice_seconds: [1e-3, 1e9], rise_frames: [1, 1e6],
+};
+const FRONT_END = [
+  "window", "fft", "bands", "mel_per_frame", "floor", "mean", "scale", "stem", "level_db", "floor_db", "span_db",
+];
+const STREAM = [
+  "level_memory", "level_trust", "level_max_db", "early_frames", "update_frames", "glide", "voice_seconds",
+  "rise_frames",
+];
+const PAIRS = ["update_frames", "glide", "voice_seconds"];
+const WHOLE = [
+  "window", "fft", "bands", "mel_per_frame", "stem", "floor_db", "span_db", "early_frames", "update_frames",
+  "rise_frames",
+];
+
 const isNames = (values) =>
   Array.isArray(values) && values.length > 0 && values.every((name) => typeof name === "string");
 
-/** Key to a check of its value. */
-const FRONT_END = {
-  window: isWhole, fft: (value) => isWhole(value) && value <= 6144 && Number.isInteger(Math.log2(value / 3)),
-  bands: isWhole, mel_per_frame: isWhole, floor: isPositive, mean: isNumber, scale: isPositive, stem: isWhole,
-  level_db: isNumber, floor_db: (value) => isWhole(-value), span_db: isWhole,
-};
-const STREAM = {
-  level_memory: isPositive, level_trust: isNumber, level_max_db: isNumber, early_frames: Number.isSafeInteger,
-  update_frames: isPair(isWhole), glide: isPair(isNumber), voice_seconds: isPair(isPositive), rise_frames: isWhole,
-};
+/** Whether the page can honour a value of `front_end` or `stream`. */
+function isWithin(key, value) {
+  const [least, most] = RANGES[key];
+  const isOne = (one) =>
+    Number.isFinite(one) && one >= least && one <= most && (!WHOLE.includes(key) || Number.isInteger(one));
+  return PAIRS.includes(key) ? Array.isArray(value) && value.length === 2 && value.every(isOne) : isOne(value);
+}
+
+/** A value for a message; what is in a list or a mapping could be as long as it likes. */
+function shown(value) {
+  return value !== null && typeof value === "object" ? "no number" : String(value).slice(0, 40);
+}
 
 /**
  * The configuration and the graphs of an artifact, but for `frame.onnx`, which serves many streams at once.
@@ -111,18 +130,21 @@ function read(folder, text) {
 function mistake(config) {
   const { channels, identities, emotions, look_ahead: ahead, front_end: front, stream } = config;
   if (![channels, identities, emotions].every(isNames)) return "channels, identities and emotions: give names";
-  if (config.fps !== FPS) return `fps is ${config.fps}; this release takes ${FPS} only`;
-  if (config.sample_rate !== SAMPLE_RATE) return `sample_rate is ${config.sample_rate}; this release takes ${SAMPLE_RATE} only`;
-  if (ahead !== null && !(Number.isInteger(ahead) && Math.abs(ahead) <= MAX_LOOK_AHEAD)) return `look_ahead is ${ahead}`;
+  if (config.fps !== FPS) return `fps is ${shown(config.fps)}; this release takes ${FPS} only`;
+  if (config.sample_rate !== SAMPLE_RATE) return `sample_rate is ${shown(config.sample_rate)}; this release takes ${SAMPLE_RATE} only`;
+  if (ahead !== null && !(Number.isInteger(ahead) && Math.abs(ahead) <= MAX_LOOK_AHEAD)) return `look_ahead is ${shown(ahead)}`;
   if ((ahead === null) !== (stream === null)) return "look_ahead and stream: either both are null or neither is";
   const blocks = { front_end: [front, FRONT_END], ...(stream === null ? {} : { stream: [stream, STREAM] }) };
-  for (const [name, [block, checks]] of Object.entries(blocks)) {
-    for (const [key, check] of Object.entries(checks)) {
-      if (!check(block?.[key])) return `${name}.${key} is ${block?.[key]}, which this page cannot use`;
+  for (const [name, [block, keys]] of Object.entries(blocks)) {
+    for (const key of keys) {
+      if (!isWithin(key, block?.[key])) {
+        return `${name}.${key} is ${shown(block?.[key])}; must be from ${RANGES[key].join(" to ")}`;
+      }
     }
   }
-  if (front.fft < front.window || front.bands > front.fft || front.stem < front.mel_per_frame) {
-    return "front_end: fft is less than window or bands, or stem less than mel_per_frame";
+  if (!Number.isInteger(Math.log2(front.fft / 3))) return `front_end.fft is ${front.fft}; this page takes 3 * 2^n`;
+  if (front.fft < front.window || front.stem < front.mel_per_frame) {
+    return "front_end: fft is less than window, or stem less than mel_per_frame";
   }
   return undefined;
 }

@@ -1,4 +1,4 @@
-// How a caller selects identity and emotion: diffusiontalker/runtime/selection.py.
+// How a caller selects identity and emotion: diffusiontalker/runtime/conditioning.py.
 import { UserError } from "./errors.js";
 
 /** What a student has a library of. */

@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 
 from diffusiontalker import storage
+from diffusiontalker.audio import SAMPLE_RATE
 from diffusiontalker.audio.log_mel import look_ahead_ms
 from diffusiontalker.runtime import artifact
 from diffusiontalker.runtime.student import Student
@@ -23,13 +24,9 @@ class ServedStudent:
     name: str
     folder: Path
     steps: int
-    look_ahead: int | None
+    look_ahead_ms: float | None
+    """Milliseconds; None: it takes whole recordings only, and no streams."""
     precision: str
-
-    @property
-    def look_ahead_ms(self) -> float | None:
-        """Milliseconds; None: it takes whole recordings only, and no streams."""
-        return None if self.look_ahead is None else round(look_ahead_ms(self.look_ahead), 3)
 
 
 async def _not_loadable(name: str) -> Student:
@@ -73,12 +70,17 @@ class Students:
 def _served(name: str, folder: str) -> ServedStudent:
     path = storage.location(folder)
     config = artifact.read_config(path)
-    return ServedStudent(name, path, config.steps, config.look_ahead, config.precision)
+    ahead = config.look_ahead
+    milliseconds = None if ahead is None else round(look_ahead_ms(ahead, config.front_end), 3)
+    return ServedStudent(name, path, config.steps, milliseconds, config.precision)
 
 
 def warm_up(student: Student) -> Student:
     """Run every graph once, so that the first request does not wait for it."""
-    student.animate(np.zeros(16_000, np.float32), 16_000)
+    noise = np.random.default_rng(0).normal(0, 0.1, SAMPLE_RATE)  # silence would be at rest
+    student.animate(noise.astype(np.float32), SAMPLE_RATE)
+    if student.look_ahead is not None:
+        student.stream().push(noise)
     return student
 
 

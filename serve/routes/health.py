@@ -51,8 +51,13 @@ async def readyz(service: ServiceDependency) -> Status:
     },
     response_class=Response,
 )
-async def metrics(caller: CallerDependency) -> Response:
+async def metrics(service: ServiceDependency, caller: CallerDependency) -> Response:
     """In Prometheus's text format, collected from the nodes of the cluster."""
+    return Response(await service.node_metrics.get(_collect), media_type=PROMETHEUS)
+
+
+async def _collect() -> bytes:
+    """The metrics of all nodes. Raises Problem: 503, a node does not answer."""
     nodes = [node for node in ray.nodes() if node["Alive"]] if ray.is_initialized() else []
     addresses = [f"{node['NodeManagerAddress']}:{node['MetricsExportPort']}" for node in nodes]
     timeout = aiohttp.ClientTimeout(total=TIMEOUT)
@@ -62,7 +67,7 @@ async def metrics(caller: CallerDependency) -> Response:
     except (aiohttp.ClientError, TimeoutError) as error:
         raise Problem(503, "the nodes' metrics cannot be read now", retry_after=10) from error
     # In a thread: these are megabytes on a large cluster, and live streams would wait.
-    return Response(await asyncio.to_thread(merge, texts), media_type=PROMETHEUS)
+    return await asyncio.to_thread(lambda: merge(texts).encode())
 
 
 async def _fetch(session: aiohttp.ClientSession, address: str) -> str:

@@ -84,11 +84,11 @@ async def save_identity(
                 422, f"body: {seconds:.1f} s of audio; an identity takes {MIN_SECONDS:g} to "
                 f"{MAX_SECONDS:g} s", "body",
             )  # fmt: skip
-        if await run(is_quiet, samples):
-            raise Problem(422, "body: is silent; send speech", "body")
         voices: dict[str, Recognised] = {}
         for served in service.students.served:
             student = await service.students.load(served.name)
+            if await run(is_quiet, samples, student.config.front_end):
+                raise Problem(422, "body: is silent; send speech", "body")
             space = await service.run_io(fingerprint, served.folder)
             with as_invalid("body"):
                 voices[space] = await run(

@@ -626,6 +626,9 @@ def test_a_voice_is_saved_and_used(
     assert page.locator("#identity-weights input").count() == 3
     save("ada")
     assert "ada" in says(page, "#problem", "ada")
+    for name in ("blend …", " ", "a" * 65, "<b>"):  # the first is the entry that opens the sliders
+        save(name)
+        assert "name" in says(page, "#problem", "letters" if kind == "page" else "name")
 
 
 def test_what_a_server_refuses_is_said_in_its_words(served: Any, tmp_path: Path) -> None:

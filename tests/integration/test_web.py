@@ -19,6 +19,7 @@ from diffusiontalker.audio.front_end import TRAINING
 from diffusiontalker.audio.level import normalize
 from diffusiontalker.audio.resampler import Resampler
 from diffusiontalker.export import precision
+from diffusiontalker.runtime.artifact import RANGES
 from diffusiontalker.runtime.noise import Noise
 from diffusiontalker.runtime.stream_batch.running_level import RunningLevel
 from diffusiontalker.runtime.stream_parameters import StreamParameters
@@ -409,6 +410,62 @@ def test_mistakes_are_refused_in_one_line(runtime) -> None:
         scripts=list(MISTAKES),
     )
     assert found == MISTAKES
+
+
+BOMB = "".join(f"a{n}: &a{n} [{', '.join([f'*a{n - 1}'] * 10)}]\n" for n in range(1, 10))
+REFUSED = {
+    "front_end:\n  window: 1000000000": "front_end.window is 1000000000; must be from 16 to 8000",
+    "front_end:\n  stem: 1000000000": "front_end.stem is 1000000000;",
+    "front_end:\n  fft: 1024": "3 * 2^n",
+    "front_end:\n  floor_db: -1000000000": "front_end.floor_db is -1000000000;",
+    "front_end:\n  scale: .nan": "front_end.scale is NaN;",
+    "front_end:\n  bands: '80'": "front_end.bands is 80;",
+    "stream:\n  update_frames: [0, 1]": "stream.update_frames is no number;",
+    "stream:\n  early_frames: -1": "stream.early_frames is -1;",
+    "stream:\n  glide: [1, 2]": "stream.glide is no number;",
+    f"a0: &a0 [0]\n{BOMB}fps: *a9": "fps is no number;",
+}
+"""A part of config.yaml that replaces the student's own, and why the page cannot honour it."""
+
+
+def test_values_that_the_page_cannot_honour_are_refused(runtime, site) -> None:
+    own = yaml.safe_load((site[0] / "student" / "config.yaml").read_text())
+    for number, part in enumerate(REFUSED):
+        changes = {} if "&" in part else yaml.safe_load(part)
+        left = {key: value for key, value in own.items() if f"{key}: *" not in part}
+        changed = {
+            key: value | changes[key] if key in changes else value for key, value in left.items()
+        }
+        folder = site[0] / f"refused-{number}"
+        folder.mkdir()
+        text = yaml.safe_dump(changed) + (part if "&" in part else "")
+        (folder / "config.yaml").write_text(text)
+    found = run(
+        runtime,
+        """
+        const { UserError } = await import("/errors.js");
+        const messages = [];
+        for (let n = 0; n < given.count; n++) {
+            try {
+                await Student.load(`refused-${n}`, { ort });
+                messages.push("loaded");
+            } catch (error) {
+                messages.push(error instanceof UserError ? error.message : `internal: ${error}`);
+            }
+        }
+        return messages;
+        """,
+        np.zeros(0),
+        count=len(REFUSED),
+    )
+    for message, reason in zip(found, REFUSED.values(), strict=True):
+        assert reason in message
+        assert "config.yaml is not an artifact's configuration" in message
+
+
+def test_the_page_has_pythons_ranges(runtime) -> None:
+    found = run(runtime, "return (await import('/artifact.js')).RANGES;", np.zeros(0))
+    assert found == {key: list(limits) for key, limits in RANGES.items()}
 
 
 def test_silence_is_at_rest(runtime, site) -> None:

@@ -225,7 +225,7 @@ def test_an_artifact_carries_front_end_and_stream_parameters(folder: Path) -> No
         "scale": 3.0, "stem": 5, "level_db": -23.0, "floor_db": -65, "span_db": 25,
     }  # fmt: skip
     assert config["stream"] == {
-        "level_memory": 1800, "level_trust": 30.0, "level_max_db": 30.0, "early_frames": 60,
+        "level_memory": 1800.0, "level_trust": 30.0, "level_max_db": 30.0, "early_frames": 60,
         "update_frames": [2, 10], "glide": [1.0, 0.5], "voice_seconds": [60.0, 8.0],
         "rise_frames": 4,
     }  # fmt: skip
@@ -260,6 +260,31 @@ def test_every_parameter_is_honoured(student: Student, own: Path, key: str, valu
     assert not np.allclose(faces[0][:length], faces[1][:length], atol=1e-6)
     whole = [one.animate(samples, RATE, seed=1).coefficients for one in (student, other)]
     assert np.allclose(*whole, atol=1e-6) == key.startswith("stream.")
+
+
+@pytest.mark.parametrize(
+    "edits",
+    [
+        {"look_ahead": -60}, {"look_ahead": 60},
+        {"front_end.window": 16, "front_end.fft": 16},  # most mel bands hold no bin
+        {"front_end.window": 8000, "front_end.fft": 8192},
+        {"front_end.floor_db": -10, "front_end.span_db": 100, "stream.level_trust": 0.0},
+        {"stream.level_memory": 1.0, "stream.voice_seconds": [1e-3, 1e9], "stream.glide": [0, 0]},
+        {"stream.level_memory": 1e9, "stream.early_frames": 10**9, "stream.rise_frames": 10**6},
+    ],
+)  # fmt: skip
+def test_the_ends_of_the_ranges_can_be_honoured(own: Path, edits: dict[str, Any]) -> None:
+    for key, value in edits.items():
+        edit(key, value)(own)
+    student, samples = Student(own), speech(3.0)
+    stream = student.stream()
+    pushed = [stream.push(part) for part in np.array_split(samples, 40)]
+    for found in (
+        np.concatenate([*pushed, stream.close()]),
+        student.animate(samples, RATE).coefficients,
+    ):
+        assert found.shape == (90, 52)
+        assert np.isfinite(found).all()
 
 
 def test_the_time_constants_of_the_voice_are_honoured(own: Path) -> None:
@@ -493,6 +518,18 @@ def cut(folder: Path) -> None:
     path.write_bytes(path.read_bytes()[:5000])
 
 
+def bomb(key: str) -> Callable[[Path], None]:
+    """A value of some lines that is ten thousand million numbers long once it is written out."""
+    levels = "".join(f"a{n}: &a{n} [{', '.join([f'*a{n - 1}'] * 10)}]\n" for n in range(1, 10))
+
+    def damage(folder: Path) -> None:
+        path = folder / "config.yaml"
+        rest = [line for line in path.read_text().splitlines() if not line.startswith(f"{key}:")]
+        path.write_text(f"a0: &a0 [{', '.join('0' * 10)}]\n{levels}{key}: *a9\n" + "\n".join(rest))
+
+    return damage
+
+
 DAMAGE = [
     *(
         pytest.param(
@@ -530,6 +567,9 @@ DAMAGE = [
     pytest.param(edit("steps", float("inf")), "not an artifact's configuration", id="steps-inf"),
     pytest.param(write("config.yaml", b"[" * 5000), "not an artifact's", id="yaml-deep"),
     pytest.param(write("config.yaml", b"a: !!timestamp x"), "not an artifact's", id="yaml-time"),
+    pytest.param(bomb("steps"), "configuration (it has aliases)", id="bomb-steps"),
+    pytest.param(bomb("release"), "it has aliases", id="bomb-release"),
+    pytest.param(edit("release", [1]), "release, precision", id="release"),
     pytest.param(write("config.yaml", b" " * (2**20 + 1)), "1048577 bytes", id="yaml-long"),
     pytest.param(edit("identities", 5), "not an artifact's configuration", id="identities"),
     pytest.param(edit("identities", [1, 2, 3]), "not an artifact's configuration", id="numbers"),

@@ -4,6 +4,7 @@ import asyncio
 
 import pytest
 from serve.scheduling.batcher import Batcher
+from serve.scheduling.shared_result import SharedResult
 
 INTERVAL = 0.05
 
@@ -75,3 +76,36 @@ def test_a_cancelled_item_does_not_disturb_the_others() -> None:
         return await there
 
     assert asyncio.run(scenario()) == 4
+
+
+def test_a_shared_result_is_computed_once_for_all_who_ask() -> None:
+    async def all_of_them() -> tuple[list[int], list[object], int]:
+        shared, runs = SharedResult[int](0.05), 0
+
+        async def work() -> int:
+            nonlocal runs
+            runs += 1
+            await asyncio.sleep(0.02)
+            return runs
+
+        async def failing() -> int:
+            raise ValueError("no")
+
+        first = asyncio.create_task(shared.get(work))
+        others = [asyncio.create_task(shared.get(work)) for _ in range(9)]
+        await asyncio.sleep(0.01)
+        first.cancel()  # who disconnects takes nothing from the others
+        together = await asyncio.gather(*others)
+        together.append(await shared.get(work))  # it is recent
+        await asyncio.sleep(0.06)
+        later = await shared.get(work)
+        await asyncio.sleep(0.06)
+        failures = await asyncio.gather(
+            *(shared.get(failing) for _ in range(3)), return_exceptions=True
+        )
+        return together, failures, later
+
+    together, failures, later = asyncio.run(all_of_them())
+    assert together == [1] * 10
+    assert later == 2
+    assert [type(failure) for failure in failures] == [ValueError] * 3

@@ -1,18 +1,21 @@
 """Fairness under load, without Ray Serve: no caller blocks the others."""
 
 import asyncio
+import shutil
 import time
 from collections.abc import Callable
 from contextlib import ExitStack, suppress
 
 import numpy as np
 import pytest
+import yaml
 from serve import middleware
 from serve.admission.api_keys import VARIABLE
 from serve.admission.capacity import Capacity
 from serve.http.problems import Problem
 from serve.middleware import flow_control
 from serve.middleware.flow_control import FlowControl
+from serve.models.students import Students, warm_up
 from serve.routes import request_body
 from serve.scheduling.batcher import MAX_LOW_PRIORITY, Batcher
 from serve.scheduling.thread_pool import Deadline, DeadlineExceeded, FairThreadPool
@@ -27,6 +30,7 @@ from tests.served import GAME_KEY, KEYS, STUDIO_KEY, speech, wav
 from tests.students import random_student
 
 from diffusiontalker.runtime.graphs import Graphs
+from diffusiontalker.runtime.student import Student
 
 
 @pytest.fixture(scope="module")
@@ -36,6 +40,29 @@ def folder(tmp_path_factory):
 
 def application(folder, **limits: object) -> tuple[ASGIApp, Service]:
     return served.application(served.settings(folder, limits=limits))
+
+
+# students
+
+
+def test_warming_up_runs_every_graph(folder, monkeypatch: pytest.MonkeyPatch) -> None:
+    student, run = Student(folder), set()
+    for name in ("encode", "personalise", "modulate", "decode", "frame"):
+        own = getattr(Graphs, name)
+        monkeypatch.setattr(
+            Graphs, name, lambda *args, name=name, own=own: (run.add(name), own(*args))[1]
+        )
+    warm_up(student)
+    assert run == {"encode", "personalise", "modulate", "decode", "frame"}
+
+
+def test_the_look_ahead_is_that_of_the_students_own_window(folder, tmp_path) -> None:
+    other = shutil.copytree(folder, tmp_path / "student")
+    config = yaml.safe_load((other / "config.yaml").read_text())
+    config["front_end"]["window"] = 400
+    (other / "config.yaml").write_text(yaml.safe_dump(config))
+    stated = Students(served.settings(other)).default.look_ahead_ms
+    assert stated == Student(other).stream().look_ahead_ms == 62.5
 
 
 # streams

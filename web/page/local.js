@@ -11,6 +11,8 @@ ort.env.wasm.numThreads = 1; // more require a cross-origin isolated page
 /** Seconds of speech that make an identity, as on a server. */
 const SHORTEST = 3;
 const LONGEST = 60;
+/** Of its name, as on a server. */
+const NAME = /^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$/;
 
 /** @implements {import("./backend.js").Backend} */
 export class Local {
@@ -53,6 +55,9 @@ export class Local {
   }
 
   async saveIdentity(recording, name) {
+    if (!NAME.test(name)) {
+      throw new UserError("name: give 1 to 64 letters, digits, dots, dashes or underscores, a letter or digit first");
+    }
     if (name === AUTO || this.#student.identities.includes(name)) {
       throw new UserError(`name '${name}' is of the library; choose another`);
     }

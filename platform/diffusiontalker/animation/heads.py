@@ -7,6 +7,7 @@ import numpy as np
 
 from diffusiontalker import arkit, storage
 from diffusiontalker.animation import glb
+from diffusiontalker.animation.brows import with_brows
 from diffusiontalker.animation.rig import Rig, default_rig
 
 _YAW, _PITCH = 0.5, 0.4
@@ -26,8 +27,8 @@ _LIP_HEIGHT = 0.011
 def head_glb() -> bytes:
     """The Face Cap head as a GLB: 52 morph targets, named in ``extras.targetNames``, all at rest.
 
-    Unlike in the rig, ``eyeLook*`` turn the eyeballs, the mouth is dark inside and the lips are red
-    (our choice; for appearance only).
+    Unlike in the rig, ``eyeLook*`` turn the eyeballs, there are brows, the mouth is dark inside and
+    the lips are red (our choice; for appearance only).
 
     Raises:
         UserError: the packages of the default rig are not installed.
@@ -47,7 +48,7 @@ def head_glb() -> bytes:
         deltas=rig.deltas + _eye_turns(rig.mean, eyes),
         colors=colors.astype(np.float32),
     )
-    return glb.encode(np.zeros((1, len(arkit.CHANNELS))), arkit.FPS, rig)
+    return glb.encode(np.zeros((1, len(arkit.CHANNELS))), arkit.FPS, with_brows(rig, eyes))
 
 
 def _eye_turns(points: np.ndarray, eyes: np.ndarray) -> np.ndarray:

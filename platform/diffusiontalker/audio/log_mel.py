@@ -152,7 +152,7 @@ def _groups(fft: int, bands: int) -> list[tuple[slice, slice, np.ndarray]]:
     for first in range(0, bands, GROUP):
         group = slice(first, first + GROUP)
         used = np.flatnonzero(filters[:, group].any(axis=1))
-        bins = slice(int(used[0]), int(used[-1]) + 1)
+        bins = slice(int(used[0]), int(used[-1]) + 1) if len(used) else slice(0)
         groups.append((group, bins, np.ascontiguousarray(filters[bins, group])))
     return groups
 

@@ -1,5 +1,6 @@
 """An artifact, local or in S3: a folder with a configuration, ONNX graphs and a model card."""
 
+import reprlib
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 from typing import Any, TypeVar
@@ -31,7 +32,8 @@ RANGES = {
     "early_frames": (0, 10**9), "update_frames": (1, 10**6), "glide": (0.0, 1.0),
     "voice_seconds": (1e-3, 1e9), "rise_frames": (1, 10**6),
 }  # fmt: skip
-"""Values of ``FrontEnd`` and ``StreamParameters`` that this runtime can honour."""
+"""Values of ``FrontEnd`` and ``StreamParameters`` that this runtime can honour; web/artifact.js has
+them too."""
 Parameters = TypeVar("Parameters", FrontEnd, StreamParameters)
 
 
@@ -112,13 +114,22 @@ def _hint(folder: Path) -> str:
     return ""
 
 
+class _Loader(yaml.SafeLoader):
+    """Refuses aliases, by which a file of a few lines can stand for gigabytes."""
+
+    def compose_node(self, parent: yaml.Node | None, index: int) -> yaml.Node | None:
+        if self.check_event(yaml.AliasEvent):
+            raise _InvalidError("it has aliases")
+        return super().compose_node(parent, index)
+
+
 def _parse(path: Path) -> ArtifactConfig:
     content = storage.read_bytes(path, MAX_CONFIG_BYTES)
     try:
-        values = yaml.safe_load(content)
+        values = yaml.load(content, _Loader)
         if (version := values["format_version"]) != FORMAT_VERSION:
             raise UserError(
-                f"{path.parent}: artifact format {version}, but this release reads "
+                f"{path.parent}: artifact format {_shown(version)}, but this release reads "
                 f"{FORMAT_VERSION}; export it again: python jobs/export.py run=RUN out=ARTIFACT"
             )
         if values["channels"] != list(CHANNELS):
@@ -143,11 +154,11 @@ def _config(values: dict[str, Any]) -> ArtifactConfig:
     for key, expected in (("fps", FPS), ("sample_rate", SAMPLE_RATE)):
         if values[key] != expected:
             raise _InvalidError(
-                f"{key} is {str(values[key])[:40]}; this release takes {expected} only"
+                f"{key} is {_shown(values[key])}; this release takes {expected} only"
             )
-    names = [*values["identities"], *values["emotions"]]
-    if not all(isinstance(name, str) for name in names):
-        raise _InvalidError("a name in identities or emotions is not text")
+    texts = [values["release"], values["precision"], *values["identities"], *values["emotions"]]
+    if not all(isinstance(text, str) for text in texts):
+        raise _InvalidError("release, precision, or a name in identities or emotions is not text")
     ahead, stream = values["look_ahead"], values["stream"]
     if ahead is not None:
         _check_numbers("look_ahead", [ahead], int, (-MAX_LOOK_AHEAD, MAX_LOOK_AHEAD))
@@ -158,9 +169,9 @@ def _config(values: dict[str, Any]) -> ArtifactConfig:
         raise _InvalidError("front_end: fft is less than window, or stem less than mel_per_frame")
     _check_numbers("steps", [values["steps"]], int, (1, 10**6))
     return ArtifactConfig(
-        str(values["release"]),
+        values["release"],
         values["steps"],
-        str(values["precision"]),
+        values["precision"],
         ahead,
         list(values["identities"]),
         list(values["emotions"]),
@@ -174,7 +185,7 @@ def _parameters(kind: type[Parameters], block: Any, name: str) -> Parameters:
     """A dataclass of numbers from a block of the file."""
     known = {field.name: field.default for field in fields(kind)}
     if different := sorted(known.keys() ^ dict(block).keys()):
-        raise _InvalidError(f"{name}: {str(different[0])[:40]} is missing or unknown")
+        raise _InvalidError(f"{name}: {_shown(different[0])} is missing or unknown")
     values: dict[str, Any] = {}
     for key, default in known.items():
         pair, value = isinstance(default, tuple), block[key]
@@ -194,5 +205,10 @@ def _check_numbers(name: str, numbers: list[Any], kind: type, limits: tuple[floa
         if not (known and limits[0] <= number <= limits[1]):
             whole = "a whole number" if kind is int else "a number"
             raise _InvalidError(
-                f"{name} is {str(number)[:40]}; must be {whole} from {limits[0]} to {limits[1]}"
+                f"{name} is {_shown(number)}; must be {whole} from {limits[0]} to {limits[1]}"
             )
+
+
+def _shown(value: Any) -> str:
+    """A value of the file for a message."""
+    return value[:40] if isinstance(value, str) else reprlib.repr(value)[:40]

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 class StreamParameters:
     """Parameters of level and voice tracking. The defaults are written at export: our choice."""
 
-    level_memory: float = 1800
+    level_memory: float = 1800.0
     """Mel frames (30 s) after which a window weighs 1/e in the loudness histogram."""
     level_trust: float = 30.0
     """Mel frames of speech (half a second) until half of the level correction is applied."""

@@ -37,7 +37,9 @@ def write_report(
         UserError: the folder is missing or not writable, or the packages of the head are not
             installed.
     """
-    storage.write_bytes(storage.location(path), render(summary, histories, sample).encode("utf-8"))
+    # A name that is no UTF-8 holds lone surrogates, which HTML cannot represent.
+    page = render(summary, histories, sample).encode("utf-8", "replace")
+    storage.write_bytes(storage.location(path), page)
 
 
 def render(summary: RunSummary, histories: Mapping[str, History], sample: Sample) -> str:

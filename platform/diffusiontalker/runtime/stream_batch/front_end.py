@@ -79,7 +79,8 @@ class FrontEndBatch:
         """
         front_end = self._front_end
         made, last = self._mels[rows], self._last[rows]
-        room = RING - np.maximum(made - front_end.mel_per_frame * frames - self._first, 0)
+        waiting = np.maximum(made - front_end.mel_per_frame * frames - self._first, 0)
+        room = np.maximum(RING - waiting, 0)
         available = np.minimum(complete(self._end[rows], front_end), last)
         count = np.minimum(available - made, room)
         if len(busy := count.nonzero()[0]):
