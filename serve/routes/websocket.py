@@ -12,7 +12,7 @@ from serve.admission.api_keys import SUBPROTOCOL
 from serve.dependencies import ServiceDependency, get_caller
 from serve.http.problems import Problem, as_invalid, operator_problem, validation_problem
 from serve.service import Service
-from serve.websocket.protocol import StreamParameters
+from serve.websocket.protocol import StreamQuery
 from serve.websocket.session import Session, send_problem
 
 router = APIRouter()
@@ -69,9 +69,9 @@ async def _run(socket: WebSocket, service: Service) -> None:
             service.metrics.count_frames(served.name, "stream", live.frames)
 
 
-def _parameters(socket: WebSocket) -> StreamParameters:
+def _parameters(socket: WebSocket) -> StreamQuery:
     try:
-        return StreamParameters.model_validate(dict(socket.query_params))
+        return StreamQuery.model_validate(dict(socket.query_params))
     except ValidationError as error:
         raise validation_problem(error.errors()[0]) from error
 

@@ -19,7 +19,7 @@ RATES = (
 DTYPES = {"pcm16": "<i2", "float32": "<f4"}
 
 
-class StreamParameters(AnimationParameters):
+class StreamQuery(AnimationParameters):
     """The query of a stream."""
 
     rate: int = 16_000

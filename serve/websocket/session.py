@@ -22,7 +22,7 @@ from serve.websocket.protocol import (
     MAX_CONTROL,
     Close,
     Pin,
-    StreamParameters,
+    StreamQuery,
     parse_control,
     parse_samples,
 )
@@ -44,7 +44,7 @@ class Session:
 
     def __init__(
         self, socket: WebSocket, service: Service, served: ServedStudent, caller: Caller,
-        student: Student, stream: Stream, query: StreamParameters,
+        student: Student, stream: Stream, query: StreamQuery,
     ) -> None:  # fmt: skip
         self._socket, self._service, self._served = socket, service, served
         self._caller, self._student, self._stream = caller, student, stream

@@ -285,8 +285,7 @@ NEW_NAMES = {
     "context": "model.teacher.context",
     "student": "model.student",
     "student.look_ahead_ms": "model.shared.look_ahead_ms",
-    "losses.exp": "losses.teacher.exp",
-    "losses.lip": "losses.teacher.lip",
+    "losses": "losses.teacher",
     "student_losses": "losses.student",
     "training.gpu": "resources.gpu",
     "training.window": "training.teacher.window",
@@ -297,14 +296,24 @@ def test_an_old_file_is_told_every_new_name_in_one_line(tmp_path: Path) -> None:
     path = written(tmp_path, OLD)
     message = refusal(path)
     assert message.startswith(f"{path}: ")
-    assert "training.round.window" in message
+    assert "training.first_round.window and training.round.window" in message
     assert all(f" {old} to {new}" in message for old, new in NEW_NAMES.items()), message
     assert message.count(" to ") == len(NEW_NAMES)  # and of no key that is as it was
 
 
+def test_old_keys_beside_current_ones_of_a_section_are_named_one_by_one(tmp_path: Path) -> None:
+    message = refusal(written(tmp_path, "losses: {exp: 2, lip: 3, student: {dis: 1}}"))
+    assert "losses.exp to losses.teacher.exp, losses.lip to losses.teacher.lip" in message
+
+
+def test_an_old_configuration_of_a_run_is_known_elsewhere(tmp_path: Path) -> None:
+    with pytest.raises(UserError, match=r"is one of jobs/distill\.py"):
+        config.load_as(config.SweepSettings, written(tmp_path, OLD), [])
+
+
 @pytest.mark.parametrize("old", sorted(RENAMED))
 def test_an_old_override_is_told_its_new_name(old: str) -> None:
-    new = RENAMED[old].split(",")[0]
+    new = RENAMED[old].split(" and ")[0]
     section = isinstance(config.value_of(DEFAULTS, new), Section)
     key, value = (f"{old}.{{}}", f"{new}.{{}}") if section else (old, new)
     leaf = next(iter(type(config.value_of(DEFAULTS, new)).model_fields)) if section else ""

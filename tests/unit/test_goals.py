@@ -191,3 +191,66 @@ def test_a_stream_that_settles_is_judged_by_the_clips_that_are_long_enough() -> 
     assert sorted(counts.values()) == [2, 32, 32]
     (settled,) = (goal for goal in found if "after a second" in goal.name)
     assert (settled.clips, settled.met) == (2, None)
+
+
+MOVING = {
+    "speed_upper": 1.0, "acceleration_upper": 1.1, "blinks_per_minute": 13.0, "blinks_single": 0.0,
+    "closure": 0.8,
+}  # fmt: skip
+RECORDED = {"recording": {"blinks_per_minute": 13.0, "closure": 0.8}}
+
+
+def moved(*changed: Row) -> list[Goal]:
+    """The goals of movement of a run in which all is right but for the ``changed`` rows."""
+    rows = {
+        (name, steps, split): row(name, steps, split, **MOVING)
+        for split in ("test_seen", "test_unseen")
+        for name, steps in (("teacher", 16), ("teacher", 2), ("student-2", 2))
+    }
+    rows |= {(one.name, one.steps, one.split): one for one in changed}
+    floor = dict.fromkeys(("test_seen", "test_unseen"), RECORDED)
+    found = goals.check(summary(*rows.values(), floor=floor), "student-2")
+    return [goal for goal in found if "all speakers" in goal.name]
+
+
+def test_movement_is_right_where_all_of_it_is() -> None:
+    found = moved()
+    assert len(found) == 5
+    assert [goal.met for goal in found] == [True] * 5
+
+
+@pytest.mark.parametrize(
+    ("changes", "missed"),
+    [
+        ({"speed_upper": 5.0}, "speed"),  # flicker
+        ({"speed_upper": 0.7}, "speed"),  # a blur
+        ({"acceleration_upper": 1.6}, "acceleration"),
+        ({"blinks_per_minute": 80.0}, "blinks over"),
+        ({"blinks_per_minute": 0.0}, "blinks over"),
+        ({"blinks_single": 0.06}, "single"),
+        ({"closure": 0.7}, "closed"),
+    ],
+)
+@pytest.mark.parametrize(
+    "whose", [("teacher", 16, "test_seen"), ("student-2", 2, "test_unseen")]
+)  # fmt: skip
+def test_the_worst_of_all_decides(
+    changes: dict[str, float], missed: str, whose: tuple[str, int, str]
+) -> None:
+    found = moved(row(*whose, **{**MOVING, **changes}))
+    assert [goal.met for goal in found].count(False) == 1
+    assert next(goal for goal in found if missed in goal.name).met is False
+
+
+def test_the_undistilled_teacher_in_few_steps_counts_for_nothing() -> None:
+    found = moved(row("teacher", 2, **{**MOVING, "speed_upper": 9.0}))
+    assert [goal.met for goal in found] == [True] * 5
+
+
+def test_without_phones_there_is_no_goal_of_closure() -> None:
+    found = moved(*(
+        row(name, steps, split, **{**MOVING, "closure": None})
+        for split in ("test_seen", "test_unseen")
+        for name, steps in (("teacher", 16), ("student-2", 2))
+    ))  # fmt: skip
+    assert not [goal for goal in found if "closed" in goal.name]

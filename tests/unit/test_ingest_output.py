@@ -176,6 +176,18 @@ def test_a_job_killed_amid_its_cleaning_up_cleans_up_when_run_again(root: Path) 
     assert [path.name for path in out.glob("*.parquet")] == ["train-00001.parquet"]
 
 
+def test_a_source_that_changes_amid_the_cleaning_up_leaves_what_is_published(root: Path) -> None:
+    out = publish_all(root)
+    begin_again(out, change(root).provenance, ["key"])
+    record = write_batch(settings(root), out, "y", 0, items(root), 1)
+    write_manifest(out, Manifest("x", record.shards, [], []))  # and then killed
+    job = change(root)
+    assert job.changes == ("ann/anger/0.wav",)
+    begin_again(out, job.provenance, ["other key"])
+    assert read_plan(out).first_shard == 2
+    verify(out, open_corpus(out), lambda *_: None)
+
+
 def test_batches_of_a_replacement_that_changed_leave_the_published_set(root: Path) -> None:
     out = publish_all(root)
     begin_again(out, change(root).provenance, ["key"])

@@ -84,7 +84,7 @@ def test_fdd_takes_the_absolute_value_of_each_sequence(vertices: Vertices) -> No
 
 def test_spread_by_hand() -> None:
     truth = face([0.0, 1.0], [0.0, 1.0])
-    found = measure.spread([face([0.0, 1.0], [0.0, 0.5])], [truth])
+    found = measure.motion([face([0.0, 1.0], [0.0, 0.5])], [truth])
     assert found["spread_upper"] == pytest.approx(0.5)
     assert found["spread_lower"] == pytest.approx(1.0)
 
@@ -182,8 +182,11 @@ def test_the_redraw_itself_is_the_sampling_floor(vertices: Vertices) -> None:
 
 
 def test_floors_of_recordings_are_unknown(vertices: Vertices) -> None:
-    assert measure.floors([models.clip(redraw=None), models.clip(expected=None)], vertices) is None
-    assert measure.floors([], vertices) is None
+    found = measure.floors([models.clip(redraw=None), models.clip(expected=None)], vertices)
+    assert found.sampling is found.regression is None
+    assert found.recording is not None
+    assert found.recording.mbe is None  # nothing to compare it with
+    assert found.recording.blinks_per_minute is not None
 
 
 def test_listening_to_a_teacher_and_a_student() -> None:

@@ -13,14 +13,13 @@ from torch import nn
 
 from diffusiontalker import config, stage_keys, storage
 from diffusiontalker.config import Settings, TrainSettings
-from diffusiontalker.corpus.manifest import open_corpus
+from diffusiontalker.corpus.manifest import CorpusFolder, open_corpus
 from diffusiontalker.errors import UserError
 from diffusiontalker.pipeline.delivery import LOOK_AHEAD, look_ahead_rows
 from diffusiontalker.pipeline.finished import summary_of
 from diffusiontalker.pipeline.run import DONE, corpus_content
-from diffusiontalker.training import checkpoints, stages
+from diffusiontalker.training import checkpoints, stage_run
 from diffusiontalker.training.checkpoints import RunState
-from diffusiontalker.training.stages import Data
 
 
 class Task(nn.Linear):
@@ -38,7 +37,7 @@ def settings(*overrides: str) -> Settings:
 def test_what_look_ahead_cost_with_other_settings_is_not_reported(
     corpus_folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    data = Data(corpus_folder, open_corpus(corpus_folder))
+    data = CorpusFolder(corpus_folder, open_corpus(corpus_folder))
 
     def rows(*overrides: str) -> list[Any]:
         run: Any = SimpleNamespace(settings=settings(*overrides), root=tmp_path)
@@ -85,17 +84,17 @@ def test_a_run_whose_last_checkpoint_is_not_of_its_last_epoch_is_not_done(
         )
         yield tmp_path
 
-    monkeypatch.setattr(stages, "_fit_here", run)
+    monkeypatch.setattr(stage_run, "fit_in_process", run)
     monkeypatch.setattr(
-        stages, "ray_data",
+        stage_run, "ray_data",
         SimpleNamespace(batches_of=lambda *_: 8, Epoch=object, dataset=lambda *_: None),
     )  # fmt: skip
     given: Any = SimpleNamespace(folder=tmp_path, manifest=None)
-    place = stages.StageRun(tmp_path / "train", "teacher-abc", "teacher")
+    place = stage_run.StageRun(tmp_path / "train", "teacher-abc", "teacher")
 
     def fitted(epochs: int) -> list[dict[str, float]]:
         what: Any = None
-        return stages._fit(
+        return stage_run.fit_stage(
             settings("training.workers=0"), TrainSettings(epochs=epochs), given, what,
             lambda: task, task, place,
         )  # fmt: skip

@@ -28,7 +28,7 @@ from diffusiontalker.report.run.face import face_data, wav_base64
 from diffusiontalker.report.run.headline import headline, lead, what_ran
 from diffusiontalker.report.run.page import render, write_report
 from diffusiontalker.report.run.sample import Sample
-from diffusiontalker.report.run.tables import table
+from diffusiontalker.report.run.tables import table, tables
 from diffusiontalker.report.run.verdict import verdict
 from diffusiontalker.summary.run import Artifact
 
@@ -243,6 +243,20 @@ def test_costs_stand_apart_so_that_results_fit_a_screen(summary, page):
     assert len(table(summary, "test_seen").columns) == 13
     headings = [text for cells in Reader(page).rows for text in cells if "Frames/s" in text]
     assert headings == ["Frames/s"]
+
+
+def test_speech_and_movement_have_a_table_where_they_are_known() -> None:
+    without, known = summaries.row("teacher", 16), summaries.row("teacher", 16, speed_upper=4.8)
+    assert [found.title for found in tables(summaries.run(without))] == [
+        "New sentences, known speakers"
+    ]
+    floor = {"test_seen": {"recording": {"blinks_per_minute": 13.0}}}
+    errors, moves = tables(summaries.run(known, floor=floor))
+    assert errors.floors == ()  # the recordings have no error
+    (title, cells), *_ = moves.floors
+    assert title == "Recordings"
+    assert [cell.text for cell in cells if cell.value is not None] == ["13.0"]
+    assert "4.80" in [cell.text for cell in moves.rows[0][1]]
 
 
 @pytest.mark.parametrize(

@@ -14,6 +14,7 @@ from diffusiontalker.audio import SAMPLE_RATE
 from diffusiontalker.audio.log_mel import log_mel
 from diffusiontalker.corpus import shards
 from diffusiontalker.corpus.manifest import ShardInfo
+from diffusiontalker.corpus.phonemes import base_phoneme
 from diffusiontalker.corpus.shards import Clip
 from diffusiontalker.errors import UserError
 from diffusiontalker.training.windows import (
@@ -23,7 +24,6 @@ from diffusiontalker.training.windows import (
     MotionWindows,
     PhonemeWindows,
     ShardReader,
-    base_phoneme,
     batch_count,
     buckets,
     collate,

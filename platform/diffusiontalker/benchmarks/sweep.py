@@ -18,7 +18,7 @@ from diffusiontalker.tuning import sweep as tuning
 from diffusiontalker.tuning.trial_store import TrialStore
 
 
-class Row(BaseModel):
+class Comparison(BaseModel):
     """The result and the cost of one sweep."""
 
     objective: str
@@ -42,7 +42,7 @@ class Report(BaseModel):
     machine: dict[str, Any]
     sweep: str
     """The configuration."""
-    variants: dict[str, Row]
+    variants: dict[str, Comparison]
 
 
 def variants(settings: SweepBenchmarkSettings) -> dict[str, SweepSettings]:
@@ -79,14 +79,14 @@ def run(settings: SweepBenchmarkSettings) -> Report:
     return report
 
 
-def row(sweep: SweepSettings, store: TrialStore) -> Row:
+def row(sweep: SweepSettings, store: TrialStore) -> Comparison:
     """The result and the cost of one sweep."""
     base = space.base_of(sweep)
     whole = space.epochs_in_all(base, space.stages_of(sweep, base))
     first = sweep.objectives[0]
     best, confirmed = store.best(sweep.objectives), store.confirmations(sweep.objectives)
     assert best is not None
-    return Row(
+    return Comparison(
         objective=first,
         default=store.trials[0].result(first),
         best=best.result(first),

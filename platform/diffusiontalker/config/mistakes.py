@@ -22,7 +22,7 @@ def explain(kind: type[BaseModel], error: ValidationError, tree: Any) -> str:
     shown, beside = _walk(kind, mistake["loc"])
     where = ".".join(shown)
     if mistake["type"] == "extra_forbidden":
-        if len(shown) == 1 and (job := _job_of(kind, error)):
+        if len(shown) == 1 and (job := _job_of(kind, error, tree)):
             return f"unknown setting {where!r}, which is one of {job}"
         near = difflib.get_close_matches(shown[-1], beside, n=1, cutoff=0.5)
         hint = f"did you mean {near[0]!r}?" if near else f"known here: {', '.join(beside)}"
@@ -48,8 +48,9 @@ def first(error: ValidationError) -> Any:
     return min(error.errors(), key=lambda one: one["type"] != "extra_forbidden")
 
 
-def _job_of(kind: type[BaseModel], error: ValidationError) -> str | None:
-    """The job whose settings have all the top-level keys that ``kind`` has not."""
+def _job_of(kind: type[BaseModel], error: ValidationError, tree: Any) -> str | None:
+    """The job whose settings have, or had in an earlier release, all the top-level keys that
+    ``kind`` has not."""
     jobs: dict[str, type[BaseModel]] = {
         "jobs/sweep.py": SweepSettings,
         "jobs/prepare.py": DataSettings,
@@ -60,7 +61,11 @@ def _job_of(kind: type[BaseModel], error: ValidationError) -> str | None:
         return None
     extra = [one["loc"] for one in error.errors() if one["type"] == "extra_forbidden"]
     keys = {str(location[0]) for location in extra if len(location) == 1}
-    return next((job for job, other in jobs.items() if keys <= set(other.model_fields)), None)
+    for job, other in jobs.items():
+        renamed = {key.partition(".")[0] for key in renames(other, tree)}
+        if keys <= renamed | set(other.model_fields):
+            return job
+    return None
 
 
 def _short(value: Any) -> str:

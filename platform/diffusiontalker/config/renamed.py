@@ -30,7 +30,7 @@ RENAMED = {
     "encoder.passes": "training.encoder.passes",
     "encoder.batch_seconds": "training.encoder.batch_seconds",
     "encoder.learning_rate": "training.encoder.learning_rate",
-    "training.window": "training.teacher.window, training.first_round.window, "
+    "training.window": "training.teacher.window and training.first_round.window and "
     "training.round.window",
     "training.gpu": "resources.gpu",
     "training.worker_cpus": "resources.worker_cpus",
@@ -44,10 +44,12 @@ def renames(kind: type[BaseModel], tree: Mapping[str, Any]) -> dict[str, str]:
     """The keys and sections of ``tree`` that a kind of settings does not have and an earlier
     release had, and their names now."""
     found = {}
-    for key in dotted(dict(tree), ()):
+    keys = dotted(dict(tree), ())
+    current = [key for key in keys if _has(kind, key.split("."))]
+    for key in keys:
         if pair := _rename(kind, key):
             old, new, rest = pair
-            if rest and _has(kind, old.split(".")):  # a section that remains, with other keys
+            if any(one.startswith(f"{old}.") for one in current):  # these remain in the section
                 old, new = key, f"{new}.{rest}"
             found[old] = new
     return found
@@ -63,7 +65,7 @@ def with_current_names(kind: type[BaseModel], tree: Mapping[str, Any]) -> dict[s
             found[key] = value
             continue
         _, new, rest = pair
-        found |= {f"{one}.{rest}" if rest else one: value for one in new.split(", ")}
+        found |= {f"{one}.{rest}" if rest else one: value for one in new.split(" and ")}
     return found
 
 
@@ -75,7 +77,7 @@ def _rename(kind: type[BaseModel], key: str) -> tuple[str, str, str] | None:
     for end in range(len(parts), 0, -1):
         old, rest = ".".join(parts[:end]), parts[end:]
         new = RENAMED.get(old)
-        if new is not None and _has(kind, [*new.split(", ")[0].split("."), *rest]):
+        if new is not None and _has(kind, [*new.split(" and ")[0].split("."), *rest]):
             return old, new, ".".join(rest)
     return None
 

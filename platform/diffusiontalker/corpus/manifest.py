@@ -153,6 +153,14 @@ def is_published(folder: Path) -> bool:
     return storage.is_file(folder / FILE)
 
 
+@dataclass(frozen=True)
+class CorpusFolder:
+    """A prepared corpus, local or in S3."""
+
+    folder: Path
+    manifest: Manifest
+
+
 def open_corpus(folder: Path) -> Manifest:
     """Read the manifest and check every shard's presence and size.
 

@@ -91,7 +91,7 @@ def evaluate(
         )
         for model, split in work
     )
-    floor = {split: ray.get(task) for split, task in floor_tasks.items()}
+    floor: dict[str, Floors | None] = {s: ray.get(task) for s, task in floor_tasks.items()}
     return Evaluation(rows=tuple(rows), floor=floor)
 
 
@@ -133,9 +133,7 @@ def _measure_one(
 
 
 @ray.remote(num_cpus=1)
-def _floors(
-    split: str, folder: Path, manifest: Manifest, settings: EvaluationSettings
-) -> Floors | None:
+def _floors(split: str, folder: Path, manifest: Manifest, settings: EvaluationSettings) -> Floors:
     clips = load_clips(folder, manifest, split)
     return measure.floors(clips, measure.Vertices(rig_of(settings)))
 

@@ -1,7 +1,10 @@
 """The goals of a run, and whether it met, missed or left them open."""
 
+from collections.abc import Sequence
+from math import log
+
 from diffusiontalker.objectives.metrics import ENOUGH
-from diffusiontalker.summary.run import TEACHER, Goal, RunSummary
+from diffusiontalker.summary.run import TEACHER, Errors, Goal, RunSummary
 
 SPEAKERS = {"test_seen": "known speakers", "test_unseen": "unknown speakers"}
 GROWTH = 0.03
@@ -34,6 +37,7 @@ def check(summary: RunSummary, student: str) -> tuple[Goal, ...]:
         at_most("artifact: MB", summary.artifact.size_mb, 3.4),
         *_streaming(summary, clips),
     ]  # fmt: skip
+    out += _movement(summary, student)
     if (undistilled := rows.get((TEACHER, steps))) is not None:
         out.append(
             at_most(
@@ -44,6 +48,54 @@ def check(summary: RunSummary, student: str) -> tuple[Goal, ...]:
             )
         )
     return tuple(out)
+
+
+def _movement(summary: RunSummary, student: str) -> list[Goal]:
+    """Goals of movement and articulation, for the teacher and the last student on all splits: each
+    is judged by the worst of them. Older summaries have none."""
+    rows = [row for row in summary.rows if row.name == student]
+    for split in dict.fromkeys(row.split for row in rows):
+        own = (row for row in summary.rows if row.name == TEACHER and row.split == split)
+        rows.append(max(own, key=lambda row: row.steps))
+    if not any(row.speed_upper is not None for row in rows):
+        return []
+    clips = [count for row in rows if (count := summary.clips_of(row)) is not None]
+    fewest = min(clips, default=None)
+    true = {split: f.recording for split, f in summary.floor.items() if f and f.recording}
+    blinks, closure = [], []
+    for row in rows:
+        recorded = true.get(row.split, Errors())
+        blinks.append(_ratio(row.blinks_per_minute, recorded.blinks_per_minute))
+        closure.append(_ratio(row.closure, recorded.closure))
+    whose = "teacher and last student, all speakers"
+    out = [
+        between(f"upper face: speed, {whose}",
+                _worst([row.speed_upper for row in rows]), 0.8, 1.25, fewest),
+        at_most(f"upper face: acceleration, {whose}",
+                _most([row.acceleration_upper for row in rows]), 1.5, fewest),
+        between(f"blinks over the recordings', {whose}", _worst(blinks), 0.6, 1.5, fewest),
+        at_most(f"blinks of a single frame, {whose}",
+                _most([row.blinks_single for row in rows]), 0.05, fewest, share=True),
+    ]  # fmt: skip
+    if any(value is not None for value in closure):
+        least = min((value for value in closure if value is not None), default=None)
+        out.append(at_least(f"lips closed in p, b, m, of the recordings', {whose}", least, 0.9,
+                            fewest, share=True))  # fmt: skip
+    return out
+
+
+def _ratio(value: float | None, reference: float | None) -> float | None:
+    return value / reference if value is not None and reference else None
+
+
+def _worst(ratios: Sequence[float | None]) -> float | None:
+    """The ratio that is furthest from 1; None where none is known."""
+    known = [ratio for ratio in ratios if ratio is not None]
+    return max(known, key=lambda ratio: abs(log(max(ratio, 1e-9))), default=None)
+
+
+def _most(values: Sequence[float | None]) -> float | None:
+    return max((value for value in values if value is not None), default=None)
 
 
 def _matching(summary: RunSummary, student: str, judged: str) -> list[Goal]:

@@ -7,10 +7,12 @@ import numpy as np
 import torch
 
 from diffusiontalker.animation.rig import Rig
-from diffusiontalker.arkit import CHANNELS, LIP, UPPER
+from diffusiontalker.arkit import CHANNELS, FPS, LIP, UPPER
+from diffusiontalker.corpus import phonemes
 from diffusiontalker.corpus.shards import Clip
 from diffusiontalker.model.talker import Talker
-from diffusiontalker.objectives import metrics
+from diffusiontalker.objectives import metrics, movement
+from diffusiontalker.objectives.articulation import Phones, articulation
 from diffusiontalker.summary.run import Errors, Floors, SplitMetrics
 
 
@@ -100,12 +102,38 @@ def errors(samples: np.ndarray, truth: np.ndarray, vertices: Vertices) -> dict[s
     return _means(each)
 
 
-def spread(samples: Sequence[np.ndarray], truths: Sequence[np.ndarray]) -> dict[str, float]:
-    """Predicted over true spread over time, upper and lower face; lists of (T, 52)."""
+def motion(faces: Sequence[np.ndarray], truths: Sequence[np.ndarray]) -> dict[str, float]:
+    """Spread, speed and acceleration over the recordings', upper and lower face; lists of
+    (T, 52)."""
     return {
-        "spread_upper": metrics.spread_ratio(list(samples), list(truths), UPPER),
-        "spread_lower": metrics.spread_ratio(list(samples), list(truths), LIP),
+        "spread_upper": metrics.spread_ratio(list(faces), list(truths), UPPER),
+        "spread_lower": metrics.spread_ratio(list(faces), list(truths), LIP),
+        "speed_upper": movement.speed_ratio(faces, truths, UPPER),
+        "speed_lower": movement.speed_ratio(faces, truths, LIP),
+        "acceleration_upper": movement.acceleration_ratio(faces, truths, UPPER),
+        "acceleration_lower": movement.acceleration_ratio(faces, truths, LIP),
     }
+
+
+def behaviour(faces: Sequence[np.ndarray], clips: Sequence[Clip]) -> dict[str, float]:
+    """Blinks and articulation of faces (T, 52), of which each belongs to the clip beside it."""
+    blinks = movement.blinks(faces)
+    spoken = [(face, phones_of(clip)) for face, clip in zip(faces, clips, strict=True)]
+    known = [(face, phones) for face, phones in spoken if phones]
+    measured = articulation([face for face, _ in known], [phones for _, phones in known])
+    return {
+        "blinks_per_minute": blinks.per_minute,
+        "blinks_single": blinks.single_frame,
+        **measured._asdict(),
+    }
+
+
+def phones_of(clip: Clip) -> Phones:
+    """(base phoneme, start, end) of the phones of a clip; empty where it is not aligned."""
+    if not clip.phones or clip.phone_starts is None:
+        return []
+    end = len(clip.coefficients) / FPS
+    return list(phonemes.intervals(clip.phones, clip.phone_starts.tolist(), end))
 
 
 def measure(
@@ -122,13 +150,15 @@ def measure(
                 "diversity_lower": metrics.diversity(one.samples, "lip"),
             }
         )
-    truths = [clip.coefficients for clip in clips for _ in sampled[0].samples]
+    faces = [face for one in sampled for face in one.samples]
+    owners = [clip for clip in clips for _ in sampled[0].samples]
     identities, emotions = [c.identity for c in clips], [c.emotion for c in clips]
     identity = metrics.matching(identities, [one.identity for one in sampled])
     emotion = metrics.matching(emotions, [one.emotion for one in sampled])
     return SplitMetrics(
         **_means(rows),
-        **spread([face for one in sampled for face in one.samples], truths),
+        **motion(faces, [clip.coefficients for clip in owners]),
+        **behaviour(faces, owners),
         clips=len(clips),
         identity_clips=metrics.labelled(identities),
         emotion_clips=metrics.labelled(emotions),
@@ -141,26 +171,30 @@ def measure(
     )
 
 
-def floors(clips: Sequence[Clip], vertices: Vertices) -> Floors | None:
-    """What a perfect generator and a perfect regressor would score; None where it is not known.
+def floors(clips: Sequence[Clip], vertices: Vertices) -> Floors:
+    """What the recordings themselves, a perfect generator and a perfect regressor would score; the
+    latter two are None where the process behind the recordings is not known.
 
     ``sampling``: the process drawn again against the recording. Its energy score is half the mean
     distance of two draws, by definition of the score. ``regression``: the expected face.
     """
+    recording = Errors(**behaviour([clip.coefficients for clip in clips], clips))
     known = [c for c in clips if c.redraw is not None and c.expected is not None]
     if not known:
-        return None
+        return Floors(recording=recording)
 
     def against(faces: Sequence[np.ndarray]) -> dict[str, float]:
         pairs = zip(faces, known, strict=True)
         rows = [errors(face[None], clip.coefficients, vertices) for face, clip in pairs]
-        return {**_means(rows), **spread(faces, [clip.coefficients for clip in known])}
+        truths = [clip.coefficients for clip in known]
+        return {**_means(rows), **motion(faces, truths), **behaviour(faces, known)}
 
     redraws = [clip.redraw for clip in known if clip.redraw is not None]
     drawn = against(redraws)
     expected = against([clip.expected for clip in known if clip.expected is not None])
     pairs = [np.stack([face, c.coefficients]) for face, c in zip(redraws, known, strict=True)]
     return Floors(
+        recording=recording,
         sampling=Errors(
             **drawn,
             energy_score=drawn["mbe"] / 2,

@@ -127,7 +127,7 @@ def _compress(folder: Path, settings: ExportSettings, clips: Sequence[Clip]) -> 
     if settings.precision == "fp32":
         return ExportReport(precision="fp32")
     if not clips:
-        raise UserError(f"{settings.precision}: no validation clips to judge it with; use fp32")
+        raise UserError(f"{settings.precision}: no validation clips to measure it with; use fp32")
     some = clips[:: max(len(clips) // settings.clips, 1)][: settings.clips]
     student = Student(folder)
     recognised = precision.all_voices(student, some)
@@ -188,9 +188,9 @@ def check(folder: Path, talker: Talker, steps: int, frames: int = 90) -> float:
     x_T = rng.standard_normal((frames, len(CHANNELS)), np.float32)
     student = Student(folder)
     mask = torch.ones(1, frames, 1)
-    heard = talker.encode(torch.from_numpy(log_mel(samples))[None], mask)
-    voice = talker.embed_voice(heard, mask)
-    condition = talker.condition(heard, voice.identity, voice.emotion, mask)
+    audio = talker.encode(torch.from_numpy(log_mel(samples))[None], mask)
+    voice = talker.embed_voice(audio, mask)
+    condition = talker.condition(audio, voice.identity, voice.emotion, mask)
     theirs = talker.generate(condition, torch.from_numpy(x_T)[None], steps)[0].numpy()
 
     graphs, statistics = student.graphs, VoiceStatistics()

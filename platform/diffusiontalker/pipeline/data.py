@@ -2,30 +2,29 @@
 
 from diffusiontalker import storage
 from diffusiontalker.config import fingerprint
-from diffusiontalker.corpus.manifest import open_corpus, verify
+from diffusiontalker.corpus.manifest import CorpusFolder, open_corpus, verify
 from diffusiontalker.corpus.procedural import generation
 from diffusiontalker.features import stage as features
 from diffusiontalker.features.encoder import FrozenEncoder
 from diffusiontalker.pipeline.run import Run
 from diffusiontalker.pipeline.training import train_encoder
-from diffusiontalker.training.stages import Data
 
 
-def corpus_data(run: Run) -> Data:
+def corpus_data(run: Run) -> CorpusFolder:
     """The procedural corpus, or the user's shards."""
     settings = run.settings.corpus
     if settings.path is not None:
         folder = storage.location(settings.path)
-        return Data(folder, open_corpus(folder))
+        return CorpusFolder(folder, open_corpus(folder))
     folder = run.stage(
         "corpus",
         run.folder("corpus", generation.key_of(settings)),
         lambda out, display: generation.make(out, settings, display.count),
     )
-    return Data(folder, open_corpus(folder))
+    return CorpusFolder(folder, open_corpus(folder))
 
 
-def prepare_data(run: Run) -> Data:
+def prepare_data(run: Run) -> CorpusFolder:
     """The corpus with features of the frozen encoder, extracted unless it comes with them."""
     settings, data = run.settings, corpus_data(run)
     if run.encoder is None:
@@ -50,4 +49,4 @@ def prepare_data(run: Run) -> Data:
             data.folder, out, encoder, settings.extraction, settings.resources.gpu, display.count
         ),
     )
-    return Data(folder, open_corpus(folder))
+    return CorpusFolder(folder, open_corpus(folder))

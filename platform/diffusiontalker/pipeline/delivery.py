@@ -9,7 +9,7 @@ from diffusiontalker.animation import writers
 from diffusiontalker.arkit import FPS
 from diffusiontalker.audio import SAMPLE_RATE
 from diffusiontalker.config import CorpusSettings, ExportSettings, Precision, Settings
-from diffusiontalker.corpus.manifest import SPLITS, Manifest
+from diffusiontalker.corpus.manifest import SPLITS, CorpusFolder, Manifest
 from diffusiontalker.corpus.shards import Clip
 from diffusiontalker.environment import environment
 from diffusiontalker.errors import UserError
@@ -36,13 +36,12 @@ from diffusiontalker.summary.run import (
     TrainedModel,
 )
 from diffusiontalker.training.checkpoints import load_talker
-from diffusiontalker.training.stages import Data
 
 LOOK_AHEAD = "look_ahead.json"
 """What look-ahead costs, where it was measured for a run."""
 
 
-def deliver(run: Run, data: Data, models: list[Model], evaluation: Evaluation) -> None:
+def deliver(run: Run, data: CorpusFolder, models: list[Model], evaluation: Evaluation) -> None:
     """The artifact, the sample, the summary and the report."""
     settings, teacher, student = run.settings, models[0], models[-1]
     summary = RunSummary(
@@ -119,7 +118,7 @@ def corpus_summary(settings: CorpusSettings, manifest: Manifest) -> Corpus:
     )
 
 
-def look_ahead_rows(run: Run, data: Data) -> tuple[LookAheadRow, ...]:
+def look_ahead_rows(run: Run, data: CorpusFolder) -> tuple[LookAheadRow, ...]:
     """What look-ahead costs, where ``jobs/benchmark.py look-ahead`` measured it with the run's
     settings; a measurement with other settings is not this run's, and is left out."""
     path = run.root / LOOK_AHEAD

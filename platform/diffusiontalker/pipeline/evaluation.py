@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 from pathlib import Path
 
+from diffusiontalker.corpus.manifest import CorpusFolder
 from diffusiontalker.errors import UserError
 from diffusiontalker.evaluation import evaluate
 from diffusiontalker.evaluation.evaluate import EvaluatedModel
@@ -11,13 +12,12 @@ from diffusiontalker.pipeline.training import Model
 from diffusiontalker.stage_keys import evaluation_key
 from diffusiontalker.summary.run import TEACHER, Evaluation, Row
 from diffusiontalker.training.progress import StageDisplay
-from diffusiontalker.training.stages import Data
 
 ROWS = "rows.json"
 """The metrics of all models, in the folder of the evaluation."""
 
 
-def evaluate_all(run: Run, data: Data, models: list[Model]) -> Evaluation:
+def evaluate_all(run: Run, data: CorpusFolder, models: list[Model]) -> Evaluation:
     """Metrics of every model: the teacher at all steps of ``evaluation.teacher_steps``, each
     student at its own."""
     settings = run.settings

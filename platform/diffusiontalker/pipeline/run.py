@@ -7,10 +7,11 @@ from pathlib import Path
 
 from diffusiontalker import storage
 from diffusiontalker.config import Settings
+from diffusiontalker.corpus.manifest import CorpusFolder
 from diffusiontalker.environment import environment
 from diffusiontalker.stage_keys import Content
 from diffusiontalker.training.progress import StageDisplay, start_progress_board
-from diffusiontalker.training.stages import Data, StageRun
+from diffusiontalker.training.stage_run import StageRun
 
 DONE = "stage.json"
 """The last file of a stage: its folder is complete."""
@@ -64,6 +65,6 @@ class Run:
         return StageRun(self.root / "train", f"{name}-{key}", name, self.board)
 
 
-def corpus_content(data: Data) -> Content:
+def corpus_content(data: CorpusFolder) -> Content:
     """What identifies a corpus, for the keys of the stages that depend on it."""
     return [data.manifest.fingerprint, data.manifest.feature_fingerprint]

@@ -4,12 +4,12 @@ from pathlib import Path
 from typing import NamedTuple
 
 from diffusiontalker import storage
+from diffusiontalker.corpus.manifest import CorpusFolder
 from diffusiontalker.errors import UserError
 from diffusiontalker.pipeline.run import Run, corpus_content
 from diffusiontalker.stage_keys import encoder_key, round_key, teacher_key
 from diffusiontalker.summary.run import TEACHER
 from diffusiontalker.training import fit, stages
-from diffusiontalker.training.stages import Data
 
 HISTORY = "history.json"
 """The losses of a training stage, in its folder."""
@@ -25,7 +25,7 @@ class Model(NamedTuple):
     """Of its weights."""
 
 
-def train_encoder(run: Run, data: Data) -> Path:
+def train_encoder(run: Run, data: CorpusFolder) -> Path:
     """The folder of an encoder trained on the corpus's phonemes, as Hugging Face writes it."""
     s = run.settings
     key = encoder_key(s, corpus_content(data))
@@ -38,7 +38,7 @@ def train_encoder(run: Run, data: Data) -> Path:
     )
 
 
-def train_all(run: Run, data: Data) -> list[Model]:
+def train_all(run: Run, data: CorpusFolder) -> list[Model]:
     """The teacher, then the student of every round."""
     diffusion = run.settings.diffusion
     models = [Model(TEACHER, diffusion.steps, train_teacher(run, data))]
@@ -48,7 +48,7 @@ def train_all(run: Run, data: Data) -> list[Model]:
     return models
 
 
-def train_teacher(run: Run, data: Data) -> Path:
+def train_teacher(run: Run, data: CorpusFolder) -> Path:
     """The teacher's folder, with its weights and history."""
     s, key = run.settings, teacher_key(run.settings, corpus_content(data))
     return run.stage(
@@ -60,7 +60,7 @@ def train_teacher(run: Run, data: Data) -> Path:
     )
 
 
-def train_round(run: Run, data: Data, teacher: Path, steps: int) -> Path:
+def train_round(run: Run, data: CorpusFolder, teacher: Path, steps: int) -> Path:
     """The folder of the student of ``steps`` steps."""
     s, key = run.settings, round_key(run.settings, steps, teacher.name, corpus_content(data))
     name = f"round-{steps}"

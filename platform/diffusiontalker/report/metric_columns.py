@@ -13,6 +13,7 @@ SPLITS = {
 }
 """Titles of the test splits."""
 FLOOR_TITLES = {
+    "recording": "Recordings",
     "sampling": "Sampling floor",
     "regression": "Regression floor",
 }
@@ -142,6 +143,74 @@ COLUMNS: tuple[Column, ...] = (
         "The same for the lower face, where people hardly vary: it should be small.",
     ),
     Column(
+        "closure",
+        "Lips closed",
+        "high",
+        "In how many of the p, b and m the lips meet. Viewers notice it where they do not, and a "
+        "mean error hardly does.",
+        0,
+        100,
+        "%",
+    ),
+    Column(
+        "closure_auc",
+        "Closure AUC",
+        "high",
+        "How reliably the lips are closer in p, b and m than in open vowels: 1 is always, 0.5 is "
+        "chance.",
+        2,
+    ),
+    Column(
+        "rounding_auc",
+        "Rounding AUC",
+        "high",
+        "How reliably the lips are rounder in w, u and o than in i, e and s: 1 is always, 0.5 is "
+        "chance.",
+        2,
+    ),
+    Column(
+        "jaw_in_pauses",
+        "Jaw in pauses",
+        "low",
+        "How far the jaw is open in the middle of pauses; 0 at rest.",
+    ),
+    Column(
+        "speed_upper",
+        "Speed, upper",
+        "one",
+        "How fast the upper face moves, as a ratio to the recording. 1.00 is right, more is "
+        "flicker, less is too stiff. Flicker meets the spread, but not this.",
+        2,
+    ),
+    Column("speed_lower", "Speed, lower", "one", "The same for the lower face.", 2),
+    Column(
+        "acceleration_upper",
+        "Acceleration, upper",
+        "one",
+        "How abruptly the upper face moves: the change of its speed from frame to frame, as a "
+        "ratio to the recording.",
+        2,
+    ),
+    Column("acceleration_lower", "Acceleration, lower", "one", "The same for the lower face.", 2),
+    Column(
+        "blinks_per_minute",
+        "Blinks",
+        None,
+        "Blinks of the left eye; near the recordings' is right.",
+        1,
+        1.0,
+        "per min",
+    ),
+    Column(
+        "blinks_single",
+        "Blinks of a frame",
+        "low",
+        "How many of the blinks last a single frame, which no eyelid does.",
+        0,
+        100,
+        "%",
+    ),
+    Column(
         "identity_f1",
         "Identity F1",
         "high",
@@ -171,11 +240,17 @@ COLUMNS: tuple[Column, ...] = (
     Column("size_mb", "Size", "low", "The weights that are needed to run the model.", 1, 1.0, "MB"),
     Column("params_m", "Parameters", "low", "The number of those weights.", 2, 1.0, "million"),
 )
+MOVEMENT = (
+    "closure", "closure_auc", "rounding_auc", "jaw_in_pauses", "speed_upper", "speed_lower",
+    "acceleration_upper", "acceleration_lower", "blinks_per_minute", "blinks_single",
+)  # fmt: skip
+"""Keys of the columns of articulation and movement, which have a table of their own."""
 COSTS = ("fps", "size_mb", "params_m")
 """Keys of the columns that do not depend on the split."""
 BY_KEY: dict[str, Column] = {column.key: column for column in COLUMNS}
 
 FLOOR_TEXTS = {
+    "Recordings": "What is measured of a face alone, in the recordings.",
     "Sampling floor": "What a perfect generator scores against one recording: the same sentence "
     "performed once more. A lower error is a sign of a blurred face.",
     "Regression floor": "What the expected face, the average of all performances, scores: the "
@@ -240,5 +315,9 @@ def floors_of(summary: RunSummary, split: str) -> dict[str, Errors]:
     floors = summary.floor.get(split)
     if floors is None:
         return {}
-    named = {"sampling": floors.sampling, "regression": floors.regression}
+    named = {
+        "recording": floors.recording,
+        "sampling": floors.sampling,
+        "regression": floors.regression,
+    }
     return {kind: errors for kind, errors in named.items() if errors is not None}

@@ -73,6 +73,20 @@ class Errors(_Part):
     spread_upper: Figure = None
     """Predicted over true spread in time, as is ``spread_lower``."""
     spread_lower: Figure = None
+    speed_upper: Figure = None
+    """Mean absolute first difference over the recording's, as is ``speed_lower``."""
+    speed_lower: Figure = None
+    acceleration_upper: Figure = None
+    """Mean absolute second difference over the recording's, as is ``acceleration_lower``."""
+    acceleration_lower: Figure = None
+    blinks_per_minute: Figure = None
+    blinks_single: Figure = None
+    """Share of the blinks that last a single frame."""
+    closure: Figure = None
+    """Share of p, b, m in which the lips are closed, of clips whose phones are known."""
+    closure_auc: Figure = None
+    rounding_auc: Figure = None
+    jaw_in_pauses: Figure = None
 
 
 class SplitMetrics(Errors):
@@ -116,7 +130,10 @@ class Row(Costs, SplitMetrics, _Evaluated):
 
 
 class Floors(_Part):
-    """What perfect models would score on a split (docs/metrics.md)."""
+    """What the recordings, and perfect models, would score on a split (docs/metrics.md)."""
+
+    recording: Errors | None = None
+    """Only what is measured of a face alone, not against a recording."""
 
     sampling: Errors | None = None
     regression: Errors | None = None

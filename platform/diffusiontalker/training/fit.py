@@ -59,8 +59,8 @@ def fit(
         val: the validation batches, the same every time.
         settings: epochs, learning rate, warm-up, gradient clipping, weight average.
         steps_per_epoch: of this worker, for the learning rate and the curve.
-        seed: of all random as_floats here; epoch and rank are mixed in, so that a resumed run draws
-            the same as_floats as an uninterrupted one.
+        seed: of all random numbers here; epoch and rank are mixed in, so that a resumed run draws
+            the same numbers as an uninterrupted one.
         device: of the batches; the task is moved there.
         rank: of this worker.
         parallel: wraps the task for several workers (DDP).

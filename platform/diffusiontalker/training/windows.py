@@ -4,7 +4,6 @@ Pure functions of a table of clips and a seed; Ray Data calls them shard by shar
 in the manifest determine how many windows and batches there are.
 """
 
-import unicodedata
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,6 +16,7 @@ from diffusiontalker.arkit import FPS
 from diffusiontalker.audio import SAMPLE_RATE
 from diffusiontalker.audio.log_mel import PER_FRAME
 from diffusiontalker.corpus.manifest import ShardInfo
+from diffusiontalker.corpus.phonemes import base_phoneme
 from diffusiontalker.corpus.shards import Clip, clips_of, read_table
 
 Window = dict[str, np.ndarray]
@@ -135,11 +135,6 @@ class PhonemeWindows:
             mixed[: len(audio)] += audio
             out.append({"audio": mixed, "labels": label.astype(np.int64)})
         return out
-
-
-def base_phoneme(ipa: str) -> str:
-    """An IPA symbol without stress, length or other marks."""
-    return "".join(c for c in ipa if c not in "ˈˌːˑ" and not unicodedata.combining(c))
 
 
 def batch_count(lengths: Sequence[int], size: int) -> int:

@@ -9,13 +9,12 @@ from ray import tune
 
 from diffusiontalker import preflight, storage
 from diffusiontalker.config import Settings, SweepSettings, fingerprint, to_yaml
-from diffusiontalker.corpus.manifest import open_corpus
+from diffusiontalker.corpus.manifest import CorpusFolder, open_corpus
 from diffusiontalker.errors import UserError
 from diffusiontalker.pipeline.data import prepare_data
 from diffusiontalker.pipeline.run import Run
 from diffusiontalker.pipeline.training import train_round, train_teacher
 from diffusiontalker.summary.sweep import Trial
-from diffusiontalker.training.stages import Data
 from diffusiontalker.tuning import results, schedulers, space, study, trial_store
 from diffusiontalker.tuning.callbacks import SweepCallback
 from diffusiontalker.tuning.confirmation import confirm
@@ -95,7 +94,9 @@ def prepare(sweep: SweepSettings, base: Settings, folder: Path) -> TrialSetup:
         start = train_teacher(run, data)
         for steps in base.diffusion.rounds[: base.diffusion.rounds.index(int(stages[0]))]:
             start = train_round(run, data, start, steps)
-    return TrialSetup(base, stages, Data(data.folder, data.manifest.without_tests()), start, folder)
+    return TrialSetup(
+        base, stages, CorpusFolder(data.folder, data.manifest.without_tests()), start, folder
+    )
 
 
 def search(sweep: SweepSettings, setup: TrialSetup, store: TrialStore, folder: Path) -> None:

@@ -13,11 +13,12 @@ from ray.tune.integration.ray_train import TuneReportCallback
 
 from diffusiontalker import cluster, storage
 from diffusiontalker.config import Settings
+from diffusiontalker.corpus.manifest import CorpusFolder
 from diffusiontalker.errors import UserError
 from diffusiontalker.pipeline.training import HISTORY, keep_history
 from diffusiontalker.summary.sweep import METRICS
 from diffusiontalker.training import stages as training_stages
-from diffusiontalker.training.stages import Data, StageRun
+from diffusiontalker.training.stage_run import StageRun
 from diffusiontalker.training.validation_metrics import sample_metrics
 from diffusiontalker.tuning.space import TEACHER, Stage, apply, epochs_of
 from diffusiontalker.tuning.trial_store import TRIAL
@@ -32,7 +33,7 @@ class TrialSetup:
 
     base: Settings
     stages: list[Stage]
-    data: Data
+    data: CorpusFolder
     """Without the test splits."""
     start: Path | None
     """The model that the first round is distilled from; None where trials train the teacher."""

@@ -10,7 +10,7 @@ from ray import tune
 
 from diffusiontalker.config import Settings, SweepSettings
 from diffusiontalker.summary.sweep import Params, Trial
-from diffusiontalker.training import stages as training_stages
+from diffusiontalker.training import stage_run
 from diffusiontalker.tuning import schedulers
 from diffusiontalker.tuning.trial import TrialSetup, run_trial
 from diffusiontalker.tuning.trial_store import TRIAL, trial_config
@@ -42,7 +42,7 @@ def run_trials(
         run_config=tune.RunConfig(
             # Unique: under a name that exists, Tune would mix the logs of two sessions.
             name=f"tune-{time.strftime('%Y%m%d-%H%M%S')}-{os.getpid()}",
-            **training_stages.storage_options(folder),
+            **stage_run.storage_options(folder),
             callbacks=callbacks,
             failure_config=tune.FailureConfig(max_failures=max_failures),
             # Training keeps its own checkpoints.

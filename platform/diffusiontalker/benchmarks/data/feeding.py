@@ -16,10 +16,11 @@ from torch import Tensor, nn
 
 from diffusiontalker.benchmarks.data.loader import loader
 from diffusiontalker.config import Settings
+from diffusiontalker.corpus.manifest import CorpusFolder
 from diffusiontalker.model.talker import Talker
-from diffusiontalker.training import objectives, ray_data, stages
+from diffusiontalker.training import architecture, objectives, ray_data
 from diffusiontalker.training.fit import WeightAverage
-from diffusiontalker.training.stages import Data, StageRun
+from diffusiontalker.training.stage_run import StageRun
 from diffusiontalker.training.windows import MotionWindows
 
 WARM_UP = 5
@@ -97,8 +98,8 @@ def median_timing(repeats: Sequence[EpochTiming]) -> EpochTiming:
 
 
 def measure(
-    data: Data, settings: Settings, cases: Sequence[Case], passes: int, repeats: int, workers: int,
-    place: StageRun,
+    data: CorpusFolder, settings: Settings, cases: Sequence[Case], passes: int, repeats: int,
+    workers: int, place: StageRun,
 ) -> list[EpochTiming]:  # fmt: skip
     """Run an epoch of each case in turn, ``repeats`` times; the median timing of each case.
 
@@ -169,7 +170,7 @@ def by_ray() -> Iterable[Batch]:
     return ray_data.batches(ray.train.get_dataset_shard("train"), torch.device("cpu"))
 
 
-def by_torch(data: Data, settings: Settings, batches: int) -> Iterable[Batch]:
+def by_torch(data: CorpusFolder, settings: Settings, batches: int) -> Iterable[Batch]:
     """Epochs of ``batches`` batches of this worker through a PyTorch DataLoader."""
     context = ray.train.get_context()
     train = settings.training
@@ -205,8 +206,8 @@ def feed(
 class Step:
     """The teacher's training step, as in ``fit``."""
 
-    def __init__(self, data: Data, settings: Settings) -> None:
-        self.talker = Talker(stages.teacher_config(settings, data))
+    def __init__(self, data: CorpusFolder, settings: Settings) -> None:
+        self.talker = Talker(architecture.teacher_config(settings, data))
         self.talker.set_statistics(*data.manifest.statistics())
         self.task = objectives.TeacherObjective(self.talker, settings.losses.teacher)
         self.settings = settings.training.teacher

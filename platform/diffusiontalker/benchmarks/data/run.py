@@ -16,12 +16,13 @@ from diffusiontalker.benchmarks.data import feeding, preparing, synthetic
 from diffusiontalker.benchmarks.data.feeding import Case
 from diffusiontalker.benchmarks.memory import Peak
 from diffusiontalker.config import DataBenchmarkSettings, Settings
+from diffusiontalker.corpus.manifest import CorpusFolder
 from diffusiontalker.environment import machine
 from diffusiontalker.errors import UserError
 from diffusiontalker.evaluation.goals import at_least, at_most
 from diffusiontalker.summary.run import Goal
 from diffusiontalker.training.progress import StageDisplay, start_progress_board
-from diffusiontalker.training.stages import Data, StageRun
+from diffusiontalker.training.stage_run import StageRun
 
 WORKERS = (1, 2)
 THROUGHPUT, WAITING, MEMORY, PREPARING = 0.9, 0.05, 1.25, 50.0
@@ -140,20 +141,22 @@ def _check_bucket(prefix: str) -> None:
     storage.make_folder(remote)
 
 
-def _make(folder: Path, clips: int) -> Data:
+def _make(folder: Path, clips: int) -> CorpusFolder:
     folder.mkdir()
     with StageDisplay("set") as display:
-        return Data(folder, synthetic.shard_set(folder, clips, display.count))
+        return CorpusFolder(folder, synthetic.shard_set(folder, clips, display.count))
 
 
-def _memory(folder: Path, data: Data, training: Settings, times: int) -> Json:
+def _memory(folder: Path, data: CorpusFolder, training: Settings, times: int) -> Json:
     """Peak memory in MB of a pass over the set and over one ``times`` larger, each in a new Ray
     session."""
     larger = folder / "larger"
     larger.mkdir()
     sets = {
         "set": data,
-        "larger": Data(larger, synthetic.multiply(data.folder, data.manifest, larger, times)),
+        "larger": CorpusFolder(
+            larger, synthetic.multiply(data.folder, data.manifest, larger, times)
+        ),
     }
     found = {}
     for name, one in sets.items():
@@ -179,7 +182,7 @@ def _prepare(folder: Path, minutes: int) -> Json:
 
 
 def _feed(
-    folder: Path, data: Data, training: Settings, settings: DataBenchmarkSettings
+    folder: Path, data: CorpusFolder, training: Settings, settings: DataBenchmarkSettings
 ) -> list[Json]:
     """Figures of every combination of storage, workers, loader and consumer."""
     cases = [
@@ -216,7 +219,7 @@ def case_json(case: Case, timing: feeding.EpochTiming) -> Json:
 
 
 @contextmanager
-def _places(data: Data, prefix: str | None) -> Iterator[dict[str, Data]]:
+def _places(data: CorpusFolder, prefix: str | None) -> Iterator[dict[str, CorpusFolder]]:
     """The set on the local disk and, for the time of the context, in S3."""
     if prefix is None:
         print("S3           not measured; s3=s3://bucket/prefix does", flush=True)
@@ -226,6 +229,6 @@ def _places(data: Data, prefix: str | None) -> Iterator[dict[str, Data]]:
     try:
         with StageDisplay("upload"):
             storage.store(data.folder, remote)
-        yield {"local": data, "S3": Data(remote, data.manifest)}
+        yield {"local": data, "S3": CorpusFolder(remote, data.manifest)}
     finally:
         storage.empty_folder(remote)

@@ -113,10 +113,7 @@ def begin_again(folder: Path, now: Provenance, keys: Sequence[str]) -> None:
     protected: set[str] = set()
     if is_published(folder):
         protected = {shard.file for shard in read_manifest(folder).shards}
-    if is_complete(folder):
-        first = _first_shard(folder, now, protected)
-    else:
-        first = read_plan(folder).first_shard
+    first = _first_shard(folder, now, protected)
     _write_plan(folder, now, first)
     for name in storage.sizes(folder):
         if match := RECORD.fullmatch(name):
@@ -164,16 +161,21 @@ def _write_plan(folder: Path, now: Provenance, first_shard: int) -> None:
 
 
 def _first_shard(folder: Path, now: Provenance, published: Collection[str]) -> int:
-    """Number of the first shard of a set that replaces a published one.
+    """Number of the first shard of the set that is begun.
 
-    A set that has merely lost a shard is made again under its own names, so that the fingerprint of
-    the manifest stays; else numbers begin above the published ones.
+    Numbers begin above those of a published set; also above those of the plan's own set, if a job
+    was killed after it had published that and before it removed the plan. A published set that has
+    merely lost a shard is made again under its own names, so that the fingerprint of the manifest
+    stays.
     """
     numbers = [int(match[1]) for name in published if (match := SHARD.fullmatch(name))]
+    above = max(numbers, default=-1) + 1
+    if not is_complete(folder):
+        return max(read_plan(folder).first_shard, above)
     before = read_takes(folder).provenance
     if before is not None and not now.changes_since(before):
         return min(numbers, default=0)
-    return max(numbers, default=-1) + 1
+    return above
 
 
 def _damage(folder: Path) -> list[str]:

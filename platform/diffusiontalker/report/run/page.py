@@ -17,7 +17,7 @@ from diffusiontalker.report.run.face import face_data, wav_base64
 from diffusiontalker.report.run.headline import goal_counts, headline, lead, what_ran
 from diffusiontalker.report.run.plots import History
 from diffusiontalker.report.run.sample import Sample
-from diffusiontalker.report.run.tables import corpus_facts, corpus_splits, table
+from diffusiontalker.report.run.tables import corpus_facts, corpus_splits, table, tables
 from diffusiontalker.report.run.verdict import verdict
 from diffusiontalker.summary.run import RunSummary
 
@@ -65,7 +65,7 @@ def render(summary: RunSummary, histories: Mapping[str, History], sample: Sample
         goal_counts=goal_counts(summary.goals),
         streaming=summary.artifact.streaming if summary.artifact else None,
         look_ahead=summary.look_ahead,
-        tables=[table(summary, split) for split in splits],
+        tables=tables(summary),
         costs=table(summary, splits[0], COSTS) if splits else None,
         glossary=COLUMNS,
         floor_texts=metric_columns.FLOOR_TEXTS,

@@ -26,7 +26,7 @@ History = Sequence[Mapping[str, float | None]]
 """Losses of a stage (``history.json``): training points hold ``step``, ``loss`` and its parts,
 validation points ``step`` and ``val_*``."""
 
-_FLOOR_DASH = {"sampling": "dash", "regression": "dot"}
+_FLOOR_DASH = {"recording": "solid", "sampling": "dash", "regression": "dot"}
 KEY = (
     ("teacher", "none", "circle", "teacher, not distilled"),
     ("student", "none", "diamond", "students, distilled"),

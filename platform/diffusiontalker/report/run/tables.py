@@ -1,13 +1,14 @@
 """The tables of a run's page: metrics and costs by split, and what the corpus holds."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from diffusiontalker.report.metric_columns import (
     BY_KEY,
     COLUMNS,
     COSTS,
     FLOOR_TITLES,
+    MOVEMENT,
     Column,
     flat,
     floors_of,
@@ -17,7 +18,7 @@ from diffusiontalker.report.metric_columns import (
 )
 from diffusiontalker.summary.run import Corpus, Errors, Row, RunSummary
 
-METRICS = tuple(column.key for column in COLUMNS if column.key not in COSTS)
+METRICS = tuple(column.key for column in COLUMNS if column.key not in (*COSTS, *MOVEMENT))
 """Columns of the tables of results: with the costs they would be wider than a screen."""
 
 
@@ -41,6 +42,17 @@ class Table:
     rows: tuple[tuple[Row, tuple[Cell, ...]], ...]
 
 
+def tables(summary: RunSummary) -> list[Table]:
+    """Of every split, errors and scores, then articulation and movement where they are known."""
+    found = []
+    for split in splits_of(summary):
+        found.append(table(summary, split))
+        movement = table(summary, split, MOVEMENT)
+        if any(cell.value is not None for _, cells in movement.rows for cell in cells):
+            found.append(replace(movement, title=f"{movement.title}: speech and movement"))
+    return found
+
+
 def table(summary: RunSummary, split: str, keys: Sequence[str] = METRICS) -> Table:
     """Floors and models of a split; the best model of each column is marked, and every one that
     is printed alike."""
@@ -61,6 +73,7 @@ def table(summary: RunSummary, split: str, keys: Sequence[str] = METRICS) -> Tab
         tuple(
             (FLOOR_TITLES[kind], cells(floor, False))
             for kind, floor in floors_of(summary, split).items()
+            if any(column.of(floor) is not None for column in columns)
         ),
         tuple((row, cells(row, True)) for row in rows),
     )

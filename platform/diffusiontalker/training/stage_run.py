@@ -1,0 +1,150 @@
+"""One run of a training stage: in this process, or in Ray Train's workers."""
+
+import tempfile
+from collections.abc import Callable
+from contextlib import AbstractContextManager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import ray
+import ray.train
+import torch
+from ray.train import UserCallback
+from ray.train.torch import TorchTrainer
+from torch import nn
+
+from diffusiontalker import storage
+from diffusiontalker.config import (
+    Settings,
+    TrainSettings,
+)
+from diffusiontalker.corpus.manifest import CorpusFolder
+from diffusiontalker.errors import UserError
+from diffusiontalker.training import checkpoints, ray_data, ray_train
+from diffusiontalker.training.checkpoints import RunState
+from diffusiontalker.training.fit import Metrics, Save, diverged_epoch, fit, trained_module
+from diffusiontalker.training.progress import StepProgress
+from diffusiontalker.training.ray_train import MakeObjective, TrainLoopConfig
+from diffusiontalker.training.windows import Windowing
+
+
+@dataclass(frozen=True)
+class StageRun:
+    """A run of a stage: where it stores checkpoints, its name, and who follows its progress."""
+
+    storage: Path
+    name: str
+    stage: str
+    board: ray.actor.ActorHandle | None = None
+    metrics: Metrics | None = None
+    """Validation metrics after every epoch, beside the losses."""
+    on_epoch: Callable[[dict[str, Any]], None] | None = None
+    """Called after every epoch with its metrics, where training runs in this process."""
+    callbacks: tuple[UserCallback, ...] = ()
+    """Callbacks of Ray Train's controller, where training runs in workers."""
+
+
+def fit_stage(
+    settings: Settings, train: TrainSettings, data: CorpusFolder, windowing: Windowing,
+    make: MakeObjective, task: nn.Module, run: StageRun,
+) -> list[dict[str, float]]:  # fmt: skip
+    """Train in this process or in Ray Train's workers, and load the averaged weights of the last
+    checkpoint into ``task``."""
+    training = settings.training
+    workers = max(training.workers, 1)
+    batches = ray_data.batches_of(data.manifest, "train", windowing, train.batch) * train.passes
+    if batches < workers:
+        raise UserError(
+            f"{run.stage}: {batches} training batches are too few for {workers} "
+            "workers; lower training.workers or the batch, or add data"
+        )
+    # Ray Train gives every worker the same number of batches and drops the rest.
+    steps, epoch = batches // workers, ray_data.Epoch()
+    train_set = ray_data.dataset(
+        data.folder, data.manifest, "train", windowing, train.batch, train.passes, training.seed,
+        epoch,
+    )  # fmt: skip
+    val_set = ray_data.dataset(data.folder, data.manifest, "val", windowing, train.batch)
+    progress = None
+    if run.board is not None:
+        progress = StepProgress(run.board, run.stage, train.epochs, steps, workers)
+    loop = TrainLoopConfig(
+        make, train, epoch, steps, settings.resources.threads, training.seed, progress, run.metrics
+    )
+    run_fit = fit_in_workers if training.workers else fit_in_process
+    with run_fit(settings, loop, train_set, val_set, run) as folder:
+        if folder is None:
+            raise RuntimeError(f"{run.stage}: the run ended without a checkpoint")
+        state = checkpoints.load_average(folder, trained_module(task))
+    if state.epoch < train.epochs and diverged_epoch(state.history) is None:
+        raise UserError(
+            f"{run.stage}: trained to the end, and the last checkpoint in {run.storage} is of "
+            f"epoch {state.epoch} of {train.epochs}: another job trains there; end one of them, "
+            "then run the same again"
+        )
+    return state.history
+
+
+def fit_in_process(
+    settings: Settings, loop: TrainLoopConfig, train_set: ray.data.Dataset,
+    val_set: ray.data.Dataset, run: StageRun,
+) -> AbstractContextManager[Path | None]:  # fmt: skip
+    """Train in this process; opens the last checkpoint."""
+    folder = checkpoints.CheckpointFolder(run.storage / run.name)
+    device = torch.device("cuda" if settings.resources.gpu else "cpu")
+    val = val_set.iterator()
+
+    def on_epoch(state: RunState, save: Save) -> None:
+        with tempfile.TemporaryDirectory(prefix="diffusiontalker-") as local:
+            save(Path(local))
+            folder.save(Path(local), state.epoch)
+        if run.on_epoch is not None:
+            run.on_epoch({"epoch": state.epoch, **state.history[-1]})
+
+    fit(
+        loop.task(), loop.batches(train_set.iterator(), device),
+        lambda: ray_data.batches(val, device), loop.settings, steps_per_epoch=loop.steps_per_epoch,
+        seed=loop.seed, device=device, resume=folder.last(), metrics=loop.metrics,
+        on_step=loop.progress, on_epoch=on_epoch,
+    )  # fmt: skip
+    return folder.last()
+
+
+def fit_in_workers(
+    settings: Settings, loop: TrainLoopConfig, train_set: ray.data.Dataset,
+    val_set: ray.data.Dataset, run: StageRun,
+) -> AbstractContextManager[Path | None]:  # fmt: skip
+    """Train in the workers of Ray Train; opens the last checkpoint."""
+    resources = settings.resources
+    callbacks: list[Any] = list(run.callbacks)  # Ray's types name those of its older Train
+    trainer = TorchTrainer(
+        ray_train.train_loop,
+        train_loop_config={"loop": loop},
+        datasets={"train": train_set, "val": val_set},
+        dataset_config=ray.train.DataConfig(datasets_to_split=["train"]),
+        scaling_config=ray.train.ScalingConfig(
+            num_workers=settings.training.workers,
+            use_gpu=resources.gpu,
+            resources_per_worker={"CPU": resources.worker_cpus}
+            | ({"GPU": 1} if resources.gpu else {}),
+        ),
+        run_config=ray.train.RunConfig(
+            name=run.name,
+            **storage_options(run.storage),
+            failure_config=ray.train.FailureConfig(max_failures=resources.max_failures),
+            checkpoint_config=ray.train.CheckpointConfig(num_to_keep=2),
+            callbacks=callbacks,
+        ),
+    )
+    with ray_train.cluster_address():
+        result = trainer.fit()
+    return ray_train.open_checkpoint(result.checkpoint)
+
+
+def storage_options(folder: Path) -> dict[str, Any]:
+    """Ray Train's arguments for storing checkpoints in ``folder``, local or in S3."""
+    if not storage.is_remote(folder):
+        return {"storage_path": str(folder)}
+    filesystem, path = storage.for_arrow(folder)
+    return {"storage_filesystem": filesystem, "storage_path": path}

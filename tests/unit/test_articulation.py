@@ -1,0 +1,69 @@
+"""Closure, opening and rounding from phoneme times, worked by hand."""
+
+import math
+
+import numpy as np
+import pytest
+
+from diffusiontalker import arkit
+from diffusiontalker.corpus.phonemes import intervals
+from diffusiontalker.objectives.articulation import aperture, articulation
+
+
+def face(frames: int, **channels: list[float] | float) -> np.ndarray:
+    out = np.zeros((frames, 52))
+    for name, values in channels.items():
+        out[:, arkit.CHANNELS.index(name)] = values
+    return out
+
+
+def test_aperture_by_hand() -> None:
+    made = face(2, jawOpen=[0.5, 0.2], mouthClose=[0.2, 0.4], mouthLowerDownLeft=[0.1, 0],
+                mouthUpperUpLeft=[0.3, 0])  # fmt: skip
+    assert aperture(made) == pytest.approx([0.3 + 0.2, 0])  # a closed mouth is not less than closed
+
+
+def test_phones_have_ends_and_no_marks() -> None:
+    found = list(intervals(["", "ˈɑː", "p"], [0, 0.5, 1.0], 1.25))
+    assert found == [("", 0, 0.5), ("ɑ", 0.5, 1.0), ("p", 1.0, 1.25)]
+
+
+def test_one_closed_frame_is_a_closure() -> None:
+    # 30 frames a second: p in frames 3 to 5, b in 6 to 8, m in 9 to 11
+    jaw = [0.4] * 12
+    jaw[4], jaw[8] = 0.04, 0.06  # closed enough, not quite
+    phones = [("p", 0.1, 0.2), ("b", 0.2, 0.3), ("m", 0.3, 0.4)]
+    assert articulation([face(12, jawOpen=jaw)], [phones]).closure == pytest.approx(1 / 3)
+    assert articulation([face(12, jawOpen=0.0)], [phones]).closure == 1
+
+
+def test_closure_auc_counts_pairs() -> None:
+    jaw = [0.1] * 3 + [0.3] * 3 + [0.2] * 3 + [0.4] * 3
+    phones = [("p", 0, 0.1), ("b", 0.1, 0.2), ("ɑ", 0.2, 0.3), ("æ", 0.3, 0.4), ("æ", 0.4, 0.44)]
+    # .1 is below .2 and .4, .3 below .4 alone; the last vowel is too short, and outside
+    assert articulation([face(12, jawOpen=jaw)], [phones]).closure_auc == 0.75
+
+
+def test_rounding_auc() -> None:
+    pucker = [0.5] * 3 + [0.1] * 3 + [0.1] * 3
+    phones = [("w", 0, 0.1), ("s", 0.1, 0.2), ("u", 0.2, 0.3)]
+    found = articulation([face(9, mouthPucker=pucker)], [phones])
+    assert found.rounding_auc == 0.75  # above, and a tie
+    assert math.isnan(found.closure)
+    assert math.isnan(found.closure_auc)
+
+
+def test_the_jaw_in_pauses() -> None:
+    phones = [("", 0, 0.3), ("", 0.3, 0.45)]  # the second is too short
+    found = articulation([face(14, jawOpen=[0.2] * 9 + [0.9] * 5)], [phones])
+    assert found.jaw_in_pauses == pytest.approx(0.2)
+
+
+def test_clips_pool_and_phones_behind_the_end_are_left_out() -> None:
+    phones = [("p", 0, 0.1), ("p", 5.0, 5.1)]
+    found = articulation([face(3), face(3, jawOpen=1.0)], [phones, phones])
+    assert found.closure == 0.5
+
+
+def test_a_phone_between_two_frames_has_one() -> None:
+    assert articulation([face(3, jawOpen=[1, 0, 1])], [[("p", 0.036, 0.05)]]).closure == 1
