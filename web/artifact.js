@@ -76,6 +76,7 @@ function isWithin(key, value) {
 
 /** A value for a message; what is in a list or a mapping could be as long as it likes. */
 function shown(value) {
+  if (Array.isArray(value) && value.length === 2) return value.map((one) => (Array.isArray(one) ? "a list" : shown(one))).join(", ");
   return value !== null && typeof value === "object" ? "no number" : String(value).slice(0, 40);
 }
 

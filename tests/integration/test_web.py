@@ -420,9 +420,9 @@ REFUSED = {
     "front_end:\n  floor_db: -1000000000": "front_end.floor_db is -1000000000;",
     "front_end:\n  scale: .nan": "front_end.scale is NaN;",
     "front_end:\n  bands: '80'": "front_end.bands is 80;",
-    "stream:\n  update_frames: [0, 1]": "stream.update_frames is no number;",
+    "stream:\n  update_frames: [0, 1]": "stream.update_frames is 0, 1;",
     "stream:\n  early_frames: -1": "stream.early_frames is -1;",
-    "stream:\n  glide: [1, 2]": "stream.glide is no number;",
+    "stream:\n  glide: [1, 2]": "stream.glide is 1, 2;",
     f"a0: &a0 [0]\n{BOMB}fps: *a9": "fps is no number;",
 }
 """A part of config.yaml that replaces the student's own, and why the page cannot honour it."""

@@ -12,7 +12,7 @@ from diffusiontalker.animation import glb
 from diffusiontalker.animation.rig import Rig
 
 _HEIGHT, _HALF_WIDTH = 0.29, 0.36
-"""Of a brow above the middle of its eye, and half its width, per distance between the eyes."""
+"""Of a brow above the eyes' middles, and half its width, per distance between them."""
 _COLOR = (0.10, 0.055, 0.035)
 """Linear RGB of hair, through which skin shows."""
 _OPACITY = (0.15, 0.7, 0.8, 0.7, 0.15)
@@ -27,14 +27,12 @@ def with_brows(rig: Rig, eyes: np.ndarray) -> Rig:
     eyeballs. The vertices of the brows come last."""
     assert rig.colors is not None
     means, deltas, faces, colors = [rig.mean], [rig.deltas], [rig.faces], [rig.colors]
-    middles = []
-    for side in (1, -1):
-        ball = rig.mean[eyes & (rig.mean[:, 0] * side > 0)]
-        middles.append((ball.min(0) + ball.max(0)) / 2)
-    apart = abs(middles[0][0] - middles[1][0])
+    balls = [rig.mean[eyes & (rig.mean[:, 0] * side > 0)] for side in (1, -1)]
+    left, right = ((ball.min(0) + ball.max(0)) / 2 for ball in balls)
+    apart, height = left[0] - right[0], (left[1] + right[1]) / 2
     normals = glb.vertex_normals(rig.mean, rig.faces, glb.positions(rig.mean))
-    for side, middle in zip((1, -1), middles, strict=True):
-        triangles, weights = _on_skin(rig, _outline(middle, apart, side))
+    for side in (1, -1):
+        triangles, weights = _on_skin(rig, _outline(apart, height, side))
         interpolated = [
             np.einsum("...pck,pc->...pk", values[..., triangles, :], weights)
             for values in (rig.mean + _LIFT * normals, rig.deltas, rig.colors)
@@ -53,17 +51,17 @@ def with_brows(rig: Rig, eyes: np.ndarray) -> Rig:
     )
 
 
-def _outline(eye: np.ndarray, apart: float, side: int) -> np.ndarray:
+def _outline(apart: float, height: float, side: int) -> np.ndarray:
     """Points (columns * rows, 2) of a brow seen from the front, from the nose to the temple and in
-    each column from below: an arch that thins out."""
+    each column from below: an arch that thins out. ``height`` is that of the eyes."""
     half = _HALF_WIDTH * apart
     along = np.linspace(-1, 1, _COLUMNS)
-    arch = eye[1] + _HEIGHT * apart + half * (0.10 - 0.24 * (along - 0.25) ** 2)
+    arch = height + _HEIGHT * apart + half * (0.10 - 0.24 * (along - 0.25) ** 2)
     round_end = np.sqrt(np.clip((along + 1) / 0.15, 0, 1))
     thickness = half * (0.16 - 0.13 * (along + 1) / 2) * round_end
     across = np.linspace(-1, 1, len(_OPACITY))
     y = arch[:, None] + thickness[:, None] * across
-    x = np.broadcast_to((eye[0] + side * half * along)[:, None], y.shape)
+    x = np.broadcast_to((side * (apart / 2 + half * along))[:, None], y.shape)
     return np.stack([x, y], -1).reshape(-1, 2)
 
 
@@ -76,13 +74,13 @@ def _on_skin(rig: Rig, points: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     front &= corners[:, :, 2].min(1) > 0
     triangles, (a, b, c) = rig.faces[front], np.moveaxis(corners[front], 1, 0)
     area = _cross(b - a, c - a)
-    area = np.where(np.abs(area) > 1e-12, area, np.inf)
+    area = np.where(np.abs(area) > 1e-12, area, np.nan)  # of a triangle seen edge-on
     to_point = points[:, None] - a[:, :2]
     v = _cross(to_point, c - a) / area
     w = _cross(b - a, to_point) / area
     weights = np.stack([1 - v - w, v, w], -1)  # (points, triangles, corners)
     depth = np.einsum("ptc,tc->pt", weights, corners[front, :, 2])
-    depth[(weights < -1e-6).any(-1)] = -np.inf
+    depth[~(weights > -1e-6).all(-1)] = -np.inf
     best = depth.argmax(1)
     return triangles[best], weights[np.arange(len(points)), best]
 
