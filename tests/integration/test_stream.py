@@ -18,10 +18,10 @@ from torch import Tensor, nn
 from diffusiontalker import cluster, storage
 from diffusiontalker.config import Settings, TrainSettings
 from diffusiontalker.corpus import shards
-from diffusiontalker.corpus.manifest import Manifest, open_corpus, write_manifest
+from diffusiontalker.corpus.manifest import CorpusFolder, Manifest, open_corpus, write_manifest
 from diffusiontalker.corpus.shards import Clip
 from diffusiontalker.errors import UserError
-from diffusiontalker.training import ray_data, stages
+from diffusiontalker.training import ray_data, stage_run
 from diffusiontalker.training.windows import MotionWindows, ShardReader, shard_groups
 
 cloudpickle.register_pickle_by_value(sys.modules[__name__])  # workers do not know this file
@@ -147,10 +147,10 @@ def test_a_killed_run_on_s3_goes_on_with_the_data_of_its_epoch(
     settings = Settings.model_validate({"output": str(tmp_path), **own})
     train = TrainSettings(epochs=3, passes=2, batch=BATCH)
     per_epoch = ray_data.batches_of(manifest, "train", EXAMPLES, BATCH) * train.passes // 2
-    history = stages._fit(
-        settings, train, stages.Data(root / "corpus", manifest), EXAMPLES,
+    history = stage_run.fit_stage(
+        settings, train, CorpusFolder(root / "corpus", manifest), EXAMPLES,
         lambda: Witness(tmp_path, per_epoch + 5), Witness(tmp_path, 0),
-        stages.StageRun(root / "train", uuid.uuid4().hex, "witness"),
+        stage_run.StageRun(root / "train", uuid.uuid4().hex, "witness"),
     )  # fmt: skip
     assert (tmp_path / "died").is_file()
     assert [point["step"] for point in history if "val_loss" in point] == [

@@ -121,7 +121,7 @@ def test_the_example_embeds_a_student(
     np.testing.assert_allclose(face, expected.coefficients, atol=1e-5)
     first, *frames, last = said.splitlines()
     assert first == f"face.csv: 45 frames, {expected.identity}, {expected.emotion}"
-    assert last.startswith(f"{45 - len(frames)} frames behind the end, ")
+    assert last.startswith(f"{45 - len(frames)} frames after the end")
     assert all(0 <= float(line.removeprefix("jawOpen ")) <= 1 for line in frames)
 
 

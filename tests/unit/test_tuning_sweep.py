@@ -2,14 +2,16 @@
 
 from dataclasses import replace
 from pathlib import Path
-from types import SimpleNamespace
+from types import ModuleType, SimpleNamespace
 from typing import Any
 
 import pytest
 from tests.unit import sweeps
 
 from diffusiontalker.corpus.manifest import open_corpus, write_manifest
+from diffusiontalker.corpus.procedural import generation
 from diffusiontalker.errors import UserError
+from diffusiontalker.features import stage
 from diffusiontalker.summary.sweep import METRICS
 from diffusiontalker.tuning import confirmation, space, sweep
 from diffusiontalker.tuning.trial_store import TRIAL
@@ -55,6 +57,16 @@ def test_trials_on_data_that_were_prepared_anew_are_not_compared(corpus_folder: 
     manifest = open_corpus(corpus_folder)
     write_manifest(corpus_folder, replace(manifest, shards=manifest.shards[:1]))
     assert sweep.key_of(asked, base) != before
+
+
+@pytest.mark.parametrize("module", [generation, stage])
+def test_trials_of_another_generation_of_data_are_not_compared(
+    monkeypatch: pytest.MonkeyPatch, module: ModuleType
+) -> None:
+    asked = sweeps.sweep()
+    before = sweep.key_of(asked, space.base_of(asked))
+    monkeypatch.setattr(module, "VERSION", module.VERSION + 1)
+    assert sweep.key_of(asked, space.base_of(asked)) != before
 
 
 def test_trials_with_an_encoder_that_changed_in_its_folder_are_not_compared(tmp_path: Path) -> None:

@@ -10,6 +10,7 @@ from ray import tune
 from diffusiontalker import preflight, storage
 from diffusiontalker.config import Settings, SweepSettings, fingerprint, to_yaml
 from diffusiontalker.corpus.manifest import CorpusFolder, open_corpus
+from diffusiontalker.corpus.procedural import generation
 from diffusiontalker.errors import UserError
 from diffusiontalker.pipeline.data import prepare_data
 from diffusiontalker.pipeline.run import Run
@@ -54,12 +55,14 @@ def begin(sweep: SweepSettings) -> Settings:
 def key_of(sweep: SweepSettings, base: Settings) -> str:
     """The hash of what makes trials comparable; all else may change when a sweep is resumed."""
     own = sweep.model_dump(mode="json", include={"stage", "steps", "space", "objectives"})
-    contents = []  # of what may change under its name
-    if base.corpus.path is not None:
+    from diffusiontalker.features import encoder, stage  # transformers takes seconds to load
+
+    contents: list[object] = [stage.VERSION]  # of what may change under its name
+    if base.corpus.path is None:
+        contents.append(generation.key_of(base.corpus))
+    else:
         contents.append(open_corpus(storage.location(base.corpus.path)).fingerprint)
     if base.encoder.name is not None:
-        from diffusiontalker.features import encoder  # transformers takes seconds to load
-
         contents.append(encoder.content(base.encoder.name, base.encoder.revision))
     return fingerprint(own, space.key_of(base, space.stages_of(sweep, base)), *contents)
 
