@@ -11,7 +11,7 @@ from tests.unit import sweeps
 from diffusiontalker.corpus.manifest import open_corpus, write_manifest
 from diffusiontalker.corpus.procedural import generation
 from diffusiontalker.errors import UserError
-from diffusiontalker.features import stage
+from diffusiontalker.features import stage as feature_stage
 from diffusiontalker.summary.sweep import METRICS
 from diffusiontalker.tuning import confirmation, space, sweep
 from diffusiontalker.tuning.trial_store import TRIAL
@@ -59,7 +59,7 @@ def test_trials_on_data_that_were_prepared_anew_are_not_compared(corpus_folder: 
     assert sweep.key_of(asked, base) != before
 
 
-@pytest.mark.parametrize("module", [generation, stage])
+@pytest.mark.parametrize("module", [generation, feature_stage])
 def test_trials_of_another_generation_of_data_are_not_compared(
     monkeypatch: pytest.MonkeyPatch, module: ModuleType
 ) -> None:
