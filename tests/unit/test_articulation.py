@@ -29,19 +29,28 @@ def test_phones_have_ends_and_no_marks() -> None:
 
 
 def test_one_closed_frame_is_a_closure() -> None:
-    # 30 frames a second: p in frames 3 to 5, b in 6 to 8, m in 9 to 11
-    jaw = [0.4] * 12
-    jaw[4], jaw[8] = 0.04, 0.06  # closed enough, not quite
-    phones = [("p", 0.1, 0.2), ("b", 0.2, 0.3), ("m", 0.3, 0.4)]
-    assert articulation([face(12, jawOpen=jaw)], [phones]).closure == pytest.approx(1 / 3)
-    assert articulation([face(12, jawOpen=0.0)], [phones]).closure == 1
+    # 30 frames a second: p in frames 3 to 6, b in 9 to 12, m in 15 to 18
+    jaw = [0.4] * 19
+    jaw[4], jaw[10], jaw[13] = 0.04, 0.06, 0.0  # closed enough, not quite, and between two phones
+    phones = [("p", 0.1, 0.2), ("b", 0.3, 0.4), ("m", 0.5, 0.6)]
+    assert articulation([face(19, jawOpen=jaw)], [phones]).closure == pytest.approx(1 / 3)
+    assert articulation([face(19, jawOpen=0.0)], [phones]).closure == 1
+
+
+def test_the_frames_beside_a_phone_count() -> None:
+    phones = [("p", 0.11, 0.12)]  # between frames 3 and 4
+    for closed in (3, 4):
+        jaw = [0.4] * 8
+        jaw[closed] = 0.0
+        assert articulation([face(8, jawOpen=jaw)], [phones]).closure == 1
+    assert articulation([face(8, jawOpen=[0, 0, 0, 0.4, 0.4, 0, 0, 0])], [phones]).closure == 0
 
 
 def test_closure_auc_counts_pairs() -> None:
-    jaw = [0.1] * 3 + [0.3] * 3 + [0.2] * 3 + [0.4] * 3
-    phones = [("p", 0, 0.1), ("b", 0.1, 0.2), ("ɑ", 0.2, 0.3), ("æ", 0.3, 0.4), ("æ", 0.4, 0.44)]
+    jaw = [0.1] * 4 + [0.9] * 2 + [0.3] * 4 + [0.9] * 2 + [0.2] * 3 + [0.4] * 3
+    phones = [("p", 0, 0.1), ("b", 0.2, 0.3), ("ɑ", 0.4, 0.5), ("æ", 0.5, 0.6), ("æ", 0.6, 0.64)]
     # .1 is below .2 and .4, .3 below .4 alone; the last vowel is too short, and outside
-    assert articulation([face(12, jawOpen=jaw)], [phones]).closure_auc == 0.75
+    assert articulation([face(18, jawOpen=jaw)], [phones]).closure_auc == 0.75
 
 
 def test_rounding_auc() -> None:
@@ -63,7 +72,3 @@ def test_clips_pool_and_phones_behind_the_end_are_left_out() -> None:
     phones = [("p", 0, 0.1), ("p", 5.0, 5.1)]
     found = articulation([face(3), face(3, jawOpen=1.0)], [phones, phones])
     assert found.closure == 0.5
-
-
-def test_a_phone_between_two_frames_has_one() -> None:
-    assert articulation([face(3, jawOpen=[1, 0, 1])], [[("p", 0.036, 0.05)]]).closure == 1

@@ -81,13 +81,16 @@ def articulation(faces: Sequence[Array], phones: Sequence[Phones]) -> Articulati
 
 
 def _frames(phones: Phones, count: int) -> Iterator[tuple[str, float, float, slice, int]]:
-    """Phones within ``count`` frames, with their frames (at least one) and the middle one."""
+    """Phones within ``count`` frames, with their frames and the middle one.
+
+    The frames reach from the last one before the phone to the first one behind it: a short closure
+    may lie between two frames, and its face a frame beside it.
+    """
     for phone, start, end in phones:
         middle = round((start + end) / 2 * FPS)
         if middle >= count:
             continue
-        first, last = math.ceil(start * FPS - 1e-6), math.ceil(end * FPS - 1e-6)
-        frames = slice(first, min(last, count)) if first < last else slice(middle, middle + 1)
+        frames = slice(math.floor(start * FPS + 1e-6), math.ceil(end * FPS - 1e-6) + 1)
         yield phone, start, end, frames, middle
 
 
