@@ -31,9 +31,7 @@ def acceleration_ratio(p: Sequence[Array], g: Sequence[Array], region: Region = 
     return _difference_ratio(p, g, region, order=2)
 
 
-def _difference_ratio(
-    p: Sequence[Array], g: Sequence[Array], region: Region, order: int
-) -> float:  # fmt: skip
+def _difference_ratio(p: Sequence[Array], g: Sequence[Array], region: Region, order: int) -> float:
     pairs = [paired(a, b, 2) for a, b in zip(p, g, strict=True)]
     predicted, true = (
         sum(
