@@ -14,7 +14,6 @@ from serve.http.responses import HEADERS
 from serve.middleware.access_log import AccessLog
 from serve.routes import animate, catalogue, health, identities, page, websocket
 from serve.service import Service
-from serve.settings import ServeSettings
 
 TITLE = "DiffusionTalker"
 DESCRIPTION = """Speech in, 52 ARKit blendshape coefficients per frame out.
@@ -28,7 +27,7 @@ ROUTERS = (
 )  # fmt: skip
 
 
-def create_api(settings: ServeSettings, service: Service) -> FastAPI:
+def create_api(service: Service) -> FastAPI:
     """The application of one replica. The middleware that is added last is outermost."""
     api = FastAPI(
         title=TITLE, description=DESCRIPTION, version=__version__, docs_url=None, redoc_url=None
@@ -37,6 +36,7 @@ def create_api(settings: ServeSettings, service: Service) -> FastAPI:
     problems.install(api)
     for router in ROUTERS:
         api.include_router(router)
+    settings = service.settings
     if settings.page:
         page.install(api)
     if settings.cors_origins:

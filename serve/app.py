@@ -50,7 +50,6 @@ class StudentReplica:
         load_one = serve.multiplexed(max_num_models_per_replica=validated.models_per_replica)(load)
         self.service = Service(validated, Students(validated, load_one))
         _check_keys(with_keys, self.service.access.without_keys)
-        self._settings = validated
         # The objects that exist by now stay. A garbage collection over all of them takes a tenth of
         # a second, in which no stream advances.
         gc.collect()
@@ -58,7 +57,7 @@ class StudentReplica:
 
     def __serve_build_asgi_app__(self) -> FastAPI:
         """Called by ``serve.ingress`` when the replica starts."""
-        return create_api(self._settings, self.service)
+        return create_api(self.service)
 
     async def check_health(self) -> None:
         """Ray Serve replaces a replica whose students cannot be loaded."""

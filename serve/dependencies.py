@@ -3,11 +3,12 @@ dependency that is a plain function."""
 
 from typing import Annotated
 
-from fastapi import Depends
+from fastapi import Depends, Query
 from starlette.requests import HTTPConnection
 
+from diffusiontalker.runtime.student import Student
 from serve.admission.access import Caller
-from serve.http.query_parameters import check_unique
+from serve.http.query_parameters import StudentParameters, check_unique
 from serve.service import Service
 
 
@@ -29,3 +30,16 @@ async def get_caller(connection: HTTPConnection, service: ServiceDependency) -> 
 
 
 CallerDependency = Annotated[Caller, Depends(get_caller)]
+
+
+async def get_student(
+    service: ServiceDependency,
+    caller: CallerDependency,
+    query: Annotated[StudentParameters, Query()],
+) -> Student:
+    """The student that the query names, after access control. Raises Problem."""
+    served = service.students.find(query.model, query.steps)
+    return await service.students.load(served.name)
+
+
+StudentDependency = Annotated[Student, Depends(get_student)]

@@ -39,7 +39,7 @@ def application(settings: ServeSettings) -> tuple[FastAPI, Service]:
         return student(settings.folders()[name])
 
     service = Service(settings, Students(settings, load))
-    return create_api(settings, service), service
+    return create_api(service), service
 
 
 @contextmanager

@@ -42,21 +42,17 @@ const MAX_LOOK_AHEAD = 60;
  * @property {StreamParameters | null} stream null where `look_ahead` is
  */
 
-/** Key of `front_end` and `stream` to the least and the most that its value may be: those of
- * diffusiontalker/runtime/artifact.py. Of a pair, both are within. */
-export const RANGES = {
+const FRONT_END = {
   window: [16, 8000], fft: [16, 8192], bands: [1, 512], mel_per_frame: [1, 8], floor: [1e-12, 1], mean: [-100, 100],
   scale: [1e-3, 1e3], stem: [1, 16], level_db: [-60, 0], floor_db: [-120, -10], span_db: [1, 100],
+};
+const STREAM = {
   level_memory: [1, 1e9], level_trust: [0, 1e9], level_max_db: [0, 120], early_frames: [0, 1e9],
   update_frames: [1, 1e6], glide: [0, 1], voice_seconds: [1e-3, 1e9], rise_frames: [1, 1e6],
 };
-const FRONT_END = [
-  "window", "fft", "bands", "mel_per_frame", "floor", "mean", "scale", "stem", "level_db", "floor_db", "span_db",
-];
-const STREAM = [
-  "level_memory", "level_trust", "level_max_db", "early_frames", "update_frames", "glide", "voice_seconds",
-  "rise_frames",
-];
+/** Key of `front_end` and `stream` to the least and the most that its value may be: those of
+ * diffusiontalker/runtime/artifact.py. Of a pair, both are within. */
+export const RANGES = { ...FRONT_END, ...STREAM };
 const PAIRS = ["update_frames", "glide", "voice_seconds"];
 const WHOLE = [
   "window", "fft", "bands", "mel_per_frame", "stem", "floor_db", "span_db", "early_frames", "update_frames",
@@ -136,8 +132,8 @@ function mistake(config) {
   if (ahead !== null && !(Number.isInteger(ahead) && Math.abs(ahead) <= MAX_LOOK_AHEAD)) return `look_ahead is ${shown(ahead)}`;
   if ((ahead === null) !== (stream === null)) return "look_ahead and stream: either both are null or neither is";
   const blocks = { front_end: [front, FRONT_END], ...(stream === null ? {} : { stream: [stream, STREAM] }) };
-  for (const [name, [block, keys]] of Object.entries(blocks)) {
-    for (const key of keys) {
+  for (const [name, [block, ranges]] of Object.entries(blocks)) {
+    for (const key of Object.keys(ranges)) {
       if (!isWithin(key, block?.[key])) {
         return `${name}.${key} is ${shown(block?.[key])}; must be from ${RANGES[key].join(" to ")}`;
       }

@@ -1,14 +1,11 @@
 """Lists of what a request may name: models, emotions, blendshapes."""
 
-from typing import Annotated
-
-from fastapi import APIRouter, Query
+from fastapi import APIRouter
 from pydantic import BaseModel
 
 from diffusiontalker import arkit
-from serve.dependencies import CallerDependency, ServiceDependency
+from serve.dependencies import CallerDependency, ServiceDependency, StudentDependency
 from serve.http.problems import responses
-from serve.http.query_parameters import StudentParameters
 
 router = APIRouter(prefix="/v1")
 REFUSED = responses(401, 403, 421, 422, 429, 500, 503)
@@ -67,14 +64,9 @@ async def models(service: ServiceDependency, caller: CallerDependency) -> Models
 
 
 @router.get("/emotions", summary="The emotions", responses=REFUSED)
-async def emotions(
-    service: ServiceDependency,
-    caller: CallerDependency,
-    query: Annotated[StudentParameters, Query()],
-) -> EmotionNames:
+async def emotions(student: StudentDependency) -> EmotionNames:
     """Those in a student's library."""
-    served = service.students.find(query.model, query.steps)
-    return EmotionNames(emotions=(await service.students.load(served.name)).emotions)
+    return EmotionNames(emotions=student.emotions)
 
 
 @router.get("/blendshapes", summary="The channels", responses=REFUSED)

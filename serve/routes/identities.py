@@ -10,9 +10,8 @@ from diffusiontalker.audio import SAMPLE_RATE
 from diffusiontalker.audio.level import is_quiet
 from diffusiontalker.runtime.conditioning import AUTO
 from diffusiontalker.runtime.offline import Recognised
-from serve.dependencies import CallerDependency, ServiceDependency
+from serve.dependencies import CallerDependency, ServiceDependency, StudentDependency
 from serve.http.problems import Problem, as_invalid, responses
-from serve.http.query_parameters import StudentParameters
 from serve.models.saved_identities import MAX_SECONDS, MIN_SECONDS, NAME
 from serve.models.students import fingerprint
 from serve.routes import request_body
@@ -40,15 +39,11 @@ class SavedIdentity(BaseModel):
 
 @router.get("", summary="The identities", responses=REFUSED)
 async def identities(
-    service: ServiceDependency,
-    caller: CallerDependency,
-    query: Annotated[StudentParameters, Query()],
+    service: ServiceDependency, caller: CallerDependency, student: StudentDependency
 ) -> IdentityNames:
     """Those in a student's library, and those saved with this key."""
-    served = service.students.find(query.model, query.steps)
-    library = (await service.students.load(served.name)).identities
     saved = await service.run_io(service.identities.names, caller.owner)
-    return IdentityNames(library=library, saved=saved)
+    return IdentityNames(library=student.identities, saved=saved)
 
 
 @router.post(

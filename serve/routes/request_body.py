@@ -1,7 +1,7 @@
 """Request bodies that hold a recording: received within limits, raw or multipart, and decoded."""
 
 import asyncio
-from collections.abc import AsyncIterator, Callable, Coroutine
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Coroutine
 from contextlib import asynccontextmanager
 from io import BytesIO
 from typing import Any, TypeVar
@@ -122,13 +122,13 @@ def decode(body: bytes, limits: LimitSettings, deadline: Deadline) -> DecodedAud
 
 
 async def _multipart_file(request: Request, content: bytes) -> bytes:
-    async def pieces() -> AsyncIterator[bytes]:
+    async def pieces() -> AsyncGenerator[bytes, None]:
         for at in range(0, len(content), PARSED_BYTES):
             yield content[at : at + PARSED_BYTES]
             await asyncio.sleep(0)  # lets live streams be processed in between
 
     try:
-        form = await MultiPartParser(request.headers, pieces(), max_files=1, max_fields=8).parse()  # type: ignore[arg-type]
+        form = await MultiPartParser(request.headers, pieces(), max_files=1, max_fields=8).parse()
     except (MultiPartException, KeyError, ValueError) as error:
         raise Problem(400, f"body: not multipart form data ({error})", "body") from error
     part = form.get(FIELD)

@@ -5,17 +5,13 @@ from typing import Annotated, Literal
 import numpy as np
 from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError, field_validator
 
+from diffusiontalker.runtime.stream import USUAL_RATES
 from serve.http.problems import Problem
 from serve.http.query_parameters import AnimationParameters, parse_json
 from serve.middleware.flow_control import MAX_MESSAGE
 
 MAX_CONTROL = 16 * 1024
 """Characters of a control message."""
-RATES = (
-    8_000, 11_025, 12_000, 16_000, 22_050, 24_000, 32_000, 44_100, 48_000, 88_200, 96_000, 176_400,
-    192_000,
-)  # fmt: skip
-"""Hz; the resamplers of arbitrary rates have filters of megabytes."""
 DTYPES = {"pcm16": "<i2", "float32": "<f4"}
 
 
@@ -23,7 +19,7 @@ class StreamQuery(AnimationParameters):
     """The query of a stream."""
 
     rate: int = 16_000
-    """Sample rate in Hz, one of ``RATES``."""
+    """Sample rate in Hz, one of ``USUAL_RATES``."""
     encoding: Literal["pcm16", "float32"] = "pcm16"
     """Of the samples: little-endian, mono."""
     format: Literal["json", "binary"] = "json"
@@ -32,8 +28,9 @@ class StreamQuery(AnimationParameters):
     @field_validator("rate")
     @classmethod
     def _supported(cls, rate: int) -> int:
-        if rate not in RATES:
-            raise ValueError(f"{rate} Hz is none of {', '.join(map(str, RATES))}")
+        # The resamplers of arbitrary rates have filters of megabytes.
+        if rate not in USUAL_RATES:
+            raise ValueError(f"{rate} Hz is none of {', '.join(map(str, USUAL_RATES))}")
         return rate
 
 

@@ -453,9 +453,12 @@ def test_an_error_of_the_source_is_raised_as_it_is() -> None:
         yield SPEECH
         raise OSError("the microphone is gone")
 
-    with serving(FakeServer()) as server, Client(server) as client:  # noqa: SIM117
-        with pytest.raises(OSError, match="the microphone is gone"):
-            list(client.stream(chunks()))
+    with (
+        serving(FakeServer()) as server,
+        Client(server) as client,
+        pytest.raises(OSError, match="the microphone is gone"),
+    ):
+        list(client.stream(chunks()))
 
 
 def test_loud_samples_are_clipped() -> None:

@@ -23,7 +23,7 @@ USUAL_RATES = (
     8_000, 11_025, 12_000, 16_000, 22_050, 24_000, 32_000, 44_100, 48_000, 88_200, 96_000, 176_400,
     192_000,
 )  # fmt: skip
-"""Hz, of microphones and files; named where another costs too much."""
+"""Hz, of microphones and files; named where another costs too much. A server takes only these."""
 
 
 class Stream:
