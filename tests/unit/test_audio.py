@@ -268,6 +268,6 @@ def test_a_flac_that_does_not_tell_its_length_is_read(tmp_path: Path):
 
 
 @pytest.mark.parametrize("odd", [["a.wav"], b"RIFF", [True, False], [None]])
-def test_what_is_no_array_of_numbers_is_refused(odd: object) -> None:
+def test_what_is_no_array_of_numbers_is_refused(odd: Any) -> None:
     with pytest.raises(UserError, match="samples"):
-        prepare_waveform(odd, SAMPLE_RATE)  # type: ignore[arg-type]
+        prepare_waveform(odd, SAMPLE_RATE)

@@ -94,12 +94,12 @@ class _Glb:
 
     def __init__(self, data: bytes) -> None:
         (length,) = struct.unpack_from("<I", data, 12)
-        self.folder_listing: dict[str, Any] = json.loads(data[20 : 20 + length])
+        self.tree: dict[str, Any] = json.loads(data[20 : 20 + length])
         self.body = data[20 + length + 8 :]
 
     def view(self, index: int) -> bytes:
         """The decompressed bytes of a buffer view."""
-        view = self.folder_listing["bufferViews"][index]
+        view = self.tree["bufferViews"][index]
         packed = view.get("extensions", {}).get("EXT_meshopt_compression")
         source = packed or view
         start = source.get("byteOffset", 0)
@@ -113,10 +113,10 @@ class _Glb:
     def accessor(self, index: int) -> np.ndarray:
         """An accessor as (count, width) numbers; integers keep their quantised units, which the
         node's transform converts to lengths (KHR_mesh_quantization)."""
-        accessor = self.folder_listing["accessors"][index]
+        accessor = self.tree["accessors"][index]
         dtype = np.dtype(_DTYPES[accessor["componentType"]])
         width = _WIDTHS[accessor["type"]]
-        view = self.folder_listing["bufferViews"][accessor["bufferView"]]
+        view = self.tree["bufferViews"][accessor["bufferView"]]
         stride = view.get("byteStride", dtype.itemsize * width)
         return np.ndarray(
             (accessor["count"], width),
@@ -131,15 +131,15 @@ class _Glb:
         found: list[tuple[str, dict[str, Any], np.ndarray]] = []
 
         def visit(index: int, parent: np.ndarray, name: str) -> None:
-            node = self.folder_listing["nodes"][index]
+            node = self.tree["nodes"][index]
             name = node.get("name", name)
             matrix = parent @ _matrix(node)
             if "mesh" in node:
-                found.append((name, self.folder_listing["meshes"][node["mesh"]], matrix))
+                found.append((name, self.tree["meshes"][node["mesh"]], matrix))
             for child in node.get("children", []):
                 visit(child, matrix, name)
 
-        for root in self.folder_listing["scenes"][0]["nodes"]:
+        for root in self.tree["scenes"][0]["nodes"]:
             visit(root, np.eye(4), "")
         return found
 

@@ -25,10 +25,10 @@ from diffusiontalker.errors import UserError
 
 SUFFIXES = (".wav", ".flac", ".ogg", ".mp3")
 """File names of the four formats."""
-OTHER_SUFFIXES = (
-    ".opus", ".oga", ".m4a", ".aac", ".webm", ".aif", ".aiff", ".caf", ".wma", ".amr",
+ALL_SUFFIXES = (
+    *SUFFIXES, ".opus", ".oga", ".m4a", ".aac", ".webm", ".aif", ".aiff", ".caf", ".wma", ".amr",
 )  # fmt: skip
-"""Others of Ogg, and those of files that need FFmpeg or PyAV."""
+"""Also others of Ogg, and those of files that need FFmpeg or PyAV."""
 
 
 @dataclass(frozen=True)

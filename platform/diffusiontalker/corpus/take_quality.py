@@ -11,7 +11,7 @@ import soundfile
 
 from diffusiontalker import storage
 from diffusiontalker.audio.level import BLOCK, FLOOR_DB
-from diffusiontalker.audio.recording import OTHER_SUFFIXES, SUFFIXES
+from diffusiontalker.audio.recording import ALL_SUFFIXES
 
 STILL = 0.001
 """A face is static if the range of every channel is below this."""
@@ -69,5 +69,4 @@ def _mixing_loss(file: Any) -> float:
 
 def audio_file(files: tuple[str, ...]) -> str | None:
     """The recording among the files of a take, by its suffix."""
-    suffixes = (*SUFFIXES, *OTHER_SUFFIXES)
-    return next((name for name in files if name.lower().endswith(suffixes)), None)
+    return next((name for name in files if name.lower().endswith(ALL_SUFFIXES)), None)

@@ -73,13 +73,13 @@ def _movement(summary: RunSummary, student: str) -> list[Goal]:
                 _worst([row.speed_upper for row in rows]), 0.8, 1.25, fewest),
         at_most(f"upper face: acceleration, {whose}",
                 _most([row.acceleration_upper for row in rows]), 1.5, fewest),
-        between(f"blinks over the recordings', {whose}", _worst(blinks), 0.6, 1.5, fewest),
+        between(f"blinks over the recordings' rate, {whose}", _worst(blinks), 0.6, 1.5, fewest),
         at_most(f"blinks of a single frame, {whose}",
                 _most([row.blinks_single for row in rows]), 0.05, fewest, share=True),
     ]  # fmt: skip
     if known := _known(closure):
-        out.append(at_least(f"lips closed in p, b, m, of the recordings', {whose}", min(known), 0.9,
-                            fewest, share=True))  # fmt: skip
+        name = f"lips closed in p, b, m, as a share of the recordings', {whose}"
+        out.append(at_least(name, min(known), 0.9, fewest, share=True))
     return out
 
 

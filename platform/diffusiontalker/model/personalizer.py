@@ -18,7 +18,7 @@ from diffusiontalker.config import PersonalizerSettings
 HEADS = 4
 """Of the cross-attention between identity and emotion; our choice."""
 VOICE_FEATURES = 96
-"""VoiceEmbeddings features per head, whose mean and variance are pooled; our choice."""
+"""Voice features per head, whose mean and variance are pooled; our choice."""
 
 
 @dataclass(frozen=True)

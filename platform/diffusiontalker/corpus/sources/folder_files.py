@@ -7,10 +7,8 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import PurePosixPath
 
-from diffusiontalker.audio.recording import OTHER_SUFFIXES, SUFFIXES
+from diffusiontalker.audio.recording import ALL_SUFFIXES, SUFFIXES
 
-AUDIO = (*SUFFIXES, *OTHER_SUFFIXES)
-"""Suffixes of recordings; of two of one stem the earlier suffix is used."""
 COEFFICIENTS = (".csv", ".npz", ".json", ".npy")
 """Suffixes of coefficients; of two files of one stem the earlier suffix is used: the app's own
 first, then what holds names and rate, and an ``.npy`` only if nothing else is there."""
@@ -62,7 +60,8 @@ class FilesByStem:
 
 
 def files_by_stem(names: Iterable[str]) -> FilesByStem:
-    """Sort files by stem and kind; hidden files are left out.
+    """Sort files by stem and kind; hidden files are left out. Of several files of one stem and kind
+    the first is the one whose suffix comes first in ``ALL_SUFFIXES`` or ``COEFFICIENTS``.
 
     Stems are normalised to composed Unicode (NFC), as tables are typed; a Mac's file names are
     decomposed.
@@ -75,7 +74,7 @@ def files_by_stem(names: Iterable[str]) -> FilesByStem:
         stem = unicodedata.normalize("NFC", name[: len(name) - len(suffix)])
         if any(part.startswith(".") for part in name.split("/")):
             continue
-        if suffix in AUDIO:
+        if suffix in ALL_SUFFIXES:
             audio[stem].append(name)
         elif suffix in COEFFICIENTS:
             coefficients[stem].append(name)
@@ -83,7 +82,7 @@ def files_by_stem(names: Iterable[str]) -> FilesByStem:
             videos[stem] = name
         else:
             others[f"*{suffix}"] += 1
-    for suffixes, found in ((AUDIO, audio), (COEFFICIENTS, coefficients)):
+    for suffixes, found in ((ALL_SUFFIXES, audio), (COEFFICIENTS, coefficients)):
         for several in found.values():
             several.sort(key=lambda name: suffixes.index(PurePosixPath(name).suffix.lower()))
     return FilesByStem(dict(audio), dict(coefficients), videos, others)

@@ -6,8 +6,9 @@ from pathlib import Path, PurePosixPath
 
 from diffusiontalker import storage
 from diffusiontalker.animation import tables
+from diffusiontalker.audio.recording import ALL_SUFFIXES
 from diffusiontalker.corpus.manifest import SPLITS
-from diffusiontalker.corpus.sources.folder_files import AUDIO, COEFFICIENTS
+from diffusiontalker.corpus.sources.folder_files import COEFFICIENTS
 from diffusiontalker.corpus.sources.listing import Skipped, first_and_count
 from diffusiontalker.errors import UserError
 
@@ -67,7 +68,7 @@ def _problem(row: Mapping[str, str], is_duplicate: bool) -> str | None:
 def _stem_of(name: str, stems: Collection[str]) -> str:
     """The stem that a row's name denotes, with or without a suffix."""
     path = PurePosixPath(unicodedata.normalize("NFC", name.replace("\\", "/")))
-    if str(path) not in stems and path.suffix.lower() in (*AUDIO, *COEFFICIENTS):
+    if str(path) not in stems and path.suffix.lower() in (*ALL_SUFFIXES, *COEFFICIENTS):
         path = path.with_suffix("")
     return str(path)
 
