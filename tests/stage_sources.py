@@ -47,25 +47,17 @@ def digest(names: Iterable[str]) -> str:
     for name in sorted(names):
         path = PACKAGE.joinpath(*name.split("."))
         path = path / "__init__.py" if path.is_dir() else path.with_suffix(".py")
-        found.update(ast.dump(_bare(ast.parse(path.read_text(encoding="utf-8")))).encode())
+        tree = _WithoutDocstrings().visit(ast.parse(path.read_text(encoding="utf-8")))
+        found.update(ast.dump(tree).encode())
     return found.hexdigest()[:12]
 
 
-def _bare(tree: ast.Module) -> ast.Module:
-    """A tree without its docstrings, which are expressions of a string alone."""
-    for node in ast.walk(tree):
-        body = getattr(node, "body", None)
-        if isinstance(body, list):
-            node.body = [one for one in body if not _is_text(one)]  # type: ignore[attr-defined]
-    return tree
+class _WithoutDocstrings(ast.NodeTransformer):
+    """Removes docstrings, which are expressions of a string alone."""
 
-
-def _is_text(node: ast.AST) -> bool:
-    return (
-        isinstance(node, ast.Expr)
-        and isinstance(node.value, ast.Constant)
-        and isinstance(node.value.value, str)
-    )
+    def visit_Expr(self, node: ast.Expr) -> ast.Expr | None:
+        is_text = isinstance(node.value, ast.Constant) and isinstance(node.value.value, str)
+        return None if is_text else node
 
 
 def recorded() -> dict[str, str]:

@@ -19,6 +19,7 @@ from diffusiontalker.config import (
 )
 from diffusiontalker.corpus.manifest import Manifest, open_corpus
 from diffusiontalker.errors import UserError
+from diffusiontalker.report.wording import first_names
 
 RUN, SWEEP, SHARDS, ARTIFACT = "a run", "a sweep", "a set of shards", "an artifact"
 MARKS = {
@@ -122,9 +123,7 @@ def _check_output(settings: Settings, config_file: str | None) -> str:
     changed = _changed(text, settings)
     if not changed:
         return own
-    names = ", ".join(changed[:SHOWN])
-    if len(changed) > SHOWN:
-        names += f" and {len(changed) - SHOWN} more"
+    names = first_names(changed, SHOWN)
     if origin not in (None, own) or "corpus.path" in changed:
         was = "" if origin in (None, NO_FILE) else f" of {origin}"
         raise UserError(

@@ -77,10 +77,9 @@ def _movement(summary: RunSummary, student: str) -> list[Goal]:
         at_most(f"blinks of a single frame, {whose}",
                 _most([row.blinks_single for row in rows]), 0.05, fewest, share=True),
     ]  # fmt: skip
-    if any(value is not None for value in closure):
-        least = min((value for value in closure if value is not None), default=None)
+    if known := _known(closure):
         name = f"lips closed in p, b, m, as a share of the recordings', {whose}"
-        out.append(at_least(name, least, 0.9, fewest, share=True))
+        out.append(at_least(name, min(known), 0.9, fewest, share=True))
     return out
 
 
@@ -90,12 +89,15 @@ def _ratio(value: float | None, reference: float | None) -> float | None:
 
 def _worst(ratios: Sequence[float | None]) -> float | None:
     """The ratio that is furthest from 1; None where none is known."""
-    known = [ratio for ratio in ratios if ratio is not None]
-    return max(known, key=lambda ratio: abs(log(max(ratio, 1e-9))), default=None)
+    return max(_known(ratios), key=lambda ratio: abs(log(max(ratio, 1e-9))), default=None)
 
 
 def _most(values: Sequence[float | None]) -> float | None:
-    return max((value for value in values if value is not None), default=None)
+    return max(_known(values), default=None)
+
+
+def _known(values: Sequence[float | None]) -> list[float]:
+    return [value for value in values if value is not None]
 
 
 def _matching(summary: RunSummary, student: str, judged: str) -> list[Goal]:

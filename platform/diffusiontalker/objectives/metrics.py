@@ -8,7 +8,7 @@ vertex mask is an array of indices or of V booleans. Computed in float64.
 Every function raises UserError for sequences that do not match, are empty, or name no known region.
 """
 
-from collections.abc import Hashable, Sequence
+from collections.abc import Callable, Hashable, Sequence
 from itertools import combinations
 from typing import Any, NamedTuple
 
@@ -33,8 +33,8 @@ def mbe(p: Array, g: Array) -> float:
 
 def lbe(p: Array, g: Array, region: Region = "lip") -> float:
     """Lip blendshape error: mean over frames of ||p_t - g_t||_2 over lip channels (v1: LBE)."""
-    p, g = paired(p, g, 2)
-    return float(np.linalg.norm(select_channels(p - g, region), axis=-1).mean())
+    p, g = _paired(p, g, 2)
+    return float(np.linalg.norm(_select_channels(p - g, region), axis=-1).mean())
 
 
 def fdd(p: Array, g: Array, region: Region = "upper") -> float:
@@ -42,7 +42,7 @@ def fdd(p: Array, g: Array, region: Region = "upper") -> float:
 
     std_t(sum_c g_t,c^2) - std_t(sum_c p_t,c^2): positive where the prediction moves too little.
     """
-    p, g = (select_channels(x, region) for x in paired(p, g, 2))
+    p, g = (_select_channels(x, region) for x in _paired(p, g, 2))
     return float((g**2).sum(-1).std() - (p**2).sum(-1).std())
 
 
@@ -56,7 +56,7 @@ def lve(vertices_p: Array, vertices_g: Array, lip_mask: Array) -> float:
 
     v2: LVE, after MeshTalk; as in the published code no root is taken.
     """
-    p, g = paired(vertices_p, vertices_g, 3)
+    p, g = _paired(vertices_p, vertices_g, 3)
     motion = _vertices(p - g, lip_mask)
     return float((motion**2).sum(-1).max(-1).mean())
 
@@ -73,7 +73,7 @@ def fdd_vertex(vertices_p: Array, vertices_g: Array, template: Array, upper_mask
     with ``template`` (V, 3) the face at rest. The published code squares the norm, which the
     papers' 1e-7 scale reflects.
     """
-    p, g = paired(vertices_p, vertices_g, 3)
+    p, g = _paired(vertices_p, vertices_g, 3)
     rest = np.asarray(template, dtype=np.float64)
     if rest.shape != p.shape[1:]:
         raise UserError(f"template has shape {rest.shape}, the vertices need {p.shape[1:]}")
@@ -114,12 +114,20 @@ def spread_ratio(p: Array | Sequence[Array], g: Array | Sequence[Array], channel
     p, g = ([x] if isinstance(x, np.ndarray) else x for x in (p, g))
     if len(p) != len(g) or not p:
         raise UserError(f"spread_ratio: {len(p)} predictions for {len(g)} truths; pair them up")
-    pairs = [paired(a, b, 2) for a, b in zip(p, g, strict=True)]
+    return float(np.sqrt(pooled_ratio(p, g, channels, lambda x: x.var(0).sum())))
+
+
+def pooled_ratio(
+    p: Sequence[Array], g: Sequence[Array], region: Region, amount: Callable[[Array], float]
+) -> float:
+    """``amount`` of a region's channels, summed over sequences (T, C), predicted over true; NaN
+    where the true sum is 0."""
+    pairs = [_paired(a, b, 2) for a, b in zip(p, g, strict=True)]
     predicted, true = (
-        sum(float(select_channels(pair[side], channels).var(0).sum()) for pair in pairs)
+        sum(float(amount(_select_channels(pair[side], region))) for pair in pairs)
         for side in (0, 1)
     )
-    return float(np.sqrt(predicted / true)) if true > 0 else float("nan")
+    return predicted / true if true > 0 else float("nan")
 
 
 class Matching(NamedTuple):
@@ -159,7 +167,7 @@ def _known(label: Hashable) -> bool:
     return label not in UNKNOWN
 
 
-def paired(p: Array, g: Array, ndim: int) -> tuple[Array, Array]:
+def _paired(p: Array, g: Array, ndim: int) -> tuple[Array, Array]:
     """Prediction and truth of ``ndim`` axes as float64. Raises UserError unless they match."""
     p, g = np.asarray(p, dtype=np.float64), np.asarray(g, dtype=np.float64)
     if p.ndim != ndim or g.ndim != ndim:
@@ -183,7 +191,7 @@ def _samples(samples: Array) -> Array:
     return x
 
 
-def select_channels(x: Array, region: Region) -> Array:
+def _select_channels(x: Array, region: Region) -> Array:
     """The channels of a region of (..., C). Raises UserError: no such region or index."""
     if isinstance(region, str):
         if region == "all":

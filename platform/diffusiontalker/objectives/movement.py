@@ -11,7 +11,7 @@ from typing import NamedTuple
 import numpy as np
 
 from diffusiontalker import arkit
-from diffusiontalker.objectives.metrics import Array, Region, paired, select_channels
+from diffusiontalker.objectives.metrics import Array, Region, pooled_ratio
 
 CLOSED = 0.5
 """Coefficient of eyeBlinkLeft above which the eye counts as closed."""
@@ -23,24 +23,12 @@ def speed_ratio(p: Sequence[Array], g: Sequence[Array], region: Region = "upper"
     ``p`` and ``g`` are lists of sequences (T, C), which pool: the differences of all are summed
     before the ratio. NaN where the truth never moves.
     """
-    return _difference_ratio(p, g, region, order=1)
+    return pooled_ratio(p, g, region, lambda x: np.abs(np.diff(x, axis=0)).sum())
 
 
 def acceleration_ratio(p: Sequence[Array], g: Sequence[Array], region: Region = "upper") -> float:
     """Mean absolute second difference over time, predicted over true, as ``speed_ratio``."""
-    return _difference_ratio(p, g, region, order=2)
-
-
-def _difference_ratio(p: Sequence[Array], g: Sequence[Array], region: Region, order: int) -> float:
-    pairs = [paired(a, b, 2) for a, b in zip(p, g, strict=True)]
-    predicted, true = (
-        sum(
-            float(np.abs(np.diff(select_channels(pair[side], region), order, axis=0)).sum())
-            for pair in pairs
-        )
-        for side in (0, 1)
-    )
-    return predicted / true if true > 0 else float("nan")
+    return pooled_ratio(p, g, region, lambda x: np.abs(np.diff(x, 2, axis=0)).sum())
 
 
 class Blinks(NamedTuple):

@@ -1,5 +1,6 @@
 """The training stages: encoder, teacher, and the student of every round."""
 
+from collections.abc import Callable
 from pathlib import Path
 from typing import NamedTuple
 
@@ -10,6 +11,7 @@ from diffusiontalker.pipeline.run import Run, corpus_content
 from diffusiontalker.stage_keys import encoder_key, round_key, teacher_key
 from diffusiontalker.summary.run import TEACHER
 from diffusiontalker.training import fit, stages
+from diffusiontalker.training.stage_run import StageRun
 
 HISTORY = "history.json"
 """The losses of a training stage, in its folder."""
@@ -29,13 +31,7 @@ def train_encoder(run: Run, data: CorpusFolder) -> Path:
     """The folder of an encoder trained on the corpus's phonemes, as Hugging Face writes it."""
     s = run.settings
     key = encoder_key(s, corpus_content(data))
-    return run.stage(
-        "encoder",
-        run.folder("encoder", key),
-        lambda out, _: keep_history(
-            "encoder", out, stages.train_encoder(s, data, run.place("encoder", key), out)
-        ),
-    )
+    return _train(run, "encoder", key, lambda at, out: stages.train_encoder(s, data, at, out))
 
 
 def train_all(run: Run, data: CorpusFolder) -> list[Model]:
@@ -51,25 +47,26 @@ def train_all(run: Run, data: CorpusFolder) -> list[Model]:
 def train_teacher(run: Run, data: CorpusFolder) -> Path:
     """The teacher's folder, with its weights and history."""
     s, key = run.settings, teacher_key(run.settings, corpus_content(data))
-    return run.stage(
-        "teacher",
-        run.folder("teacher", key),
-        lambda out, _: keep_history(
-            "teacher", out, stages.train_teacher(s, data, run.place("teacher", key), out)
-        ),
-    )
+    return _train(run, "teacher", key, lambda at, out: stages.train_teacher(s, data, at, out))
 
 
 def train_round(run: Run, data: CorpusFolder, teacher: Path, steps: int) -> Path:
     """The folder of the student of ``steps`` steps."""
     s, key = run.settings, round_key(run.settings, steps, teacher.name, corpus_content(data))
-    name = f"round-{steps}"
+    return _train(
+        run, f"round-{steps}", key,
+        lambda at, out: stages.train_round(s, data, teacher, steps, at, out),
+    )  # fmt: skip
+
+
+def _train(
+    run: Run, name: str, key: str, train: Callable[[StageRun, Path], list[dict[str, float]]]
+) -> Path:
+    """The folder of a stage, trained unless that was done before, with its history."""
     return run.stage(
         name,
         run.folder(name, key),
-        lambda out, _: keep_history(
-            name, out, stages.train_round(s, data, teacher, steps, run.place(name, key), out)
-        ),
+        lambda out, _: keep_history(name, out, train(run.place(name, key), out)),
     )
 
 

@@ -3,6 +3,7 @@
 import json
 from collections.abc import Callable, Mapping, Sequence
 from importlib import resources
+from pathlib import Path
 from typing import Any
 
 import jinja2
@@ -10,6 +11,7 @@ import plotly.graph_objects as go
 from markupsafe import Markup
 from plotly.offline import get_plotlyjs
 
+from diffusiontalker import storage
 from diffusiontalker.report.figures import PALETTE
 
 
@@ -47,6 +49,12 @@ def fill(
         figures={name: figure_json(figure) for name, figure in figures.items()},
         **content,
     )
+
+
+def write(path: str | Path, page: str) -> None:
+    """Write the HTML of a page. Raises UserError: the folder is missing or not writable."""
+    # A name that is no UTF-8 holds lone surrogates, which HTML cannot represent.
+    storage.write_bytes(storage.location(path), page.encode("utf-8", "replace"))
 
 
 def asset(name: str) -> str:

@@ -170,5 +170,5 @@ def idle_share(trials: Iterable[Trial], wall_seconds: float, slots: int) -> floa
     """
     if wall_seconds <= 0:
         return None
-    busy = sum(point.seconds or 0.0 for trial in trials for point in trial.curve)
+    busy = sum(trial.training_seconds for trial in trials)
     return max(1 - busy / (wall_seconds * slots), 0.0)

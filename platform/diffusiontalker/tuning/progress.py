@@ -1,6 +1,7 @@
 """Progress of a sweep in the terminal: the best so far, running trials, and the time left."""
 
 import statistics
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from rich.box import SIMPLE_HEAD
@@ -68,26 +69,26 @@ def table(store: TrialStore, budget: SearchBudget) -> Table:
     title = f"{ended} of {budget.trials} trials" + (f" ({', '.join(counts)})" if counts else "")
     title += f", {clock(left)} left" if left else ""
     done = sorted(store.in_state("done"), key=lambda trial: trial.loss(budget.objective))
-    return _rows(title, [*done[:SHOWN], *store.in_state("running")], budget)
+    return _rows(title, [*done[:SHOWN], *store.in_state("running")], budget.objectives)
 
 
-def results(store: TrialStore, budget: SearchBudget) -> Table:
+def results(store: TrialStore, objectives: Sequence[str]) -> Table:
     """The best trials of a finished sweep, and the base's own settings."""
-    done = sorted(store.in_state("done"), key=lambda trial: trial.loss(budget.objective))
+    done = sorted(store.in_state("done"), key=lambda trial: trial.loss(objectives[0]))
     shown = done[:SHOWN] + [trial for trial in done[SHOWN:] if trial.number == 0]
-    return _rows("The best on validation (trial 0: the base's own settings)", shown, budget)
+    return _rows("The best on validation (trial 0: the base's own settings)", shown, objectives)
 
 
-def _rows(title: str, trials: list[Trial], budget: SearchBudget) -> Table:
+def _rows(title: str, trials: list[Trial], objectives: Sequence[str]) -> Table:
     out = Table(title=title, title_justify="left", box=SIMPLE_HEAD)
     out.add_column("Trial", justify="right")
     out.add_column("State")
     out.add_column("Epochs", justify="right")
-    for name in budget.objectives:
+    for name in objectives:
         out.add_column(name, justify="right")
     out.add_column("Settings", overflow="fold")
     for trial in trials:
-        figures = [_figure(trial, name) for name in budget.objectives]
+        figures = [_figure(trial, name) for name in objectives]
         settings = ", ".join(f"{key} {_value(value)}" for key, value in trial.params.items())
         out.add_row(str(trial.number), trial.state, str(trial.epochs), *figures, settings)
     return out

@@ -12,7 +12,6 @@ from diffusiontalker.report.sweep.page import write_sweep
 from diffusiontalker.summary.sweep import Finalist, SweepSummary, Trial
 from diffusiontalker.training.progress import clock
 from diffusiontalker.tuning import progress, space, study
-from diffusiontalker.tuning.progress import SearchBudget
 from diffusiontalker.tuning.trial_store import TrialStore
 
 BEST = "best.yaml"
@@ -86,8 +85,7 @@ def write_page(sweep: SweepSettings, base: Settings, store: TrialStore, folder: 
 def print_results(sweep: SweepSettings, store: TrialStore) -> None:
     """Print the best trials, how the winner compares with the base, and the paths of the files."""
     folder = storage.location(sweep.output)
-    budget = SearchBudget(sweep.objectives, sweep.trials, 0, store.slots)
-    Console().print(progress.results(store, budget))
+    Console().print(progress.results(store, sweep.objectives))
     best = store.best(sweep.objectives)
     assert best is not None
     for line in _comparison(sweep, best, store):

@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated, Any
 
-from pydantic import BaseModel, Field, TypeAdapter, ValidationError
+from pydantic import BaseModel, Field, ValidationError
 
 from diffusiontalker import storage
 from diffusiontalker.errors import UserError
@@ -106,7 +106,7 @@ def read(folder: Path, key: str) -> TrialStore:
     if not storage.is_file(path):
         return TrialStore(key=key)
     try:
-        found = TypeAdapter(TrialStore).validate_python(storage.read_json(path))
+        found = TrialStore.model_validate(storage.read_json(path))
     except ValidationError as error:
         raise UserError(
             f"{path}: not the trials of a sweep; remove {folder} to start again"

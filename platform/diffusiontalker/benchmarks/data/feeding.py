@@ -9,7 +9,6 @@ from typing import Any
 
 import ray
 import ray.train
-import ray.train.torch
 import torch
 from ray.train.torch import TorchTrainer
 from torch import Tensor, nn
@@ -18,7 +17,7 @@ from diffusiontalker.benchmarks.data.loader import loader
 from diffusiontalker.config import Settings
 from diffusiontalker.corpus.manifest import CorpusFolder
 from diffusiontalker.model.talker import Talker
-from diffusiontalker.training import architecture, objectives, ray_data
+from diffusiontalker.training import architecture, objectives, ray_data, ray_train
 from diffusiontalker.training.fit import WeightAverage
 from diffusiontalker.training.stage_run import StageRun
 from diffusiontalker.training.windows import MotionWindows
@@ -214,10 +213,7 @@ class Step:
         self.average = WeightAverage(self.talker, self.settings.ema)
         self.parameters = [p for p in self.task.parameters() if p.requires_grad]
         self.optimizer = torch.optim.AdamW(self.parameters, lr=self.settings.learning_rate)
-        self.parallel = ray.train.torch.prepare_model(
-            self.task, move_to_device=False,
-            parallel_strategy_kwargs={"find_unused_parameters": True},
-        )  # fmt: skip
+        self.parallel = ray_train.wrap_ddp(self.task)
         self.generator = torch.Generator().manual_seed(settings.training.seed)
 
     def __call__(self, batch: Batch) -> None:

@@ -20,6 +20,7 @@ from diffusiontalker.corpus.manifest import CorpusFolder
 from diffusiontalker.environment import machine
 from diffusiontalker.errors import UserError
 from diffusiontalker.evaluation.goals import at_least, at_most
+from diffusiontalker.report.wording import pluralize
 from diffusiontalker.summary.run import Goal
 from diffusiontalker.training.progress import StageDisplay, start_progress_board
 from diffusiontalker.training.stage_run import StageRun
@@ -119,7 +120,7 @@ def aims(report: Json) -> list[Goal]:
 
 
 def _where(case: Json) -> str:
-    return f"{case['storage']}, {case['workers']} worker{'s' * (case['workers'] > 1)}"
+    return f"{case['storage']}, {pluralize(case['workers'], 'worker')}"
 
 
 def _check_room(folder: Path, settings: DataBenchmarkSettings) -> None:

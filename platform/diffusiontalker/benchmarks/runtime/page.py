@@ -11,11 +11,10 @@ import plotly.graph_objects as go
 from markupsafe import Markup
 from plotly.offline import get_plotlyjs
 
-from diffusiontalker import storage
 from diffusiontalker.arkit import FPS
 from diffusiontalker.benchmarks.runtime.table import HEADINGS, facts, growth, rows, title
+from diffusiontalker.report import html
 from diffusiontalker.report.figures import COLOR, PALETTE, finished
-from diffusiontalker.report.html import asset, figure_json
 from diffusiontalker.report.metric_columns import plain
 
 Json = dict[str, Any]
@@ -28,7 +27,7 @@ TICKS = [digit * 10**power for power in range(-3, 4) for digit in (1, 2, 5)]
 
 def write_page(path: Path, report: Json) -> None:
     """Write the page of ``report``, the content of ``runtime.json``. Raises UserError."""
-    storage.write_bytes(path, render(report).encode())
+    html.write(path, render(report))
 
 
 def render(report: Json) -> str:
@@ -43,11 +42,11 @@ def render(report: Json) -> str:
     template = (resources.files(__package__) / "page.html.j2").read_text(encoding="utf-8")
     headings, cells = rows(report)
     return environment.from_string(template).render(
-        style=Markup(asset("style.css")),
-        script=Markup(asset("page.js")),
+        style=Markup(html.asset("style.css")),
+        script=Markup(html.asset("page.js")),
         plotly=Markup(get_plotlyjs()),
         palette=PALETTE,
-        figures={name: figure_json(figure) for name, figure in figures.items()},
+        figures={name: html.figure_json(figure) for name, figure in figures.items()},
         report=report,
         met=sum(aim.met is True for aim in report["aims"]),
         headings=headings,

@@ -9,6 +9,7 @@ from rich.table import Table
 from diffusiontalker.config import ExportSettings
 from diffusiontalker.evaluation import goals
 from diffusiontalker.export.artifact import too_much
+from diffusiontalker.report.wording import pluralize
 from diffusiontalker.summary.run import ExportReport
 
 Json = dict[str, Any]
@@ -19,7 +20,7 @@ ERRORS = {"lbe": "LBE", "energy_score": "energy score", "streamed_lbe": "LBE of 
 
 def title(seconds: float, threads: int) -> str:
     """``10 min, 2 threads``."""
-    return f"{length(seconds)}, {threads} thread{'s' * (threads > 1)}"
+    return f"{length(seconds)}, {pluralize(threads, 'thread')}"
 
 
 def length(seconds: float) -> str:

@@ -25,6 +25,7 @@ from diffusiontalker.config import ServeBenchmarkSettings
 from diffusiontalker.environment import machine
 from diffusiontalker.errors import UserError
 from diffusiontalker.evaluation.goals import at_least, at_most
+from diffusiontalker.report.wording import pluralize
 from diffusiontalker.runtime.student import Student
 from diffusiontalker.summary.run import Goal
 from diffusiontalker.training.progress import StageDisplay
@@ -107,7 +108,7 @@ def speech(seconds: float) -> bytes:
 
 
 def _title(replicas: int, batch: int) -> str:
-    many = f"{replicas} replica{'s' * (replicas > 1)}"
+    many = pluralize(replicas, "replica")
     return many if batch > 1 else f"{many}, no batches"
 
 

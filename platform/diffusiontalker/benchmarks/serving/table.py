@@ -6,6 +6,7 @@ from rich.box import SIMPLE_HEAD
 from rich.table import Table
 
 from diffusiontalker.evaluation import goals
+from diffusiontalker.report.wording import pluralize
 
 Json = dict[str, Any]
 _HEADINGS = ("Load", "Replicas", "Batches", "a second", "p50 ms", "p95 ms", "p99 ms", "Refused",
@@ -70,7 +71,7 @@ def lines(report: Json) -> list[str]:
 
 def _load(case: Json) -> str:
     if case["loop"] == "closed":
-        return f"{case['callers']} caller{'s' * (case['callers'] > 1)}"
+        return pluralize(case["callers"], "caller")
     return f"open, {case['share']:.0%} of the most"
 
 

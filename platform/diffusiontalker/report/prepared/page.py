@@ -6,10 +6,9 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 
-from diffusiontalker import storage
 from diffusiontalker.corpus.manifest import ShardInfo
 from diffusiontalker.corpus.take_reports import KEPT, QUARANTINE, TakeReport
-from diffusiontalker.report.html import fill
+from diffusiontalker.report import html
 from diffusiontalker.report.metric_columns import DASH, duration, plain
 from diffusiontalker.report.prepared import plots
 from diffusiontalker.report.prepared.findings import findings, headline
@@ -78,9 +77,7 @@ def write_prepared(
     Raises:
         UserError: the folder is missing or not writable.
     """
-    # A file name that is no UTF-8 holds lone surrogates, which HTML cannot represent.
-    page = render(takes, skipped, preparation).encode("utf-8", "replace")
-    storage.write_bytes(storage.location(path), page)
+    html.write(path, render(takes, skipped, preparation))
 
 
 def render(
@@ -88,7 +85,7 @@ def render(
 ) -> str:
     """The page's HTML; the arguments are ``write_prepared``'s."""
     stats = set_statistics(takes, preparation.shards, skipped)
-    return fill(
+    return html.fill(
         "prepared/page.html.j2",
         ["style.css", "prepared/page.css"],
         ["page.js"],

@@ -9,11 +9,11 @@ from diffusiontalker.report.run.verdict import (
     LEVEL,
     compare,
     full_teacher,
-    in_steps,
     listed,
     pair_at,
     student_steps,
 )
+from diffusiontalker.report.wording import pluralize
 from diffusiontalker.summary.run import Goal, RunSummary
 
 
@@ -41,7 +41,9 @@ def lead(summary: RunSummary) -> str:
     steps = student_steps(summary)
     if steps is None:
         return ""
-    text = f"In {in_steps(steps)} it makes {len(CHANNELS)} coefficients of a face from speech"
+    text = (
+        f"In {pluralize(steps, 'step')} it makes {len(CHANNELS)} coefficients of a face from speech"
+    )
     if (artifact := summary.artifact) is not None:
         if (fps := artifact.fps) is not None:
             text += (
@@ -57,8 +59,8 @@ def lead(summary: RunSummary) -> str:
             parts.append(f"{_smaller(change)} with {goals.SPEAKERS.get(split, split)}")
     if parts:
         text += (
-            f". Against its teacher in {in_steps(most)}, the distance of its lips from the "
-            f"recording is {listed(parts)}"
+            f". Against its teacher in {pluralize(most, 'step')}, the distance of its lips from "
+            f"the recording is {listed(parts)}"
         )
     return f"{text}."
 

@@ -5,12 +5,10 @@ from pathlib import Path
 
 import yaml
 
-from diffusiontalker import storage
 from diffusiontalker.animation.facecap import CREDIT
 from diffusiontalker.evaluation import goals
-from diffusiontalker.report import metric_columns
+from diffusiontalker.report import html, metric_columns
 from diffusiontalker.report.bars import duration_bars
-from diffusiontalker.report.html import fill
 from diffusiontalker.report.metric_columns import COLUMNS, COSTS, duration, flat, plain, splits_of
 from diffusiontalker.report.run import plots
 from diffusiontalker.report.run.face import face_data, wav_base64
@@ -37,9 +35,7 @@ def write_report(
         UserError: the folder is missing or not writable, or the packages of the head are not
             installed.
     """
-    # A name that is no UTF-8 holds lone surrogates, which HTML cannot represent.
-    page = render(summary, histories, sample).encode("utf-8", "replace")
-    storage.write_bytes(storage.location(path), page)
+    html.write(path, render(summary, histories, sample))
 
 
 def render(summary: RunSummary, histories: Mapping[str, History], sample: Sample) -> str:
@@ -50,7 +46,7 @@ def render(summary: RunSummary, histories: Mapping[str, History], sample: Sample
     if summary.seconds:
         named["stages"] = duration_bars(list(summary.seconds.items()))
     splits, settings = list(splits_of(summary)), summary.settings
-    return fill(
+    return html.fill(
         "run/page.html.j2",
         ["style.css"],
         ["page.js", "face.bundle.js"],

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 from diffusiontalker.report.metric_columns import BY_KEY, plain, rows_of, splits_of
+from diffusiontalker.report.wording import pluralize
 from diffusiontalker.summary.run import Row, RunSummary
 
 JUDGED = ("energy_score", "lbe", "mbe")
@@ -50,10 +51,10 @@ def verdict(summary: RunSummary) -> Verdict:
             evidence.append(_evidence(title, student, teacher, changes))
         evidence.extend(_against_full(title, student, rows_of(summary, split)))
     if compared:
-        return Verdict(*_judge(better, worse, in_steps(steps)), tuple(evidence))
+        return Verdict(*_judge(better, worse, pluralize(steps, "step")), tuple(evidence))
     headline = (
         f"No verdict on distillation: the undistilled teacher was not measured at "
-        f"{in_steps(steps)}."
+        f"{pluralize(steps, 'step')}."
     )
     return Verdict("unknown", headline, tuple(evidence))
 
@@ -107,11 +108,6 @@ def in_words(change: float) -> str:
     return f"{abs(change):.1%} {'better' if change < 0 else 'worse'}"
 
 
-def in_steps(steps: int) -> str:
-    """``1 step``, ``2 steps``."""
-    return f"{steps} step{'' if steps == 1 else 's'}"
-
-
 def listed(words: Iterable[str]) -> str:
     """``a``, ``a and b``, ``a, b and c``."""
     *first, last = [*words] or [""]
@@ -145,4 +141,5 @@ def _against_full(title: str, student: Row, rows: Sequence[Row]) -> list[str]:
         parts.append(f"{student.size_mb / full.size_mb:.0%} of the size")
     if not parts:
         return []
-    return [f"{title}, student against the teacher at {in_steps(full.steps)}: {'; '.join(parts)}."]
+    at = pluralize(full.steps, "step")
+    return [f"{title}, student against the teacher at {at}: {'; '.join(parts)}."]

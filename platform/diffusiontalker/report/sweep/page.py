@@ -4,12 +4,11 @@ import base64
 from dataclasses import dataclass
 from pathlib import Path
 
-from diffusiontalker import storage
 from diffusiontalker.config import Choice, Spread
-from diffusiontalker.report.html import fill
+from diffusiontalker.report import html
 from diffusiontalker.report.metric_columns import DASH, duration, plain
 from diffusiontalker.report.sweep import plots, traces
-from diffusiontalker.report.sweep.axes import number
+from diffusiontalker.report.sweep.axes import number, results
 from diffusiontalker.report.sweep.trials import (
     METRIC_LABELS,
     STATE_LABELS,
@@ -47,9 +46,7 @@ def write_sweep(path: str | Path, sweep: SweepSummary, winning_yaml: str | None)
     Raises:
         UserError: the folder is missing or not writable.
     """
-    # A name that is no UTF-8 holds lone surrogates, which HTML cannot represent.
-    page = render(sweep, winning_yaml).encode("utf-8", "replace")
-    storage.write_bytes(storage.location(path), page)
+    html.write(path, render(sweep, winning_yaml))
 
 
 def render(sweep: SweepSummary, winning_yaml: str | None) -> str:
@@ -57,7 +54,7 @@ def render(sweep: SweepSummary, winning_yaml: str | None) -> str:
     figures = plots.figures(sweep)
     two = len(sweep.objectives) > 1
     rows = trial_rows(sweep)
-    return fill(
+    return html.fill(
         "sweep/page.html.j2",
         ["style.css", "sweep/page.css"],
         ["page.js"],
@@ -128,10 +125,7 @@ class TrialRow:
 def trial_rows(sweep: SweepSummary) -> list[TrialRow]:
     """All trials by number."""
     done = [trial for trial in sweep.trials if trial.state == "done"]
-    lowest = {
-        key: min((v for t in done if (v := t.result(key)) is not None), default=None)
-        for key in METRIC_LABELS
-    }
+    lowest = {key: min(results(done, key), default=None) for key in METRIC_LABELS}
     roles = (("best", sweep.best_trial), ("default", sweep.default_trial))
 
     def row(trial: Trial) -> TrialRow:
