@@ -120,6 +120,7 @@ def test_ravdess(tmp_path: Path) -> None:
         "03-01-05-02-01-01-12": ("ravdess-12", "anger", "ravdess-12 05-02-01",
                                  "Kids are talking by the door"),
     }  # fmt: skip
+    assert len(source_of(root).split_notes(listing.takes)) == 1
     assert "sung" in dict(listing.skipped)["Actor_12/03-02-05-02-01-01-12.wav"]
 
 
@@ -141,7 +142,7 @@ def test_pairs(tmp_path: Path) -> None:
 def test_refusals(tmp_path: Path) -> None:
     root = write(tmp_path, "ann/1.wav")
     assert "no recording with its text" in refusal(source_of(root).takes)
-    assert "metadata.csv" in refusal(source_of(root, layout="ljspeech").takes)
+    assert "read as ljspeech" in refusal(source_of(root, layout="ljspeech").takes)
     assert "layout" in refusal(lambda: source_of(root, layout="timit"))
     assert "hama" in refusal(source_of(root, aligner="gentle").takes)
     other = f"{Path(__file__).parents[1] / 'own_source.py'}:Pairs"

@@ -1,5 +1,6 @@
 """Speech without faces: recordings with their texts, aligned to phones, with procedural faces."""
 
+from collections.abc import Sequence
 from pathlib import PurePosixPath
 from typing import Annotated, ClassVar, Literal
 
@@ -61,10 +62,7 @@ class Speech(Source):
         )
         layout = self.options.layout
         layout = layouts.detect(files) if layout == "auto" else layout
-        try:
-            listing = layouts.LAYOUTS[layout](files)
-        except StopIteration as error:
-            raise UserError(f"{self.root}: no metadata.csv, as {layout} has it") from error
+        listing = layouts.LAYOUTS[layout](files)
         if self._aligner().needs_text:
             listing = layouts.with_text(listing)
         if not listing.takes:
@@ -99,6 +97,12 @@ class Speech(Source):
             sound.samples, sound.rate, face, float(FPS), notes=sound.notes, words=alignment.words,
             phones=tuple(Span(phone.start, phone.end, phone.ipa) for phone in phones),
         )  # fmt: skip
+
+    def split_notes(self, takes: Sequence[Take]) -> list[str]:
+        """What a split of RAVDESS cannot separate."""
+        if any(layouts.RAVDESS.fullmatch(PurePosixPath(take.id).name) for take in takes):
+            return ["RAVDESS has two statements, which stand in every split"]
+        return []
 
     def plugin_classes(self) -> list[type[Aligner]]:
         """Raises UserError: no such aligner, or its package is not installed."""

@@ -26,6 +26,8 @@ VCTK_SHARED = 24
 """Sentences of VCTK with a number up to this are the same for all speakers."""
 MAX_TEXT = 1 << 16
 """Bytes of the text of one recording; a larger file is no such text."""
+METADATA = "metadata.csv"
+"""LJSpeech's table."""
 NO_TEXT, NO_SOUND = "a recording without its text", "a text without its recording"
 
 
@@ -59,16 +61,13 @@ class Files:
 
 def ljspeech(files: Files) -> TakeListing:
     """``metadata.csv`` of ``name|text|normalised text`` and ``wavs/name.wav``; one speaker."""
-    table = next(name for name in files.sizes if PurePosixPath(name).name == "metadata.csv")
-    folder = PurePosixPath(table).parent
     sounds = files.sounds()
     takes, skipped = [], []
-    for line in files.read(table).splitlines():
+    table = next((name for name in files.sizes if PurePosixPath(name).name == METADATA), None)
+    folder = PurePosixPath(table or "").parent
+    for line in files.read(table).splitlines() if table else ():
         name, bar, texts = line.partition("|")
-        sound = next(
-            (s for s in (sounds.get(str(folder / "wavs" / name)), sounds.get(str(folder / name)))
-             if s), None,
-        )  # fmt: skip
+        sound = sounds.get(str(folder / "wavs" / name)) or sounds.get(str(folder / name))
         if not bar or sound is None:
             skipped.append((name[:80], NO_SOUND))
             continue
@@ -182,7 +181,7 @@ def detect(files: Files) -> str:
         return "vctk"
     if any(name.name.endswith(".trans.txt") for name in names):
         return "librispeech"
-    if any(name.name == "metadata.csv" for name in names):
+    if any(name.name == METADATA for name in names):
         return "ljspeech"
     stems = [PurePosixPath(stem).name for stem in files.sounds()]
     if stems and all(RAVDESS.fullmatch(stem) for stem in stems):
