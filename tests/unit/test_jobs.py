@@ -13,6 +13,7 @@ from diffusiontalker.config import (
     DataBenchmarkSettings,
     DataSettings,
     ExportJobSettings,
+    HumanBenchmarkSettings,
     RuntimeBenchmarkSettings,
     Section,
     ServeBenchmarkSettings,
@@ -30,6 +31,7 @@ JOBS: dict[str, type[Section]] = {
     "export": ExportJobSettings,
     "benchmark data": DataBenchmarkSettings,
     "benchmark runtime": RuntimeBenchmarkSettings,
+    "benchmark human": HumanBenchmarkSettings,
     "benchmark look-ahead": Settings,
     "benchmark serve": ServeBenchmarkSettings,
     "benchmark sweep": SweepBenchmarkSettings,
@@ -39,7 +41,7 @@ JOBS: dict[str, type[Section]] = {
 def help_of(job: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> str:
     name, *sub = job.split()
     module = importlib.import_module(f"jobs.{name}")
-    names = ["data", "runtime", "look_ahead", "serve", "sweep"] if sub else [name]
+    names = ["data", "runtime", "human", "look_ahead", "serve", "sweep"] if sub else [name]
     jobs = [getattr(module, one) for one in names]
     monkeypatch.setattr(sys, "argv", ["job", *sub, "--help"])
     with pytest.raises(SystemExit) as ended:

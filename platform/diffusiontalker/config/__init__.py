@@ -7,6 +7,7 @@ its stages: a stage's result is determined by whole sections, and what does not 
 
 from diffusiontalker.config.benchmarks import (
     DataBenchmarkSettings,
+    HumanBenchmarkSettings,
     RuntimeBenchmarkSettings,
     ServeBenchmarkSettings,
     SweepBenchmarkSettings,
@@ -72,6 +73,7 @@ __all__ = [
     "ExportJobSettings",
     "ExportSettings",
     "ExtractionSettings",
+    "HumanBenchmarkSettings",
     "LossSettings",
     "LossesSettings",
     "ModelSettings",
