@@ -71,9 +71,9 @@ def check_inputs(settings: Settings, measured: bool) -> None:
     _check_machine(settings)
     _check_corpus(settings, measured)
     if settings.encoder.name is not None:
-        from diffusiontalker.features import encoder
+        from diffusiontalker.features import pretrained
 
-        encoder.check(settings.encoder.name, settings.encoder.layers, settings.encoder.revision)
+        pretrained.check(settings.encoder.name, settings.encoder.layers, settings.encoder.revision)
     if measured and settings.evaluation.rig is not None:
         from diffusiontalker.animation.rig import Rig
 

@@ -83,10 +83,10 @@ def noise(seconds: float, seed: int = 0) -> np.ndarray:
 
 def test_size_and_shape(folder: Path, encoder: FrozenEncoder) -> None:
     published = MODELS[folder.name]
-    count = sum(p.numel() for p in encoder.model.parameters()) / 1e6
+    count = sum(p.numel() for p in encoder.model.module.parameters()) / 1e6
     assert count == pytest.approx(published.millions, abs=0.5)
-    assert (encoder.stride, encoder.field) == (320, 400)  # 20 ms, 25 ms
-    assert encoder.standardise is published.do_normalize
+    assert (encoder.model.stride, encoder.model.field) == (320, 400)  # 20 ms, 25 ms
+    assert encoder.model.standardise is published.do_normalize
     assert encoder.layers == (0, 4, published.layers)
     features = encoder(noise(1.0), 30)
     assert features.shape == (30, 3 * published.width)
