@@ -204,8 +204,8 @@ def _check_phones(folder: Path, manifest: Manifest) -> None:
             return
     raise UserError(
         f"{folder}: has no phoneme times to train an encoder on; set encoder.name to a Hugging "
-        "Face speech model such as facebook/hubert-base-ls960, and encoder.layers to some of its "
-        "layers"
+        "Face speech model such as facebook/hubert-base-ls960, or to asset:whisper-base, and "
+        "encoder.layers to some of its layers"
     )
 
 

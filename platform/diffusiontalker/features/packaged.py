@@ -73,18 +73,18 @@ def _asset(name: str) -> str:
     return asset
 
 
-def write_encoder(weights: Mapping[str, np.ndarray], folder: Path) -> None:
+def write_encoder(weights: Mapping[str, np.ndarray], target: Path) -> None:
     """Write Whisper's encoder for transformers.
 
     Args:
         weights: CTranslate2 variables by name.
-        folder: where ``config.json`` and ``model.safetensors`` go.
+        target: where ``config.json`` and ``model.safetensors`` go.
 
     Raises:
         UserError: a variable is missing, or one is not of a Whisper encoder.
     """
     names = [name.removeprefix(_ENCODER) for name in weights if name.startswith(_ENCODER)]
-    layers = sum(name.endswith("/ffn/linear_0/bias") for name in names)
+    layers = max(sum(name.endswith("/ffn/linear_0/bias") for name in names), 1)
     try:
         found = {ours: weights[_ENCODER + theirs] for ours, theirs in _names(layers).items()}
     except KeyError as error:
@@ -100,9 +100,9 @@ def write_encoder(weights: Mapping[str, np.ndarray], folder: Path) -> None:
         encoder_attention_heads=heads,
         encoder_ffn_dim=len(found["layers.0.fc1.bias"]),
     )
-    config.save_pretrained(folder)
+    config.save_pretrained(target)
     tensors = {part: value for name in found for part, value in _split(name, found[name]).items()}
-    (folder / "model.safetensors").write_bytes(save(tensors, metadata={"format": "pt"}))
+    (target / "model.safetensors").write_bytes(save(tensors, metadata={"format": "pt"}))
 
 
 def _names(layers: int) -> dict[str, str]:

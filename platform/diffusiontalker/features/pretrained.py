@@ -62,8 +62,8 @@ def check(name: str, layers: Sequence[int], revision: str | None = None) -> None
                 raise UserError(f"encoder.name {name!r}: {_NO_WEIGHTS}")
         return
     with TemporaryDirectory(prefix="encoder-") as copy:
-        content = storage.read_bytes(storage.location(source) / CONFIG_NAME)
-        (Path(copy) / CONFIG_NAME).write_bytes(content)
+        copied = storage.read_bytes(storage.location(source) / CONFIG_NAME)
+        (Path(copy) / CONFIG_NAME).write_bytes(copied)
         check_layers(name, _configuration(name, copy, None), layers)
 
 

@@ -36,6 +36,7 @@ class WhisperModel:
 
     Attributes:
         stride: samples from one output to the next.
+        field: window of the spectrogram, in samples.
         centre: sample at which output 0 is centred.
         pads: clips of a batch may differ in length.
     """
@@ -79,7 +80,7 @@ class WhisperModel:
 
     def prepare(self, audio: np.ndarray) -> np.ndarray:
         """The model's input: at least one window of the spectrogram long."""
-        return np.pad(audio, (0, max(self.mel.n_fft - len(audio), 0)))
+        return np.pad(audio, (0, max(self.field - len(audio), 0)))
 
     @torch.inference_mode()
     def hidden(self, clips: Sequence[np.ndarray]) -> list[np.ndarray]:
