@@ -5,8 +5,14 @@ its stages: a stage's result is determined by whole sections, and what does not 
 (``output``, ``extraction``, ``resources``) lies in sections of its own.
 """
 
+from diffusiontalker.config.augmentation import (
+    AugmentationSettings,
+    DegradationSettings,
+    DegradationWeights,
+)
 from diffusiontalker.config.benchmarks import (
     DataBenchmarkSettings,
+    RobustnessBenchmarkSettings,
     RuntimeBenchmarkSettings,
     ServeBenchmarkSettings,
     SweepBenchmarkSettings,
@@ -58,6 +64,7 @@ from diffusiontalker.config.training import (
 
 __all__ = [
     "NO_RESULT",
+    "AugmentationSettings",
     "Choice",
     "ContextSettings",
     "CorpusSettings",
@@ -65,6 +72,8 @@ __all__ = [
     "DataBenchmarkSettings",
     "DataSettings",
     "DecoderSettings",
+    "DegradationSettings",
+    "DegradationWeights",
     "DiffusionSettings",
     "EncoderSettings",
     "EncoderTrainSettings",
@@ -80,6 +89,7 @@ __all__ = [
     "PersonalizerSettings",
     "Precision",
     "ResourceSettings",
+    "RobustnessBenchmarkSettings",
     "RuntimeBenchmarkSettings",
     "Section",
     "Seed",

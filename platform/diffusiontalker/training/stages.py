@@ -111,7 +111,9 @@ def _make_teacher_objective(
 ) -> objectives.TeacherObjective:
     talker = Talker(config)
     talker.set_statistics(mean, deviation)
-    return objectives.TeacherObjective(talker, settings.losses.teacher)
+    return objectives.TeacherObjective(
+        talker, settings.losses.teacher, settings.augmentation.lost_bands
+    )
 
 
 def _make_round_objective(
@@ -120,7 +122,9 @@ def _make_round_objective(
     guide = load_talker(teacher)
     student = Talker(config)
     copy_matching_weights(student, guide)
-    return objectives.RoundObjective(student, guide, steps, settings.losses.student)
+    return objectives.RoundObjective(
+        student, guide, steps, settings.losses.student, settings.augmentation.lost_bands
+    )
 
 
 def _fit_motion(
