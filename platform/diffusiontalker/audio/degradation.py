@@ -30,7 +30,7 @@ MP3_DELAY = 576 + 529
 """Samples by which LAME's encoder and a decoder delay a file that does not state it: at low bit
 rates a frame has no room for that."""
 LOWEST_NOISE_HZ = 20.0
-"""Below it coloured noise has no more power: nobody hears it."""
+"""Below it the spectrum of coloured noise is flat, so that its power is that of audible noise."""
 
 
 def low_pass(samples: np.ndarray, cutoff: float) -> np.ndarray:
@@ -61,7 +61,7 @@ def mp3(samples: np.ndarray, kbit: float) -> np.ndarray:
     decoded."""
     least, most = MP3_KBIT
     padded = np.pad(samples, (0, 2 * MP3_DELAY))  # the delayed end must still be encoded
-    # Half a kbit/s more: just below a rate of the standard the one before it would be taken.
+    # Half a kbit/s more: the encoder takes the next lower rate of the standard.
     level = 1 - (kbit + 0.5 - least) / (most - least)
     decoded = _coded(padded, "MP3", "MPEG_LAYER_III", level, bitrate_mode="CONSTANT")
     return _fitted(decoded if len(decoded) == len(padded) else decoded[MP3_DELAY:], len(samples))
@@ -84,7 +84,7 @@ def room_response(rt60: float, direct_db: float, rng: np.random.Generator) -> np
 
 def convolved(samples: np.ndarray, response: np.ndarray) -> np.ndarray:
     """Samples through an impulse response (m,), whose first sample is the direct sound."""
-    size = len(samples) + len(response) - 1
+    size = 1 << (len(samples) + len(response)).bit_length()  # a quick transform
     spectrum = np.fft.rfft(samples, size) * np.fft.rfft(response, size)
     return np.fft.irfft(spectrum, size)[: len(samples)].astype(np.float32)
 
