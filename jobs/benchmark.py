@@ -1,4 +1,4 @@
-"""Benchmarks on this machine: data pipeline, runtime, look-ahead, server, sweep."""
+"""Benchmarks on this machine: data pipeline, runtime, look-ahead, robustness, server, sweep."""
 
 from diffusiontalker import cli, config, preflight
 from diffusiontalker.benchmarks.console import results
@@ -51,6 +51,18 @@ def look_ahead(config_file: cli.Config = None, overrides: cli.Overrides = None) 
         cli.show(table(run(settings)))
 
 
+def robustness(config_file: cli.Config = None, overrides: cli.Overrides = None) -> None:
+    """An artifact's lips through rooms, microphones and lines: closure, rounding and LBE of each.
+
+    Animates the test splits of the artifact's run, or of corpus=FOLDER. Takes a minute; writes
+    robustness.json. Example: python jobs/benchmark.py robustness model=runs/quickstart/student
+    """
+    settings = config.load_as(config.RobustnessBenchmarkSettings, config_file, overrides or [])
+    from diffusiontalker.benchmarks.robustness import run, table
+
+    cli.show(table(run(settings)), f"all figures  {settings.out}/robustness.json")
+
+
 def serve(config_file: cli.Config = None, overrides: cli.Overrides = None) -> None:
     """A served artifact under load: requests and streams a second, latencies, ten minutes of both.
 
@@ -76,4 +88,4 @@ def sweep(config_file: cli.Config = None, overrides: cli.Overrides = None) -> No
 
 
 if __name__ == "__main__":
-    cli.main([data, runtime, human, look_ahead, serve, sweep])
+    cli.main([data, runtime, human, look_ahead, robustness, serve, sweep])

@@ -14,6 +14,7 @@ from diffusiontalker.config import (
     DataSettings,
     ExportJobSettings,
     HumanBenchmarkSettings,
+    RobustnessBenchmarkSettings,
     RuntimeBenchmarkSettings,
     Section,
     ServeBenchmarkSettings,
@@ -33,6 +34,7 @@ JOBS: dict[str, type[Section]] = {
     "benchmark runtime": RuntimeBenchmarkSettings,
     "benchmark human": HumanBenchmarkSettings,
     "benchmark look-ahead": Settings,
+    "benchmark robustness": RobustnessBenchmarkSettings,
     "benchmark serve": ServeBenchmarkSettings,
     "benchmark sweep": SweepBenchmarkSettings,
 }
@@ -41,7 +43,11 @@ JOBS: dict[str, type[Section]] = {
 def help_of(job: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> str:
     name, *sub = job.split()
     module = importlib.import_module(f"jobs.{name}")
-    names = ["data", "runtime", "human", "look_ahead", "serve", "sweep"] if sub else [name]
+    names = (
+        ["data", "runtime", "human", "look_ahead", "robustness", "serve", "sweep"]
+        if sub
+        else [name]
+    )
     jobs = [getattr(module, one) for one in names]
     monkeypatch.setattr(sys, "argv", ["job", *sub, "--help"])
     with pytest.raises(SystemExit) as ended:

@@ -5,9 +5,15 @@ its stages: a stage's result is determined by whole sections, and what does not 
 (``output``, ``extraction``, ``resources``) lies in sections of its own.
 """
 
+from diffusiontalker.config.augmentation import (
+    AugmentationSettings,
+    DegradationSettings,
+    DegradationWeights,
+)
 from diffusiontalker.config.benchmarks import (
     DataBenchmarkSettings,
     HumanBenchmarkSettings,
+    RobustnessBenchmarkSettings,
     RuntimeBenchmarkSettings,
     ServeBenchmarkSettings,
     SweepBenchmarkSettings,
@@ -59,6 +65,7 @@ from diffusiontalker.config.training import (
 
 __all__ = [
     "NO_RESULT",
+    "AugmentationSettings",
     "Choice",
     "ContextSettings",
     "CorpusSettings",
@@ -66,6 +73,8 @@ __all__ = [
     "DataBenchmarkSettings",
     "DataSettings",
     "DecoderSettings",
+    "DegradationSettings",
+    "DegradationWeights",
     "DiffusionSettings",
     "EncoderSettings",
     "EncoderTrainSettings",
@@ -82,6 +91,7 @@ __all__ = [
     "PersonalizerSettings",
     "Precision",
     "ResourceSettings",
+    "RobustnessBenchmarkSettings",
     "RuntimeBenchmarkSettings",
     "Section",
     "Seed",

@@ -65,6 +65,20 @@ class HumanBenchmarkSettings(Section):
     """Recordings whose curves the page shows, the longest first."""
 
 
+class RobustnessBenchmarkSettings(Section):
+    """All settings of ``jobs/benchmark.py robustness``."""
+
+    model: str = "runs/quickstart/student"
+    """The artifact that is measured."""
+    corpus: str | None = None
+    """Folder or s3:// prefix of shards, whose test splits are animated. None: the shards of the run
+    in whose folder the artifact lies."""
+    out: str = "runs/benchmark"
+    """Folder or s3:// prefix of the figures."""
+    clips: Count | None = None
+    """Clips of each split, at most; None: all."""
+
+
 class ServeBenchmarkSettings(Section):
     """All settings of ``jobs/benchmark.py serve``."""
 
