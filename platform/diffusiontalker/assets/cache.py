@@ -7,6 +7,8 @@ from contextlib import contextmanager
 from pathlib import Path
 from tempfile import mkdtemp
 
+from filelock import FileLock
+
 from diffusiontalker.errors import UserError
 
 VARIABLE = "DIFFUSIONTALKER_CACHE"
@@ -21,7 +23,8 @@ def cache() -> Path:
 
 
 def cached_folder(name: str, make: Callable[[Path], None]) -> Path:
-    """A folder of the cache, made once: it is there with all its files, or not at all.
+    """A folder of the cache, made once: it is there with all its files, or not at all. Other
+    processes of the machine wait until it is made.
 
     Args:
         name: of the folder; a fingerprint of its content belongs into it.
@@ -33,10 +36,11 @@ def cached_folder(name: str, make: Callable[[Path], None]) -> Path:
     folder = cache() / name
     if folder.is_dir():
         return folder
-    with temporary_folder() as fresh:
-        make(fresh)
-        fresh.chmod(0o755)  # mkdtemp's is the user's alone, and a cache may be shared
-        move(fresh, folder)
+    with temporary_folder() as fresh, FileLock(cache() / f".{name}.lock"):
+        if not folder.is_dir():
+            make(fresh)
+            fresh.chmod(0o755)  # mkdtemp's is the user's alone, and a cache may be shared
+            move(fresh, folder)
     return folder
 
 
@@ -54,7 +58,7 @@ def temporary_folder() -> Iterator[Path]:
 
 
 def move(source: Path, target: Path) -> None:
-    """Rename a file or folder, unless another process has just made the target."""
+    """Rename a file or folder, unless another machine that shares the cache has made the target."""
     target.parent.mkdir(parents=True, exist_ok=True)
     try:
         source.replace(target)

@@ -27,7 +27,10 @@ def fetch(name: str) -> Path:
     if name not in ASSETS:
         raise UserError(f"{name!r}: no such asset; there are {', '.join(sorted(ASSETS))}")
     asset = ASSETS[name]
-    folder = cached_folder(f"{name}-{asset.fingerprint}", lambda fresh: _write(asset, fresh))
+    try:
+        folder = cached_folder(f"{name}-{asset.fingerprint}", lambda fresh: _write(asset, fresh))
+    except UserError as error:
+        raise UserError(f"asset {name}: {error}") from error
     for file in asset.files:
         path = folder / file.name
         if not path.is_file() or path.stat().st_size != file.size:
@@ -51,14 +54,14 @@ def _write(asset: Asset, folder: Path) -> None:
                         left -= len(chunk)
                         digest.update(chunk)
                         out.write(chunk)
-        _check(asset, file, left, digest.hexdigest())
+        _check(file, left, digest.hexdigest())
     for path in archives.values():
         path.unlink(missing_ok=True)
 
 
-def _check(asset: Asset, file: File, left: int, sha256: str) -> None:
+def _check(file: File, left: int, sha256: str) -> None:
     if left or file.sha256 not in (None, sha256):
         raise UserError(
-            f"{asset.name}: {file.name} of {file.parts[0][0].name} is not the pinned file, by its "
+            f"{file.name} of {file.parts[0][0].name} is not the pinned file, by its "
             f"{'size' if left else 'sha256'}; report this"
         )
