@@ -179,9 +179,9 @@ def _gpus() -> int:
 def _check_corpus(settings: Settings, measured: bool) -> None:
     """Check the corpus, or the settings of a procedural one. Raises UserError."""
     if settings.corpus.path is None:
-        from diffusiontalker.corpus.procedural import generation
+        from diffusiontalker.corpus.procedural import planning
 
-        generation.plan(settings.corpus)
+        planning.plan(settings.corpus)
         return
     folder = storage.location(settings.corpus.path)
     manifest = open_corpus(folder)

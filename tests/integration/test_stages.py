@@ -18,7 +18,7 @@ from diffusiontalker import config, stage_keys
 from diffusiontalker.config import CorpusSettings
 from diffusiontalker.corpus import shards
 from diffusiontalker.corpus.manifest import Manifest, open_corpus, write_manifest
-from diffusiontalker.corpus.procedural import generation
+from diffusiontalker.corpus.procedural import generation, planning
 from diffusiontalker.corpus.shards import Clip
 from diffusiontalker.errors import UserError
 from diffusiontalker.features.stage import cache_name
@@ -259,7 +259,7 @@ def test_a_corrupt_shard_in_a_training_worker_is_one_line(tmp_path: Path) -> Non
     settings = CorpusSettings(
         speakers=2, unseen_speakers=1, minutes=0.5, eval_clips=4, expected_draws=2
     )
-    plans = generation.plan(settings)
+    plans = planning.plan(settings)
     infos = [
         shards.write_shard(
             corpus / f"{split}-00000.parquet",

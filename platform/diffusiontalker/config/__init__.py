@@ -18,7 +18,7 @@ from diffusiontalker.config.benchmarks import (
     ServeBenchmarkSettings,
     SweepBenchmarkSettings,
 )
-from diffusiontalker.config.corpus import CorpusSettings
+from diffusiontalker.config.corpus import CorpusSettings, VoiceWeights
 from diffusiontalker.config.data import DataSettings, SourceSettings, SplitSettings
 from diffusiontalker.config.encoder import (
     EncoderSettings,
@@ -109,6 +109,7 @@ __all__ = [
     "TeacherModelSettings",
     "TrainSettings",
     "TrainingSettings",
+    "VoiceWeights",
     "Weight",
     "attention_heads",
     "changed",

@@ -2,7 +2,7 @@
 
 from diffusiontalker import storage
 from diffusiontalker.config import fingerprint
-from diffusiontalker.corpus.manifest import CorpusFolder, open_corpus, verify
+from diffusiontalker.corpus.manifest import CorpusFolder, is_published, open_corpus, verify
 from diffusiontalker.corpus.procedural import generation
 from diffusiontalker.features import stage as features
 from diffusiontalker.features.encoder import FrozenEncoder
@@ -16,6 +16,9 @@ def corpus_data(run: Run) -> CorpusFolder:
     if settings.path is not None:
         folder = storage.location(settings.path)
         return CorpusFolder(folder, open_corpus(folder))
+    if not is_published(run.folder("corpus", generation.key_of(settings))):
+        settings = generation.obtainable(settings)
+        run.settings = run.settings.model_copy(update={"corpus": settings})
     folder = run.stage(
         "corpus",
         run.folder("corpus", generation.key_of(settings)),
