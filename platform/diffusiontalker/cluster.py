@@ -45,16 +45,38 @@ def session() -> Iterator[None]:
     """A connection to Ray for a job; a ``UserError`` of a worker is raised as one here.
 
     ``RAY_ADDRESS`` (which ``ray job submit`` sets) names a cluster; without it a private one is
-    started on this machine.
+    started on this machine. A connection that this process has already is used, and stays open.
 
     Raises:
         UserError: the cluster cannot be reached, or work on it failed with a ``UserError``.
     """
+    owned = not ray.is_initialized()
+    if owned:
+        _open()
+    configure()
+    try:
+        yield
+    except UserError:
+        raise
+    except Exception as error:
+        cause = user_error(error)
+        if cause is None:
+            raise
+        raise cause from error
+    finally:
+        if owned:
+            ray.shutdown()
+
+
+def _open() -> None:
+    """Connect to the cluster of ``RAY_ADDRESS``, or start a private one. Raises UserError."""
     address = os.environ.get("RAY_ADDRESS", LOCAL)
     options: dict[str, Any] = {}
     if address == LOCAL:
         options = {
             "num_cpus": local_cpus(),
+            # It takes 3 s of CPU to start, and on its port anybody on the machine may run code.
+            "include_dashboard": False,
             # Ray ends a worker that was idle for a second, and the next task waits for a new one,
             # which imports everything again: a tenth of an epoch of short clips. And it warns of
             # "8 worker processes" where each of our stages has a dozen.
@@ -71,18 +93,6 @@ def session() -> Iterator[None]:
     _reachable(address)
     with _own_sigterm():
         _connect(address, options)
-    configure()
-    try:
-        yield
-    except UserError:
-        raise
-    except Exception as error:
-        cause = user_error(error)
-        if cause is None:
-            raise
-        raise cause from error
-    finally:
-        ray.shutdown()
 
 
 @contextmanager

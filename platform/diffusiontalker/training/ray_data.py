@@ -16,7 +16,6 @@ import numpy as np
 import pyarrow as pa
 import ray
 from ray.data.collate_fn import ArrowBatchCollateFn
-from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
 from diffusiontalker.corpus.manifest import Manifest
 from diffusiontalker.training.windows import ShardReader, Window, Windowing, shard_groups
@@ -32,39 +31,6 @@ MAX_TASKS = 2000
 """Tasks in an execution: each costs the driver about a millisecond before the first batch."""
 LAYOUT = "layout"
 """Column with the types and shapes of the arrays of a row."""
-
-
-class Epoch:
-    """The current epoch, for reading tasks on any node.
-
-    Ray Train executes the same dataset in every epoch, and from the start when a run is resumed:
-    the tasks cannot count epochs themselves.
-    """
-
-    def __init__(self) -> None:
-        # On the driver's node, without which the run ends anyway.
-        here = NodeAffinitySchedulingStrategy(ray.get_runtime_context().get_node_id(), soft=False)
-        actor = ray.remote(_EpochActor).options(num_cpus=0, scheduling_strategy=here)
-        self._actor: Any = actor.remote()
-
-    def set(self, number: int) -> None:
-        """Called by every worker before it reads the epoch."""
-        ray.get(self._actor.set.remote(number))
-
-    def __call__(self) -> int:
-        """The epoch that was set last; 0 before."""
-        return int(ray.get(self._actor.get.remote()))
-
-
-class _EpochActor:
-    def __init__(self) -> None:
-        self.number = 0
-
-    def set(self, number: int) -> None:
-        self.number = number
-
-    def get(self) -> int:
-        return self.number
 
 
 def always_first() -> int:

@@ -19,6 +19,7 @@ from diffusiontalker.config import TrainSettings
 from diffusiontalker.errors import UserError
 from diffusiontalker.training import ray_data
 from diffusiontalker.training.checkpoints import RunState
+from diffusiontalker.training.epoch import Epoch
 from diffusiontalker.training.fit import Batch, Metrics, Save, fit
 from diffusiontalker.training.progress import StepProgress
 
@@ -34,7 +35,7 @@ class TrainLoopConfig:
 
     make_objective: MakeObjective
     settings: TrainSettings
-    epoch: ray_data.Epoch
+    epoch: Epoch
     """Shared with the tasks of Ray Data that read the training data."""
     steps_per_epoch: int
     """Of one worker."""

@@ -23,6 +23,7 @@ from diffusiontalker.corpus.manifest import CorpusFolder
 from diffusiontalker.errors import UserError
 from diffusiontalker.training import checkpoints, ray_data, ray_train
 from diffusiontalker.training.checkpoints import RunState
+from diffusiontalker.training.epoch import Epoch
 from diffusiontalker.training.fit import Metrics, Save, diverged_epoch, fit, trained_module
 from diffusiontalker.training.progress import StepProgress
 from diffusiontalker.training.ray_train import MakeObjective, TrainLoopConfig
@@ -60,7 +61,7 @@ def fit_stage(
             "workers; lower training.workers or the batch, or add data"
         )
     # Ray Train gives every worker the same number of batches and drops the rest.
-    steps, epoch = batches // workers, ray_data.Epoch()
+    steps, epoch = batches // workers, Epoch()
     train_set = ray_data.dataset(
         data.folder, data.manifest, "train", windowing, train.batch, train.passes, training.seed,
         epoch,
