@@ -10,7 +10,7 @@ from diffusiontalker.audio import SAMPLE_RATE
 from diffusiontalker.audio.level import normalize
 from diffusiontalker.corpus.procedural import articulation, face
 from diffusiontalker.corpus.procedural.speech import Phone
-from diffusiontalker.corpus.procedural.voices import EMOTIONS, Speaker, speakers
+from diffusiontalker.corpus.procedural.voices import EMOTIONS, Speaker, espeak_speakers
 from diffusiontalker.corpus.textgrid import Span
 
 VOWELS = frozenset("aæɐɑɒʌəɚɛɜɝeiɪoɔuʊ")
@@ -22,7 +22,7 @@ LONG_WORD = 3
 def speaker_of(name: str, seed: int) -> Speaker:
     """The speaker of that name, whose facial parameters are drawn from it; of the voice's, which
     the recording has, none is used."""
-    return replace(speakers(1, _seed(f"{seed} {name}"))[0], name=name)
+    return replace(espeak_speakers(1, _seed(f"{seed} {name}"))[0], name=name)
 
 
 def face_of(
