@@ -51,7 +51,7 @@ class Files:
 
     def sounds(self) -> dict[str, str]:
         """The recordings by their names without suffix."""
-        found = {}
+        found: dict[str, str] = {}
         for name in self.sizes:
             path = PurePosixPath(name)
             if path.suffix.lower() in SUFFIXES and not path.name.startswith("."):
@@ -98,23 +98,24 @@ def librispeech(files: Files) -> TakeListing:
 def vctk(files: Files) -> TakeListing:
     """``txt/p225/p225_001.txt`` and ``wav48.../p225/p225_001[_mic1].flac``."""
     sounds = files.sounds()
-    by_name = {}
+    by_name: dict[str, str] = {}
     for stem, sound in sounds.items():
         name, _, microphone = PurePosixPath(stem).name.partition("_mic")
         if not microphone or microphone == "1":
             by_name.setdefault(name, sound)
-    takes, skipped = [], []
+    takes: list[Take] = []
+    skipped: Skipped = []
     for text in filter(_is_vctk_text, files.texts()):
         name = PurePosixPath(text).stem
-        sound = by_name.get(name)
-        if sound is None:
+        own = by_name.get(name)
+        if own is None:
             skipped.append((text, NO_SOUND))
             continue
         speaker, _, number = name.partition("_")
         shared = number.isdigit() and int(number) <= VCTK_SHARED
         takes.append(
             Take(name, speaker, group=f"sentence {number}" if shared else "",
-                 bytes=files.sizes[sound], files=(sound, text))
+                 bytes=files.sizes[own], files=(own, text))
         )  # fmt: skip
     return _with_rest(takes, skipped, sounds)
 
