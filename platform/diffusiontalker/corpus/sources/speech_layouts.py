@@ -104,18 +104,18 @@ def vctk(files: Files) -> TakeListing:
         if not microphone or microphone == "1":
             by_name.setdefault(name, sound)
     takes: list[Take] = []
-    skipped: list[tuple[str, str]] = []
+    skipped: Skipped = []
     for text in filter(_is_vctk_text, files.texts()):
         name = PurePosixPath(text).stem
-        recording = by_name.get(name)
-        if recording is None:
+        own = by_name.get(name)
+        if own is None:
             skipped.append((text, NO_SOUND))
             continue
         speaker, _, number = name.partition("_")
         shared = number.isdigit() and int(number) <= VCTK_SHARED
         takes.append(
             Take(name, speaker, group=f"sentence {number}" if shared else "",
-                 bytes=files.sizes[recording], files=(recording, text))
+                 bytes=files.sizes[own], files=(own, text))
         )  # fmt: skip
     return _with_rest(takes, skipped, sounds)
 
