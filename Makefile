@@ -22,6 +22,10 @@ help: ## Show this help
 demo: $(INSTALLED) ## Distil a small teacher into a two-step student; results in runs/quickstart
 	$(BIN)/python jobs/distill.py --config configs/quickstart.yaml
 
+# A hundred processes of the tests import the sources: where Python is told to keep no bytecode,
+# each would compile them anew.
+test check: export PYTHONDONTWRITEBYTECODE :=
+
 # The files that take longest come first, so that none is left to run alone at the end.
 .PHONY: test
 test: lint ## Run the linters, the type checker, the import contracts and every test

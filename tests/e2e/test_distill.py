@@ -13,18 +13,22 @@ import soxr
 from tests import jobs
 from tests.tiny import CONFIG, OVERRIDES
 
+from diffusiontalker import cluster
 from diffusiontalker.__main__ import main
 from diffusiontalker.animation import writers
 from diffusiontalker.arkit import CHANNELS
 
-# One round of the shipped three: each starts Ray Train's workers, some 15 s. The second and its own
-# settings are test_job_submit's, which trains without workers.
+# One round of the shipped three. The second and its own settings are test_job_submit's.
 DIFFUSION = ("diffusion={steps: 4, rounds: [2]}", "evaluation.teacher_steps=[4, 2]")
 
 
 @pytest.fixture(scope="module")
 def finished(tmp_path_factory) -> tuple[Path, str, str]:
-    """A run that was killed when the teacher had its first checkpoint, then run to its end."""
+    """A run that was killed when the teacher had its first checkpoint, then run to its end.
+
+    To its end in this process, and its round without Ray Train's workers: those take 15 s to start,
+    and test_sweep trains rounds in them.
+    """
     folder = tmp_path_factory.mktemp("distill")
     output, log = folder / "run", folder / "log.txt"
     arguments = ("--config", CONFIG, f"output={output}", *OVERRIDES, *DIFFUSION)
@@ -32,10 +36,14 @@ def finished(tmp_path_factory) -> tuple[Path, str, str]:
     jobs.wait_for(lambda: list(output.glob("train/teacher-*/checkpoint_*")), process, log)
     jobs.kill(process)
     assert not list(output.glob("teacher-*/stage.json")), "killed too late to test anything"
-    before = log.read_text()
-    process = jobs.start(log, "distill", *arguments)
-    assert process.wait(timeout=500) == 0, log.read_text()
-    return output, before, log.read_text()[len(before) :]
+    with cluster.session():
+        done = [
+            jobs.call("train", *arguments),
+            jobs.call("distill", *arguments, "training.workers=0"),
+        ]
+    after = "".join(one.stdout + one.stderr for one in done)
+    assert [one.returncode for one in done] == [0, 0], after
+    return output, log.read_text(), after
 
 
 def test_a_killed_run_goes_on(finished) -> None:

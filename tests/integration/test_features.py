@@ -1,5 +1,7 @@
 """Real Ray: the features' stage goes on where it was, names its mistakes, and computes right."""
 
+import shutil
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +20,7 @@ from diffusiontalker.corpus import shards
 from diffusiontalker.corpus.manifest import Manifest, open_corpus, write_manifest
 from diffusiontalker.corpus.shards import Clip
 from diffusiontalker.features.encoder import FrozenEncoder
-from diffusiontalker.features.stage import cache_name, extract, to_length
+from diffusiontalker.features.stage import _FeatureWriter, cache_name, extract, to_length
 
 FRAMES = {"train-00000": (30, 30, 21), "train-00001": (30, 9), "val-00000": (12, 30)}
 
@@ -83,6 +85,39 @@ def run(
     return made, told
 
 
+@dataclass(frozen=True)
+class Extracted:
+    """What one run of the stage left."""
+
+    folder: Path
+    manifest: Manifest
+    told: list[tuple[int, int]]
+    printed: str
+
+    def copy(self, target: Path) -> Path:
+        shutil.copytree(self.folder, target)
+        return target
+
+
+@pytest.fixture(scope="module")
+def kept() -> list[Extracted]:
+    """The one that tests share."""
+    return []
+
+
+@pytest.fixture
+def extracted(
+    kept: list[Extracted], corpus: Path, encoder: FrozenEncoder,
+    tmp_path_factory: pytest.TempPathFactory, capfd: pytest.CaptureFixture[str],
+) -> Extracted:  # fmt: skip
+    """The features of ``corpus``, by more actors than the machine may hold."""
+    if not kept:
+        folder = tmp_path_factory.mktemp("extracted") / "features"
+        made, told = run(corpus, folder, encoder, actors=8)
+        kept.append(Extracted(folder, made, told, capfd.readouterr().err))
+    return kept[0]
+
+
 def refusal(*arguments: Any, **settings: Any) -> str:
     """The line that a job would print of a stage that must fail."""
     return refusals.refusal(lambda: run(*arguments, **settings))
@@ -92,10 +127,12 @@ def written(folder: Path) -> dict[str, int]:
     return {path.name: path.stat().st_mtime_ns for path in folder.glob("*.parquet")}
 
 
-def test_features_are_the_encoders(corpus: Path, tmp_path: Path, encoder: FrozenEncoder) -> None:
-    target = tmp_path / "features"
-    made, told = run(corpus, target, encoder, actors=2)
-    assert told == [(1, 3), (2, 3), (3, 3)]
+def test_features_are_the_encoders(
+    corpus: Path, encoder: FrozenEncoder, extracted: Extracted
+) -> None:
+    target, made = extracted.folder, extracted.manifest
+    assert extracted.told == [(1, 3), (2, 3), (3, 3)]
+    assert extracted.printed == ""
     assert made == open_corpus(target)
     assert (made.feature_dim, made.feature_fingerprint) == (32, encoder.fingerprint())
     assert (made.source, made.identities, made.emotions) == ("hand", ["ada"], ["anger"])
@@ -116,32 +153,30 @@ def test_features_are_the_encoders(corpus: Path, tmp_path: Path, encoder: Frozen
 
 
 def test_a_killed_stage_goes_on_where_it_was(
-    corpus: Path, tmp_path: Path, encoder: FrozenEncoder
+    corpus: Path, tmp_path: Path, encoder: FrozenEncoder, extracted: Extracted
 ) -> None:
-    target = tmp_path / "features"
-    whole, _ = run(corpus, target, encoder)
+    target = extracted.copy(tmp_path / "features")
     before = written(target)
     # as a run leaves it that was killed within its second shard
     (target / "manifest.json").unlink()
     (target / "train-00001.parquet").unlink()
     again, told = run(corpus, target, encoder)
     assert told[-1] == (3, 3)
-    assert again == whole
+    assert again == extracted.manifest
     after = written(target)
     assert {name for name in before if after[name] != before[name]} == {"train-00001.parquet"}
 
 
 def test_a_cache_is_used_when_it_matches_and_never_otherwise(
-    corpus: Path, tmp_path: Path, encoder: FrozenEncoder
+    corpus: Path, tmp_path: Path, encoder: FrozenEncoder, extracted: Extracted
 ) -> None:
     cache = tmp_path / "cache"
-    target = cache / cache_name(open_corpus(corpus), encoder.fingerprint())
-    made, _ = run(corpus, target, encoder)
+    target = extracted.copy(cache / cache_name(open_corpus(corpus), encoder.fingerprint()))
     before = written(target)
     # the same weights from another folder
     moved = save_model(tmp_path / "moved")
     assert cache / cache_name(open_corpus(corpus), moved.fingerprint()) == target
-    assert run(corpus, target, moved) == (made, [])
+    assert run(corpus, target, moved) == (extracted.manifest, [])
     assert written(target) == before
     other = save_model(tmp_path / "other", seed=1)
     assert cache / cache_name(open_corpus(corpus), other.fingerprint()) != target
@@ -181,22 +216,20 @@ def test_features_that_are_not_finite_are_not_kept(
     with torch.no_grad():
         loud.encoder.layer_norm.weight.fill_(1e6)  # beyond half precision
     loud.save_pretrained(tmp_path / "loud")
-    target = tmp_path / "features"
-    said = refusal(corpus, target, FrozenEncoder(str(tmp_path / "loud"), (0,)))
+    weights = FrozenEncoder(str(tmp_path / "loud"), (0,)).fingerprint()
+    # Without an actor: what becomes of its mistakes is said above.
+    writer = _FeatureWriter(
+        corpus, tmp_path, (str(tmp_path / "loud"), (0,), None), weights, 10.0, False
+    )
+    shard = open_corpus(corpus).shards[0]
+    _, said = writer.write(shard.file, shard.sha256)
     assert "not finite" in said
     assert "encoder.layers" in said
-    assert not (target / "manifest.json").exists()
-
-
-def test_nothing_is_printed_of_actors(
-    corpus: Path, tmp_path: Path, encoder: FrozenEncoder, capfd: pytest.CaptureFixture[str]
-) -> None:
-    run(corpus, tmp_path / "features", encoder, actors=8)  # more than the machine may hold
-    assert capfd.readouterr().err == ""
+    assert not (tmp_path / shard.file).exists()
 
 
 def test_corpus_model_and_cache_in_s3(
-    corpus: Path, tmp_path: Path, encoder: FrozenEncoder, ray_s3: Server
+    corpus: Path, tmp_path: Path, encoder: FrozenEncoder, extracted: Extracted, ray_s3: Server
 ) -> None:
     bucket = storage.location(f"s3://{ray_s3.bucket()}")
     storage.store(corpus, bucket / "corpus")
@@ -207,8 +240,7 @@ def test_corpus_model_and_cache_in_s3(
     made, told = run(bucket / "corpus", bucket / "cache" / name, remote)
     assert told[-1] == (3, 3)
     assert made == open_corpus(bucket / "cache" / name)
-    at_home, _ = run(corpus, tmp_path / name, encoder)
-    assert made == at_home
+    assert made == extracted.manifest
 
 
 @pytest.mark.skipif(torch.cuda.is_available(), reason="needs a machine without a GPU")

@@ -14,7 +14,7 @@ import pytest
 import soundfile
 from tests import jobs, s3
 from tests.jobs import ROOT
-from tests.ports import free_port
+from tests.ports import answers, free_port
 from tests.tiny import CONFIG, OVERRIDES
 
 from diffusiontalker import config, storage
@@ -59,10 +59,14 @@ def cluster(server, tmp_path_factory):
     address = f"http://127.0.0.1:{dashboard}"
     try:
         deadline = time.monotonic() + 120
+        # To ask by a job takes seconds of CPU each time.
+        while not answers(dashboard) and time.monotonic() < deadline:
+            assert head.poll() is None, "the cluster did not start"
+            time.sleep(0.1)
         while submit((address, environment), "-c", "pass").returncode != 0:
             assert head.poll() is None, "the cluster did not start"
             assert time.monotonic() < deadline, "the cluster did not start in time"
-            time.sleep(2)
+            time.sleep(1)
         yield address, environment
     finally:
         os.killpg(head.pid, signal.SIGTERM)

@@ -13,13 +13,16 @@ from diffusiontalker.corpus import shards
 from diffusiontalker.corpus.manifest import open_corpus
 from diffusiontalker.errors import UserError
 
+pytestmark = pytest.mark.usefixtures("ray_s3")
+
 
 def arguments(root: Path, out: Path, *overrides: str) -> tuple[str, ...]:
     return (f"source.kind={KIND}", f"source.root={root}", f"output={out}", *overrides)
 
 
 def prepare(root: Path, out: Path, *overrides: str) -> jobs.Done:
-    return jobs.run("prepare", *arguments(root, out, *overrides))
+    """In this process."""
+    return jobs.call("prepare", *arguments(root, out, *overrides))
 
 
 def test_a_set_with_malformed_takes_becomes_shards_and_a_page(tmp_path: Path) -> None:
@@ -28,7 +31,7 @@ def test_a_set_with_malformed_takes_becomes_shards_and_a_page(tmp_path: Path) ->
     (root / "bob/anger/0.wav").write_bytes(b"RIFF")
     (root / "dan/anger/1.npy").write_bytes(b"no array")
     (root / "notes.txt").write_text("mine")
-    done = prepare(root, out, "shard_minutes=0.2")
+    done = jobs.run("prepare", *arguments(root, out, "shard_minutes=0.2"))
     assert done.returncode == 0, done.stdout + done.stderr
     manifest = open_corpus(out)
     assert {path.name for path in out.iterdir()} == {

@@ -1,11 +1,12 @@
 """``jobs/prepare.py`` from a bucket to a bucket, whose server goes away in the middle."""
 
 import threading
-from collections.abc import Iterator
+import time
 from pathlib import Path
 
 import pytest
-from tests import jobs, s3
+from tests import jobs
+from tests.s3 import Server
 from tests.sets import KIND, write_set
 
 from diffusiontalker import storage
@@ -13,30 +14,31 @@ from diffusiontalker.corpus import shards
 from diffusiontalker.corpus.manifest import open_corpus
 
 
-@pytest.fixture
-def server(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[s3.Server]:
-    with s3.running(tmp_path / "s3") as running:
-        for name, value in running.environment.items():
-            monkeypatch.setenv(name, value)
-        yield running
-
-
-def test_a_server_that_restarts_loses_nothing(server: s3.Server, tmp_path: Path) -> None:
-    bucket = server.bucket()
+def test_a_server_that_restarts_loses_nothing(ray_s3: Server, tmp_path: Path) -> None:
+    server, bucket = ray_s3, ray_s3.bucket()
     root, out = f"s3://{bucket}/set", f"s3://{bucket}/shards"
     storage.store(write_set(tmp_path / "set", each=6, seconds=6), storage.location(root))
-    log = tmp_path / "log.txt"
-    arguments = (f"source.kind={KIND}", f"source.root={root}", f"output={out}", "shard_minutes=0.2")
-    process = jobs.start(log, "prepare", *arguments)
-    # Killed when the first parts are written: others are being read and written just then.
-    jobs.wait_for(
-        lambda: "shards/part-00001.json" in server.objects(bucket, "shards/"), process, log
-    )
-    server.kill()
-    restart = threading.Timer(3, server.start)
-    restart.start()
-    assert process.wait(timeout=240) == 0, log.read_text()
-    restart.join()
+    restarted: list[float] = []
+
+    def restart() -> None:
+        """When the first parts are written: others are being read and written just then."""
+        while "shards/part-00001.json" not in server.objects(bucket, "shards/"):
+            time.sleep(0.02)
+        server.kill()
+        time.sleep(3)
+        server.start()
+        restarted.append(time.monotonic())
+
+    killer = threading.Thread(target=restart, daemon=True)
+    killer.start()
+    done = jobs.call(
+        "prepare", f"source.kind={KIND}", f"source.root={root}", f"output={out}",
+        "shard_minutes=0.2",
+    )  # fmt: skip
+    ended = time.monotonic()
+    assert done.returncode == 0, done.stdout + done.stderr
+    killer.join()
+    assert restarted[0] < ended, "killed too late to test anything"
     folder = storage.location(out)
     manifest = open_corpus(folder)
     assert manifest.seconds() == pytest.approx(48 * 6, abs=0.5)
@@ -51,9 +53,9 @@ def test_a_server_that_restarts_loses_nothing(server: s3.Server, tmp_path: Path)
     }  # fmt: skip
 
 
-def test_a_bucket_that_is_not_there_is_one_line(server: s3.Server, tmp_path: Path) -> None:
+def test_a_bucket_that_is_not_there_is_one_line(ray_s3: Server, tmp_path: Path) -> None:
     write_set(tmp_path / "set", each=1)
-    done = jobs.run(
+    done = jobs.call(
         "prepare", f"source.kind={KIND}", f"source.root={tmp_path / 'set'}",
         "output=s3://no-such-bucket/shards",
     )  # fmt: skip

@@ -1,6 +1,7 @@
 """The page in a real browser: from a file, without a network, with a head that moves."""
 
 import time
+from contextlib import contextmanager
 from pathlib import Path
 
 import numpy as np
@@ -69,10 +70,12 @@ def address(tmp_path_factory):
     return path.as_uri()
 
 
-@pytest.fixture
-def page(browser):
-    """A fresh page without a network; fails at its end if there were errors or requests."""
-    context = browser.new_context(offline=True, viewport={"width": 1000, "height": 800})
+@contextmanager
+def fresh(browser):
+    """A page without a network; fails at its end if there were errors or requests."""
+    # Half as many pixels either way: the CPU draws them.
+    screen = {"viewport": {"width": 1000, "height": 800}, "device_scale_factor": 0.5}
+    context = browser.new_context(offline=True, **screen)
     page = context.new_page()
     complaints = []
     page.on("pageerror", lambda error: complaints.append(str(error)))
@@ -88,6 +91,20 @@ def page(browser):
     yield page
     context.close()
     assert complaints == []
+
+
+@pytest.fixture
+def page(browser):
+    with fresh(browser) as page:
+        yield page
+
+
+@pytest.fixture(scope="module")
+def opened(browser, address):
+    """A page with its heads, for tests that find what they need whatever others have done."""
+    with fresh(browser) as page:
+        visit(page, address)
+        yield page
 
 
 def until(condition, seconds=30.0):
@@ -121,8 +138,8 @@ def button(page, name):
     return place
 
 
-def test_head_is_drawn_and_plots_are_there(page, address):
-    visit(page, address)
+def test_head_is_drawn_and_plots_are_there(opened):
+    page = opened
     head = pixels(page, 0)
     assert 0.2 < (head[:, 3] > 0).mean() < 0.9  # the head, and ground about it
     assert len(np.unique(head, axis=0)) > 200  # shaded
@@ -183,16 +200,16 @@ def test_plays_on_where_the_sound_ends_early(page, address):
     until(lambda: position(page) == pytest.approx(89 / 30, abs=1e-3))
 
 
-def test_two_heads_show_what_is_chosen(page, address):
-    visit(page, address)
+def test_two_heads_show_what_is_chosen(opened):
+    page = opened
     page.locator("#scrubber").fill("2")
     np.testing.assert_array_equal(pixels(page, 0), pixels(page, 1))  # the student equals the truth
     page.locator(".which").nth(1).select_option("teacher")  # which never opens its mouth
     assert np.abs(pixels(page, 0) - pixels(page, 1)).max() > 40
 
 
-def test_drag_turns_the_heads(page, address):
-    visit(page, address)
+def test_drag_turns_the_heads(opened):
+    page = opened
     before = pixels(page, 1)
     page.locator("canvas.head").nth(0).scroll_into_view_if_needed()
     box = page.locator("canvas.head").nth(0).bounding_box()
@@ -203,8 +220,8 @@ def test_drag_turns_the_heads(page, address):
     assert np.abs(pixels(page, 1) - before).max() > 40
 
 
-def test_heading_sorts_and_dashes_come_last(page, address):
-    page.goto(address)
+def test_heading_sorts_and_dashes_come_last(opened):
+    page = opened
     column = "table.results >> nth=0"
     mbe = page.locator(column).locator("tbody.models td:nth-child(3)")
     button = page.locator(column).get_by_role("button", name="MBE", exact=True)

@@ -1,6 +1,6 @@
 """What stages do when they are killed or changed, with corrupt input, and with a disk that is full.
 
-The first half runs stages in this process; the second runs jobs on real Ray.
+The first half runs stages, the second jobs; a corrupt shard in a training worker is test_stream's.
 """
 
 import subprocess
@@ -9,16 +9,18 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
-import pyarrow.parquet as pq
 import pytest
 from tests import jobs, summaries
+from tests.corruption import flip
 from tests.tiny import CONFIG, OVERRIDES
 
 from diffusiontalker import config, stage_keys
-from diffusiontalker.config import CorpusSettings
 from diffusiontalker.corpus import shards
 from diffusiontalker.corpus.manifest import Manifest, open_corpus, write_manifest
+<<<<<<< HEAD
 from diffusiontalker.corpus.procedural import generation, planning
+=======
+>>>>>>> suite
 from diffusiontalker.corpus.shards import Clip
 from diffusiontalker.errors import UserError
 from diffusiontalker.features.stage import cache_name
@@ -31,6 +33,7 @@ from diffusiontalker.pipeline.training import keep_history
 
 ENCODER, OTHER = "0123456789abcdef", "fedcba9876543210"
 """Fingerprints of two encoders."""
+TINY = ("--config", CONFIG, *OVERRIDES)
 MakeRun = Callable[..., Run]
 
 
@@ -236,17 +239,10 @@ def test_features_of_another_encoder_are_not_used(
     assert len(extracted) == 2
 
 
-def flip(shard: Path, column: str) -> None:
-    """Change one bit in the middle of a column."""
-    content = bytearray(shard.read_bytes())
-    chunk = pq.read_metadata(shard).row_group(0).column(shards.SCHEMA.get_field_index(column))
-    content[chunk.data_page_offset + chunk.total_compressed_size // 2] ^= 0x10
-    shard.write_bytes(content)
-
-
 # Jobs
 
 
+<<<<<<< HEAD
 def run_job(
     job: str, *overrides: str, before: tuple[str, ...] = (), **environment: str
 ) -> jobs.Done:
@@ -277,8 +273,10 @@ def test_a_corrupt_shard_in_a_training_worker_is_one_line(tmp_path: Path) -> Non
     assert "attempts" not in done.stderr
 
 
+=======
+>>>>>>> suite
 def test_a_misspelt_setting_is_named_with_the_right_one(tmp_path: Path) -> None:
-    done = run_job("distill", f"output={tmp_path}", "training.teacher.epoch=3")
+    done = jobs.run("distill", *TINY, f"output={tmp_path}", "training.teacher.epoch=3")
     line = jobs.mistake(done)
     assert "training.teacher.epoch" in line
     assert "'epochs'" in line
@@ -286,7 +284,7 @@ def test_a_misspelt_setting_is_named_with_the_right_one(tmp_path: Path) -> None:
 
 def test_an_output_that_cannot_be_written(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("in the way")
-    done = run_job("train", f"output={tmp_path / 'file' / 'run'}")
+    done = jobs.call("train", *TINY, f"output={tmp_path / 'file' / 'run'}")
     assert f"cannot write {tmp_path / 'file' / 'run'}: Not a directory" in jobs.mistake(done)
 
 
@@ -296,7 +294,8 @@ def test_a_full_disk(tmp_path: Path) -> None:
     if subprocess.run([*own, "mount", "-t", "tmpfs", "x", tmp_path], check=False).returncode:
         pytest.skip("needs user namespaces")
     mount = f'mount -t tmpfs -o size=300k small {tmp_path} && exec "$@"'
-    done = run_job("train", f"output={tmp_path / 'run'}", before=(*own, "sh", "-c", mount, "sh"))
+    before = (*own, "sh", "-c", mount, "sh")
+    done = jobs.run("train", *TINY, f"output={tmp_path / 'run'}", before=before)
     line = jobs.mistake(done)
     assert f"cannot write {tmp_path / 'run' / 'corpus-'}" in line
     assert "No space left on device" in line
@@ -304,5 +303,5 @@ def test_a_full_disk(tmp_path: Path) -> None:
 
 
 def test_a_cluster_that_is_not_there(tmp_path: Path) -> None:
-    done = run_job("train", f"output={tmp_path}", RAY_ADDRESS="127.0.0.1:1")
+    done = jobs.run("train", *TINY, f"output={tmp_path}", RAY_ADDRESS="127.0.0.1:1")
     assert "127.0.0.1:1" in jobs.mistake(done)

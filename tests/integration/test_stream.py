@@ -12,16 +12,21 @@ import pytest
 import ray
 import torch
 from ray import cloudpickle
+from tests import jobs
+from tests.corruption import flip
 from tests.s3 import Server
+from tests.tiny import CONFIG, OVERRIDES
 from torch import Tensor, nn
 
 from diffusiontalker import cluster, storage
-from diffusiontalker.config import Settings, TrainSettings
+from diffusiontalker.config import CorpusSettings, Settings, TrainSettings
 from diffusiontalker.corpus import shards
 from diffusiontalker.corpus.manifest import CorpusFolder, Manifest, open_corpus, write_manifest
+from diffusiontalker.corpus.procedural import generation
 from diffusiontalker.corpus.shards import Clip
 from diffusiontalker.errors import UserError
 from diffusiontalker.training import ray_data, stage_run
+from diffusiontalker.training.epoch import Epoch
 from diffusiontalker.training.windows import MotionWindows, ShardReader, shard_groups
 
 cloudpickle.register_pickle_by_value(sys.modules[__name__])  # workers do not know this file
@@ -71,7 +76,7 @@ def expected(folder: Path, manifest: Manifest, epoch: int, passes: int, seed: in
 
 
 def test_order_is_that_of_seed_and_epoch(ray_s3: Server, tmp_path: Path) -> None:
-    manifest, epoch = write(tmp_path), ray_data.Epoch()
+    manifest, epoch = write(tmp_path), Epoch()
     data = ray_data.dataset(tmp_path, manifest, "train", EXAMPLES, BATCH, 3, 7, epoch)
     seen = {}
     for number in (0, 2, 0):
@@ -95,15 +100,38 @@ def test_validation_is_the_same_every_time(ray_s3: Server, tmp_path: Path) -> No
 
 def test_a_corrupt_shard_ends_the_stream_with_its_name(ray_s3: Server, tmp_path: Path) -> None:
     manifest = write(tmp_path)
-    path = tmp_path / "train-2.parquet"
-    content = bytearray(path.read_bytes())
-    content[2000:2064] = bytes(byte ^ 0xFF for byte in content[2000:2064])
-    path.write_bytes(content)
+    flip(tmp_path / "train-2.parquet", "coefficients")
     with pytest.raises(Exception) as caught:
         sums(ray_data.dataset(tmp_path, manifest, "train", EXAMPLES, BATCH))
     cause = cluster.user_error(caught.value)
     assert isinstance(cause, UserError)
     assert "train-2.parquet: the shard is corrupt" in str(cause)
+
+
+def test_a_corrupt_shard_in_a_training_worker_is_one_line(ray_s3: Server, tmp_path: Path) -> None:
+    corpus = tmp_path / "corpus"
+    corpus.mkdir()
+    settings = CorpusSettings(
+        speakers=2, unseen_speakers=1, minutes=0.5, eval_clips=4, expected_draws=2
+    )
+    plans = generation.plan(settings)
+    infos = [
+        shards.write_shard(
+            corpus / f"{split}-00000.parquet",
+            [generation.make_clip(plan, settings) for plan in plans if plan.split == split],
+        )
+        for split in ("train", "val")
+    ]
+    write_manifest(corpus, Manifest("procedural", infos, ["s000", "s001"], ["neutral"]))
+    shard = corpus / "train-00000.parquet"
+    flip(shard, "audio")  # which the encoder's pipeline of data reads, far from this process
+    done = jobs.call(
+        "train", "--config", CONFIG, *OVERRIDES, f"output={tmp_path / 'run'}",
+        f"corpus.path={corpus}", "resources.max_failures=0",
+    )  # fmt: skip
+    assert "encoder      started" in done.stdout
+    assert f"{shard}: the shard is corrupt" in jobs.mistake(done)
+    assert "attempts" not in done.stderr
 
 
 class Witness(nn.Module):

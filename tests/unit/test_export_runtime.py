@@ -16,11 +16,11 @@ import pytest
 import torch
 import yaml
 from tests.refusals import refusal
-from tests.students import random_student
 from tests.unit import models
 
 from diffusiontalker import storage
 from diffusiontalker.arkit import CHANNELS
+from diffusiontalker.config import PersonalizerSettings
 from diffusiontalker.errors import UserError
 from diffusiontalker.evaluation.measure import embed_and_sample
 from diffusiontalker.export import artifact
@@ -33,6 +33,15 @@ from diffusiontalker.runtime.voice_statistics import VoiceStatistics, moments
 
 EXAMPLE = Path(__file__).parents[2] / "examples" / "embed.py"
 STEPS = 2
+OTHER: dict[str, Any] = {
+    "kind": "gru",
+    "depth": 0,
+    "audio_dim": 6,
+    "encoder_width": 10,
+    "encoder_depth": 1,
+    "personalizer": PersonalizerSettings(dim=4, fused=8),
+}
+"""A causal student of other widths than most have here."""
 RATE = 16_000
 
 
@@ -51,7 +60,9 @@ def folder(talker: Talker, tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="module")
 def stranger(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A student of other widths."""
-    return random_student(tmp_path_factory.mktemp("stranger") / "student")
+    path = tmp_path_factory.mktemp("stranger") / "student"
+    artifact.export(models.talker(teacher=False, **OTHER), 1, path, "")
+    return path
 
 
 @pytest.fixture(scope="module")
@@ -161,16 +172,17 @@ def test_graphs_are_the_model(
 @pytest.mark.parametrize(
     ("shape", "steps"),
     [
-        ({"look_ahead": -2}, 1),
-        ({"look_ahead": 1}, 1),
-        ({"look_ahead": 8}, 1),
-        ({"look_ahead": 3, "kind": "gru", "depth": 0}, 1),
-        ({"look_ahead": 3, "kind": "gru", "depth": 2}, 2),  # which test_streams exports, too
+        # Graphs that others trace, too.
+        ({"look_ahead": -2}, STEPS),
+        ({"look_ahead": 1}, STEPS),
+        ({"look_ahead": 8}, STEPS),
+        ({"kind": "gru"}, STEPS),
+        (OTHER, 1),
     ],
-    ids=str,
+    ids=["before", "near", "far", "gru", "other"],
 )
 def test_every_causal_student_in_chunks(shape: dict[str, Any], steps: int, tmp_path: Path) -> None:
-    talker = models.talker(teacher=False, **({"depth": 1} | shape))
+    talker = models.talker(teacher=False, **shape)
     before = dict(talker.named_modules())
     artifact.export(talker, steps, tmp_path / "out", "")
     assert dict(talker.named_modules()) == before

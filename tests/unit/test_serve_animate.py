@@ -25,7 +25,7 @@ from starlette.datastructures import Headers
 from starlette.websockets import WebSocketDisconnect
 from tests import served
 from tests.served import GAME_KEY, KEYS, STUDIO_KEY, serving, speech, wav
-from tests.students import random_student
+from tests.students import IDENTITIES, random_student
 
 from diffusiontalker import arkit
 from diffusiontalker.animation import beat, livelink, timing
@@ -74,7 +74,7 @@ def test_the_face_is_that_of_the_runtime(client, folder) -> None:
 
 def test_auto_reports_identity_and_emotion(client) -> None:
     told = client.post("/v1/animate", content=wav(1.0)).json()
-    assert told["identity"] in ("ann", "bob")
+    assert told["identity"] in IDENTITIES
     assert told["emotion"] in ("neutral", "anger")
 
 
@@ -303,7 +303,7 @@ def test_a_cut_recording_and_cancelling_channels_are_noted(client) -> None:
     chosen, missing = told.headers["x-notes"].split(" | ")
     assert "cancel" in chosen
     assert "cut short" in missing
-    assert told.headers["x-identity"] in ("ann", "bob")
+    assert told.headers["x-identity"] in IDENTITIES
     assert "x-notes" not in client.post("/v1/animate", content=wav(1.0)).headers
     saved = client.post("/v1/identities?name=half", content=wav(8.0)[:-100_000])
     assert "cut short" in saved.json()["notes"][0]
@@ -475,7 +475,7 @@ def test_lists(client) -> None:
         ],
     }
     assert client.get("/v1/emotions").json() == {"emotions": ["neutral", "anger"]}
-    assert client.get("/v1/identities").json() == {"library": ["ann", "bob"], "saved": []}
+    assert client.get("/v1/identities").json() == {"library": [*IDENTITIES], "saved": []}
     shapes = client.get("/v1/blendshapes").json()
     assert [shape["name"] for shape in shapes["blendshapes"]] == list(arkit.CHANNELS)
     by_name = {shape["name"]: shape for shape in shapes["blendshapes"]}
