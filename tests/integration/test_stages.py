@@ -17,10 +17,6 @@ from tests.tiny import CONFIG, OVERRIDES
 from diffusiontalker import config, stage_keys
 from diffusiontalker.corpus import shards
 from diffusiontalker.corpus.manifest import Manifest, open_corpus, write_manifest
-<<<<<<< HEAD
-from diffusiontalker.corpus.procedural import generation, planning
-=======
->>>>>>> suite
 from diffusiontalker.corpus.shards import Clip
 from diffusiontalker.errors import UserError
 from diffusiontalker.features.stage import cache_name
@@ -242,39 +238,6 @@ def test_features_of_another_encoder_are_not_used(
 # Jobs
 
 
-<<<<<<< HEAD
-def run_job(
-    job: str, *overrides: str, before: tuple[str, ...] = (), **environment: str
-) -> jobs.Done:
-    return jobs.run(job, "--config", CONFIG, *OVERRIDES, *overrides, before=before, **environment)
-
-
-def test_a_corrupt_shard_in_a_training_worker_is_one_line(tmp_path: Path) -> None:
-    corpus = tmp_path / "corpus"
-    corpus.mkdir()
-    settings = CorpusSettings(
-        speakers=2, unseen_speakers=1, minutes=0.5, eval_clips=4, expected_draws=2
-    )
-    plans = planning.plan(settings)
-    infos = [
-        shards.write_shard(
-            corpus / f"{split}-00000.parquet",
-            [generation.make_clip(plan, settings) for plan in plans if plan.split == split],
-        )
-        for split in ("train", "val")
-    ]
-    write_manifest(corpus, Manifest("procedural", infos, ["s000", "s001"], ["neutral"]))
-    shard = corpus / "train-00000.parquet"
-    flip(shard, "audio")  # which the encoder's stream of data reads, far from this process
-    done = run_job("train", f"output={tmp_path / 'run'}", f"corpus.path={corpus}",
-                   "resources.max_failures=0")  # fmt: skip
-    assert "encoder      started" in done.stdout
-    assert f"{shard}: the shard is corrupt" in jobs.mistake(done)
-    assert "attempts" not in done.stderr
-
-
-=======
->>>>>>> suite
 def test_a_misspelt_setting_is_named_with_the_right_one(tmp_path: Path) -> None:
     done = jobs.run("distill", *TINY, f"output={tmp_path}", "training.teacher.epoch=3")
     line = jobs.mistake(done)
