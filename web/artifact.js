@@ -4,7 +4,7 @@ import { load as parse } from "js-yaml";
 import { FPS, SAMPLE_RATE } from "./audio.js";
 import { oneLine, UserError } from "./errors.js";
 
-const FORMAT_VERSION = 4;
+const FORMAT_VERSION = 5;
 const GRAPHS = ["encoder", "personalizer", "modulation", "decoder"];
 const MAX_LOOK_AHEAD = 60;
 
@@ -40,6 +40,8 @@ const MAX_LOOK_AHEAD = 60;
  * @property {number | null} look_ahead mel frames; null: the student takes whole recordings only
  * @property {FrontEnd} front_end
  * @property {StreamParameters | null} stream null where `look_ahead` is
+ * @property {{lag_1: number[], lag_2: number[]}} noise correlations of each channel's noise over time
+ * @property {{shape: number[]}} blinks how far the lids are closed in each frame of a blink
  */
 
 const FRONT_END = {
@@ -61,6 +63,9 @@ const WHOLE = [
 
 const isNames = (values) =>
   Array.isArray(values) && values.length > 0 && values.every((name) => typeof name === "string");
+
+const isNumbers = (values, least, most) =>
+  Array.isArray(values) && values.every((one) => Number.isFinite(one) && one >= least && one <= most);
 
 /** Whether the page can honour a value of `front_end` or `stream`. */
 function isWithin(key, value) {
@@ -139,6 +144,12 @@ function mistake(config) {
       }
     }
   }
+  const { lag_1: one, lag_2: two } = config.noise ?? {};
+  const isLags = (lags) => isNumbers(lags, -0.99999, 0.99999) && lags.length === channels.length;
+  if (![one, two].every(isLags)) return "noise: give lag_1 and lag_2, a number between -1 and 1 for each channel";
+  if (two.some((lag, c) => lag <= 2 * one[c] ** 2 - 1)) return "noise: no process has these correlations";
+  const { shape } = config.blinks ?? {};
+  if (!isNumbers(shape, 0, 1) || shape.length > FPS) return `blinks.shape: give at most ${FPS} numbers from 0 to 1`;
   if (!Number.isInteger(Math.log2(front.fft / 3))) return `front_end.fft is ${front.fft}; this page takes 3 * 2^n`;
   if (front.fft < front.window || front.stem < front.mel_per_frame) {
     return "front_end: fft is less than window, or stem less than mel_per_frame";

@@ -85,10 +85,11 @@ export class Graphs {
    * `decoder.onnx`: the next chunk of T frames.
    *
    * @param {Float32Array} audio features (T * A,)
-   * @param {Float32Array} noise (T * 52,), standard normal
+   * @param {Float32Array} noise (T * 52,), standard normal in every frame
    * @param {Float32Array} modulation
    * @param {ChunkState} state
-   * @returns {Promise<Float32Array>} coefficients (T * 52,)
+   * @returns {Promise<{coefficients: Float32Array, blink: Float32Array}>} (T * 52,), and the probability (T,)
+   *     that a blink begins
    */
   async decode(audio, noise, modulation, state) {
     const frames = audio.length / this.audioWidth;
@@ -99,7 +100,7 @@ export class Graphs {
       state: [state.decoder, [1, state.decoder.length]],
     });
     state.decoder = made.next_state;
-    return made.coefficients;
+    return { coefficients: made.coefficients, blink: made.blink };
   }
 
   async #readLibraries({ identities, emotions }) {

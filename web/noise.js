@@ -1,6 +1,6 @@
 // The noise that diffusion starts from: diffusiontalker/runtime/noise.py. Words 26 t to 26 t + 25 of
-// Philox-4x64-10 are frame t's, and each word gives two normal numbers by Box and Muller's transform: one seed
-// gives one animation, here and in Python.
+// Philox-4x64-10 are frame t's, and each word gives two normal numbers by Box and Muller's transform, which are
+// then filtered over time: one seed gives one animation, here and in Python.
 import { UserError } from "./errors.js";
 
 const ROUNDS = 10;
@@ -9,7 +9,39 @@ const MULTIPLIERS = [[0xd2e7470e, 0xe14c6c93], [0xca5a8263, 0x95121157]];
 const WEYL = [[0x9e3779b9, 0x7f4a7c15], [0xbb67ae85, 0x84caa73b]];
 
 /**
- * Standard normal noise, frame after frame: the same however many are drawn at a time.
+ * Noise, standard normal in every frame: the same however many frames are drawn at a time. Each channel is a
+ * stationary AR(2) process over time, x_t = a_1 x_(t-1) + a_2 x_(t-2) + g e_t.
+ *
+ * @param {number} seed 0 or more, whole
+ * @param {{lag_1: number[], lag_2: number[]}} correlations of each channel over one and over two frames
+ * @returns {(frames: number) => Float32Array}
+ * @throws {UserError} a bad seed
+ */
+export function coloured(seed, { lag_1: lag1, lag_2: lag2 }) {
+  const [width, white] = [lag1.length, gaussian(seed, lag1.length)];
+  const a1 = lag1.map((one, c) => (one * (1 - lag2[c])) / (1 - one ** 2));
+  const a2 = lag1.map((one, c) => (lag2[c] - one ** 2) / (1 - one ** 2));
+  const gain = lag1.map((one, c) => Math.sqrt(1 - a1[c] * one - a2[c] * lag2[c]));
+  const first = lag1.map((one) => Math.sqrt(1 - one ** 2));
+  let [last, before] = [null, null];
+  return (frames) => {
+    const out = white(frames);
+    for (let at = 0; at < out.length; at += width) {
+      const e = out.subarray(at, at + width);
+      const x = Float64Array.from(e, (value, c) => {
+        if (last === null) return value;
+        if (before === null) return lag1[c] * last[c] + first[c] * value;
+        return a1[c] * last[c] + a2[c] * before[c] + gain[c] * value;
+      });
+      [last, before] = [x, last];
+      e.set(x);
+    }
+    return out;
+  };
+}
+
+/**
+ * White noise, standard normal, frame after frame.
  *
  * @param {number} seed 0 or more, whole
  * @param {number} width numbers in a frame, even
@@ -39,15 +71,16 @@ export function gaussian(seed, width) {
  * block is that of counter 1.
  *
  * @param {number} seed the key
+ * @param {number} stream another one gives other words for the same seed
  * @returns {() => [number, number]}
  */
-export function philox(seed) {
+export function philox(seed, stream = 0) {
   let counter = 0;
   let block = [];
   return () => {
     if (!block.length) {
       counter += 1;
-      block = encrypted(split(counter), split(seed));
+      block = encrypted(split(counter), [split(seed), split(stream)]);
     }
     return block.shift();
   };
@@ -55,7 +88,7 @@ export function philox(seed) {
 
 function encrypted(counter, key) {
   let [a, b, c, d] = [counter, [0, 0], [0, 0], [0, 0]];
-  let keys = [key, [0, 0]];
+  let keys = key;
   for (let round = 0; round < ROUNDS; round++) {
     const [high0, low0] = product(MULTIPLIERS[0], a);
     const [high1, low1] = product(MULTIPLIERS[1], c);

@@ -1,8 +1,9 @@
 // A live stream of one speaker, chunks of audio in and frames out: diffusiontalker/runtime/stream.py.
 import { joined } from "./arrays.js";
 import { check, checkRate, SAMPLE_RATE } from "./audio.js";
+import { Blinks } from "./blinks.js";
 import { UserError } from "./errors.js";
-import { gaussian } from "./noise.js";
+import { coloured } from "./noise.js";
 import { PostProcessor } from "./post_processing.js";
 import { Resampler } from "./resampler.js";
 import { AUTO } from "./selection.js";
@@ -19,6 +20,7 @@ export class Stream {
   closed = false;
   #student;
   #noise;
+  #blinks;
   #post;
   #resampler;
   #frontEnd;
@@ -41,9 +43,10 @@ export class Stream {
       );
     }
     checkRate(rate, MIN_RATE, MAX_RATE);
-    const { channels, graphs, logMel, streamParameters } = student;
+    const { channels, graphs, logMel, motion, streamParameters } = student;
     this.#student = student;
-    this.#noise = gaussian(seed, channels.length);
+    this.#noise = coloured(seed, motion.noise);
+    this.#blinks = new Blinks(channels, motion.blinks, seed);
     this.#post = new PostProcessor(channels, smoothMs, mirror);
     this.#resampler = new Resampler(rate, SAMPLE_RATE);
     this.#frontEnd = new StreamFrontEnd(logMel, student.lookAhead, streamParameters);
@@ -132,7 +135,7 @@ export class Stream {
     const { audio, voice } = await graphs.encode(this.#frontEnd.take(count), this.#state);
     const made = await graphs.decode(audio, this.#noise(count), await this.#voice.modulation(), this.#state);
     this.#voice.accumulate(voice);
-    const present = made.map(
+    const present = this.#blinks.process(made.coefficients, made.blink).map(
       (value, i) => value * this.#frontEnd.presence(this.frames + Math.floor(i / channels.length)),
     );
     this.frames += count;

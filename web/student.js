@@ -2,10 +2,11 @@
 import { joined } from "./arrays.js";
 import { open } from "./artifact.js";
 import { FPS, isQuiet, normalize, resampled, SAMPLE_RATE } from "./audio.js";
+import { Blinks } from "./blinks.js";
 import { oneLine, UserError } from "./errors.js";
 import { Graphs } from "./graphs.js";
 import { frameCount, LogMel } from "./log_mel.js";
-import { gaussian } from "./noise.js";
+import { coloured } from "./noise.js";
 import { PostProcessor } from "./post_processing.js";
 import { AUTO, KINDS } from "./selection.js";
 import { Stream } from "./stream.js";
@@ -60,6 +61,8 @@ export class Student {
   constructor(folder, config, graphs) {
     this.folder = folder;
     this.channels = config.channels;
+    /** Parameters of noise and blinks. */
+    this.motion = { noise: config.noise, blinks: config.blinks };
     /** Mel frames (`LogMel.lookAheadMs`); null: it takes whole recordings only. */
     this.lookAhead = config.look_ahead;
     /** @type {import("./artifact.js").StreamParameters | null} */
@@ -92,7 +95,8 @@ export class Student {
     const selections = { identity, emotion };
     const embeddings = {};
     for (const kind of KINDS) embeddings[kind] = graphs.libraries[kind].resolve(selections[kind]);
-    const noise = gaussian(seed, channels.length);
+    const noise = coloured(seed, this.motion.noise);
+    const blinks = new Blinks(channels, this.motion.blinks, seed);
     const post = new PostProcessor(channels, smoothMs, mirror);
     const sound = resampled(samples, rate);
     if (isQuiet(sound, this.logMel.frontEnd)) return this.#atRest(frameCount(sound.length), selections);
@@ -113,7 +117,8 @@ export class Student {
     let coefficients = new Float32Array(0);
     for (const audio of features) {
       const made = await graphs.decode(audio, noise(audio.length / graphs.audioWidth), modulation, state);
-      coefficients = joined(coefficients, post.process(made));
+      const face = blinks.process(made.coefficients, made.blink);
+      coefficients = joined(coefficients, post.process(face));
     }
     return { coefficients, frames: coefficients.length / channels.length, ...names, channels, notes: [] };
   }

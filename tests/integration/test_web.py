@@ -4,6 +4,7 @@ import json
 import shutil
 import subprocess
 from collections.abc import Iterator
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -14,13 +15,16 @@ from tests.browsing import RATE, files_of, speech
 from tests.tools import tool
 from tests.unit import models
 
+from diffusiontalker.arkit import CHANNELS
 from diffusiontalker.audio import log_mel
 from diffusiontalker.audio.front_end import TRAINING
 from diffusiontalker.audio.level import normalize
 from diffusiontalker.audio.resampler import Resampler
+from diffusiontalker.diffusion.noise import correlations
 from diffusiontalker.export import precision
 from diffusiontalker.runtime.artifact import RANGES
-from diffusiontalker.runtime.noise import Noise
+from diffusiontalker.runtime.blinks import BlinkParameters, Blinks
+from diffusiontalker.runtime.noise import Noise, NoiseParameters
 from diffusiontalker.runtime.stream_batch.running_level import RunningLevel
 from diffusiontalker.runtime.stream_parameters import StreamParameters
 from diffusiontalker.runtime.student import Student
@@ -347,20 +351,49 @@ def test_log_mel_and_level_and_resampler_are_pythons(runtime) -> None:
 
 @pytest.mark.parametrize("seed", [0, 3, 2**32 + 1, 2**53 - 1])
 def test_the_noise_is_pythons(runtime, seed: int) -> None:
+    speeds = np.random.default_rng(0).uniform(0, 0.6, (2, 52))
+    parameters = NoiseParameters(*map(tuple, correlations(*speeds).tolist()))
     found = run(
         runtime,
         """
-        const { gaussian } = await import("/noise.js");
-        const [one, two] = [gaussian(given.seed, 52), gaussian(given.seed, 52)];
+        const { coloured } = await import("/noise.js");
+        const [one, two] = [coloured(given.seed, given.lags), coloured(given.seed, given.lags)];
         return [one(50), [...two(1), ...two(2), ...two(47)]];
         """,
         np.zeros(0),
         seed=seed,
+        lags=asdict(parameters),
     )
-    expected = Noise(seed)(50).ravel()
+    expected = Noise(seed, parameters)(50).ravel()
     for values in found:
         # a cosine may differ in its last bit
-        np.testing.assert_allclose(values, expected, rtol=3e-7, atol=1e-9)
+        np.testing.assert_allclose(values, expected, rtol=3e-6, atol=1e-6)
+
+
+@pytest.mark.parametrize("seed", [0, 2**53 - 1])
+def test_the_blinks_are_pythons(runtime, seed: int) -> None:
+    shape, face = (0.25, 0.9, 0.5), np.full((900, 52), 0.2, np.float32)
+    probability = np.random.default_rng(1).uniform(0, 0.1, 900).astype(np.float32)
+    found = run(
+        runtime,
+        """
+        const { Blinks } = await import("/blinks.js");
+        const blinks = new Blinks(given.channels, { shape: given.shape }, given.seed);
+        const process = (from, to) => {
+          const face = new Float32Array((to - from) * 52).fill(0.2);
+          return blinks.process(face, Float32Array.from(given.p.slice(from, to)));
+        };
+        return [...process(0, 1), ...process(1, 5), ...process(5, 900)];
+        """,
+        np.zeros(0),
+        seed=seed,
+        shape=shape,
+        channels=list(CHANNELS),
+        p=probability.tolist(),
+    )
+    expected = Blinks(seed, BlinkParameters(shape))(face, probability)
+    assert (expected > 0.9).sum() > 20
+    np.testing.assert_allclose(np.reshape(found, (900, 52)), expected, atol=1e-6)
 
 
 MISTAKES = {

@@ -14,6 +14,7 @@ from diffusiontalker.config import (
     PersonalizerSettings,
 )
 from diffusiontalker.corpus.shards import Clip
+from diffusiontalker.diffusion.noise import correlations
 from diffusiontalker.model.talker import Condition, Talker, TalkerConfig
 
 torch.set_num_threads(1)  # on tensors this small threads only wait for each other
@@ -48,12 +49,17 @@ def talker(seed: int = 0, **kind: Any) -> Talker:
     """A talker with random weights, none of them zero, and plausible statistics."""
     torch.manual_seed(seed)
     model = Talker(config(**kind))
+    rng = np.random.default_rng(seed)
+    count = len(CHANNELS)
+    model.set_blinks([0.25, 0.9, 0.5], 0.1)
     for parameter in model.parameters():
         if not parameter.any():  # FiLM starts at zero, where a mistake in it would not show
             nn.init.normal_(parameter, std=0.2)
-    rng = np.random.default_rng(seed)
-    count = len(CHANNELS)
-    model.set_statistics(
+    model.set_movement(
+        correlations(rng.uniform(0.05, 0.4, count), rng.uniform(0.05, 0.5, count)),
+        rng.uniform(0.01, 0.3, (2, count)),
+    )
+    model.set_scales(
         rng.uniform(0.1, 0.4, count).astype(np.float32),
         rng.uniform(0.05, 0.2, count).astype(np.float32),
     )
@@ -74,9 +80,11 @@ def batch(
         return out
 
     mask = np.arange(window) < np.array(lengths)[:, None]
+    blinks = rng.choice([0.0, 1.0, -1.0], mask.shape, p=[0.7, 0.1, 0.2]) * mask
     coefficients = np.clip(0.25 + 0.1 * values(1, len(CHANNELS)), 0, 1) * mask[..., None]
     return {
         "coefficients": torch.from_numpy(coefficients.astype(np.float32)),
+        "blinks": torch.from_numpy(blinks.astype(np.float32)),
         "features": torch.from_numpy(values(1, FEATURES)),
         "log_mel": torch.from_numpy(values(PER_FRAME, BANDS)),
         "mask": torch.from_numpy(mask.astype(np.float32)),

@@ -6,6 +6,7 @@ import pytest
 import torch
 from torch import Tensor
 
+from diffusiontalker import arkit
 from diffusiontalker.arkit import LIP
 from diffusiontalker.objectives import losses
 
@@ -219,3 +220,21 @@ def test_pc_same_marks_further_positives() -> None:
     # the diagonal is positive whatever ``same`` says
     nothing = torch.zeros(3, 3, dtype=torch.bool)
     assert losses.pc(a, b, 0.1, nothing).item() == losses.pc(a, b, 0.1).item()
+
+
+def test_aperture_by_hand() -> None:
+    def mouth(jaw: float, close: float, lower: float, upper: float) -> Tensor:
+        face = torch.zeros(1, 2, len(arkit.CHANNELS))
+        names = "jawOpen", "mouthClose", "mouthLowerDownLeft", "mouthUpperUpLeft"
+        for name, value in zip(names, (jaw, close, lower, upper), strict=True):
+            face[..., arkit.INDEX[name]] = value
+        return face
+
+    mask = torch.tensor([[1.0, 0.0]])
+    sealed, ajar = mouth(0.3, 0.35, 0.0, 0.0), mouth(0.35, 0.3, 0.04, 0.06)
+    expected = math.log(0.15 / 0.05) ** 2  # apertures of 0.1 and 0
+    assert losses.aperture(ajar, sealed, mask).item() == pytest.approx(expected, rel=1e-5)
+    # an open mouth that is 0.1 more open costs far less
+    wide, wider = mouth(0.6, 0.0, 0.0, 0.0), mouth(0.7, 0.0, 0.0, 0.0)
+    assert losses.aperture(wider, wide, mask) < 0.03 * expected
+    assert losses.aperture(ajar, sealed, 0 * mask).item() == 0

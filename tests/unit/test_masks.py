@@ -17,7 +17,10 @@ from diffusiontalker.training.fit import validate
 from diffusiontalker.training.objectives import RoundObjective, TeacherObjective
 
 WEIGHTS = LossSettings(energy=0.3, energy_chunk=4)
-EVERY_LOSS = {"loss", "mean", "exp", "lip", "vel", "con_identity", "con_emotion", "pc"}
+EVERY_LOSS = {
+    "loss", "mean", "exp", "lip", "vel", "movement", "aperture", "blink", "con_identity",
+    "con_emotion", "pc",
+}  # fmt: skip
 LENGTHS = (20, 14, 17)
 MORE = 9
 """Frames of padding that the padded batch has beyond the other."""
@@ -74,7 +77,8 @@ def padded(batch: dict[str, Tensor], garbage: float) -> dict[str, Tensor]:
         longer = nn.functional.pad(batch[key], (0, 0, 0, MORE * per_frame))
         real = mask.repeat_interleave(per_frame, dim=1)[..., None].bool()
         out[key] = longer.where(real, garbage)
-    return out | {"mask": mask}
+    blinks = nn.functional.pad(batch["blinks"], (0, MORE)).where(mask.bool(), garbage)
+    return out | {"mask": mask, "blinks": blinks}
 
 
 def prepared(make: Any, shape: dict[str, Any], training: bool) -> TeacherObjective | RoundObjective:

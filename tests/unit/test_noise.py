@@ -4,9 +4,11 @@ import math
 
 import numpy as np
 import pytest
+import torch
 
+from diffusiontalker.diffusion.noise import AutoRegression, correlations
 from diffusiontalker.errors import UserError
-from diffusiontalker.runtime.noise import Noise, normal
+from diffusiontalker.runtime.noise import Noise, NoiseParameters, normal
 
 
 def test_words_are_philoxs() -> None:
@@ -50,3 +52,39 @@ def test_it_is_the_same_however_it_is_cut() -> None:
 def test_bad_seeds(seed: object) -> None:
     with pytest.raises(UserError, match="seed"):
         Noise(seed)  # type: ignore[arg-type]
+
+
+LAGS = correlations(np.linspace(0.02, 0.8, 52), np.linspace(0.02, 1.1, 52))
+COLOURED = NoiseParameters(*map(tuple, LAGS.tolist()))
+
+
+def test_coloured_noise_is_the_same_however_it_is_cut() -> None:
+    whole, cut = Noise(5, COLOURED)(90), Noise(5, COLOURED)
+    parts = [cut(count) for count in (1, 0, 7, 30, 16, 36)]
+    np.testing.assert_array_equal(np.concatenate(parts), whole)
+
+
+def test_the_runtime_and_training_filter_alike() -> None:
+    white, ours = Noise(1)(70), Noise(1, COLOURED)(70)
+    theirs = AutoRegression(*torch.from_numpy(LAGS))(torch.from_numpy(white)[None])[0]
+    np.testing.assert_allclose(ours, theirs, atol=1e-5)
+
+
+def test_coloured_noise_is_standard_normal_in_every_frame_and_moves_as_asked() -> None:
+    """The mean absolute differences that ``correlations`` is given come out, from frame 0 on."""
+    drawn = np.stack([Noise(seed, COLOURED)(40) for seed in range(1500)])
+    np.testing.assert_allclose(drawn.std(0).mean(1), 1, atol=0.02)
+    np.testing.assert_allclose(drawn.std(0), 1, atol=0.1)
+    for order, asked in ((1, np.linspace(0.02, 0.8, 52)), (2, np.linspace(0.02, 1.1, 52))):
+        speed = np.abs(np.diff(drawn, order, axis=1)).mean(0)
+        # the slowest channel would not move in a clip: MAX_LAG_1 holds it back
+        np.testing.assert_allclose(speed[:, 1:], np.tile(asked[1:], (len(speed), 1)), rtol=0.1)
+
+
+@pytest.mark.parametrize("speed", [0.0, 0.01, 0.5, 1.2, 3.0])
+@pytest.mark.parametrize("acceleration", [0.0, 0.01, 0.6, 2.0, 6.0])
+def test_any_movement_gives_a_stationary_process(speed: float, acceleration: float) -> None:
+    lags = correlations(np.full(52, speed), np.full(52, acceleration))
+    drawn = Noise(0, NoiseParameters(*map(tuple, lags.tolist())))(2000)
+    assert np.isfinite(drawn).all()
+    assert np.abs(drawn).max() < 8

@@ -117,10 +117,12 @@ def test_ancestral_sampling_is_a_chain_of_steps_with_eta_1(schedule: Schedule) -
     for t, s in pairwise(times):
         noise = torch.randn(x.shape, generator=generator, dtype=x.dtype)
         x = ddim_step(schedule, x, predict(x, t.expand(2)), t, s, 1.0, noise)
-    whole = [
-        sample(predict, schedule, start(), 4, "ancestral", torch.Generator().manual_seed(seed))
-        for seed in (3, 3, 4)
-    ]
+
+    def draws(seed: int) -> Callable[[], Tensor]:
+        own = torch.Generator().manual_seed(seed)
+        return lambda: torch.randn(x.shape, generator=own, dtype=x.dtype)
+
+    whole = [sample(predict, schedule, start(), 4, "ancestral", draws(seed)) for seed in (3, 3, 4)]
     assert torch.equal(whole[0], x)
     assert torch.equal(whole[0], whole[1])
     assert not torch.allclose(whole[0], whole[2])

@@ -19,7 +19,10 @@ from diffusiontalker.training import objectives
 from diffusiontalker.training.objectives import RoundObjective, TeacherObjective
 from diffusiontalker.training.windows import UNKNOWN
 
-OFF = dict.fromkeys("exp lip vel mean con_identity con_emotion dis ae pc energy".split(), 0.0)
+OFF = dict.fromkeys(
+    "exp lip vel movement aperture blink mean con_identity con_emotion dis ae pc energy".split(),
+    0.0,
+)
 
 
 def only(**weights: Any) -> LossSettings:

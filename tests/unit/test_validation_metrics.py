@@ -59,7 +59,7 @@ def alone(talker: Talker, batch: Batch, row: int, noise: Tensor) -> np.ndarray:
 def measured(talker: Talker, batch: Batch) -> dict[str, float]:
     """Means over windows of the metrics, each of a window alone."""
     generator = torch.Generator().manual_seed(SEED)
-    noises = [torch.randn(batch["coefficients"].shape, generator=generator) for _ in range(2)]
+    noises = [talker.noise(batch["coefficients"].shape, generator) for _ in range(2)]
     found: dict[str, list[float]] = {"lbe": [], "energy_score": [], "upper_energy": []}
     for row in range(len(batch["mask"])):
         with torch.no_grad():

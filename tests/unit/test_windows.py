@@ -17,6 +17,7 @@ from diffusiontalker.corpus.manifest import ShardInfo
 from diffusiontalker.corpus.phonemes import base_phoneme
 from diffusiontalker.corpus.shards import Clip
 from diffusiontalker.errors import UserError
+from diffusiontalker.runtime.blinks import LIDS
 from diffusiontalker.training.windows import (
     IGNORED_LABEL,
     MAX_PADDING,
@@ -71,6 +72,7 @@ def test_a_motion_window_has_the_shapes_of_the_batch(motion: MakeClip):
             "features": (20, 6),
             "log_mel": (40, 80),
             "mask": (20,),
+            "blinks": (20,),
             "identity": (),
             "emotion": (),
         }
@@ -79,6 +81,20 @@ def test_a_motion_window_has_the_shapes_of_the_batch(motion: MakeClip):
         assert (example["identity"], example["emotion"]) == (0, 1)
         assert example["identity"].dtype == np.int64
         assert example["mask"].all()
+
+
+def test_blinks_are_taken_out_of_windows_and_labelled(motion: MakeClip):
+    clip, lids = motion(100), list(LIDS)
+    clip.coefficients[:, lids] = 0.1
+    clip.coefficients[40:44, lids] = [[0.3], [0.9], [0.8], [0.3]]
+    recorded = clip.coefficients.copy()
+    (left,) = MotionWindows(100, [], [])(clip, rng())
+    (taken,) = MotionWindows(100, [], [], blinks=True)(clip, rng())
+    np.testing.assert_array_equal(left["coefficients"], recorded)
+    assert not left["blinks"].any()
+    np.testing.assert_allclose(taken["coefficients"][:, lids], 0.1, atol=1e-6)
+    assert np.flatnonzero(taken["blinks"] == 1).tolist() == [40]
+    np.testing.assert_array_equal(clip.coefficients, recorded)
 
 
 def test_all_parts_of_a_window_begin_at_the_same_time(motion: MakeClip):
@@ -417,6 +433,7 @@ def test_a_turn_gives_the_batches_of_one_shard(tmp_path: Path, split: list[Shard
             "features": (count, frames, 6),
             "log_mel": (count, 2 * frames, 80),
             "mask": (count, frames),
+            "blinks": (count, frames),
             "identity": (count,),
             "emotion": (count,),
         }

@@ -37,6 +37,13 @@ class LossSettings(Section):
     """x_0 over the lip channels (v1: 1)."""
     vel: Weight = 0.5
     """Velocity (v1: 0.5)."""
+    movement: Weight = 0.03
+    """Velocity and acceleration of prediction and context's mean, in units of each channel's own
+    (ours)."""
+    aperture: Weight = 2.0
+    """Logarithm of the lips' aperture, of prediction and context's mean: closures (ours)."""
+    blink: Weight = 0.3
+    """When blinks begin (ours)."""
     mean: Weight = 1.0
     """Context's mean against the recording, all channels and lips (ours)."""
     con_identity: Weight = 0.007

@@ -59,12 +59,12 @@ def sample(
     x_T: Tensor,
     steps: int,
     sampler: str = "ddim",
-    generator: torch.Generator | None = None,
+    draw: Callable[[], Tensor] | None = None,
 ) -> Tensor:
     """Walk from noise ``x_T`` (B, ...) at t = 1 to x_0 in ``steps`` evenly spaced steps.
 
-    ``generator`` feeds the noise of ``ancestral`` and lives on the device of ``x_T``. Gradients
-    flow if the caller has them enabled.
+    ``draw`` gives the noise of each step of ``ancestral``, like ``x_T``; white noise if None.
+    Gradients flow if the caller has them enabled.
 
     Raises:
         UserError: ``sampler`` is unknown, or ``steps`` is below 1.
@@ -75,6 +75,6 @@ def sample(
     for t, s in pairwise(schedule.times(steps, dtype=x_T.dtype, device=x_T.device)):
         x_0_hat = predict(x, t.expand(len(x)))
         if eta:
-            noise = torch.randn(x.shape, dtype=x.dtype, device=x.device, generator=generator)
+            noise = draw() if draw else torch.randn_like(x)
         x = ddim_step(schedule, x, x_0_hat, t, s, eta, noise)
     return x

@@ -13,6 +13,7 @@ from diffusiontalker.corpus.shards import Clip
 from diffusiontalker.model.talker import Talker
 from diffusiontalker.objectives import metrics, movement
 from diffusiontalker.objectives.articulation import Phones, articulation
+from diffusiontalker.runtime.blinks import BlinkParameters, Blinks
 from diffusiontalker.summary.run import Errors, Floors, SplitMetrics
 
 
@@ -67,9 +68,21 @@ def sample(
     one, identity, emotion = talker.recognise(inputs, torch.ones(1, frames, 1))
     many = one.expand(seeds)
     generator = torch.Generator().manual_seed(seed)
-    noise = torch.randn(seeds, frames, len(CHANNELS), generator=generator)
-    samples = talker.generate(many, noise, steps, sampler, generator).numpy()
+    noise = talker.noise((seeds, frames, len(CHANNELS)), generator)
+    faces = talker.generate(many, noise, steps, sampler, generator).numpy()
+    samples = with_blinks(talker, faces, one.blink[0], generator)
     return ClipSamples(samples, talker.config.identities[identity], talker.config.emotions[emotion])
+
+
+def with_blinks(
+    talker: Talker, faces: np.ndarray, logit: torch.Tensor, generator: torch.Generator
+) -> np.ndarray:
+    """Samples (K, T, 52) with blinks, which begin with the probability of ``logit`` (T,)."""
+    parameters = BlinkParameters(tuple(talker.blink_shape.tolist())).trimmed()
+    probability = logit.sigmoid().numpy()
+    seeds = torch.randint(1 << 62, (len(faces),), generator=generator).tolist()
+    each = zip(faces, seeds, strict=True)
+    return np.stack([Blinks(seed, parameters)(face, probability) for face, seed in each])
 
 
 def batch_of_one(values: np.ndarray | None) -> torch.Tensor | None:

@@ -29,7 +29,9 @@ from diffusiontalker.runtime.artifact import (
     ArtifactConfig,
     read_config,
 )
+from diffusiontalker.runtime.blinks import BlinkParameters
 from diffusiontalker.runtime.graphs import Graphs
+from diffusiontalker.runtime.noise import NoiseParameters
 from diffusiontalker.runtime.offline import log_mel_chunks
 from diffusiontalker.runtime.stream_batch.layer_history import LayerHistory
 from diffusiontalker.runtime.stream_parameters import StreamParameters
@@ -88,6 +90,8 @@ def export(
         model=talker.config.to_dict(),
         front_end=TRAINING,
         stream=None if talker.config.look_ahead is None else StreamParameters(),
+        noise=NoiseParameters(*map(tuple, talker.noise_correlations.tolist())),
+        blinks=BlinkParameters(tuple(talker.blink_shape.tolist())).trimmed(),
     )
     with TemporaryDirectory(prefix="artifact-") as name:
         made = Path(name)
@@ -175,7 +179,8 @@ def too_much(found: ExportReport, settings: ExportSettings) -> str | None:
 
 @torch.inference_mode()
 def check(folder: Path, talker: Talker, steps: int, frames: int = 90) -> float:
-    """Largest difference of a coefficient between the fp32 artifact and the PyTorch student.
+    """Largest difference of a coefficient, or of the probability that a blink begins, between the
+    fp32 artifact and the PyTorch student.
 
     On a clip of noise, in chunks of unequal length where the student is causal.
 
@@ -191,7 +196,8 @@ def check(folder: Path, talker: Talker, steps: int, frames: int = 90) -> float:
     audio = talker.encode(torch.from_numpy(log_mel(samples))[None], mask)
     voice = talker.embed_voice(audio, mask)
     condition = talker.condition(audio, voice.identity, voice.emotion, mask)
-    theirs = talker.generate(condition, torch.from_numpy(x_T)[None], steps)[0].numpy()
+    faces = talker.generate(condition, torch.from_numpy(x_T)[None], steps)[0]
+    theirs = np.column_stack([faces.numpy(), condition.blink[0].sigmoid().numpy()])
 
     graphs, statistics = student.graphs, VoiceStatistics()
     state = graphs.new_state()
@@ -204,7 +210,7 @@ def check(folder: Path, talker: Talker, steps: int, frames: int = 90) -> float:
         features.append(part)
     modulation = graphs.modulate(*graphs.personalise(*statistics()))
     parts = [
-        graphs.decode(part, x_T[begin:end], modulation, state)
+        np.column_stack(graphs.decode(part, x_T[begin:end], modulation, state))
         for part, (begin, end) in zip(features, pairwise(cuts), strict=True)
     ]
     ours = [np.concatenate(parts)]
@@ -222,15 +228,15 @@ def check(folder: Path, talker: Talker, steps: int, frames: int = 90) -> float:
 def _frame_by_frame(
     graphs: Graphs, mel: np.ndarray, noise: np.ndarray, modulation: np.ndarray
 ) -> np.ndarray:
-    """The coefficients (T, 52) by the graph of a single frame."""
+    """Coefficients and probability of a blink, (T, 53), by the graph of a single frame."""
     history, row, made = LayerHistory(graphs.history_sizes), np.zeros(1, np.int64), []
     for t in range(len(noise)):
         log_mel = mel[None, PER_FRAME * t : PER_FRAME * t + STEM]
-        frame, _, layers = graphs.frame(
+        frame, blink, _, layers = graphs.frame(
             log_mel, noise[None, t : t + 1], modulation, history.read(row, row + t)
         )
         history.write(row, row + t, layers)
-        made.append(frame)
+        made.append(np.column_stack([frame, blink]))
     return np.concatenate(made)
 
 

@@ -98,7 +98,7 @@ def export_onnx(talker: Talker, steps: int, folder: Path) -> None:
             "modulation": modulation,
             "state": (torch.zeros(two, decoder_state), {0: batch}),
         },
-        ["coefficients", "next_state"],
+        ["coefficients", "blink", "next_state"],
     )  # fmt: skip
     if config.look_ahead is None:
         return
@@ -110,7 +110,7 @@ def export_onnx(talker: Talker, steps: int, folder: Path) -> None:
             "noise": (torch.zeros(two, 1, len(CHANNELS)), {0: batch}),
             "modulation": modulation,
         },
-        ["coefficients", "voice", *(f"now_{dilation}" for dilation in frame.sizes)],
+        ["coefficients", "blink", "voice", *(f"now_{dilation}" for dilation in frame.sizes)],
         {name: (torch.zeros(two, 1, size), {0: batch}) for name, size in frame.taps.items()},
     )  # fmt: skip
 

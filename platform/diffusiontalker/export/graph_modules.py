@@ -97,21 +97,22 @@ class DecoderGraph(nn.Module):
 
     def forward(
         self, audio: Tensor, noise: Tensor, modulation: Tensor, state: Tensor
-    ) -> tuple[Tensor, Tensor]:
+    ) -> tuple[Tensor, Tensor, Tensor]:
         """A chunk of T frames.
 
         Args:
             audio: (B, T, A) from ``encoder.onnx``.
-            noise: (B, T, 52), standard normal.
+            noise: (B, T, 52), standard normal in every frame.
             modulation: (B, 1, M) from ``modulation.onnx``.
             state: (B, S) of the chunk before, zeros at the beginning.
 
         Returns:
-            coefficients (B, T, 52) in 0-1, and the next state (B, S).
+            coefficients (B, T, 52) in 0-1, the probability (B, T) that a blink begins, and the
+            next state (B, S).
         """
         cache = ChunkCache(state)
         own = cache if self.talker.config.look_ahead is not None else None
-        return self.decode(audio, noise, modulation, own), next_state(cache, state)
+        return *self.decode(audio, noise, modulation, own), next_state(cache, state)
 
     def decode(
         self,
@@ -119,8 +120,8 @@ class DecoderGraph(nn.Module):
         noise: Tensor,
         modulation: Tensor,
         cache: ChunkCache | FrameCache | None,
-    ) -> Tensor:
-        """As ``forward``: the coefficients."""
+    ) -> tuple[Tensor, Tensor]:
+        """As ``forward``: the coefficients, and the probability that a blink begins."""
         talker, at = self.talker, 0
         parts: list[list[Tensor]] = []
         for sizes in self.sizes:
@@ -133,7 +134,7 @@ class DecoderGraph(nn.Module):
         for (t, s), own in zip(pairwise(times), parts[1:], strict=True):
             x_0 = talker.denoise(x, t[None], context, mean, own, None, cache)
             x = ddim_step(talker.schedule, x, x_0, t, s)
-        return talker.destandardise(x).clamp(0, 1)
+        return talker.destandardise(x).clamp(0, 1), talker.blink_logit(context).sigmoid()
 
 
 class FrameGraph(nn.Module):
@@ -172,19 +173,18 @@ class FrameGraph(nn.Module):
             taps: (B, 1, C) each, as ``FrameCache`` has them, in the order of ``self.taps``.
 
         Returns:
-            coefficients (B, 1, 52) in 0-1, voice features (B, 1, H), and the inputs at t of
-            ``FrameCache.now``.
+            coefficients (B, 1, 52) in 0-1, the probability (B, 1) that a blink begins, voice
+            features (B, 1, H), and the inputs at t of ``FrameCache.now``.
         """
         cache = FrameCache(dict(zip(self.taps, taps, strict=True)))
-        coefficients, voice = self._frame(log_mel, noise, modulation, cache)
-        return coefficients, voice, *cache.now().values()
+        return *self._frame(log_mel, noise, modulation, cache), *cache.now().values()
 
     def _frame(
         self, log_mel: Tensor, noise: Tensor, modulation: Tensor, cache: FrameCache
-    ) -> tuple[Tensor, Tensor]:
+    ) -> tuple[Tensor, Tensor, Tensor]:
         audio = self.encoder.chunk(log_mel, cache=cache)
         voice = self.personalizer.voice_features(audio)
-        return self.decoder.decode(audio, noise, modulation, cache), voice
+        return *self.decoder.decode(audio, noise, modulation, cache), voice
 
 
 def next_state(cache: ChunkCache, state: Tensor) -> Tensor:

@@ -10,7 +10,6 @@ import numpy as np
 import onnx
 from onnx import TensorProto, helper, numpy_helper
 
-from diffusiontalker.arkit import CHANNELS
 from diffusiontalker.audio import SAMPLE_RATE
 from diffusiontalker.audio.waveform import as_waveform
 from diffusiontalker.corpus.shards import Clip
@@ -18,6 +17,7 @@ from diffusiontalker.errors import UserError
 from diffusiontalker.objectives import metrics
 from diffusiontalker.runtime.conditioning import AUTO
 from diffusiontalker.runtime.graphs import Graphs
+from diffusiontalker.runtime.noise import Noise
 from diffusiontalker.runtime.offline import log_mel_chunks
 from diffusiontalker.runtime.stream import Stream, push_together
 from diffusiontalker.runtime.stream_batch.batch import StreamBatch
@@ -96,7 +96,8 @@ def _chunk_inputs(
 ) -> Iterator[dict[str, np.ndarray]]:
     """Inputs of ``encoder`` or ``decoder`` while clips are animated, chunk by chunk."""
     rng, graphs = np.random.default_rng(0), student.graphs
-    for clip in clips:
+    for number, clip in enumerate(clips):
+        draw = Noise(number, graphs.config.noise)
         state = graphs.new_state()
         modulation = graphs.modulate(
             *(
@@ -111,7 +112,7 @@ def _chunk_inputs(
             if graph == "encoder":
                 yield {"log_mel": log_mel[None], "state": encoder}
                 continue
-            noise = rng.standard_normal((len(features), len(CHANNELS)), np.float32)
+            noise = draw(len(features))
             graphs.decode(features, noise, modulation, state)
             yield {
                 "audio": features[None],

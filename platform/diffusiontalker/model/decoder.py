@@ -84,6 +84,9 @@ class Context(nn.Module):
         )
         self.norm = FrameNorm(width)
         self.mean = nn.Linear(width, len(CHANNELS))
+        # It begins at rest: random weights would make it tremble, and the moving average
+        # of squared gradients in Adam would remember that for half of a short training.
+        nn.init.zeros_(self.mean.weight)
 
     def modulation(self, personalized: Tensor) -> list[Tensor]:
         """FiLM scales and shifts of the blocks, in order, from the personalized embedding (B, P):
@@ -114,6 +117,7 @@ class GruDecoder(nn.Module):
         size = len(CHANNELS) + context + personalized + STEP_DIM
         self.gru = nn.GRU(size, settings.width, settings.depth, batch_first=True)
         self.out = nn.Linear(settings.width, len(CHANNELS))
+        nn.init.zeros_(self.out.weight)
 
     def modulation(self, t: Tensor, personalized: Tensor) -> list[Tensor]:
         """As ``TcnDecoder.modulation``."""
@@ -156,6 +160,7 @@ class TcnDecoder(nn.Module):
         )
         self.norm = FrameNorm(width)
         self.out = nn.Linear(width, len(CHANNELS))
+        nn.init.zeros_(self.out.weight)
 
     def modulation(self, t: Tensor, personalized: Tensor) -> list[Tensor]:
         """FiLM scales and shifts of the layers, in order: (B, 1, ...) each; from the step ``t``

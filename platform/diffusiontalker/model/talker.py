@@ -5,6 +5,8 @@ The noise schedule assumes data of unit variance; raw coefficients have a tenth 
 network trained on them learns to draw a blur (our choice; the papers do not say).
 """
 
+import math
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -14,12 +16,16 @@ from torch import Tensor, nn
 
 from diffusiontalker.arkit import CHANNELS, UPPER
 from diffusiontalker.config import ContextSettings, DecoderSettings, PersonalizerSettings
+from diffusiontalker.diffusion.noise import AutoRegression
 from diffusiontalker.diffusion.samplers import sample
 from diffusiontalker.diffusion.schedule import Kind, Schedule, broadcast
 from diffusiontalker.model.audio_encoder import FeatureAdapter, HybridEncoder, LogMelEncoder, join
 from diffusiontalker.model.convolutions import ChunkCache, FrameCache, TimeConv, masked
 from diffusiontalker.model.decoder import Context, make_decoder
 from diffusiontalker.model.personalizer import Personalizer, VoiceEmbeddings
+
+BLINK_FRAMES = 24
+"""Most frames of a blink."""
 
 
 @dataclass(frozen=True)
@@ -73,6 +79,8 @@ class Condition:
     """(B, T, 52): the expected face, standardised."""
     personalized: Tensor
     """(B, P)."""
+    blink: Tensor
+    """(B, T): logit of the probability that a blink begins."""
     mask: Tensor | None
     """(B, T, 1), 1 on real frames; None: all are."""
 
@@ -82,6 +90,7 @@ class Condition:
             context=self.context.expand(count, -1, -1),
             mean=self.mean.expand(count, -1, -1),
             personalized=self.personalized.expand(count, -1),
+            blink=self.blink.expand(count, -1),
             mask=None if self.mask is None else self.mask.expand(count, -1, -1),
         )
 
@@ -93,6 +102,12 @@ class Talker(nn.Module):
     coefficient_scale: Tensor
     residual_variance: Tensor
     """(52,) variance of standardised x_0 around the context's mean, tracked while training."""
+    noise_correlations: Tensor
+    """(2, 52) of the noise over one and two frames (``diffusion.noise``); zeros: white noise."""
+    movement_variance: Tensor
+    """(2, 52): mean squares of first and second differences over time of standardised x_0."""
+    blink_shape: Tensor
+    """(BLINK_FRAMES,) as in ``runtime.blinks``, then zeros; all zeros: the face never blinks."""
 
     def __init__(self, config: TalkerConfig) -> None:
         super().__init__()
@@ -121,11 +136,15 @@ class Talker(nn.Module):
             else None
         )
         width = config.context.width if self.context else config.audio_dim
+        self.blink = nn.Linear(width, 1)
         self.decoder = make_decoder(config.decoder, width, fused, causal)
         self.upper_encoder = UpperFaceEncoder(fused)
         self.register_buffer("coefficient_mean", torch.zeros(len(CHANNELS)))
         self.register_buffer("coefficient_scale", torch.ones(len(CHANNELS)))
         self.register_buffer("residual_variance", torch.ones(len(CHANNELS)))
+        self.register_buffer("noise_correlations", torch.zeros(2, len(CHANNELS)))
+        self.register_buffer("movement_variance", torch.ones(2, len(CHANNELS)))
+        self.register_buffer("blink_shape", torch.zeros(BLINK_FRAMES))
 
     def inputs(self, features: Tensor | None, log_mel: Tensor) -> Tensor:
         """The input of ``encode`` from features (B, T, D) and log-mel (B, 2T, 80)."""
@@ -148,7 +167,7 @@ class Talker(nn.Module):
         """The condition of all steps; ``identity``, ``emotion`` are unit embeddings (B, E)."""
         personalized = self.personalizer(identity, emotion)
         context, mean = self.context_and_mean(audio, self.context_modulation(personalized), mask)
-        return Condition(context, mean, personalized, mask)
+        return Condition(context, mean, personalized, self.blink_logit(context), mask)
 
     def context_modulation(self, personalized: Tensor) -> list[Tensor]:
         """FiLM scales and shifts of the context's layers from the personalized embedding (B, P)."""
@@ -163,6 +182,11 @@ class Talker(nn.Module):
             return audio, audio.new_zeros(*audio.shape[:2], len(CHANNELS))
         context, mean = self.context(audio, modulation, mask, cache)
         return context, mean
+
+    def blink_logit(self, context: Tensor) -> Tensor:
+        """Logit of the probability that a blink begins in a frame, (B, T), from the context (B, T,
+        K) (``runtime.blinks``; our choice)."""
+        return self.blink(context)[..., 0]
 
     def recognise(self, inputs: Tensor, mask: Tensor) -> tuple[Condition, Tensor, Tensor]:
         """The condition with the library entries nearest to the voice, and their indices (B,) of
@@ -210,10 +234,30 @@ class Talker(nn.Module):
         """The exported weights: all but the upper-face encoder, which only training uses."""
         return {k: v for k, v in self.state_dict().items() if not k.startswith("upper_encoder.")}
 
-    def set_statistics(self, mean: np.ndarray, deviation: np.ndarray) -> None:
+    def set_scales(self, mean: np.ndarray, deviation: np.ndarray) -> None:
         """Fix the mean and standard deviation (52,) that ``standardise`` uses."""
         self.coefficient_mean.copy_(torch.from_numpy(mean))
         self.coefficient_scale.copy_(torch.from_numpy(deviation))
+
+    def set_movement(self, correlations: np.ndarray, variance: np.ndarray) -> None:
+        """Fix ``noise_correlations`` and ``movement_variance``, (2, 52)."""
+        self.noise_correlations.copy_(torch.from_numpy(correlations))
+        self.movement_variance.copy_(torch.from_numpy(variance))
+
+    @property
+    def has_blinks(self) -> bool:
+        """Whether blinks are drawn as events, and coefficients have none."""
+        return bool(self.blink_shape.any())
+
+    def set_blinks(self, shape: Sequence[float], rate: float) -> None:
+        """Fix the course of a blink, of which ``BLINK_FRAMES`` are kept, and begin with a
+        probability of ``rate`` (0-1) that one begins in a frame."""
+        course = torch.tensor(list(shape)[:BLINK_FRAMES])
+        self.blink_shape.zero_()
+        self.blink_shape[: len(course)] = course
+        rate = min(max(rate, 1e-5), 0.5)
+        nn.init.zeros_(self.blink.weight)
+        nn.init.constant_(self.blink.bias, math.log(rate / (1 - rate)))
 
     def standardise(self, coefficients: Tensor) -> Tensor:
         """Coefficients in 0-1 (B, T, 52) to zero mean and unit variance per channel."""
@@ -223,6 +267,14 @@ class Talker(nn.Module):
         """The inverse of ``standardise``."""
         return x_0 * self.coefficient_scale + self.coefficient_mean
 
+    def noise(self, shape: Sequence[int], generator: torch.Generator | None) -> Tensor:
+        """Noise (..., T, 52) with memory over T, standard normal in every frame."""
+        correlations = self.noise_correlations
+        white = torch.randn(
+            *shape, generator=generator, device=correlations.device, dtype=correlations.dtype
+        )
+        return AutoRegression(*correlations)(white)
+
     def generate(
         self,
         condition: Condition,
@@ -231,14 +283,14 @@ class Talker(nn.Module):
         sampler: str = "ddim",
         generator: torch.Generator | None = None,
     ) -> Tensor:
-        """Coefficients (B, T, 52) in 0-1 from ``noise`` (B, T, 52)."""
+        """Coefficients (B, T, 52) in 0-1 from ``noise`` (B, T, 52), before ``runtime.blinks``."""
         x_0 = sample(
             lambda x_t, t: self.predict(x_t, t, condition),
             self.schedule,
             noise,
             steps,
             sampler,
-            generator,
+            lambda: self.noise(noise.shape, generator),
         )
         return self.destandardise(x_0).clamp(0, 1)
 

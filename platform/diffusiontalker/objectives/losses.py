@@ -13,7 +13,11 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from diffusiontalker.arkit import LIP
+from diffusiontalker.arkit import INDEX, LIP
+
+APERTURE = "jawOpen", "mouthClose", "mouthLowerDownLeft", "mouthUpperUpLeft"
+SMALL_APERTURE = 0.05
+"""Aperture at which lips count as closed (``objectives.articulation``)."""
 
 
 def exp(
@@ -50,6 +54,53 @@ def vel(
     both = mask[:, 1:].bool() & mask[:, :-1].bool()
     difference = (error[:, 1:] - error[:, :-1]).masked_fill(~both[..., None], 0)
     return difference.square().mean(-1).sum() / _count(both)
+
+
+def movement(x_0_hat: Tensor, x_0: Tensor, mask: Tensor, variances: Tensor) -> Tensor:
+    """Errors of velocity and acceleration, each in units of the channel's own.
+
+    Mean over channels, over first and over second differences between frames, of the squared error
+    divided by ``variances`` (2, C), so that a face at rest costs about 1. Velocities of brows and
+    gaze are so small that v1's L_vel hardly weighs their flicker. Our choice.
+    """
+    error, real = _error(x_0_hat, x_0, mask, None), mask.bool()
+    parts = []
+    for variance in variances:
+        both = real[:, 1:] & real[:, :-1]
+        error = (error[:, 1:] - error[:, :-1]).masked_fill(~both[..., None], 0)
+        parts.append((error.square() / variance).mean(-1).sum() / _count(both))
+        real = both
+    return torch.stack(parts).mean()
+
+
+def aperture(face_hat: Tensor, face: Tensor, mask: Tensor) -> Tensor:
+    """Mean squared error of the logarithm of the lips' aperture, between coefficients (B, T, 52).
+
+        (log (a_hat + e) - log (a + e))^2,   a = max(jawOpen - mouthClose, 0)
+                                                 + (mouthLowerDownLeft + mouthUpperUpLeft) / 2
+
+    A squared error of coefficients hardly weighs a closure of one frame, which viewers notice; in
+    the logarithm, lips that stay open by e = 0.05 where they should meet cost as much as a mouth
+    that opens half as far. Needs no phonemes. Our choice.
+    """
+    ratio = _log_aperture(face_hat) - _log_aperture(face)
+    return ratio.masked_fill(~mask.bool(), 0).square().sum() / _count(mask)
+
+
+def _log_aperture(face: Tensor) -> Tensor:
+    jaw, close, lower, upper = (face[..., INDEX[name]] for name in APERTURE)
+    return (F.relu(jaw - close) + F.relu(lower + upper) / 2 + SMALL_APERTURE).log()
+
+
+def blink(logit: Tensor, labels: Tensor, mask: Tensor) -> Tensor:
+    """Negative log-likelihood of when blinks begin, a discrete-time hazard, per frame.
+
+    ``logit`` and ``labels`` (B, T): 1 where a blink begins, 0 where none does, and below 0 within
+    one, where none can; those frames do not count. A proper score (our choice).
+    """
+    counts = mask.bool() & (labels >= 0)
+    each = F.binary_cross_entropy_with_logits(logit, labels.clamp(min=0), reduction="none")
+    return each.masked_fill(~counts, 0).sum() / _count(counts)
 
 
 def dis(

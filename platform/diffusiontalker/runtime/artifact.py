@@ -12,9 +12,11 @@ from diffusiontalker.arkit import CHANNELS, FPS
 from diffusiontalker.audio import SAMPLE_RATE
 from diffusiontalker.audio.front_end import FrontEnd
 from diffusiontalker.errors import UserError
+from diffusiontalker.runtime.blinks import NO_BLINKS, BlinkParameters
+from diffusiontalker.runtime.noise import WHITE, NoiseParameters
 from diffusiontalker.runtime.stream_parameters import StreamParameters
 
-FORMAT_VERSION = 4
+FORMAT_VERSION = 5
 GRAPHS = ("encoder.onnx", "personalizer.onnx", "modulation.onnx", "decoder.onnx")
 FRAME = "frame.onnx"
 """Of a student that can stream."""
@@ -56,6 +58,8 @@ class ArtifactConfig:
     front_end: FrontEnd
     stream: StreamParameters | None
     """None where ``look_ahead`` is."""
+    noise: NoiseParameters = WHITE
+    blinks: BlinkParameters = NO_BLINKS
 
     @property
     def graphs(self) -> tuple[str, ...]:
@@ -82,6 +86,8 @@ class ArtifactConfig:
             "emotions": list(self.emotions),
             "front_end": asdict(self.front_end),
             "stream": None if self.stream is None else asdict(self.stream),
+            "noise": {lag: list(values) for lag, values in asdict(self.noise).items()},
+            "blinks": {"shape": list(self.blinks.shape)},
             "model": self.model,
         }
 
@@ -178,7 +184,31 @@ def _config(values: dict[str, Any]) -> ArtifactConfig:
         dict(values["model"]),
         front_end,
         None if stream is None else _parameters(StreamParameters, stream, "stream"),
+        _noise(values["noise"]),
+        _blinks(values["blinks"]),
     )
+
+
+def _noise(block: dict[str, Any]) -> NoiseParameters:
+    """Correlations of a stationary process."""
+    lags = []
+    for key in ("lag_1", "lag_2"):
+        numbers = list(block[key])
+        _check_numbers(f"noise.{key}", numbers, float, (-0.99999, 0.99999))
+        if len(numbers) != len(CHANNELS):
+            raise _InvalidError(f"noise.{key}: give a number for each of the 52 channels")
+        lags.append(tuple(map(float, numbers)))
+    if any(two <= 2 * one * one - 1 for one, two in zip(*lags, strict=True)):
+        raise _InvalidError("noise: no process has these correlations")
+    return NoiseParameters(*lags)
+
+
+def _blinks(block: dict[str, Any]) -> BlinkParameters:
+    shape = list(block["shape"])
+    _check_numbers("blinks.shape", shape, float, (0.0, 1.0))
+    if len(shape) > FPS:
+        raise _InvalidError("blinks.shape: a blink lasts a second at most")
+    return BlinkParameters(tuple(map(float, shape)))
 
 
 def _parameters(kind: type[Parameters], block: Any, name: str) -> Parameters:

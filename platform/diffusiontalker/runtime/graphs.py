@@ -89,25 +89,28 @@ class Graphs:
 
     def decode(
         self, features: np.ndarray, noise: np.ndarray, modulation: np.ndarray, state: ChunkState
-    ) -> np.ndarray:
-        """``decoder.onnx``: coefficients (T, 52) of the next chunk, and the next ``state``.
+    ) -> tuple[np.ndarray, np.ndarray]:
+        """``decoder.onnx``: the next chunk, and the next ``state``.
 
         Args:
             features: audio features (T, A).
             noise: (T, 52), standard normal.
             modulation: (1, 1, M).
             state: of the chunk before; updated.
+
+        Returns:
+            coefficients (T, 52), and the probability (T,) that a blink begins in a frame.
         """
-        coefficients, state.decoder = _run(
-            self._decoder, ["coefficients", "next_state"], audio=features[None],
+        coefficients, blink, state.decoder = _run(
+            self._decoder, ["coefficients", "blink", "next_state"], audio=features[None],
             noise=noise[None], modulation=modulation, state=state.decoder,
         )  # fmt: skip
-        return coefficients[0]
+        return coefficients[0], blink[0]
 
     def frame(
         self, log_mel: np.ndarray, noise: np.ndarray, modulation: np.ndarray,
         history: dict[str, np.ndarray],
-    ) -> tuple[np.ndarray, np.ndarray, list[np.ndarray]]:  # fmt: skip
+    ) -> tuple[np.ndarray, np.ndarray, np.ndarray, list[np.ndarray]]:  # fmt: skip
         """``frame.onnx``: one frame of each of B streams.
 
         Args:
@@ -117,13 +120,14 @@ class Graphs:
             history: (B, 1, C) by name, as ``LayerHistory.read`` gives it.
 
         Returns:
-            coefficients (B, 52), voice features (B, H), and what ``LayerHistory.write`` takes.
+            coefficients (B, 52), the probability (B,) that a blink begins, voice features (B, H),
+            and what ``LayerHistory.write`` takes.
         """
         assert self._frame is not None
-        coefficients, voice, *layers = _run(
+        coefficients, blink, voice, *layers = _run(
             self._frame, None, log_mel=log_mel, noise=noise, modulation=modulation, **history
         )
-        return coefficients[:, 0], voice[:, 0], layers
+        return coefficients[:, 0], blink[:, 0], voice[:, 0], layers
 
     def _dry_run(self) -> list[np.ndarray]:
         """Run every graph once, so that one that does not fit is found and named now.
@@ -164,7 +168,9 @@ class Graphs:
         with self._blame("decoder"):
             self._state_sizes = size, _last_axis(self._decoder, "state")
             state = self.new_state()
-            _expect(self.decode(features, noise, modulation[:1], state), *noise.shape)
+            coefficients, blink = self.decode(features, noise, modulation[:1], state)
+            _expect(coefficients, *noise.shape)
+            _expect(blink, count)
             _expect(state.decoder, 1, self._state_sizes[1])
         if self._frame is not None:
             with self._blame("frame"):
@@ -181,8 +187,9 @@ class Graphs:
             for dilation, size in self.history_sizes.items()
             for tap in (("far", "near") if dilation else ("near",))
         }
-        coefficients, voice, layers = self.frame(log_mel, noise, modulation, history)
+        coefficients, blink, voice, layers = self.frame(log_mel, noise, modulation, history)
         _expect(coefficients, len(noise), len(CHANNELS))
+        _expect(blink, len(noise))
         _expect(voice, len(noise), self.voice_width)
         for layer, size in zip(layers, self.history_sizes.values(), strict=True):
             _expect(layer, len(noise), 1, size)

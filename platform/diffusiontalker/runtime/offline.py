@@ -10,6 +10,7 @@ from diffusiontalker.audio.front_end import TRAINING, FrontEnd
 from diffusiontalker.audio.level import apply_level, is_quiet, speech_level
 from diffusiontalker.audio.log_mel import around, frame_count, power, standardise, starts
 from diffusiontalker.audio.waveform import CANCELLED, as_waveform, louder_if_cancelled
+from diffusiontalker.runtime.blinks import Blinks
 from diffusiontalker.runtime.conditioning import AUTO, Conditioning
 from diffusiontalker.runtime.graphs import Graphs
 from diffusiontalker.runtime.noise import Noise
@@ -86,7 +87,8 @@ def animate_chunks(
         library.resolve(conditioning)
         for library, conditioning in zip(graphs.libraries, conditionings, strict=True)
     ]
-    noise, post = Noise(seed), PostProcessor(smooth_ms, mirror)
+    noise, post = Noise(seed, graphs.config.noise), PostProcessor(smooth_ms, mirror)
+    blinks = Blinks(seed, graphs.config.blinks)
     waveform = as_waveform(samples, rate, where)
     notes = () if louder_if_cancelled(samples) is None else (CANCELLED,)
     front_end = graphs.config.front_end
@@ -112,7 +114,7 @@ def animate_chunks(
     state, frames = graphs.new_state(), sum(map(len, features))
     modulation = graphs.modulate(embeddings[0][None], embeddings[1][None])
     chunks = (
-        post(graphs.decode(chunk, noise(len(chunk)), modulation, state))
+        post(blinks(*graphs.decode(chunk, noise(len(chunk)), modulation, state)))
         for chunk in _released(features)
     )
     return ChunkedAnimation(frames, chunks, names[0], names[1], notes)

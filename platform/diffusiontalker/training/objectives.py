@@ -53,6 +53,9 @@ class TeacherObjective(nn.Module):
             "exp": losses.exp(p, g, batch["mask"]),
             "lip": losses.lip(p, g, batch["mask"]),
             "vel": losses.vel(p, g, batch["mask"]),
+            "movement": movement_error(talker, condition, p, g, space, g, batch),
+            "aperture": aperture_error(talker, condition, x_0_hat, batch),
+            "blink": losses.blink(condition.blink, batch["blinks"], batch["mask"]),
             **contrast(voice, keys, batch, weights.temperature),
             "pc": enhancer(talker, x_0_hat, condition, batch, weights.temperature),
         }
@@ -114,6 +117,9 @@ class RoundObjective(nn.Module):
             "exp": losses.exp(p, g, batch["mask"], truth),
             "lip": losses.lip(p, g, batch["mask"]),
             "vel": losses.vel(p, g, batch["mask"], truth),
+            "movement": movement_error(student, condition, p, goal, space, g, batch),
+            "aperture": aperture_error(student, condition, x_0_hat, batch),
+            "blink": losses.blink(condition.blink, batch["blinks"], batch["mask"]),
             "dis": losses.dis(
                 goal, p, batch["mask"], distillation.weight(student.schedule, t)
             ),
@@ -137,7 +143,7 @@ class RoundObjective(nn.Module):
         student, weights = self.talker, self.settings
         samples = []
         for _ in range(2):
-            noise = torch.randn(goal.shape, generator=generator, device=goal.device)
+            noise = student.noise(goal.shape, generator)
             x_0 = sample(
                 lambda x, t: student.predict(x, t, condition),
                 student.schedule, noise * batch["mask"][..., None], self.steps,
@@ -150,16 +156,17 @@ def without_padding(batch: Batch) -> Batch:
     """The batch with padding set to zero: multiplying by the mask would keep NaN."""
     padding = batch["mask"] == 0
     per_frame = {"coefficients": 1, "features": 1, "log_mel": PER_FRAME}
-    return batch | {
+    clean = {
         key: batch[key].masked_fill(padding.repeat_interleave(n, dim=1)[..., None], 0)
         for key, n in per_frame.items()
     }
+    return batch | clean | {"blinks": batch["blinks"].masked_fill(padding, 0)}
 
 
 def noisy_pair(talker: Talker, batch: Batch, generator: torch.Generator) -> tuple[Tensor, Tensor]:
     """Standardised x_0 (B, T, 52), zero on padding, and noise like it."""
     x_0 = talker.standardise(batch["coefficients"]) * batch["mask"][..., None]
-    return x_0, torch.randn(x_0.shape, generator=generator, device=x_0.device, dtype=x_0.dtype)
+    return x_0, talker.noise(x_0.shape, generator)
 
 
 def personalise(
@@ -228,6 +235,26 @@ def mean_error(condition: Condition, goal: Tensor, space: Tensor, batch: Batch) 
     """The context's mean against the recording ``goal`` (in loss space): all channels, and lips."""
     mean = condition.mean * space
     return losses.exp(mean, goal, batch["mask"]) + losses.lip(mean, goal, batch["mask"])
+
+
+def movement_error(
+    talker: Talker, condition: Condition, p: Tensor, goal: Tensor, space: Tensor, g: Tensor,
+    batch: Batch,
+) -> Tensor:  # fmt: skip
+    """Errors of movement, of the prediction ``p`` against its ``goal`` and of the context's mean
+    against the recording ``g``, all in loss space."""
+    variances, mask = talker.movement_variance, batch["mask"]
+    return losses.movement(p, goal, mask, variances) + losses.movement(
+        condition.mean * space, g, mask, variances
+    )
+
+
+def aperture_error(talker: Talker, condition: Condition, x_0_hat: Tensor, batch: Batch) -> Tensor:
+    """Errors of the lips' aperture, of the prediction and of the context's mean, against the
+    recording."""
+    truth, mask = batch["coefficients"], batch["mask"]
+    faces = (talker.destandardise(x) for x in (x_0_hat, condition.mean))
+    return torch.stack([losses.aperture(face, truth, mask) for face in faces]).sum()
 
 
 @torch.no_grad()

@@ -7,7 +7,6 @@ it, and a changed configuration never loads an old checkpoint.
 from functools import partial
 from pathlib import Path
 
-import numpy as np
 from torch import nn
 
 from diffusiontalker.config import (
@@ -25,6 +24,7 @@ from diffusiontalker.model.talker import Talker, TalkerConfig, copy_matching_wei
 from diffusiontalker.training import objectives
 from diffusiontalker.training.architecture import student_config, teacher_config
 from diffusiontalker.training.checkpoints import load_talker, save_talker
+from diffusiontalker.training.motion_statistics import MotionStatistics, motion_statistics
 from diffusiontalker.training.ray_train import MakeObjective
 from diffusiontalker.training.stage_run import StageRun, fit_stage
 from diffusiontalker.training.windows import MotionWindows, PhonemeWindows
@@ -72,10 +72,8 @@ def train_teacher(
     settings: Settings, data: CorpusFolder, run: StageRun, out: Path
 ) -> list[dict[str, float]]:
     """Train the teacher on cached features; writes ``talker.json`` and ``model.safetensors``."""
-    mean, deviation = data.manifest.statistics()
-    make = partial(
-        _make_teacher_objective, settings, teacher_config(settings, data), mean, deviation
-    )
+    statistics = motion_statistics(data, settings.model.shared.blinks)
+    make = partial(_make_teacher_objective, settings, teacher_config(settings, data), statistics)
     return _fit_motion(settings, settings.training.teacher, data, make, run, out)
 
 
@@ -107,10 +105,13 @@ def _make_phoneme_objective(hidden: int, depth: int, phonemes: int) -> nn.Module
 
 
 def _make_teacher_objective(
-    settings: Settings, config: TalkerConfig, mean: np.ndarray, deviation: np.ndarray
+    settings: Settings, config: TalkerConfig, statistics: MotionStatistics
 ) -> objectives.TeacherObjective:
     talker = Talker(config)
-    talker.set_statistics(mean, deviation)
+    talker.set_scales(statistics.mean, statistics.deviation)
+    noise = statistics.correlations * (settings.model.shared.noise == "ar2")
+    talker.set_movement(noise, statistics.movement_variance)
+    talker.set_blinks(statistics.blink_shape, statistics.blink_rate)
     return objectives.TeacherObjective(talker, settings.losses.teacher)
 
 
@@ -127,9 +128,11 @@ def _fit_motion(
     settings: Settings, train: MotionTrainSettings, data: CorpusFolder, make: MakeObjective,
     run: StageRun, out: Path,
 ) -> list[dict[str, float]]:  # fmt: skip
-    windowing = MotionWindows(train.window, data.manifest.identities, data.manifest.emotions)
     task = make()
-    history = fit_stage(settings, train, data, windowing, make, task, run)
     assert isinstance(task, objectives.TeacherObjective | objectives.RoundObjective)
+    windowing = MotionWindows(
+        train.window, data.manifest.identities, data.manifest.emotions, task.talker.has_blinks
+    )
+    history = fit_stage(settings, train, data, windowing, make, task, run)
     save_talker(out, task.talker)
     return history

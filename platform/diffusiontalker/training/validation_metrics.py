@@ -36,8 +36,7 @@ def sample_metrics(
     generator = torch.Generator(device=truth.device).manual_seed(SEED)
     samples = []
     for _ in range(2):
-        noise = torch.randn(truth.shape, generator=generator, device=truth.device)
-        noise = noise * mask[..., None]
+        noise = talker.noise(truth.shape, generator) * mask[..., None]
         samples.append(talker.generate(condition, noise, steps, sampler, generator))
     lengths = mask.sum(1).int().tolist()
     windows = zip(torch.stack(samples, 1).cpu().numpy(), truth.cpu().numpy(), lengths, strict=True)

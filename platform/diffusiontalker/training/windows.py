@@ -18,6 +18,7 @@ from diffusiontalker.audio.log_mel import PER_FRAME
 from diffusiontalker.corpus.manifest import ShardInfo
 from diffusiontalker.corpus.phonemes import base_phoneme
 from diffusiontalker.corpus.shards import Clip, clips_of, read_table
+from diffusiontalker.training.blinks import find_blinks, onset_labels, without_blinks
 
 Window = dict[str, np.ndarray]
 UNKNOWN = -1
@@ -63,8 +64,11 @@ class MotionWindows:
         "log_mel",
     )
 
-    def __init__(self, window: int, identities: Sequence[str], emotions: Sequence[str]) -> None:
-        self.window = window
+    def __init__(
+        self, window: int, identities: Sequence[str], emotions: Sequence[str], blinks: bool = False
+    ) -> None:
+        """``blinks``: remove and label blinks, instead of leaving them in the coefficients."""
+        self.window, self.blinks = window, blinks
         self.identities = {name: i for i, name in enumerate(identities)}
         self.emotions = {name: i for i, name in enumerate(emotions)}
 
@@ -73,17 +77,20 @@ class MotionWindows:
         return [min(frames, self.window)] * windows_in(frames, self.window)
 
     def __call__(self, clip: Clip, rng: np.random.Generator) -> list[Window]:
-        """Random windows of one clip, nothing padded: views of the clip's arrays."""
+        """Random windows of one clip, nothing padded: views of its arrays."""
         assert clip.features is not None
         assert clip.log_mel is not None
         frames = len(clip.coefficients)
+        blinks = find_blinks(clip.coefficients) if self.blinks else []
+        face, onsets = without_blinks(clip.coefficients, blinks), onset_labels(frames, blinks)
         out: list[Window] = []
         for length in self.lengths(frames):
             start = int(rng.integers(0, frames - length + 1))
             stop = start + length
             out.append(
                 {
-                    "coefficients": clip.coefficients[start:stop],
+                    "coefficients": face[start:stop],
+                    "blinks": onsets[start:stop],
                     "features": clip.features[start:stop],
                     "log_mel": clip.log_mel[start * PER_FRAME : stop * PER_FRAME],
                     "mask": np.ones(length, np.float32),

@@ -207,7 +207,7 @@ class Step:
 
     def __init__(self, data: CorpusFolder, settings: Settings) -> None:
         self.talker = Talker(architecture.teacher_config(settings, data))
-        self.talker.set_statistics(*data.manifest.statistics())
+        self.talker.set_scales(*data.manifest.statistics())
         self.task = objectives.TeacherObjective(self.talker, settings.losses.teacher)
         self.settings = settings.training.teacher
         self.average = WeightAverage(self.talker, self.settings.ema)

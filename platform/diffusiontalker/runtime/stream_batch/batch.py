@@ -14,6 +14,7 @@ import numpy as np
 from diffusiontalker.arkit import CHANNELS
 from diffusiontalker.audio.log_mel import look_ahead_ms
 from diffusiontalker.errors import UserError
+from diffusiontalker.runtime.blinks import LONG_AGO, close_lids, closed, draw, uniforms
 from diffusiontalker.runtime.conditioning import Conditioning
 from diffusiontalker.runtime.graphs import Graphs
 from diffusiontalker.runtime.noise import Noise
@@ -46,14 +47,16 @@ class StreamBatch:
         self._graphs = graphs
         self._history = LayerHistory(graphs.history_sizes)
         self._modulations = self.voices.modulations(np.zeros(1, np.int64))
-        self._generators: list[Noise] = [Noise(0)]
+        self._generators = [self._generator(0)]
         self._noise = np.zeros((1, NOISE_FRAMES, len(CHANNELS)), np.float32)
+        self._uniform = np.zeros((1, NOISE_FRAMES))
+        self._since_blink = np.full(1, LONG_AGO)
         self._free = [0]
 
     def claim(self, owner: object, identity: Conditioning, emotion: Conditioning, seed: int) -> int:
         """A row for a new stream, until ``owner`` is garbage-collected. Raises UserError: bad
         values."""
-        generator = Noise(seed)
+        generator = self._generator(seed)
         if not self._free:
             self._grow()
         row = self._free[-1]
@@ -63,6 +66,7 @@ class StreamBatch:
         self._modulations[row] = self.voices.modulations(np.array([row]))[0]
         self.frames[row] = 0
         self._generators[row] = generator
+        self._since_blink[row] = LONG_AGO
         weakref.finalize(owner, self._free.append, self._free.pop())
         return row
 
@@ -82,10 +86,15 @@ class StreamBatch:
     def _next_frame(self, rows: np.ndarray) -> np.ndarray:
         """The next frame of each stream: (B, 52)."""
         frames = self.frames[rows]
-        coefficients, voice, layers = self._graphs.frame(
-            self.front_end.log_mel(rows, frames), self._next_noise(rows, frames),
+        places = self._draw(rows, frames)
+        coefficients, blink, voice, layers = self._graphs.frame(
+            self.front_end.log_mel(rows, frames), self._noise[rows, places][:, None],
             self._modulations[rows], self._history.read(rows, frames),
         )  # fmt: skip
+        lids, self._since_blink[rows] = closed(
+            self._graphs.config.blinks, self._uniform[rows, places], blink, self._since_blink[rows]
+        )
+        coefficients = close_lids(coefficients, lids)
         self._history.write(rows, frames, layers)
         fade = self.front_end.fade(rows, frames)
         self.frames[rows] = frames = frames + 1
@@ -95,12 +104,18 @@ class StreamBatch:
             self._modulations[changed] = self.voices.modulations(changed)
         return coefficients * fade[:, None]
 
-    def _next_noise(self, rows: np.ndarray, frames: np.ndarray) -> np.ndarray:
-        """Noise of the next frame of each stream: (B, 1, 52)."""
+    def _draw(self, rows: np.ndarray, frames: np.ndarray) -> np.ndarray:
+        """Where ``_noise`` and ``_uniform`` hold the numbers of the next frame of each stream."""
         places = frames % NOISE_FRAMES
         for row in rows[places == 0]:
-            self._noise[row] = self._generators[row](NOISE_FRAMES)
-        return self._noise[rows, places][:, None]
+            noise, uniform = self._generators[row]
+            self._noise[row] = noise(NOISE_FRAMES)
+            self._uniform[row] = draw(uniform, NOISE_FRAMES)
+        return places
+
+    def _generator(self, seed: int) -> tuple[Noise, np.random.Philox]:
+        """The random numbers of a stream: noise, and uniform ones for blinks."""
+        return Noise(seed, self._graphs.config.noise), uniforms(seed)
 
     def _grow(self) -> None:
         """Double the number of rows."""
@@ -110,5 +125,7 @@ class StreamBatch:
         self.voices.grow()
         self._history.grow()
         self.frames, self._noise = double_rows(self.frames), double_rows(self._noise)
+        self._uniform = double_rows(self._uniform)
+        self._since_blink = double_rows(self._since_blink)
         self._modulations = double_rows(self._modulations)
-        self._generators += [Noise(0)] * rows
+        self._generators += [self._generators[0]] * rows

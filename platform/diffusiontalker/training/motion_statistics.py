@@ -1,0 +1,84 @@
+"""What a talker takes from the training data before it is trained: scales, movement, blinks."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from diffusiontalker.corpus import shards
+from diffusiontalker.corpus.manifest import CorpusFolder
+from diffusiontalker.diffusion.noise import correlations
+from diffusiontalker.training.blinks import blink_shape, find_blinks, without_blinks
+
+MAX_FRAMES = 2 * 3600 * 30
+"""Two hours of motion describe a corpus; a larger one is sampled shard by shard."""
+MIN_DEVIATION = 0.01
+"""Least standard deviation, for channels that (almost) never move."""
+
+MIN_MOVEMENT = 1e-3
+"""Least mean square of differences, likewise."""
+
+
+@dataclass(frozen=True)
+class MotionStatistics:
+    """Of all faces, per channel; without their blinks if these have a shape."""
+
+    mean: np.ndarray
+    """(52,) float32."""
+    deviation: np.ndarray
+    """(52,) float32, at least ``MIN_DEVIATION``."""
+    correlations: np.ndarray
+    """(2, 52) float32, of noise that moves as the channels do (``diffusion.noise``)."""
+    movement_variance: np.ndarray
+    """(2, 52) float32: mean squares of first and second differences, standardised."""
+    blink_shape: tuple[float, ...]
+    """As ``BlinkParameters.shape``; empty: there are too few blinks to describe them."""
+    blink_rate: float
+    """Blinks in a frame."""
+
+
+def motion_statistics(data: CorpusFolder, blinks: bool = True) -> MotionStatistics:
+    """Read the training shards, evenly spaced ones where there are many.
+
+    Args:
+        data: the corpus.
+        blinks: describe its blinks.
+
+    Raises:
+        UserError: a shard is missing or corrupt.
+    """
+    listed = data.manifest.of("train")
+    every = max(round(sum(shard.frames for shard in listed) / MAX_FRAMES), 1)
+    tables = (
+        shards.read_table(data.folder / shard.file, ["id", "frames", "coefficients"])
+        for shard in listed[::every]
+    )
+    faces = [clip.coefficients for table in tables for clip in shards.clips_of(table)]
+    return statistics_of(faces, blinks)
+
+
+def statistics_of(faces: Sequence[np.ndarray], blinks: bool = True) -> MotionStatistics:
+    """Of faces (T, 52), as ``motion_statistics``."""
+    found = [find_blinks(face) if blinks else [] for face in faces]
+    bases = [without_blinks(face, each) for face, each in zip(faces, found, strict=True)]
+    shape = blink_shape(zip(faces, bases, found, strict=True))
+    if not shape:
+        bases = list(faces)
+    together = np.concatenate(bases).astype(np.float64)
+    deviation = np.maximum(together.std(0), MIN_DEVIATION)
+
+    def movement(order: int) -> np.ndarray:
+        each = [np.diff(base, order, axis=0) for base in bases]
+        return np.concatenate(each) / deviation
+
+    speed, acceleration = movement(1), movement(2)
+    lags = correlations(np.abs(speed).mean(0), np.abs(acceleration).mean(0))
+    squares = np.stack([np.square(speed).mean(0), np.square(acceleration).mean(0)])
+    return MotionStatistics(
+        mean=together.mean(0).astype(np.float32),
+        deviation=deviation.astype(np.float32),
+        correlations=lags.astype(np.float32),
+        movement_variance=np.maximum(squares, MIN_MOVEMENT).astype(np.float32),
+        blink_shape=shape,
+        blink_rate=sum(map(len, found)) / len(together),
+    )
