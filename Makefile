@@ -4,7 +4,7 @@
 VENV := .venv
 BIN := $(VENV)/bin
 INSTALLED := $(VENV)/.installed
-EXTRAS := .[platform,client,dev]
+EXTRAS := .[platform,client,speech,dev]
 IS_311 := import sys; sys.exit(sys.version_info[:2] != (3, 11))
 
 # Asked only when the environment is built: the first of these names that is Python 3.11.

@@ -1,6 +1,7 @@
-"""Benchmarks on this machine: data pipeline, runtime, look-ahead, server, sweep."""
+"""Benchmarks on this machine: data pipeline, runtime, look-ahead, robustness, server, sweep."""
 
 from diffusiontalker import cli, config, preflight
+from diffusiontalker.benchmarks.console import results
 
 
 def data(config_file: cli.Config = None, overrides: cli.Overrides = None) -> None:
@@ -11,11 +12,7 @@ def data(config_file: cli.Config = None, overrides: cli.Overrides = None) -> Non
     Example: python jobs/benchmark.py data out=runs/benchmark
     """
     settings = config.load_as(config.DataBenchmarkSettings, config_file, overrides or [])
-    from diffusiontalker.benchmarks.data.run import run
-    from diffusiontalker.benchmarks.data.table import lines, table
-
-    report = run(settings)
-    cli.show(table(report), *lines(report), f"all figures  {settings.out}/data.json")
+    cli.show(*results("data", settings, "data.json"))
 
 
 def runtime(config_file: cli.Config = None, overrides: cli.Overrides = None) -> None:
@@ -25,11 +22,17 @@ def runtime(config_file: cli.Config = None, overrides: cli.Overrides = None) -> 
     writes runtime.{json,html}. Example: python jobs/benchmark.py runtime run=runs/quickstart
     """
     settings = config.load_as(config.RuntimeBenchmarkSettings, config_file, overrides or [])
-    from diffusiontalker.benchmarks.runtime.run import run
-    from diffusiontalker.benchmarks.runtime.table import lines, table
+    cli.show(*results("runtime", settings, "runtime.{json,html}"))
 
-    report = run(settings)
-    cli.show(table(report), *lines(report), f"all figures  {settings.out}/runtime.{{json,html}}")
+
+def human(config_file: cli.Config = None, overrides: cli.Overrides = None) -> None:
+    """An artifact on recordings of people with known phones: lips, jaw in pauses, and blinks.
+
+    Writes human.{json,html}; docs/metrics.md has the measures and where recordings come from.
+    Example: python jobs/benchmark.py human model=runs/quickstart/student recordings=recordings
+    """
+    settings = config.load_as(config.HumanBenchmarkSettings, config_file, overrides or [])
+    cli.show(*results("human", settings, "human.{json,html}"))
 
 
 def look_ahead(config_file: cli.Config = None, overrides: cli.Overrides = None) -> None:
@@ -48,6 +51,18 @@ def look_ahead(config_file: cli.Config = None, overrides: cli.Overrides = None) 
         cli.show(table(run(settings)))
 
 
+def robustness(config_file: cli.Config = None, overrides: cli.Overrides = None) -> None:
+    """An artifact's lips through rooms, microphones and lines: closure, rounding and LBE of each.
+
+    Animates the test splits of the artifact's run, or of corpus=FOLDER. Takes a minute; writes
+    robustness.json. Example: python jobs/benchmark.py robustness model=runs/quickstart/student
+    """
+    settings = config.load_as(config.RobustnessBenchmarkSettings, config_file, overrides or [])
+    from diffusiontalker.benchmarks.robustness import run, table
+
+    cli.show(table(run(settings)), f"all figures  {settings.out}/robustness.json")
+
+
 def serve(config_file: cli.Config = None, overrides: cli.Overrides = None) -> None:
     """A served artifact under load: requests and streams a second, latencies, ten minutes of both.
 
@@ -55,11 +70,7 @@ def serve(config_file: cli.Config = None, overrides: cli.Overrides = None) -> No
     writes serve.json. Example: python jobs/benchmark.py serve model=runs/quickstart/student
     """
     settings = config.load_as(config.ServeBenchmarkSettings, config_file, overrides or [])
-    from diffusiontalker.benchmarks.serving.run import run
-    from diffusiontalker.benchmarks.serving.table import lines, table
-
-    report = run(settings)
-    cli.show(table(report), *lines(report), f"all figures  {settings.out}/serve.json")
+    cli.show(*results("serving", settings, "serve.json"))
 
 
 def sweep(config_file: cli.Config = None, overrides: cli.Overrides = None) -> None:
@@ -77,4 +88,4 @@ def sweep(config_file: cli.Config = None, overrides: cli.Overrides = None) -> No
 
 
 if __name__ == "__main__":
-    cli.main([data, runtime, look_ahead, serve, sweep])
+    cli.main([data, runtime, human, look_ahead, robustness, serve, sweep])

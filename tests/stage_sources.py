@@ -25,8 +25,9 @@ ENTRIES = {
 }
 """Where the code of a stage begins; what that imports belongs to it. ``training`` are the stages of
 encoder, teacher and rounds."""
-INDIFFERENT = {"config", "errors", "storage", "training.progress"}
-"""Modules that change no result: the values of settings are in the keys themselves."""
+INDIFFERENT = {"assets", "config", "errors", "storage", "training.progress"}
+"""Modules that change no result: the values of settings and the content of assets are in the keys
+themselves."""
 
 
 def modules(stage: str) -> set[str]:

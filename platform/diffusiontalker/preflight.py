@@ -71,9 +71,9 @@ def check_inputs(settings: Settings, measured: bool) -> None:
     _check_machine(settings)
     _check_corpus(settings, measured)
     if settings.encoder.name is not None:
-        from diffusiontalker.features import encoder
+        from diffusiontalker.features import pretrained
 
-        encoder.check(settings.encoder.name, settings.encoder.layers, settings.encoder.revision)
+        pretrained.check(settings.encoder.name, settings.encoder.layers, settings.encoder.revision)
     if measured and settings.evaluation.rig is not None:
         from diffusiontalker.animation.rig import Rig
 
@@ -179,9 +179,9 @@ def _gpus() -> int:
 def _check_corpus(settings: Settings, measured: bool) -> None:
     """Check the corpus, or the settings of a procedural one. Raises UserError."""
     if settings.corpus.path is None:
-        from diffusiontalker.corpus.procedural import generation
+        from diffusiontalker.corpus.procedural import planning
 
-        generation.plan(settings.corpus)
+        planning.plan(settings.corpus)
         return
     folder = storage.location(settings.corpus.path)
     manifest = open_corpus(folder)
@@ -204,8 +204,8 @@ def _check_phones(folder: Path, manifest: Manifest) -> None:
             return
     raise UserError(
         f"{folder}: has no phoneme times to train an encoder on; set encoder.name to a Hugging "
-        "Face speech model such as facebook/hubert-base-ls960, and encoder.layers to some of its "
-        "layers"
+        "Face speech model such as facebook/hubert-base-ls960, or to asset:whisper-base, and "
+        "encoder.layers to some of its layers"
     )
 
 

@@ -9,8 +9,8 @@ from diffusiontalker import __version__, config
 from diffusiontalker.config import CorpusSettings, DataSettings
 from diffusiontalker.corpus import ingest
 from diffusiontalker.corpus.ingest import IngestJob
-from diffusiontalker.corpus.manifest import open_corpus
-from diffusiontalker.corpus.procedural import generation
+from diffusiontalker.corpus.manifest import is_published, open_corpus
+from diffusiontalker.corpus.procedural import generation, planning
 from diffusiontalker.corpus.sources import Source, Take, open_source
 from diffusiontalker.errors import UserError
 from diffusiontalker.report.prepared import page
@@ -123,7 +123,7 @@ def procedural_settings(settings: DataSettings) -> CorpusSettings:
             f"{', '.join(unused)}: has no effect on the procedural corpus, which is set by "
             "source.options alone, such as source.options.minutes"
         )
-    generation.plan(corpus)
+    planning.plan(corpus)
     return corpus
 
 
@@ -133,6 +133,8 @@ def procedural_corpus(corpus: CorpusSettings, folder: Path) -> list[str]:
     Raises:
         UserError: the output cannot be written, or holds another set.
     """
+    if not is_published(folder):
+        corpus = generation.obtainable(corpus)
     with StageDisplay("prepare") as display:
         manifest = generation.make(folder, corpus, display.count)
     return [f"{folder}: {manifest.seconds() / 60:.1f} minutes in {len(manifest.shards)} shards"]

@@ -29,8 +29,8 @@ def encoder_key(s: Settings, corpus: Content) -> str:
 def teacher_key(s: Settings, corpus: Content) -> str:
     """Of the teacher."""
     return _key(
-        "teacher", s.model.shared, s.model.teacher, s.losses.teacher, _shared(s.training),
-        s.training.teacher, corpus,
+        "teacher", s.model.shared, s.model.teacher, s.losses.teacher, s.augmentation.lost_bands,
+        _shared(s.training), s.training.teacher, corpus,
     )  # fmt: skip
 
 
@@ -39,7 +39,7 @@ def round_key(s: Settings, steps: int, teacher: str, corpus: Content) -> str:
     from."""
     return _key(
         "round", steps, teacher, s.model.shared, s.model.student, s.losses.student,
-        _shared(s.training), round_settings(s, steps), corpus,
+        s.augmentation.lost_bands, _shared(s.training), round_settings(s, steps), corpus,
     )  # fmt: skip
 
 
@@ -59,7 +59,7 @@ def look_ahead_key(s: Settings, corpus: Content) -> str:
 def data_key(s: Settings) -> str:
     """Of the corpus and its features, as far as settings determine them."""
     trained = encoder_key(s, []) if s.encoder.name is None else None
-    return fingerprint(s.corpus, s.encoder, trained)
+    return fingerprint(s.corpus, s.encoder, s.augmentation.degradation, trained)
 
 
 def rig_hash(s: Settings) -> str | None:

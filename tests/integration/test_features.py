@@ -15,7 +15,7 @@ from transformers import HubertConfig, HubertModel
 from diffusiontalker import storage
 from diffusiontalker.arkit import CHANNELS
 from diffusiontalker.audio.log_mel import log_mel
-from diffusiontalker.config import ExtractionSettings
+from diffusiontalker.config import DegradationSettings, ExtractionSettings
 from diffusiontalker.corpus import shards
 from diffusiontalker.corpus.manifest import Manifest, open_corpus, write_manifest
 from diffusiontalker.corpus.shards import Clip
@@ -79,7 +79,7 @@ def run(
     torch and transformers anew."""
     told: list[tuple[int, int]] = []
     made = extract(
-        corpus, target, encoder, ExtractionSettings(actors=actors), gpu,
+        corpus, target, encoder, ExtractionSettings(actors=actors), DegradationSettings(), gpu,
         lambda *at: told.append(at),
     )  # fmt: skip
     return made, told

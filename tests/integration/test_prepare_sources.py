@@ -4,7 +4,8 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from tests import etf_made, sources_made, vocaset_made
+import soundfile
+from tests import etf_made, own_aligner, sources_made, vocaset_made
 
 from diffusiontalker import config, preparation, storage
 from diffusiontalker.corpus import ingest, shards
@@ -14,6 +15,8 @@ from diffusiontalker.corpus.manifest import Manifest, open_corpus, verify
 from diffusiontalker.corpus.shards import Clip
 from diffusiontalker.corpus.sources import open_source
 from diffusiontalker.errors import UserError
+from diffusiontalker.evaluation.measure import phones_of
+from diffusiontalker.objectives.articulation import articulation
 
 CONFIGS = Path(__file__).parents[2] / "configs/data"
 pytestmark = pytest.mark.usefixtures("ray_s3")
@@ -66,6 +69,26 @@ def test_3d_etf(tmp_path: Path) -> None:
     assert clips[actor].identity == f"ravdess-{actor[-2:]}"
     truth = etf_made.face(actor, 2.5)
     assert np.allclose(clips[actor].coefficients, truth, atol=1e-6)
+
+
+def test_speech(tmp_path: Path) -> None:
+    rng = np.random.default_rng(0)
+    for name, text in (("ann/1", "oapo mama"), ("ann/2", "ubu"), ("bo/1", "unlike"), ("bo/2", "a")):
+        path = tmp_path / f"speech/{name}.wav"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        seconds = 0.3 + 0.1 * len(text)
+        soundfile.write(path, 0.1 * rng.normal(size=round(seconds * 16_000)), 16_000)
+        path.with_suffix(".txt").write_text(text)
+    aligner = f"source.options.aligner={Path(own_aligner.__file__)}:Letters"
+    _, clips, page = prepared(
+        "speech", tmp_path / "speech", aligner, "split={val: 0, test: 0, unseen_speakers: 0}",
+        "max_quarantined=0.5", "min_clip_seconds=0.5",
+    )  # fmt: skip
+    assert set(clips) == {"ann/1", "ann/2"}  # the others: an alignment not trusted, and too short
+    clip = clips["ann/1"]
+    assert (clip.identity, clip.text) == ("ann", "oapo mama")
+    assert articulation([clip.coefficients], [phones_of(clip)]).closure == 1
+    assert "score" in page
 
 
 @pytest.mark.parametrize("form", ["raw", "derived"])

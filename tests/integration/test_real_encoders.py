@@ -1,7 +1,7 @@
 """Encoders of the published sizes, with random weights, as ``save_pretrained`` writes them.
 
-The configurations are those of hubert-base-ls960, wavlm-base-plus and wav2vec2-base, and of a large
-wav2vec 2.0 cut to four of its 24 layers.
+The configurations are those of hubert-base-ls960, wavlm-base-plus and wav2vec2-base, of a large
+wav2vec 2.0 cut to four of its 24 layers, and of whisper-base's encoder.
 """
 
 import os
@@ -25,7 +25,10 @@ from transformers import (
     Wav2Vec2Model,
     WavLMConfig,
     WavLMModel,
+    WhisperConfig,
+    WhisperFeatureExtractor,
 )
+from transformers.models.whisper.modeling_whisper import WhisperEncoder
 
 from diffusiontalker.features.encoder import FrozenEncoder
 
@@ -56,6 +59,13 @@ MODELS = {
         ),
         True, 1024, 4, 63.5,
     ),
+    "whisper-base": Published(
+        WhisperEncoder,
+        WhisperConfig(
+            d_model=512, encoder_layers=6, encoder_attention_heads=8, encoder_ffn_dim=2048
+        ),
+        False, 512, 6, 20.6,
+    ),
 }  # fmt: skip
 
 
@@ -65,7 +75,10 @@ def folder(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFact
     folder = tmp_path_factory.mktemp("models") / request.param
     torch.manual_seed(0)
     published.model(published.config).save_pretrained(folder)
-    Wav2Vec2FeatureExtractor(do_normalize=published.do_normalize).save_pretrained(folder)
+    if published.model is WhisperEncoder:
+        WhisperFeatureExtractor().save_pretrained(folder)
+    else:
+        Wav2Vec2FeatureExtractor(do_normalize=published.do_normalize).save_pretrained(folder)
     return folder
 
 
@@ -83,10 +96,10 @@ def noise(seconds: float, seed: int = 0) -> np.ndarray:
 
 def test_size_and_shape(folder: Path, encoder: FrozenEncoder) -> None:
     published = MODELS[folder.name]
-    count = sum(p.numel() for p in encoder.model.parameters()) / 1e6
+    count = sum(p.numel() for p in encoder.model.module.parameters()) / 1e6
     assert count == pytest.approx(published.millions, abs=0.5)
-    assert (encoder.stride, encoder.field) == (320, 400)  # 20 ms, 25 ms
-    assert encoder.standardise is published.do_normalize
+    assert (encoder.model.stride, encoder.model.field) == (320, 400)  # 20 ms, 25 ms
+    assert getattr(encoder.model, "standardise", False) is published.do_normalize
     assert encoder.layers == (0, 4, published.layers)
     features = encoder(noise(1.0), 30)
     assert features.shape == (30, 3 * published.width)
@@ -116,7 +129,8 @@ def test_layers_that_are_not_asked_for_cost_nothing_and_change_nothing(
     folder: Path, encoder: FrozenEncoder
 ) -> None:
     cut = FrozenEncoder(str(folder), (4,))
-    assert len(cut.model.encoder.layers) == 4
+    module = cut.model.module
+    assert len(getattr(module, "encoder", module).layers) == 4
     width = encoder.dim // 3
     whole = encoder(noise(0.5), 15)[:, width : 2 * width]
     np.testing.assert_allclose(cut(noise(0.5), 15), whole, atol=1e-5)

@@ -22,7 +22,7 @@ from diffusiontalker import cluster, storage
 from diffusiontalker.config import CorpusSettings, Settings, TrainSettings
 from diffusiontalker.corpus import shards
 from diffusiontalker.corpus.manifest import CorpusFolder, Manifest, open_corpus, write_manifest
-from diffusiontalker.corpus.procedural import generation
+from diffusiontalker.corpus.procedural import generation, planning
 from diffusiontalker.corpus.shards import Clip
 from diffusiontalker.errors import UserError
 from diffusiontalker.training import ray_data, stage_run
@@ -114,7 +114,7 @@ def test_a_corrupt_shard_in_a_training_worker_is_one_line(ray_s3: Server, tmp_pa
     settings = CorpusSettings(
         speakers=2, unseen_speakers=1, minutes=0.5, eval_clips=4, expected_draws=2
     )
-    plans = generation.plan(settings)
+    plans = planning.plan(settings)
     infos = [
         shards.write_shard(
             corpus / f"{split}-00000.parquet",

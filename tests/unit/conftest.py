@@ -11,8 +11,8 @@ from diffusiontalker.arkit import CHANNELS
 from diffusiontalker.config import CorpusSettings
 from diffusiontalker.corpus import shards
 from diffusiontalker.corpus.manifest import Manifest, write_manifest
-from diffusiontalker.corpus.procedural import generation
-from diffusiontalker.corpus.procedural.generation import ClipPlan
+from diffusiontalker.corpus.procedural import generation, planning
+from diffusiontalker.corpus.procedural.planning import ClipPlan
 from diffusiontalker.corpus.shards import Clip
 
 
@@ -27,7 +27,7 @@ def tiny_corpus() -> CorpusSettings:
 @pytest.fixture(scope="session")
 def spoken(tiny_corpus: CorpusSettings) -> list[tuple[ClipPlan, Clip]]:
     """Every clip of the tiny corpus with its plan; spoken once for all tests."""
-    return [(p, generation.make_clip(p, tiny_corpus)) for p in generation.plan(tiny_corpus)]
+    return [(p, generation.make_clip(p, tiny_corpus)) for p in planning.plan(tiny_corpus)]
 
 
 @pytest.fixture

@@ -29,8 +29,9 @@ from transformers import (
 
 from diffusiontalker import storage
 from diffusiontalker.errors import UserError
-from diffusiontalker.features.encoder import FAMILIES as READ
-from diffusiontalker.features.encoder import FrozenEncoder, batches, standardise
+from diffusiontalker.features.encoder import FrozenEncoder, batches
+from diffusiontalker.features.pretrained import WAVEFORM_FAMILIES
+from diffusiontalker.features.waveform_model import standardise
 from diffusiontalker.training.small_encoder import PhonemeObjective, save_encoder, small_hubert
 from diffusiontalker.training.windows import IGNORED_LABEL
 
@@ -73,9 +74,9 @@ def noise(seconds: float = 1.0, seed: int = 0) -> np.ndarray:
 @pytest.mark.parametrize("family", FAMILIES)
 def test_families(tmp_path: Path, family: str, norm: str) -> None:
     encoder = FrozenEncoder(saved(tmp_path, family, norm), (0, 1, -1))
-    assert (encoder.stride, encoder.field, encoder.dim) == (STRIDE, FIELD, 48)
-    assert encoder.standardise is (norm == "layer")
-    assert not any(p.requires_grad for p in encoder.model.parameters())
+    assert (encoder.model.stride, encoder.model.field, encoder.dim) == (STRIDE, FIELD, 48)
+    assert encoder.model.standardise is (norm == "layer")
+    assert not any(p.requires_grad for p in encoder.model.module.parameters())
     audio = noise()
     features = encoder(audio, 30)
     assert features.shape == (30, 48)
@@ -134,9 +135,9 @@ def test_what_the_model_says_of_its_input_counts(tmp_path: Path, norm: str, says
     name = saved(tmp_path, "hubert", norm)
     Wav2Vec2FeatureExtractor(do_normalize=says).save_pretrained(tmp_path)
     encoder = FrozenEncoder(name, (1,))
-    assert encoder.standardise is says
+    assert encoder.model.standardise is says
     heard: list[torch.Tensor] = []
-    encoder.model.register_forward_pre_hook(lambda _, given: heard.append(given[0][0]))
+    encoder.model.module.register_forward_pre_hook(lambda _, given: heard.append(given[0][0]))
     encoder(noise(), 30)
     expected = standardise(noise()) if says else noise()
     np.testing.assert_array_equal(heard[0].numpy(), expected)
@@ -145,7 +146,7 @@ def test_what_the_model_says_of_its_input_counts(tmp_path: Path, norm: str, says
 def test_a_front_end_that_says_nothing_of_it(tmp_path: Path) -> None:
     name = saved(tmp_path, "hubert", "layer")
     (tmp_path / "preprocessor_config.json").write_text('{"feature_size": 1}')
-    assert FrozenEncoder(name, (1,)).standardise
+    assert FrozenEncoder(name, (1,)).model.standardise
 
 
 # layers and batches
@@ -156,7 +157,7 @@ def test_layers_that_nobody_asked_for_are_dropped(
     tmp_path: Path, layers: tuple[int, ...], kept: int
 ) -> None:
     encoder = FrozenEncoder(saved(tmp_path), layers)
-    assert len(encoder.model.encoder.layers) == kept
+    assert len(encoder.model.module.encoder.layers) == kept
 
 
 @pytest.mark.parametrize("stable", [False, True])
@@ -171,7 +172,7 @@ def test_clips_together_are_as_clips_alone(
     frames = [max(round(30 * s), 1) for s in seconds]
     alone = [encoder(audio, count) for audio, count in zip(clips, frames, strict=True)]
     runs: Counter[int] = Counter()
-    encoder.model.feature_extractor.register_forward_pre_hook(
+    encoder.model.module.feature_extractor.register_forward_pre_hook(
         lambda _, given: runs.update([len(given[0])])
     )
     together = encoder.many(clips, frames, seconds=2.1)
@@ -184,7 +185,7 @@ def test_clips_together_are_as_clips_alone(
 def test_silence_behind_a_clip_changes_a_group_norm(tmp_path: Path) -> None:
     # why such models get no padding
     encoder = FrozenEncoder(saved(tmp_path, "hubert", "group"), (0,))
-    encoder.pads = True
+    encoder.model.pads = True
     together = encoder.many([noise(0.5), noise(1.0, 1)], [15, 30], seconds=10)[0]
     assert np.abs(together - encoder(noise(0.5), 15)).max() > 1e-2
 
@@ -215,7 +216,7 @@ def test_a_batch_that_does_not_fit_the_gpu(tmp_path: Path) -> None:
     def full(*_: object) -> None:
         raise torch.OutOfMemoryError("CUDA out of memory.\nTried to allocate 2.00 GiB")
 
-    encoder.model.register_forward_pre_hook(full)
+    encoder.model.module.register_forward_pre_hook(full)
     with pytest.raises(UserError, match=r"2 clips of up to 1\.0 s .* extraction\.batch_seconds"):
         encoder.many([noise(), noise()], [30, 30], seconds=2)
 
@@ -278,7 +279,7 @@ def hub(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 def test_a_hub_name_without_a_network(hub: Path) -> None:
     main = FrozenEncoder("ada/hubert", (1,))
     assert main.name == "ada/hubert"
-    assert main.standardise  # its preprocessor_config.json was found too
+    assert main.model.standardise  # its preprocessor_config.json was found too
     folder = FrozenEncoder(str(hub / "snapshots" / SHA["main"]), (1,))
     assert main.fingerprint() == folder.fingerprint()
     np.testing.assert_array_equal(main(noise(), 30), folder(noise(), 30))
@@ -310,7 +311,7 @@ def test_a_hub_model_with_pickled_weights_alone(hub: Path) -> None:
 
 
 def test_the_families_are_those_tested() -> None:
-    assert set(READ) == set(FAMILIES)
+    assert set(WAVEFORM_FAMILIES) == set(FAMILIES)
 
 
 def test_a_model_for_another_rate(tmp_path: Path) -> None:
@@ -348,7 +349,7 @@ def test_a_text_model(tmp_path: Path) -> None:
             intermediate_size=8,
         )
     ).save_pretrained(tmp_path)  # fmt: skip
-    refused(tmp_path, "a bert model is not one of those that read waveforms")
+    refused(tmp_path, "a bert model is not one of those that read speech")
 
 
 def test_pickled_weights_are_refused(tmp_path: Path) -> None:
@@ -463,7 +464,9 @@ def test_fingerprint_overlooks_what_is_drawn_at_random(tmp_path: Path) -> None:
     del weights["masked_spec_embed"]
     save_file(weights, tmp_path / "model.safetensors", metadata={"format": "pt"})
     first, again = (FrozenEncoder(str(tmp_path), (1,)) for _ in range(2))
-    assert not torch.equal(first.model.masked_spec_embed, again.model.masked_spec_embed)
+    assert not torch.equal(
+        first.model.module.masked_spec_embed, again.model.module.masked_spec_embed
+    )
     assert first.fingerprint() == again.fingerprint()
 
 
@@ -484,18 +487,20 @@ def test_our_encoder_is_read_as_it_was_trained(tmp_path: Path) -> None:
     task = PhonemeObjective(small_hubert(16, 2).eval(), phonemes=5)
     save_encoder(task.model, tmp_path)
     encoder = FrozenEncoder(str(tmp_path), (2,))
-    assert encoder.standardise
-    assert encoder.stride == 320  # 50 Hz
+    assert encoder.model.standardise
+    assert encoder.model.stride == 320  # 50 Hz
     audio = noise()
     # what the task hears of raw audio, and what its head reads
     heard: list[torch.Tensor] = []
     task.model.register_forward_pre_hook(lambda _, given: heard.append(given[0]))
-    labels = torch.zeros(1, (len(audio) - encoder.field) // encoder.stride + 1, dtype=torch.int64)
+    labels = torch.zeros(
+        1, (len(audio) - encoder.model.field) // encoder.model.stride + 1, dtype=torch.int64
+    )
     with torch.no_grad():
         task({"audio": torch.from_numpy(audio)[None], "labels": labels}, torch.Generator())
         hidden = task.model(heard[0], output_hidden_states=True).hidden_states[2][0].numpy()
     np.testing.assert_allclose(heard[0][0].numpy(), standardise(audio), rtol=2e-3)
-    centre = (9 / 30 * 16_000 - encoder.field / 2) / 320  # of frame 9, in outputs
+    centre = (9 / 30 * 16_000 - encoder.model.field / 2) / 320  # of frame 9, in outputs
     share = centre % 1
     expected = (1 - share) * hidden[int(centre)] + share * hidden[int(centre) + 1]
     np.testing.assert_allclose(encoder(audio, 30)[9], expected, atol=2e-3)

@@ -10,13 +10,14 @@ import numpy as np
 import pytest
 from ray.exceptions import RayActorError
 
-from diffusiontalker.config import ExtractionSettings
+from diffusiontalker.audio.log_mel import log_mel
+from diffusiontalker.config import DegradationSettings, ExtractionSettings
 from diffusiontalker.corpus import shards
-from diffusiontalker.corpus.manifest import Manifest, open_corpus
+from diffusiontalker.corpus.manifest import Manifest, open_corpus, write_manifest
 from diffusiontalker.corpus.shards import Clip
 from diffusiontalker.errors import UserError
 from diffusiontalker.features import stage
-from diffusiontalker.features.stage import cache_name, pool_size, to_length
+from diffusiontalker.features.stage import cache_name, content, pool_size, to_length
 
 
 def test_a_cache_is_named_by_corpus_and_encoder(
@@ -38,6 +39,77 @@ def test_a_cache_is_not_named_by_where_the_corpus_lies(corpus_folder: Path) -> N
     manifest: Manifest = open_corpus(moved)
     again = Manifest("elsewhere", manifest.shards, ["ada"], ["anger"])
     assert cache_name(manifest, "abc") == cache_name(again, "abc")
+
+
+def test_the_same_features_without_degradation_and_others_with_it() -> None:
+    off, on = DegradationSettings(), DegradationSettings(share=0.5)
+    other_seed = DegradationSettings(share=0.5, seed=1)
+    assert content("abc", off) == content("abc", DegradationSettings(seed=1)) == "abc"
+    assert len({content("abc", one) for one in (off, on, other_seed)} | {content("a", on)}) == 4
+
+
+class OneSample:
+    """Stands for ``FrozenEncoder``: one sample of a clip, in every frame."""
+
+    def many(self, clips: list[np.ndarray], frames: list[int], seconds: float) -> list[np.ndarray]:
+        pairs = zip(clips, frames, strict=True)
+        return [np.full((n, 1), a[3000], np.float32) for a, n in pairs]
+
+
+def written(corpus: Path, target: Path, **settings: Any) -> dict[str, list[Clip]]:
+    """The clips with features of both shards, by split."""
+    target.mkdir(parents=True)
+    writer = stage._FeatureWriter(
+        corpus, target, ("model", (0,), None), "abc", DegradationSettings(**settings), 0.0, False
+    )
+    vars(writer)["encoder"] = OneSample()
+    found = {}
+    for shard in open_corpus(corpus).shards:
+        info, mistake = writer.write(shard.file, shard.sha256)
+        assert info
+        assert not mistake
+        found[shard.split] = shards.clips_of(shards.read_table(target / shard.file))
+    return found
+
+
+@pytest.fixture
+def noisy_corpus(corpus_folder: Path, hand_made: Callable[..., Clip]) -> Path:
+    infos = []
+    for split in ("train", "val"):
+        noise = [np.random.default_rng(i).normal(0, 0.07, 6400) for i in range(4)]
+        clips = [
+            hand_made(12, id=f"{split}-{i}", split=split, audio=audio.astype(np.float32))
+            for i, audio in enumerate(noise)
+        ]
+        infos.append(shards.write_shard(corpus_folder / f"{split}-00000.parquet", clips))
+    write_manifest(corpus_folder, Manifest("hand", infos, ["ada"], ["anger"]))
+    return corpus_folder
+
+
+def test_training_clips_alone_are_degraded_and_their_faces_are_not(
+    noisy_corpus: Path, tmp_path: Path
+) -> None:
+    off = written(noisy_corpus, tmp_path / "off")
+    on = written(noisy_corpus, tmp_path / "on", share=1)
+    both = written(noisy_corpus, tmp_path / "both", share=1, features=True)
+    assert len(on["train"]) == 4
+    for split in ("train", "val"):
+        for clean, one, two in zip(off[split], on[split], both[split], strict=True):
+            for column in ("id", "audio", "coefficients"):
+                np.testing.assert_array_equal(getattr(one, column), getattr(clean, column))
+            expected = to_length(log_mel(clean.audio), 12)
+            np.testing.assert_allclose(clean.log_mel, expected, atol=2e-3)
+            np.testing.assert_array_equal(one.features, clean.features)
+            np.testing.assert_array_equal(one.log_mel, two.log_mel)
+            assert np.array_equal(one.log_mel, clean.log_mel) == (split == "val")
+            assert np.array_equal(two.features, clean.features) == (split == "val")
+
+
+def test_a_resumed_stage_degrades_as_before(noisy_corpus: Path, tmp_path: Path) -> None:
+    written(noisy_corpus, tmp_path / "a", share=0.5)
+    written(noisy_corpus, tmp_path / "b", share=0.5)
+    for file in ("train-00000.parquet", "val-00000.parquet"):
+        assert (tmp_path / "a" / file).read_bytes() == (tmp_path / "b" / file).read_bytes()
 
 
 @pytest.mark.parametrize(
@@ -95,8 +167,8 @@ def test_an_encoder_that_dies_again_and_again_is_not_started_without_end(
     )
     with pytest.raises(UserError, match=r"ended 4 times at the same shard.*extraction\.actors"):
         stage.extract(
-            corpus_folder, tmp_path / "features", encoder, ExtractionSettings(), False,
-            lambda done, total: None,
+            corpus_folder, tmp_path / "features", encoder, ExtractionSettings(),
+            DegradationSettings(), False, lambda done, total: None,
         )  # fmt: skip
     assert options["max_task_retries"] == stage.RETRIES > 0
     assert killed == ["actor"]

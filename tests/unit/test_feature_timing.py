@@ -41,7 +41,7 @@ def test_reach_is_what_convolutions_see():
 def test_outputs_that_tell_their_time_tell_the_times_of_frames():
     stride, field = reach(*HUBERT)
     centres = (np.arange(99) * stride + field / 2) / 16_000
-    at = at_frames(centres[:, None].astype(np.float32), stride, field, 60)
+    at = at_frames(centres[:, None].astype(np.float32), stride, field / 2, 60)
     assert at.shape == (60, 1)
     times = np.arange(60) / 30
     within = (times >= centres[0]) & (times <= centres[-1])
@@ -54,10 +54,10 @@ def test_outputs_that_tell_their_time_tell_the_times_of_frames():
 def test_interpolation_by_hand():
     # Outputs at 400, 1200 and 2000 samples; frame 1 is at 533.33: a sixth of the way.
     hidden = np.array([[0.0, 6.0], [6.0, 0.0], [12.0, 0.0]], np.float32)
-    at = at_frames(hidden, 800, 800, 3)
+    at = at_frames(hidden, 800, 400, 3)
     assert np.allclose(at, [[0, 6], [1, 5], [5, 1]], atol=1e-5)
     assert at.dtype == np.float32
 
 
 def test_a_single_output_holds_throughout():
-    assert (at_frames(np.array([[3.0]], np.float32), 320, 400, 4) == 3.0).all()
+    assert (at_frames(np.array([[3.0]], np.float32), 320, 200, 4) == 3.0).all()

@@ -13,6 +13,8 @@ from diffusiontalker.config import (
     DataBenchmarkSettings,
     DataSettings,
     ExportJobSettings,
+    HumanBenchmarkSettings,
+    RobustnessBenchmarkSettings,
     RuntimeBenchmarkSettings,
     Section,
     ServeBenchmarkSettings,
@@ -30,7 +32,9 @@ JOBS: dict[str, type[Section]] = {
     "export": ExportJobSettings,
     "benchmark data": DataBenchmarkSettings,
     "benchmark runtime": RuntimeBenchmarkSettings,
+    "benchmark human": HumanBenchmarkSettings,
     "benchmark look-ahead": Settings,
+    "benchmark robustness": RobustnessBenchmarkSettings,
     "benchmark serve": ServeBenchmarkSettings,
     "benchmark sweep": SweepBenchmarkSettings,
 }
@@ -39,7 +43,11 @@ JOBS: dict[str, type[Section]] = {
 def help_of(job: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> str:
     name, *sub = job.split()
     module = importlib.import_module(f"jobs.{name}")
-    names = ["data", "runtime", "look_ahead", "serve", "sweep"] if sub else [name]
+    names = (
+        ["data", "runtime", "human", "look_ahead", "robustness", "serve", "sweep"]
+        if sub
+        else [name]
+    )
     jobs = [getattr(module, one) for one in names]
     monkeypatch.setattr(sys, "argv", ["job", *sub, "--help"])
     with pytest.raises(SystemExit) as ended:

@@ -99,11 +99,14 @@ def test_package_does_not_import_its_entry_points():
 
 
 def test_a_job_is_a_page():
-    lengths = {
-        path.name: len(path.read_text(encoding="utf-8").splitlines())
-        for path in (ROOT / "jobs").glob("*.py")
-    }
-    assert {name: lines for name, lines in lengths.items() if lines > 80} == {}
+    """80 lines, or 15 for each of several commands."""
+    texts = {path.name: path.read_text(encoding="utf-8") for path in (ROOT / "jobs").glob("*.py")}
+    long = [
+        name
+        for name, text in texts.items()
+        if len(text.splitlines()) > max(80, 15 * text.count("\ndef "))
+    ]
+    assert long == []
 
 
 def test_every_declared_dependency_is_pinned_plainly():

@@ -10,9 +10,9 @@ from diffusiontalker.audio.level import normalize
 from diffusiontalker.audio.log_mel import (
     BANDS,
     PER_FRAME,
-    _filters,
     frame_count,
     log_mel,
+    mel_filters,
 )
 
 FFT, WINDOW, MEAN, SCALE = TRAINING.fft, TRAINING.window, TRAINING.mean, TRAINING.scale
@@ -78,7 +78,7 @@ def test_the_level_of_a_tone_by_hand():
     # A sine of amplitude 0.1 in a Hann window: peak magnitude 0.1 / 2 * sum(window) = 16.
     peak = (0.1 / 2 * WINDOW / 2) ** 2
     spectrum = log_mel(tone(1000.0))[30]
-    weights = _filters(FFT, BANDS)[round(1000 / (SAMPLE_RATE / FFT))]
+    weights = mel_filters(FFT, BANDS)[round(1000 / (SAMPLE_RATE / FFT))]
     assert weights.sum() == pytest.approx(1.0, abs=0.02)  # triangles share every bin
     at_least = (np.log(peak * weights.max()) - MEAN) / SCALE
     # The window spreads the peak over a few bins.
@@ -86,7 +86,7 @@ def test_the_level_of_a_tone_by_hand():
 
 
 def test_filters_cover_the_spectrum():
-    filters = _filters(FFT, BANDS)
+    filters = mel_filters(FFT, BANDS)
     assert filters.shape == (FFT // 2 + 1, BANDS)
     assert (filters.max(axis=0) > 0.3).all()
     assert (filters >= 0).all()

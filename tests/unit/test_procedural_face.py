@@ -17,7 +17,7 @@ from diffusiontalker.corpus.procedural.voices import (
     REGIONS,
     VARIANTS,
     Speaker,
-    speakers,
+    espeak_speakers,
 )
 
 RATE = 16_000
@@ -26,7 +26,7 @@ LIPS = [INDEX[name] for name in ("mouthPressLeft", "mouthPressRight", "mouthRoll
 
 def plain(**changes: object) -> Speaker:
     """A speaker without habits: no lag, no gains, a face at rest that is zero."""
-    speaker = speakers(1, 0)[0]
+    speaker = espeak_speakers(1, 0)[0]
     return dataclasses.replace(
         speaker,
         **{
@@ -76,12 +76,12 @@ def test_voices_exist_and_variants_are_distinct():
 
 
 def test_speakers_are_distinct_and_stay_as_their_number_grows():
-    many = speakers(3 * len(VARIANTS), 7)
+    many = espeak_speakers(3 * len(VARIANTS), 7)
     assert len({s.name for s in many}) == len(many)
     assert len({s.voice for s in many[: len(VARIANTS)]}) == len(VARIANTS)
     assert len({(s.voice, s.pitch) for s in many}) == len(many)
-    assert speakers(5, 7) == many[:5]
-    assert speakers(5, 8)[0].gains != many[0].gains
+    assert espeak_speakers(5, 7) == many[:5]
+    assert espeak_speakers(5, 8)[0].gains != many[0].gains
 
 
 def test_emotions_name_known_channels_and_expand_sides():

@@ -14,9 +14,9 @@ from diffusiontalker.audio import SAMPLE_RATE
 from diffusiontalker.audio.log_mel import frame_count
 from diffusiontalker.config import CorpusSettings, load
 from diffusiontalker.corpus.manifest import SPLITS, Manifest, open_corpus
-from diffusiontalker.corpus.procedural import generation, text
+from diffusiontalker.corpus.procedural import generation, planning, text
 from diffusiontalker.corpus.procedural.articulation import loudness
-from diffusiontalker.corpus.procedural.generation import ClipPlan
+from diffusiontalker.corpus.procedural.planning import ClipPlan
 from diffusiontalker.corpus.shards import Clip
 from diffusiontalker.errors import UserError
 
@@ -32,7 +32,7 @@ def planned(request: pytest.FixtureRequest) -> tuple[CorpusSettings, list[ClipPl
     settings = CorpusSettings()
     if request.param == "quickstart":
         settings = load(ROOT / "configs" / "quickstart.yaml").corpus
-    return settings, generation.plan(settings)
+    return settings, planning.plan(settings)
 
 
 def test_splits_have_the_sizes_asked_for(planned: tuple[CorpusSettings, list[ClipPlan]]):
@@ -40,7 +40,7 @@ def test_splits_have_the_sizes_asked_for(planned: tuple[CorpusSettings, list[Cli
     counts = Counter(p.split for p in plans)
     assert set(counts) == set(SPLITS)
     assert {counts[s] for s in SPLITS[1:]} == {settings.eval_clips}
-    assert counts["train"] == round(settings.minutes * 60 / generation.SECONDS_PER_CLIP)
+    assert counts["train"] == round(settings.minutes * 60 / planning.SECONDS_PER_CLIP)
     assert len({p.id for p in plans}) == len({p.seed for p in plans}) == len(plans)
 
 
@@ -66,7 +66,7 @@ def test_unseen_speakers_are_in_no_other_split(planned: tuple[CorpusSettings, li
 
 @pytest.mark.parametrize("speakers", [2, 6, 7, 13, 16])
 def test_every_speaker_says_every_emotion_about_equally_often(speakers: int):
-    plans = generation.plan(CorpusSettings(speakers=speakers, minutes=30))
+    plans = planning.plan(CorpusSettings(speakers=speakers, minutes=30))
     pairs = Counter((p.speaker.name, p.emotion) for p in plans if p.split == "train")
     assert len(pairs) == speakers * 7
     assert max(pairs.values()) - min(pairs.values()) <= 1
@@ -77,13 +77,13 @@ def test_every_speaker_says_every_emotion_about_equally_often(speakers: int):
 
 def test_the_plan_follows_the_seed():
     settings = CorpusSettings(minutes=2)
-    assert generation.plan(settings) == generation.plan(settings)
-    other = generation.plan(CorpusSettings(minutes=2, seed=1))
-    assert [p.sentence for p in other] != [p.sentence for p in generation.plan(settings)]
+    assert planning.plan(settings) == planning.plan(settings)
+    other = planning.plan(CorpusSettings(minutes=2, seed=1))
+    assert [p.sentence for p in other] != [p.sentence for p in planning.plan(settings)]
 
 
 def test_a_tiny_plan_still_has_every_speaker():
-    plans = generation.plan(CorpusSettings(minutes=0.01, eval_clips=4))
+    plans = planning.plan(CorpusSettings(minutes=0.01, eval_clips=4))
     assert Counter(p.split for p in plans) == {
         "train": 16, "val": 4, "test_seen": 4, "test_unseen": 4
     }  # fmt: skip
@@ -98,12 +98,12 @@ def test_a_tiny_plan_still_has_every_speaker():
 )
 def test_emotions_that_cannot_be_planned(emotions: tuple[str, ...], message: str):
     with pytest.raises(UserError, match=message):
-        generation.plan(CorpusSettings(emotions=emotions))
+        planning.plan(CorpusSettings(emotions=emotions))
 
 
 def test_batches_hold_every_clip_of_one_split_once():
     settings = CorpusSettings(minutes=5, clips_per_shard=10, eval_clips=25)
-    plans = generation.plan(settings)
+    plans = planning.plan(settings)
     batches = generation._batches(plans, settings)
     assert sorted(p.id for b in batches.values() for p in b) == sorted(p.id for p in plans)
     assert [len(batches[f"val-{k:05d}.parquet"]) for k in range(3)] == [10, 10, 5]
@@ -139,7 +139,7 @@ def test_clips_are_whole(spoken: Spoken):
 
 def test_the_mean_length_is_what_the_plan_assumes(spoken: Spoken):
     seconds = np.mean([len(clip.coefficients) / FPS for _, clip in spoken])
-    assert seconds == pytest.approx(generation.SECONDS_PER_CLIP, rel=0.15)
+    assert seconds == pytest.approx(planning.SECONDS_PER_CLIP, rel=0.15)
 
 
 def test_a_clip_is_the_same_whenever_it_is_made(tiny_corpus: CorpusSettings, spoken: Spoken):

@@ -8,11 +8,21 @@ import pytest
 from tests import stage_sources
 
 from diffusiontalker import config, stage_keys
-from diffusiontalker.config import Section, Settings, fingerprint
+from diffusiontalker.config import (
+    AugmentationSettings,
+    DegradationSettings,
+    Section,
+    Settings,
+    fingerprint,
+)
 from diffusiontalker.corpus.procedural import generation
 from diffusiontalker.errors import UserError
+from diffusiontalker.features.stage import content
 
-SETTINGS = Settings(output="runs/a")
+SETTINGS = Settings(
+    output="runs/a",
+    augmentation=AugmentationSettings(degradation=DegradationSettings(share=0.5)),
+)
 STAGES = ["corpus", "encoder", "features", "teacher", "round-8", "round-4", "round-2", "evaluation"]
 FIRST = {
     "output": None,
@@ -21,6 +31,8 @@ FIRST = {
     "export": None,  # done anew every time
     "corpus": "corpus",
     "encoder": "features",
+    "augmentation.degradation": "features",
+    "augmentation.lost_bands": "teacher",
     "encoder.small": "encoder",
     "training": "encoder",
     "training.encoder": "encoder",
@@ -44,7 +56,8 @@ def keys(s: Settings) -> dict[str, str]:
     """The key of every stage, where a stage before stands by its key for its content."""
     found = {"corpus": s.corpus.path or generation.key_of(s.corpus)}
     found["encoder"] = stage_keys.encoder_key(s, [found["corpus"]])
-    data = fingerprint(found["corpus"], s.encoder, found["encoder"])
+    clips = fingerprint(found["corpus"], s.encoder, found["encoder"])
+    data = content(clips, s.augmentation.degradation)
     found["features"] = data
     last = found["teacher"] = stage_keys.teacher_key(s, [data])
     models = [last]

@@ -135,7 +135,7 @@ def _window(size: int) -> np.ndarray:
 
 
 @functools.cache
-def _filters(fft: int, bands: int) -> np.ndarray:
+def mel_filters(fft: int, bands: int) -> np.ndarray:
     """Triangular mel filters (fft // 2 + 1, bands), 40 Hz to 8 kHz, HTK mel scale."""
     mels = np.linspace(_mel(LOWEST_HZ), _mel(HIGHEST_HZ), bands + 2)
     edges = 700.0 * (10 ** (mels / 2595.0) - 1.0)
@@ -148,7 +148,7 @@ def _filters(fft: int, bands: int) -> np.ndarray:
 @functools.cache
 def _groups(fft: int, bands: int) -> list[tuple[slice, slice, np.ndarray]]:
     """The filters by ``GROUP`` bands: bands, bins that they cover, filters (bins, bands)."""
-    groups, filters = [], _filters(fft, bands)
+    groups, filters = [], mel_filters(fft, bands)
     for first in range(0, bands, GROUP):
         group = slice(first, first + GROUP)
         used = np.flatnonzero(filters[:, group].any(axis=1))

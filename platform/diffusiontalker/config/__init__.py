@@ -5,13 +5,20 @@ its stages: a stage's result is determined by whole sections, and what does not 
 (``output``, ``extraction``, ``resources``) lies in sections of its own.
 """
 
+from diffusiontalker.config.augmentation import (
+    AugmentationSettings,
+    DegradationSettings,
+    DegradationWeights,
+)
 from diffusiontalker.config.benchmarks import (
     DataBenchmarkSettings,
+    HumanBenchmarkSettings,
+    RobustnessBenchmarkSettings,
     RuntimeBenchmarkSettings,
     ServeBenchmarkSettings,
     SweepBenchmarkSettings,
 )
-from diffusiontalker.config.corpus import CorpusSettings
+from diffusiontalker.config.corpus import CorpusSettings, VoiceWeights
 from diffusiontalker.config.data import DataSettings, SourceSettings, SplitSettings
 from diffusiontalker.config.encoder import (
     EncoderSettings,
@@ -58,6 +65,7 @@ from diffusiontalker.config.training import (
 
 __all__ = [
     "NO_RESULT",
+    "AugmentationSettings",
     "Choice",
     "ContextSettings",
     "CorpusSettings",
@@ -65,6 +73,8 @@ __all__ = [
     "DataBenchmarkSettings",
     "DataSettings",
     "DecoderSettings",
+    "DegradationSettings",
+    "DegradationWeights",
     "DiffusionSettings",
     "EncoderSettings",
     "EncoderTrainSettings",
@@ -72,6 +82,7 @@ __all__ = [
     "ExportJobSettings",
     "ExportSettings",
     "ExtractionSettings",
+    "HumanBenchmarkSettings",
     "LossSettings",
     "LossesSettings",
     "ModelSettings",
@@ -80,6 +91,7 @@ __all__ = [
     "PersonalizerSettings",
     "Precision",
     "ResourceSettings",
+    "RobustnessBenchmarkSettings",
     "RuntimeBenchmarkSettings",
     "Section",
     "Seed",
@@ -97,6 +109,7 @@ __all__ = [
     "TeacherModelSettings",
     "TrainSettings",
     "TrainingSettings",
+    "VoiceWeights",
     "Weight",
     "attention_heads",
     "changed",

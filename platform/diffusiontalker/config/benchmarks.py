@@ -4,7 +4,7 @@ from typing import Annotated
 
 from pydantic import Field
 
-from diffusiontalker.config.section import Count, Section, Share
+from diffusiontalker.config.section import Count, Section, Seed, Share
 
 
 class DataBenchmarkSettings(Section):
@@ -47,6 +47,36 @@ class RuntimeBenchmarkSettings(Section):
     """Runs of each subject, alternating with the others; the median counts."""
     stream_seconds: Annotated[float, Field(ge=60, le=3600)] = 120
     """Seconds of speech in the stream."""
+
+
+class HumanBenchmarkSettings(Section):
+    """All settings of ``jobs/benchmark.py human``."""
+
+    model: str = "runs/quickstart/student"
+    """The artifact that animates."""
+    recordings: str
+    """A folder of recordings with their phones: ``phones.json``, or a TextGrid beside each; or
+    what Debian's package pocketsphinx-testdata unpacks to, whose phones are at hand."""
+    out: str = "runs/benchmark"
+    """Folder or s3:// prefix of the figures."""
+    seed: Seed = 0
+    """Of the noise."""
+    plotted: Annotated[int, Field(ge=0, le=20)] = 2
+    """Recordings whose curves the page shows, the longest first."""
+
+
+class RobustnessBenchmarkSettings(Section):
+    """All settings of ``jobs/benchmark.py robustness``."""
+
+    model: str = "runs/quickstart/student"
+    """The artifact that is measured."""
+    corpus: str | None = None
+    """Folder or s3:// prefix of shards, whose test splits are animated. None: the shards of the run
+    in whose folder the artifact lies."""
+    out: str = "runs/benchmark"
+    """Folder or s3:// prefix of the figures."""
+    clips: Count | None = None
+    """Clips of each split, at most; None: all."""
 
 
 class ServeBenchmarkSettings(Section):

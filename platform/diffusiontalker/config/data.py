@@ -11,7 +11,7 @@ class SourceSettings(Section):
     """Where recordings come from."""
 
     kind: str
-    """beat, 3d-etf, vocaset, folder, procedural, or a class of your own as
+    """beat, 3d-etf, vocaset, folder, speech, procedural, or a class of your own as
     path/to/file.py:Class."""
     root: str = ""
     """Folder or s3:// prefix of the data set, as published; the procedural one has none."""

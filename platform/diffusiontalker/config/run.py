@@ -6,6 +6,7 @@ where neither settles a value, it is ours.
 
 from pydantic import model_validator
 
+from diffusiontalker.config.augmentation import AugmentationSettings
 from diffusiontalker.config.corpus import CorpusSettings
 from diffusiontalker.config.encoder import EncoderSettings, ExtractionSettings
 from diffusiontalker.config.model import ModelSettings
@@ -32,6 +33,7 @@ class Settings(Section):
     corpus: CorpusSettings = CorpusSettings()
     encoder: EncoderSettings = EncoderSettings()
     extraction: ExtractionSettings = ExtractionSettings()
+    augmentation: AugmentationSettings = AugmentationSettings()
     model: ModelSettings = ModelSettings()
     diffusion: DiffusionSettings = DiffusionSettings()
     losses: LossesSettings = LossesSettings()

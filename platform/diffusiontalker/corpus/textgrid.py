@@ -4,18 +4,9 @@ import re
 from collections.abc import Iterator
 from typing import NamedTuple
 
+from diffusiontalker.corpus.arpabet import SILENCES, to_ipa
 from diffusiontalker.errors import UserError
 
-SILENCES = ("", "sp", "sil", "<eps>")
-"""Labels of pauses."""
-_ARPABET = {
-    "AA": "ɑ", "AE": "æ", "AH": "ʌ", "AO": "ɔ", "AW": "aʊ", "AY": "aɪ", "B": "b", "CH": "tʃ",
-    "D": "d", "DH": "ð", "EH": "ɛ", "ER": "ɝ", "EY": "eɪ", "F": "f", "G": "ɡ", "HH": "h",
-    "IH": "ɪ", "IY": "i", "JH": "dʒ", "K": "k", "L": "l", "M": "m", "N": "n", "NG": "ŋ",
-    "OW": "oʊ", "OY": "ɔɪ", "P": "p", "R": "ɹ", "S": "s", "SH": "ʃ", "T": "t", "TH": "θ",
-    "UH": "ʊ", "UW": "u", "V": "v", "W": "w", "Y": "j", "Z": "z", "ZH": "ʒ",
-}  # fmt: skip
-"""ARPAbet to IPA, which the shards use."""
 _TOKEN = re.compile(
     r'"((?:[^"]|"")*)"'  # a string; quotes in it are doubled
     r"|(?<![\w\[.])([-+]?\d+(?:\.\d*)?(?:[eE][-+]?\d+)?)(?![\w\]])"  # a number, but no [index]
@@ -55,18 +46,12 @@ def words(by_tier: dict[str, list[Span]]) -> tuple[Span, ...]:
 
 def phones(by_tier: dict[str, list[Span]]) -> tuple[Span, ...]:
     """The phones in IPA without stress; ``""`` is a pause, and unknown labels are kept."""
-    return tuple(span._replace(label=_ipa(span.label)) for span in _tier_of(by_tier, "phones"))
+    return tuple(span._replace(label=to_ipa(span.label)) for span in _tier_of(by_tier, "phones"))
 
 
 def _tier_of(by_tier: dict[str, list[Span]], kind: str) -> list[Span]:
     """The tier of a kind; aligners may prefix its name with a speaker's."""
     return next((spans for name, spans in by_tier.items() if name.endswith(kind)), [])
-
-
-def _ipa(label: str) -> str:
-    if label in SILENCES:
-        return ""
-    return _ARPABET.get(label.rstrip("012"), label)
 
 
 def _tier(tokens: Iterator[str]) -> tuple[str, list[Span]]:

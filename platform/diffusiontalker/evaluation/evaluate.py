@@ -147,7 +147,7 @@ def _speed(model: EvaluatedModel, sampler: str) -> Costs:
     tensors = list(talker.deployed().values())
     if model.encoder is not None:
         encoder = FrozenEncoder(model.encoder, model.encoder_layers, model.encoder_revision)
-        tensors += encoder.model.parameters()
+        tensors += encoder.model.module.parameters()
     count = sum(t.numel() for t in tensors)
     size = sum(t.numel() * t.element_size() for t in tensors)
     audio = np.random.default_rng(0).normal(0, 0.07, 10 * SAMPLE_RATE).astype(np.float32)

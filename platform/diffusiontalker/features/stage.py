@@ -22,7 +22,7 @@ from ray.exceptions import RayActorError
 
 from diffusiontalker import storage
 from diffusiontalker.audio.log_mel import PER_FRAME, log_mel
-from diffusiontalker.config import ExtractionSettings, fingerprint
+from diffusiontalker.config import DegradationSettings, ExtractionSettings, fingerprint
 from diffusiontalker.corpus import shards
 from diffusiontalker.corpus.manifest import (
     Manifest,
@@ -32,6 +32,7 @@ from diffusiontalker.corpus.manifest import (
     write_manifest,
 )
 from diffusiontalker.errors import UserError
+from diffusiontalker.features.augmentation import degraded
 from diffusiontalker.features.encoder import FrozenEncoder
 
 RETRIES = 3
@@ -40,9 +41,15 @@ VERSION = 1
 """Raise it when the same corpus and encoder give other columns: old caches are left alone then."""
 
 
-def cache_name(corpus: Manifest, encoder: str) -> str:
-    """The folder of a corpus's features: named by its content and the encoder's fingerprint."""
-    return f"features-{fingerprint(VERSION, corpus.schema_version, corpus.fingerprint, encoder)}"
+def content(encoder: str, degradation: DegradationSettings) -> str:
+    """What determines the features of a corpus: the encoder's fingerprint, and how clips are
+    degraded if some are."""
+    return fingerprint(encoder, degradation) if degradation.share else encoder
+
+
+def cache_name(corpus: Manifest, content: str) -> str:
+    """The folder of a corpus's features: named by its own content and theirs."""
+    return f"features-{fingerprint(VERSION, corpus.schema_version, corpus.fingerprint, content)}"
 
 
 def pool_size(
@@ -72,6 +79,7 @@ def extract(
     target: Path,
     encoder: FrozenEncoder,
     settings: ExtractionSettings,
+    degradation: DegradationSettings,
     gpu: bool,
     progress: Callable[[int, int], None],
 ) -> Manifest:
@@ -82,6 +90,7 @@ def extract(
         target: folder of the shards with features, likewise; ``cache_name`` names it.
         encoder: the encoder; every actor loads its own.
         settings: number of actors, and their batch size.
+        degradation: which training clips are degraded, and how.
         gpu: run on CUDA.
         progress: called with the number of shards done, and of all shards.
 
@@ -91,8 +100,9 @@ def extract(
             dies at the same shard repeatedly.
     """
     corpus, weights = open_corpus(source), encoder.fingerprint()
+    made_of = content(weights, degradation)
     if is_published(target):
-        return _matching(target, corpus, weights)
+        return _matching(target, corpus, made_of)
     storage.make_folder(target)
     actor = ray.remote(_FeatureWriter).options(
         num_cpus=1, num_gpus=settings.gpus_per_actor if gpu else 0,
@@ -101,7 +111,7 @@ def extract(
     count = pool_size(len(corpus.shards), settings, gpu, ray.cluster_resources())
     origin = encoder.name, encoder.layers, encoder.revision
     pool: list[Any] = [
-        actor.remote(source, target, origin, weights, settings.batch_seconds, gpu)
+        actor.remote(source, target, origin, weights, degradation, settings.batch_seconds, gpu)
         for _ in range(count)
     ]
     done: list[ShardInfo] = []
@@ -127,7 +137,7 @@ def extract(
         emotions=corpus.emotions,
         source_fingerprint=corpus.source_fingerprint,
         feature_dim=encoder.dim,
-        feature_fingerprint=weights,
+        feature_fingerprint=made_of,
     )
     write_manifest(target, out)
     return out
@@ -164,14 +174,14 @@ def to_length(mel: np.ndarray, frames: int) -> np.ndarray:
     )
 
 
-def _matching(target: Path, corpus: Manifest, weights: str) -> Manifest:
-    """The manifest of ``target``. Raises UserError unless it fits the corpus and the encoder."""
+def _matching(target: Path, corpus: Manifest, content: str) -> Manifest:
+    """The manifest of ``target``. Raises UserError unless it fits the corpus and ``content``."""
     found = open_corpus(target)
     clips = {shard.file: shard.lengths for shard in found.shards}
-    if found.feature_fingerprint != weights or clips != {s.file: s.lengths for s in corpus.shards}:
+    if found.feature_fingerprint != content or clips != {s.file: s.lengths for s in corpus.shards}:
         raise UserError(
-            f"{target}: holds features of another corpus or encoder; choose another folder, or "
-            "empty it"
+            f"{target}: holds features of another corpus or encoder, or degraded otherwise; choose "
+            "another folder, or empty it"
         )
     return found
 
@@ -185,12 +195,14 @@ class _FeatureWriter:
         target: Path,
         encoder: tuple[str, tuple[int, ...], str | None],
         weights: str,
+        degradation: DegradationSettings,
         seconds: float,
         gpu: bool,
     ) -> None:
         torch.set_num_threads(1)  # Ray reserves one CPU
         torch.backends.cudnn.allow_tf32 = False  # convolutions round to 10 bits otherwise
         self.source, self.target, self.origin, self.weights = source, target, encoder, weights
+        self.degradation = degradation
         # Measured: on a CPU, HuBERT-base takes 10 s clips as fast one by one, in less memory.
         self.seconds, self.device = (seconds, "cuda") if gpu else (0.0, "cpu")
 
@@ -222,8 +234,15 @@ class _FeatureWriter:
         table = shards.read_table(self.source / name, sha256=sha256)
         clips = shards.clips_of(table)
         frames = [len(clip.coefficients) for clip in clips]
-        features = self.encoder.many([clip.audio for clip in clips], frames, self.seconds)
-        mels = [to_length(log_mel(c.audio), count) for c, count in zip(clips, frames, strict=True)]
+        clean = [clip.audio for clip in clips]
+        audio = [
+            degraded(clip, clips[:i] + clips[i + 1 :], self.degradation)
+            if clip.split == "train" else clip.audio
+            for i, clip in enumerate(clips)
+        ]  # fmt: skip
+        encoded = audio if self.degradation.features else clean
+        features = self.encoder.many(encoded, frames, self.seconds)
+        mels = [to_length(log_mel(a), count) for a, count in zip(audio, frames, strict=True)]
         for column, values in (("features", features), ("log_mel", mels)):
             index = shards.SCHEMA.get_field_index(column)
             field = shards.SCHEMA.field(index)

@@ -17,13 +17,14 @@ def reach(kernels: Sequence[int], strides: Sequence[int]) -> tuple[int, int]:
     return stride, field
 
 
-def at_frames(hidden: np.ndarray, stride: int, field: int, frames: int) -> np.ndarray:
+def at_frames(hidden: np.ndarray, stride: int, centre: float, frames: int) -> np.ndarray:
     """Interpolate encoder outputs (n, D) to the times of ``frames`` frames: (frames, D).
 
-    Output ``j`` is centred on sample ``j * stride + field / 2``; frame ``k`` on ``k / 30`` s.
-    Interpolating by index alone would shift the face by up to half a receptive field.
+    Output ``j`` is centred on sample ``j * stride + centre``, frame ``k`` on ``k / 30`` s; of
+    convolutions without padding ``centre`` is half the receptive field. Interpolating by index
+    alone would shift the face by up to that.
     """
-    centres = (np.arange(len(hidden)) * stride + field / 2) / SAMPLE_RATE
+    centres = (np.arange(len(hidden)) * stride + centre) / SAMPLE_RATE
     position = np.interp(np.arange(frames) / FPS, centres, np.arange(len(hidden)))
     low = np.minimum(position.astype(int), len(hidden) - 1)
     high = np.minimum(low + 1, len(hidden) - 1)

@@ -51,11 +51,33 @@ def aperture(face: Array) -> Array:
 
 def articulation(faces: Sequence[Array], phones: Sequence[Phones]) -> Articulation:
     """Measure faces (T, 52) at 30 fps whose phones are known."""
-    closed: list[float] = []
-    opened: list[float] = []
-    rounded: list[float] = []
-    spread: list[float] = []
-    pauses: list[float] = []
+    found = gestures(faces, phones)
+    return Articulation(
+        closure=mean([gap < SEALED for gap in found.closed]),
+        closure_auc=_auc(low=found.closed, high=found.opened),
+        rounding_auc=_auc(low=found.spread, high=found.rounded),
+        jaw_in_pauses=mean(found.pauses),
+    )
+
+
+class Gestures(NamedTuple):
+    """Lips and jaw in each phone that shows on them, of all faces."""
+
+    closed: list[float]
+    """The least aperture in p, b, m."""
+    opened: list[float]
+    """The aperture in the middle of open vowels of at least ``MIN_VOWEL``."""
+    rounded: list[float]
+    """mouthPucker + mouthFunnel in the middle of w, u, o."""
+    spread: list[float]
+    """The same of i, e, s."""
+    pauses: list[float]
+    """jawOpen in the middle of pauses of at least ``MIN_PAUSE``."""
+
+
+def gestures(faces: Sequence[Array], phones: Sequence[Phones]) -> Gestures:
+    """As ``articulation``, before anything is averaged."""
+    out = Gestures([], [], [], [], [])
     pucker, funnel, jaw = (
         arkit.CHANNELS.index(name) for name in ("mouthPucker", "mouthFunnel", "jawOpen")
     )
@@ -63,21 +85,21 @@ def articulation(faces: Sequence[Array], phones: Sequence[Phones]) -> Articulati
         gap, rounding = aperture(face), face[:, pucker] + face[:, funnel]
         for phone, start, end, frames, middle in _frames(spoken, len(face)):
             if phone in BILABIAL:
-                closed.append(float(gap[frames].min()))
+                out.closed.append(float(gap[frames].min()))
             if phone in OPEN and end - start > MIN_VOWEL:
-                opened.append(float(gap[middle]))
+                out.opened.append(float(gap[middle]))
             if phone in ROUNDED:
-                rounded.append(float(rounding[middle]))
+                out.rounded.append(float(rounding[middle]))
             if phone in SPREAD:
-                spread.append(float(rounding[middle]))
+                out.spread.append(float(rounding[middle]))
             if phone == PAUSE and end - start > MIN_PAUSE:
-                pauses.append(float(face[middle, jaw]))
-    return Articulation(
-        closure=float(np.mean(np.array(closed) < SEALED)) if closed else math.nan,
-        closure_auc=_auc(low=closed, high=opened),
-        rounding_auc=_auc(low=spread, high=rounded),
-        jaw_in_pauses=float(np.mean(pauses)) if pauses else math.nan,
-    )
+                out.pauses.append(float(face[middle, jaw]))
+    return out
+
+
+def mean(values: Sequence[float]) -> float:
+    """The mean; NaN of nothing."""
+    return float(np.mean(values)) if len(values) else math.nan
 
 
 def _frames(phones: Phones, count: int) -> Iterator[tuple[str, float, float, slice, int]]:

@@ -2,7 +2,7 @@
 
 from diffusiontalker import storage
 from diffusiontalker.config import fingerprint
-from diffusiontalker.corpus.manifest import CorpusFolder, open_corpus, verify
+from diffusiontalker.corpus.manifest import CorpusFolder, is_published, open_corpus, verify
 from diffusiontalker.corpus.procedural import generation
 from diffusiontalker.features import stage as features
 from diffusiontalker.features.encoder import FrozenEncoder
@@ -16,6 +16,9 @@ def corpus_data(run: Run) -> CorpusFolder:
     if settings.path is not None:
         folder = storage.location(settings.path)
         return CorpusFolder(folder, open_corpus(folder))
+    if not is_published(run.folder("corpus", generation.key_of(settings))):
+        settings = generation.obtainable(settings)
+        run.settings = run.settings.model_copy(update={"corpus": settings})
     folder = run.stage(
         "corpus",
         run.folder("corpus", generation.key_of(settings)),
@@ -30,8 +33,9 @@ def prepare_data(run: Run) -> CorpusFolder:
     if run.encoder is None:
         run.encoder = str(train_encoder(run, data))
     encoder = FrozenEncoder(run.encoder, settings.encoder.layers, settings.encoder.revision)
-    weights = encoder.fingerprint()
-    if data.manifest.feature_fingerprint == weights:
+    degradation = settings.augmentation.degradation
+    content = features.content(encoder.fingerprint(), degradation)
+    if data.manifest.feature_fingerprint == content:
         # Once per content: a flipped bit found now costs less than one found by epoch three.
         # Where features are extracted, every shard is compared with its hash on the way.
         run.stage(
@@ -44,9 +48,15 @@ def prepare_data(run: Run) -> CorpusFolder:
     folder = run.stage(
         "features",
         (storage.location(cache) if cache else run.root)
-        / features.cache_name(data.manifest, weights),
+        / features.cache_name(data.manifest, content),
         lambda out, display: features.extract(
-            data.folder, out, encoder, settings.extraction, settings.resources.gpu, display.count
+            data.folder,
+            out,
+            encoder,
+            settings.extraction,
+            degradation,
+            settings.resources.gpu,
+            display.count,
         ),
     )
     return CorpusFolder(folder, open_corpus(folder))

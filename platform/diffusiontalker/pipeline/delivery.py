@@ -10,6 +10,7 @@ from diffusiontalker.arkit import FPS
 from diffusiontalker.audio import SAMPLE_RATE
 from diffusiontalker.config import CorpusSettings, ExportSettings, Precision, Settings
 from diffusiontalker.corpus.manifest import SPLITS, CorpusFolder, Manifest
+from diffusiontalker.corpus.procedural import planning
 from diffusiontalker.corpus.shards import Clip
 from diffusiontalker.environment import environment
 from diffusiontalker.errors import UserError
@@ -103,6 +104,7 @@ def ship(
 
 def corpus_summary(settings: CorpusSettings, manifest: Manifest) -> Corpus:
     """What the corpus holds, for the summary."""
+    unseen = sum(len(own) for own in planning.speakers(settings)[1])
     return Corpus(
         source=manifest.source,
         fingerprint=manifest.fingerprint,
@@ -113,7 +115,7 @@ def corpus_summary(settings: CorpusSettings, manifest: Manifest) -> Corpus:
             for split in SPLITS
         },
         speakers=len(manifest.identities),
-        unseen_speakers=settings.unseen_speakers if settings.path is None else None,
+        unseen_speakers=unseen if settings.path is None else None,
         emotions=tuple(manifest.emotions),
     )
 

@@ -22,15 +22,18 @@ def fill(
     figures: Mapping[str, go.Figure],
     filters: Mapping[str, Callable[..., Any]],
     palette: Mapping[str, tuple[str, str]] = PALETTE,
+    package: str = __package__,
     **content: Any,
 ) -> str:
     """The HTML of a template that extends ``base.html.j2``, with all its assets inlined.
 
     Args:
-        template: its path in this package; ``styles`` and ``scripts`` likewise.
+        template: its path in ``package``.
+        styles: their paths in this package; ``scripts`` likewise.
         figures: plots by the name of their place on the page.
         filters: jinja filters of the template.
         palette: colours on light and on dark ground; styles know them as ``--name``.
+        package: the package of the template.
         content: the other variables of the template.
     """
     environment = jinja2.Environment(
@@ -41,7 +44,8 @@ def fill(
         lstrip_blocks=True,
     )
     environment.filters.update(filters)
-    return environment.get_template(template).render(
+    source = (resources.files(package) / template).read_text(encoding="utf-8")
+    return environment.from_string(source).render(
         style=Markup("".join(asset(name) for name in styles)),
         scripts=[Markup(asset(name)) for name in scripts],
         plotly=Markup(get_plotlyjs()),

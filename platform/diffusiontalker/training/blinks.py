@@ -32,11 +32,10 @@ class Blink(NamedTuple):
 
 
 def find_blinks(face: np.ndarray) -> list[Blink]:
-    """The blinks of a face (T, 52), in order, apart from each other. Both lids count, by their
-    mean: a wink is none unless it is complete."""
+    """The blinks of a face (T, 52), in order, apart from each other: closures of both lids."""
     from scipy.signal import find_peaks  # takes a while to import
 
-    lids = face[:, list(LIDS)].mean(1)
+    lids = face[:, list(LIDS)].min(1)
     # The eyes count as open around the clip, which may begin or end within a blink.
     peaks, _ = find_peaks(
         np.pad(lids, 1), height=HEIGHT, prominence=PROMINENCE, width=(1, MAX_HALF_WIDTH)

@@ -15,6 +15,7 @@ from diffusiontalker.diffusion.samplers import sample
 from diffusiontalker.model.personalizer import VoiceEmbeddings
 from diffusiontalker.model.talker import Condition, Talker
 from diffusiontalker.objectives import losses
+from diffusiontalker.training.augmentation import augment
 from diffusiontalker.training.windows import UNKNOWN
 
 Batch = dict[str, Tensor]
@@ -23,10 +24,12 @@ Batch = dict[str, Tensor]
 class TeacherObjective(nn.Module):
     """The teacher: x_0 prediction at a random time, with v1's losses and v2's enhancer."""
 
-    def __init__(self, talker: Talker, settings: LossSettings) -> None:
+    def __init__(self, talker: Talker, settings: LossSettings, lost_bands: float = 0.0) -> None:
+        """``lost_bands``: share of the training examples of a lower bandwidth."""
         super().__init__()
         self.talker = talker
         self.settings = settings
+        self.lost_bands = lost_bands
 
     @property
     def trained(self) -> Talker:
@@ -37,7 +40,9 @@ class TeacherObjective(nn.Module):
         """One batch of motion windows."""
         batch = without_padding(batch)
         talker, mask = self.talker, batch["mask"][..., None]
-        log_mel = augment(batch["log_mel"], generator) if self.training else batch["log_mel"]
+        log_mel = batch["log_mel"]
+        if self.training:
+            log_mel = augment(log_mel, generator, self.lost_bands)
         audio = talker.encode(talker.inputs(batch["features"], log_mel), mask)
         condition, voice, keys = personalise(talker, audio, batch, generator)
         x_0, noise = noisy_pair(talker, batch, generator)
@@ -63,16 +68,23 @@ class TeacherObjective(nn.Module):
 
 
 class RoundObjective(nn.Module):
-    """One distillation round: the student's n steps land where the teacher's 2n steps land."""
+    """One distillation round: the student's n steps land where the teacher's 2n steps land.
+
+    The student's log-mel is augmented, the teacher's is not: on degraded speech the student learns
+    what the teacher makes of the same speech as it is in the corpus (arXiv 1708.05466).
+    """
 
     def __init__(
-        self, student: Talker, teacher: Talker, steps: int, settings: LossSettings
-    ) -> None:
+        self, student: Talker, teacher: Talker, steps: int, settings: LossSettings,
+        lost_bands: float = 0.0,
+    ) -> None:  # fmt: skip
+        """``lost_bands``: share of the student's training examples of a lower bandwidth."""
         super().__init__()
         self.talker = student
         self.teacher = teacher.eval().requires_grad_(False)
         self.steps = steps
         self.settings = settings
+        self.lost_bands = lost_bands
 
     @property
     def trained(self) -> Talker:
@@ -89,7 +101,9 @@ class RoundObjective(nn.Module):
         """One batch of motion windows."""
         batch = without_padding(batch)
         student, teacher, mask = self.talker, self.teacher, batch["mask"][..., None]
-        log_mel = augment(batch["log_mel"], generator) if self.training else batch["log_mel"]
+        log_mel = batch["log_mel"]
+        if self.training:
+            log_mel = augment(log_mel, generator, self.lost_bands)
         audio = student.encode(log_mel, mask)
         condition, voice, keys = personalise(student, audio, batch, generator)
         x_0, noise = noisy_pair(student, batch, generator)
@@ -278,23 +292,3 @@ def loss_space(talker: Talker, settings: LossSettings) -> Tensor:
 def weigh(parts: dict[str, Tensor], settings: LossSettings) -> Tensor:
     """The weighted sum of the parts."""
     return torch.stack([getattr(settings, name) * part for name, part in parts.items()]).sum()
-
-
-def augment(log_mel: Tensor, generator: torch.Generator) -> Tensor:
-    """Augment log-mel (B, 2T, 80) with random level, spectral tilt and masked bands.
-
-    Simulates rooms and microphones, to which identity and emotion must be invariant. Units are
-    those of the standardised log-mel; 0.77 is 10 dB. Our choice.
-    """
-    shape = (len(log_mel), 1, 1)
-
-    def normal(scale: float) -> Tensor:
-        return scale * torch.randn(shape, generator=generator, device=log_mel.device)
-
-    bands = torch.linspace(-1, 1, log_mel.shape[-1], device=log_mel.device)
-    out = log_mel + normal(0.15) + normal(0.15) * bands
-    start = torch.randint(0, log_mel.shape[-1], shape, generator=generator, device=log_mel.device)
-    width = torch.randint(0, 10, shape, generator=generator, device=log_mel.device)
-    index = torch.arange(log_mel.shape[-1], device=log_mel.device)
-    hidden = (index >= start) & (index < start + width)
-    return torch.where(hidden, out.mean(-1, keepdim=True), out)

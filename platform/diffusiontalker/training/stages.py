@@ -112,7 +112,9 @@ def _make_teacher_objective(
     noise = statistics.correlations * (settings.model.shared.noise == "ar2")
     talker.set_movement(noise, statistics.movement_variance)
     talker.set_blinks(statistics.blink_shape, statistics.blink_rate)
-    return objectives.TeacherObjective(talker, settings.losses.teacher)
+    return objectives.TeacherObjective(
+        talker, settings.losses.teacher, settings.augmentation.lost_bands
+    )
 
 
 def _make_round_objective(
@@ -121,7 +123,9 @@ def _make_round_objective(
     guide = load_talker(teacher)
     student = Talker(config)
     copy_matching_weights(student, guide)
-    return objectives.RoundObjective(student, guide, steps, settings.losses.student)
+    return objectives.RoundObjective(
+        student, guide, steps, settings.losses.student, settings.augmentation.lost_bands
+    )
 
 
 def _fit_motion(

@@ -55,7 +55,7 @@ def begin(sweep: SweepSettings) -> Settings:
 def key_of(sweep: SweepSettings, base: Settings) -> str:
     """The hash of what makes trials comparable; all else may change when a sweep is resumed."""
     own = sweep.model_dump(mode="json", include={"stage", "steps", "space", "objectives"})
-    from diffusiontalker.features import encoder, stage  # transformers takes seconds to load
+    from diffusiontalker.features import pretrained, stage  # transformers takes seconds to load
 
     contents: list[object] = [stage.VERSION]  # of what may change under its name
     if base.corpus.path is None:
@@ -63,7 +63,7 @@ def key_of(sweep: SweepSettings, base: Settings) -> str:
     else:
         contents.append(open_corpus(storage.location(base.corpus.path)).fingerprint)
     if base.encoder.name is not None:
-        contents.append(encoder.content(base.encoder.name, base.encoder.revision))
+        contents.append(pretrained.content(base.encoder.name, base.encoder.revision))
     return fingerprint(own, space.key_of(base, space.stages_of(sweep, base)), *contents)
 
 

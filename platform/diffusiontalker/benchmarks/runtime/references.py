@@ -42,7 +42,7 @@ class V1:
     def __init__(self, hubert: Hubert, student: TalkerConfig) -> None:
         """``student`` gives libraries and noise schedule."""
         self.hubert = hubert
-        self.reach = reach(hubert.config.conv_kernel, hubert.config.conv_stride)
+        self.stride, self.field = reach(hubert.config.conv_kernel, hubert.config.conv_stride)
         config = replace(
             student,
             context=ContextSettings(depth=0),
@@ -68,7 +68,8 @@ class V1:
         return self.talker.destandardise(x_0).clamp(0, 1)[0].numpy()
 
     def _listen(self, samples: np.ndarray, frames: int) -> Condition:
-        features = batch_of_one(at_frames(self.hubert(samples), *self.reach, frames))
+        hidden = self.hubert(samples)
+        features = batch_of_one(at_frames(hidden, self.stride, self.field / 2, frames))
         assert features is not None
         mask = torch.ones(1, frames, 1)
         audio = self.talker.encode(features, mask)

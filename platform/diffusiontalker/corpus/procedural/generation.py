@@ -1,23 +1,24 @@
-"""Generate the procedural corpus: plan its clips, and write their shards.
+"""Generate the procedural corpus: make its clips, and write their shards.
 
 Ray Data makes one shard per task. A shard that exists is not made again, so a killed run resumes;
 the manifest is written when all shards exist.
 """
 
+import warnings
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import ray
 import soxr
+from ray.util.annotations import RayDeprecationWarning
 
-from diffusiontalker import storage
+from diffusiontalker import assets, storage
 from diffusiontalker.arkit import FPS
 from diffusiontalker.audio import SAMPLE_RATE
 from diffusiontalker.audio.level import normalize
-from diffusiontalker.config import CorpusSettings, fingerprint
+from diffusiontalker.config import CorpusSettings, VoiceWeights, fingerprint
 from diffusiontalker.corpus import shards
 from diffusiontalker.corpus.manifest import (
     SCHEMA_VERSION,
@@ -28,9 +29,17 @@ from diffusiontalker.corpus.manifest import (
     open_corpus,
     write_manifest,
 )
-from diffusiontalker.corpus.procedural import articulation, face, speech, text
+from diffusiontalker.corpus.procedural import (
+    articulation,
+    face,
+    kokoro,
+    speech,
+    voice_quality,
+)
+from diffusiontalker.corpus.procedural.kokoro import Kokoro
+from diffusiontalker.corpus.procedural.planning import ClipPlan, plan, speakers
 from diffusiontalker.corpus.procedural.speech import Phone, Prosody
-from diffusiontalker.corpus.procedural.voices import EMOTIONS, Emotion, Speaker, speakers
+from diffusiontalker.corpus.procedural.voices import EMOTIONS
 from diffusiontalker.corpus.shards import Clip
 from diffusiontalker.errors import UserError
 
@@ -38,53 +47,19 @@ VERSION = 1
 """Raise it when the same settings give another corpus: an old one is left alone then."""
 PLAN = "plan.json"
 """Holds the key of an unfinished set, under the name that ``ingest`` uses."""
-SECONDS_PER_CLIP = 4.2
-"""Measured mean of one or two sentences; it determines the number of clips alone."""
-
 Speak = Callable[[str, str, Prosody], tuple[np.ndarray, int, list[Phone]]]
-"""``speech.speak``, or a ``speech.Synthesizer``."""
+"""``speech.speak``, a ``speech.Synthesizer`` or a ``Kokoro``."""
 
 
-@dataclass(frozen=True)
-class ClipPlan:
-    """One clip to be generated."""
-
-    id: str
-    split: str
-    sentence: str
-    speaker: Speaker
-    emotion: str
-    seed: int
-
-
-def plan(settings: CorpusSettings) -> list[ClipPlan]:
-    """Speaker, sentence and emotion of every clip of every split; deterministic for a seed.
-
-    Raises:
-        UserError: an emotion is unknown or stands twice.
-    """
-    for emotion in settings.emotions:
-        if emotion not in EMOTIONS:
-            raise UserError(f"corpus.emotions: unknown {emotion!r}; known: {', '.join(EMOTIONS)}")
-        if settings.emotions.count(emotion) > 1:
-            raise UserError(f"corpus.emotions: {emotion!r} stands twice")
-    rng = np.random.default_rng([settings.seed, 1])
-    everyone = speakers(settings.speakers + settings.unseen_speakers, settings.seed)
-    seen, unseen = everyone[: settings.speakers], everyone[settings.speakers :]
-    train = max(round(settings.minutes * 60 / SECONDS_PER_CLIP), len(seen))
-    counts = [train, *[settings.eval_clips] * 3]
-    texts = text.split_utterances(counts, rng)
-    plans: list[ClipPlan] = []
-    for split, utterances in zip(SPLITS, texts, strict=True):
-        people = unseen if split == "test_unseen" else seen
-        for i, sentence in enumerate(utterances):
-            # Every speaker uses every emotion about equally often, each starting with another.
-            turn, who = divmod(i, len(people))
-            speaker = people[who]
-            emotion = settings.emotions[(turn + who) % len(settings.emotions)]
-            name = f"{split}-{i:05d}"
-            plans.append(ClipPlan(name, split, sentence, speaker, emotion, len(plans)))
-    return plans
+def obtainable(settings: CorpusSettings) -> CorpusSettings:
+    """The settings, with eSpeak alone where Kokoro's files cannot be had, which is printed."""
+    if settings.voices.kokoro:
+        try:
+            assets.fetch(kokoro.ASSET)
+        except UserError as error:
+            print(f"corpus.voices: eSpeak speaks alone, without Kokoro ({error})", flush=True)
+            return settings.model_copy(update={"voices": VoiceWeights()})
+    return settings
 
 
 def make_clip(plan: ClipPlan, settings: CorpusSettings, speak: Speak = speech.speak) -> Clip:
@@ -98,7 +73,7 @@ def make_clip(plan: ClipPlan, settings: CorpusSettings, speak: Speak = speech.sp
     tract = plan.speaker.tract
     audio = soxr.resample(spoken, rate * tract, SAMPLE_RATE).astype(np.float32)
     phones = [Phone(p.ipa, p.start / tract, p.end / tract) for p in phones]
-    audio = normalize(_voice_quality(audio, emotion, intensity, rng))
+    audio = normalize(voice_quality.apply(audio, emotion, intensity, rng))
     motion = articulation.speech_motion(
         audio, SAMPLE_RATE, phones, plan.speaker, emotion, intensity
     )
@@ -125,24 +100,6 @@ def make_clip(plan: ClipPlan, settings: CorpusSettings, speak: Speak = speech.sp
         if evaluated
         else None,
     )  # fmt: skip
-
-
-def _voice_quality(
-    audio: np.ndarray, emotion: Emotion, intensity: float, rng: np.random.Generator
-) -> np.ndarray:
-    """Apply an emotion's spectral tilt, soft clipping and tremolo, and a little room noise."""
-    spectrum = np.fft.rfft(audio)
-    octaves = np.log2(np.maximum(np.fft.rfftfreq(len(audio), 1 / SAMPLE_RATE), 60.0) / 500.0)
-    spectrum *= 10 ** (emotion.tilt * intensity * octaves / 20)
-    audio = np.fft.irfft(spectrum, len(audio))
-    seconds = np.arange(len(audio)) / SAMPLE_RATE
-    if emotion.drive:
-        gain = 1.0 + emotion.drive * intensity
-        audio = np.tanh(gain * audio / np.abs(audio).max()) / gain
-    tremolo = np.sin(2 * np.pi * (emotion.tremor_hz * seconds + rng.random()))
-    audio = audio * (1.0 - 0.5 * emotion.tremor * intensity * (1.0 + tremolo))
-    noise = 10 ** (-rng.uniform(35, 60) / 20) * np.std(audio)
-    return (audio + noise * rng.normal(size=len(audio))).astype(np.float32)
 
 
 def make(folder: Path, settings: CorpusSettings, progress: Callable[[int, int], None]) -> Manifest:
@@ -174,7 +131,7 @@ def make(folder: Path, settings: CorpusSettings, progress: Callable[[int, int], 
     manifest = Manifest(
         source="procedural",
         shards=sorted(done, key=lambda shard: shard.file),
-        identities=[s.name for s in speakers(settings.speakers, settings.seed)],
+        identities=[speaker.name for own in speakers(settings)[0] for speaker in own],
         emotions=list(settings.emotions),
         source_fingerprint=key,
     )
@@ -184,9 +141,11 @@ def make(folder: Path, settings: CorpusSettings, progress: Callable[[int, int], 
 
 
 def key_of(settings: CorpusSettings) -> str:
-    """Fingerprint of the settings and of the versions of generator and schema."""
+    """Fingerprint of the settings, of the versions of generator and schema, and of the files that
+    the speech is made with."""
     content = settings.model_dump(mode="json", exclude={"path"})
-    return fingerprint("procedural", VERSION, SCHEMA_VERSION, content)
+    files = [assets.ASSETS[kokoro.ASSET].fingerprint] if settings.voices.kokoro else []
+    return fingerprint("procedural", VERSION, SCHEMA_VERSION, content, *files)
 
 
 def _check_key(folder: Path, key: str, existing: str | None) -> None:
@@ -213,18 +172,63 @@ def _batches(plans: list[ClipPlan], settings: CorpusSettings) -> dict[str, list[
 def _make_shards(
     folder: Path, batches: dict[str, list[ClipPlan]], settings: CorpusSettings
 ) -> Iterable[ShardInfo]:
-    def make_one(item: dict[str, Any]) -> dict[str, Any]:
-        path = folder / item["file"]
-        if storage.is_file(path):
-            info = shards.describe(path)
-        else:
-            with speech.Synthesizer() as speak:
-                clips = [make_clip(p, settings, speak) for p in batches[path.name]]
-            info = shards.write_shard(path, clips)
-        return {"info": info.to_json()}
-
     names = ray.data.from_items(
         [{"file": name} for name in batches], override_num_blocks=len(batches)
     )
-    for row in names.map(make_one).iter_rows():
+    if settings.voices.kokoro:
+        made = _with_actors(names, folder, batches, settings)
+    else:
+        made = names.map(_ShardMaker(folder, batches, settings, kokoro=False).__call__)
+    for row in made.iter_rows():
         yield ShardInfo.from_json(row["info"])
+
+
+def _with_actors(
+    names: ray.data.Dataset, folder: Path, batches: dict[str, list[ClipPlan]],
+    settings: CorpusSettings,
+) -> ray.data.Dataset:  # fmt: skip
+    """A pool, so that an actor loads the model once. It has a core for each actor."""
+    size = min(int(ray.cluster_resources().get("CPU", 1)), len(batches))
+    pool = ray.data.ActorPoolStrategy(
+        min_size=1, max_size=max(size, 1), max_tasks_in_flight_per_actor=1
+    )
+    with warnings.catch_warnings():
+        # Restarts are off: Ray would warn that a restarted actor may lack its arguments. It also
+        # deprecates this argument, without another in its place.
+        warnings.simplefilter("ignore", RayDeprecationWarning)
+        return names.map(
+            _ShardMaker,  # type: ignore[arg-type]
+            fn_constructor_args=(folder, batches, settings),
+            num_cpus=1,
+            max_restarts=0,
+            compute=pool,
+        )
+
+
+class _ShardMaker:
+    """Makes a shard unless it exists. With Kokoro an actor, which holds the model."""
+
+    def __init__(
+        self,
+        folder: Path,
+        batches: dict[str, list[ClipPlan]],
+        settings: CorpusSettings,
+        kokoro: bool = True,
+    ) -> None:
+        self._folder, self._batches, self._settings = folder, batches, settings
+        self._kokoro = Kokoro() if kokoro else None
+
+    def __call__(self, item: dict[str, Any]) -> dict[str, Any]:
+        path = self._folder / item["file"]
+        if storage.is_file(path):
+            info = shards.describe(path)
+        else:
+            info = shards.write_shard(path, self._clips(self._batches[path.name]))
+        return {"info": info.to_json()}
+
+    def _clips(self, plans: list[ClipPlan]) -> list[Clip]:
+        with speech.Synthesizer() as espeak:
+            voices: dict[str, Speak] = {"espeak": espeak}
+            if self._kokoro:
+                voices["kokoro"] = self._kokoro
+            return [make_clip(p, self._settings, voices[p.speaker.synthesizer]) for p in plans]

@@ -26,6 +26,8 @@ from diffusiontalker.errors import UserError, needs_extra
 _SYNCHRONOUS = 2
 _PHONEME_EVENTS_IPA = 1 | 2
 _UTF8 = 1
+_SEPARATOR = "_"
+_IPA_SEPARATED = 2 | ord(_SEPARATOR) << 8
 _END, _PHONEME = 0, 7
 _RATE, _VOLUME, _PITCH, _RANGE = 1, 2, 3, 4
 
@@ -59,7 +61,8 @@ class Phone:
 
 @dataclass(frozen=True)
 class Prosody:
-    """eSpeak's dials: words a minute, then volume, pitch and pitch range on 0-100."""
+    """eSpeak's dials: words a minute, then volume, pitch and pitch range on 0-100. Kokoro takes the
+    same, half as strong: 100 double the voice's own pitch or range, which is at 50."""
 
     rate: float = 165.0
     volume: float = 100.0
@@ -84,6 +87,7 @@ class _Engine:
         self._phonemes: list[tuple[int, str]] = []
         self._callback = _CALLBACK(self._collect)  # a reference: the library holds a bare pointer
         self.lib.espeak_SetSynthCallback(self._callback)
+        self.lib.espeak_TextToPhonemes.restype = ctypes.c_char_p
 
     def _collect(self, wav, count, events) -> int:  # type: ignore[no-untyped-def]
         if wav and count > 0:
@@ -95,9 +99,22 @@ class _Engine:
             i += 1
         return 0
 
-    def speak(self, text: str, voice: str, prosody: Prosody) -> tuple[np.ndarray, list[Phone]]:
+    def set_voice(self, voice: str) -> None:
         if self.lib.espeak_SetVoiceByName(voice.encode()) != 0:
             raise UserError(f"eSpeak NG has no voice {voice!r}")
+
+    def transcribe(self, text: str, voice: str) -> list[list[str]]:
+        self.set_voice(voice)
+        raw = ctypes.create_string_buffer(text.encode())
+        rest = ctypes.c_void_p(ctypes.addressof(raw))
+        words = []
+        while rest.value:  # advanced by a clause a call; null at the end
+            clause = self.lib.espeak_TextToPhonemes(ctypes.byref(rest), _UTF8, _IPA_SEPARATED)
+            words += clause.decode("utf-8", "ignore").split()
+        return [list(filter(None, word.split(_SEPARATOR))) for word in words]
+
+    def speak(self, text: str, voice: str, prosody: Prosody) -> tuple[np.ndarray, list[Phone]]:
+        self.set_voice(voice)
         for dial, value in (
             (_RATE, prosody.rate),
             (_VOLUME, prosody.volume),
@@ -142,6 +159,17 @@ def speak(text: str, voice: str, prosody: Prosody) -> tuple[np.ndarray, int, lis
     with _engine() as engine:
         samples, phones = engine.speak(text, voice, prosody)
         return samples, engine.sample_rate, phones
+
+
+def transcribe(text: str, voice: str) -> list[list[str]]:
+    """The phonemes of each word of ``text``, as the IPA of ``Phone``; punctuation is left out, and
+    eSpeak joins some short words.
+
+    Raises:
+        UserError: no such voice, or the library is not installed.
+    """
+    with _engine() as engine:
+        return engine.transcribe(text, voice)
 
 
 class Synthesizer:

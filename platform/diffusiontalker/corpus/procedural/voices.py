@@ -4,7 +4,9 @@ All numbers here are our choice. A speaker's facial parameters are drawn indepen
 an emotion's intensity scales its effects on prosody, voice quality and face together.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
+from typing import Any, Literal
 
 import numpy as np
 
@@ -18,6 +20,20 @@ VARIANTS = (
     "zac m8 grandma victor Diogo benjamin ian Michael quincy john Reed m4 adam pablo Mike m6 "
     "robert ed Lee"
 ).split()
+KOKORO = (
+    "af_heart am_michael bf_emma bm_george af_bella am_fenrir ef_dora em_alex af_aoede am_adam "
+    "bf_alice bm_fable af_alloy am_echo if_sara im_nicola af_jessica am_eric bf_lily bm_daniel "
+    "af_kore am_liam hf_alpha hm_omega af_river am_onyx pf_dora pm_alex af_sarah am_santa hf_beta "
+    "em_santa af_sky jm_kumo zf_xiaobei zm_yunjian jf_alpha pm_santa zf_xiaoni zm_yunxi "
+    "jf_gongitsune zm_yunxia jf_nezumi zf_xiaoxiao zf_xiaoyi"
+).split()
+"""Voices of Kokoro for train, val and test_seen. The first letter is the language that the voice
+was made for (a, b: American and British English), the second its sex. All speak English here. The
+54th voice, af_nicole, whispers."""
+KOKORO_UNSEEN = (
+    "af_nova am_puck bf_isabella bm_lewis ff_siwis hm_psi jf_tebukuro zm_yunyang"
+).split()
+"""Voices of Kokoro that are never trained on, whatever the seed."""
 ACCENTS = ("en-us", "en-gb-x-rp", "en-us", "en-gb-scotland", "en-us", "en-029", "en-gb-x-gbclan")
 
 # Regions whose range of motion differs between people.
@@ -153,6 +169,7 @@ class Speaker:
     """Parameters of one speaker's voice and facial motion, drawn from a seed."""
 
     name: str
+    synthesizer: Literal["espeak", "kokoro"]
     voice: str
     pitch: float
     rate: float
@@ -176,7 +193,7 @@ class Speaker:
     """Factor on the size of gaze shifts."""
 
     def prosody(self, emotion: Emotion, intensity: float) -> Prosody:
-        """eSpeak's dials for this speaker in ``emotion`` at ``intensity`` 0-1."""
+        """The synthesizer's dials for this speaker in ``emotion`` at ``intensity`` 0-1."""
         return Prosody(
             rate=165.0 * self.rate * emotion.rate**intensity,
             volume=95.0,
@@ -185,7 +202,7 @@ class Speaker:
         )
 
 
-def speakers(count: int, seed: int) -> list[Speaker]:
+def espeak_speakers(count: int, seed: int) -> list[Speaker]:
     """``count`` distinct speakers; the first ones stay the same when ``count`` grows.
 
     Beyond the number of voice variants (54), variants repeat with another accent and pitch.
@@ -197,27 +214,56 @@ def speakers(count: int, seed: int) -> list[Speaker]:
         out.append(
             Speaker(
                 name=f"s{i:03d}",
+                synthesizer="espeak",
                 voice=voice,
                 pitch=float(rng.uniform(-14, 14)),
                 rate=_lognormal(rng, 0.08),
                 tract=float(rng.uniform(0.9, 1.12)),
-                gains={region: _lognormal(rng, 0.18) for region in REGIONS},
-                lag=float(rng.uniform(-0.02, 0.05)),
-                asymmetry=float(rng.normal(0.0, 0.12)),
-                rest={
-                    "browInnerUp": float(rng.uniform(0, 0.14)),
-                    "browDown": float(rng.uniform(0, 0.16)),
-                    "mouthSmile": float(rng.uniform(0, 0.14)),
-                    "eyeSquint": float(rng.uniform(0, 0.12)),
-                    "mouthFrown": float(rng.uniform(0, 0.08)),
-                },
-                accent_gain=float(rng.uniform(0.2, 0.6)),
-                expressiveness=_lognormal(rng, 0.18),
-                blinks=float(rng.uniform(10, 26)),
-                gaze=_lognormal(rng, 0.25),
+                **_face(rng),
             )
         )
     return out
+
+
+def kokoro_speakers(voices: Sequence[str], seed: int) -> list[Speaker]:
+    """A speaker for each voice, with its own pitch and vocal tract: no two share a voice."""
+    out = []
+    for voice in voices:
+        # The same face for a voice, whichever others speak.
+        rng = np.random.default_rng([seed, 7, *voice.encode()])
+        rate = _lognormal(rng, 0.08)
+        out.append(
+            Speaker(
+                name=f"kokoro-{voice}",
+                synthesizer="kokoro",
+                voice=voice,
+                pitch=0.0,
+                rate=rate,
+                tract=1.0,
+                **_face(rng),
+            )
+        )
+    return out
+
+
+def _face(rng: np.random.Generator) -> dict[str, Any]:
+    """The parameters of a speaker's facial motion."""
+    return {
+        "gains": {region: _lognormal(rng, 0.18) for region in REGIONS},
+        "lag": float(rng.uniform(-0.02, 0.05)),
+        "asymmetry": float(rng.normal(0.0, 0.12)),
+        "rest": {
+            "browInnerUp": float(rng.uniform(0, 0.14)),
+            "browDown": float(rng.uniform(0, 0.16)),
+            "mouthSmile": float(rng.uniform(0, 0.14)),
+            "eyeSquint": float(rng.uniform(0, 0.12)),
+            "mouthFrown": float(rng.uniform(0, 0.08)),
+        },
+        "accent_gain": float(rng.uniform(0.2, 0.6)),
+        "expressiveness": _lognormal(rng, 0.18),
+        "blinks": float(rng.uniform(10, 26)),
+        "gaze": _lognormal(rng, 0.25),
+    }
 
 
 def _lognormal(rng: np.random.Generator, spread: float) -> float:

@@ -99,6 +99,8 @@ class Source(ABC):
     """The settings below ``source.options``."""
     paths: ClassVar[tuple[str, ...]] = ()
     """Names of options that are paths: workers get them absolute."""
+    plugins: ClassVar[tuple[str, ...]] = ()
+    """Names of options that name a class, as ``source.kind`` does."""
     splits_are_final: ClassVar[bool] = False
     """True where ``Take.split`` also determines the unseen speakers; else they are chosen by
     share."""
@@ -125,6 +127,10 @@ class Source(ABC):
         Raises:
             UserError: what is wrong with it, in one line; the take is then put in quarantine.
         """
+
+    def plugin_classes(self) -> Sequence[type]:
+        """The classes that options name. Raises UserError."""
+        return ()
 
     def split_notes(self, takes: Sequence[Take]) -> list[str]:
         """Remarks on this data set's splits for the page, each in a few words."""

@@ -1,0 +1,1 @@
+"""How a face moves to recordings of people whose phones are known."""

@@ -1,0 +1,185 @@
+"""Phone times for speech of Kokoro-82M: token durations, refined by the audio.
+
+The durations place every phone on a grid of 25 ms. With ``DELAY`` taken off, the median deviation
+of a phone's start from a forced alignment by pocketsphinx is 10 ms after its own offset of 10 ms,
+which exact times of eSpeak show as well. Two things need the audio. Silence at punctuation is
+counted as part of the phone before it, and would keep that mouth shape on the face. And the lips
+must meet in the right frame of 33 ms: p and b are placed where the energy above 1 kHz dips (the
+grid is better for m, whose dip is shallow). All constants are our choice, from 108 utterances of 54
+voices.
+"""
+
+from collections.abc import Sequence
+
+import numpy as np
+
+from diffusiontalker.corpus.phonemes import base_phoneme
+from diffusiontalker.corpus.procedural.kokoro_tokens import Token
+from diffusiontalker.corpus.procedural.speech import Phone
+
+FRAME = 0.025
+"""Seconds of one unit of a token's duration."""
+DELAY = 0.05
+"""Seconds by which the durations place phones later than they sound."""
+PAUSE = 0.06
+"""Least length of a pause, in seconds."""
+_LONG_SPACE = 0.1
+"""A space between words that lasts at least as long may be a pause."""
+_SILENCE_DB = -40.0
+"""Silence: a level this far below loud speech (95th percentile)."""
+_EARLY = ("m", "f", "v", "s", "z", "ʃ", "ʒ")
+_LEAD = 0.015
+"""Seconds by which these begin before their grid times, after another phone."""
+_STOPS = ("p", "b", "t", "d", "k", "ɡ", "tʃ", "dʒ")
+_CLOSURE = 0.06
+"""Seconds of a pause that belong to a stop beside it."""
+_LONGEST_CLOSURE = 0.12
+_REACH = 0.04
+"""Seconds by which a closure may begin before its grid times, or end after them."""
+_LEAST_DIP_DB = 4.0
+_SHORTEST = 0.01
+"""Seconds that every phone keeps."""
+
+HOP = 0.005
+"""Seconds between two levels."""
+_WINDOW = 0.015
+
+
+def phone_times(
+    ipa: Sequence[str],
+    tokens: Sequence[Token],
+    durations: np.ndarray,
+    samples: np.ndarray,
+    rate: int,
+) -> list[Phone]:
+    """The phones of an utterance and its pauses, in order and without gaps.
+
+    Args:
+        ipa: phonemes of the utterance.
+        tokens: what was spoken, each with its phone; padding first and last.
+        durations: (tokens,) in units of ``FRAME``.
+        samples: (n,) the speech.
+        rate: of ``samples``, in Hz.
+    """
+    seconds = len(samples) / rate
+    spans, gaps = _grid(len(ipa), tokens, durations, seconds)
+    level = levels(samples, rate, 80.0)
+    silent = level < np.percentile(level, 95) + _SILENCE_DB
+    for i in gaps:
+        _place_pause(i, ipa, spans, silent, seconds)
+    high = levels(samples, rate, 1000.0)
+    for i, phone in enumerate(map(base_phoneme, ipa)):
+        if phone in ("p", "b"):
+            _place_closure(i, spans, high)
+        elif phone in _EARLY and i and spans[i - 1, 1] == spans[i, 0]:
+            spans[i - 1, 1] = spans[i, 0] = spans[i, 0] - _LEAD
+    return _without_gaps(ipa, spans, seconds)
+
+
+def levels(samples: np.ndarray, rate: int, above: float) -> np.ndarray:
+    """Energy above a frequency in Hz, in dB, every ``HOP`` seconds: (frames,)."""
+    window, hop = int(_WINDOW * rate), int(HOP * rate)
+    frames = len(samples) // hop + 1
+    padded = np.pad(samples, (window // 2, window))
+    pieces = np.lib.stride_tricks.sliding_window_view(padded, window)[::hop][:frames]
+    power = np.abs(np.fft.rfft(pieces * np.hanning(window), 512)) ** 2
+    band = power[:, np.fft.rfftfreq(512, 1 / rate) >= above].sum(axis=1)
+    return np.asarray(10 * np.log10(band + 1e-7))
+
+
+def _grid(
+    count: int, tokens: Sequence[Token], durations: np.ndarray, seconds: float
+) -> tuple[np.ndarray, list[int]]:
+    """Grid times (phones, 2), where neighbours share the space between them; and the phones before
+    which a pause may lie, ``count`` for the end."""
+    edges = np.concatenate([[0.0], np.cumsum(durations)]) * FRAME - DELAY
+    owners = [token.phone for token in tokens]
+    firsts = [owners.index(phone) for phone in range(count)]
+    lasts = [len(owners) - 1 - owners[::-1].index(phone) for phone in range(count)]
+    spans = np.stack([edges[firsts], edges[np.add(lasts, 1)]], axis=1)
+    gaps = [0]
+    for i in range(1, count):
+        between = tokens[lasts[i - 1] + 1 : firsts[i]]
+        end, start = spans[i - 1, 1], spans[i, 0]
+        if start - end >= _LONG_SPACE or any(token.symbol != " " for token in between):
+            gaps.append(i)
+        spans[i - 1, 1] = spans[i, 0] = (end + start) / 2
+    spans[-1, 1] = seconds
+    return np.clip(spans, 0.0, seconds), [*gaps, count]
+
+
+def _place_pause(
+    i: int, ipa: Sequence[str], spans: np.ndarray, silent: np.ndarray, seconds: float
+) -> None:
+    """Give the longest silence around the boundary before phone ``i`` to a pause."""
+    low = spans[i - 1, 0] + _SHORTEST if i else 0.0
+    high = spans[i].mean() if i < len(ipa) else seconds
+    first, last = int(np.ceil(low / HOP)), int(high / HOP)
+    start, end = ((first + at) * HOP for at in _longest_run(silent[first : last + 1]))
+    if i and base_phoneme(ipa[i - 1]) in _STOPS:
+        start = max(start, min(spans[i - 1, 0] + _CLOSURE, end))
+    if i < len(ipa) and base_phoneme(ipa[i]) in _STOPS:
+        end = max(start, end - _CLOSURE)
+    if end - start < PAUSE:
+        return
+    if i:
+        spans[i - 1, 1] = start
+    if i < len(ipa):
+        spans[i, 0] = end
+
+
+def _longest_run(marks: np.ndarray) -> tuple[int, int]:
+    """Start and end of the longest run of True; (0, 0) where there is none."""
+    steps = np.diff(np.concatenate([[0], marks.astype(int), [0]]))
+    starts, ends = np.flatnonzero(steps == 1), np.flatnonzero(steps == -1)
+    if not len(starts):
+        return 0, 0
+    best = int((ends - starts).argmax())
+    return int(starts[best]), int(ends[best])
+
+
+def _place_closure(i: int, spans: np.ndarray, level: np.ndarray) -> None:
+    """Move phone ``i`` onto the dip of ``level`` near its grid times, and its neighbours with it.
+
+    An edge of the dip is where the level is halfway, in dB, between its bottom and the louder side.
+    """
+    start, end = (float(time) for time in spans[i])
+    low, high = max(int((start - _REACH) / HOP), 0), int((end + _REACH) / HOP)
+    search = max(int((start - _REACH / 2) / HOP), 0)
+    inside = level[search : int(end / HOP) + 1]
+    if not len(inside):
+        return
+    bottom = search + int(inside.argmin())
+    before = level[low : bottom + 1][::-1] - level[bottom]
+    after = level[bottom : high + 1] - level[bottom]
+    if max(before.max(), after.max()) < _LEAST_DIP_DB:
+        return
+    new_start, new_end = start, end
+    if before.max() >= _LEAST_DIP_DB:
+        new_start = (bottom - int((before >= before.max() / 2).argmax())) * HOP
+    if after.max() >= _LEAST_DIP_DB:
+        new_end = (bottom + int((after >= after.max() / 2).argmax())) * HOP
+    new_start = max(new_start, new_end - _LONGEST_CLOSURE)
+    if new_end - new_start < 2 * _SHORTEST:
+        return
+    spans[i] = new_start, new_end
+    if i and (spans[i - 1, 1] >= start or spans[i - 1, 1] > new_start):
+        spans[i - 1, 1] = new_start
+    if i + 1 < len(spans) and (spans[i + 1, 0] <= end or spans[i + 1, 0] < new_end):
+        spans[i + 1, 0] = new_end
+
+
+def _without_gaps(ipa: Sequence[str], spans: np.ndarray, seconds: float) -> list[Phone]:
+    """Phones with pauses in the gaps, each of ``_SHORTEST`` at least."""
+    out: list[Phone] = []
+    time = 0.0
+    for phone, (start, end) in zip(ipa, spans.tolist(), strict=True):
+        if start - time >= _SHORTEST:
+            out.append(Phone("", time, start))
+            time = start
+        end = max(end, time + _SHORTEST)
+        out.append(Phone(phone, time, end))
+        time = end
+    if seconds - time >= _SHORTEST:
+        out.append(Phone("", time, seconds))
+    return out

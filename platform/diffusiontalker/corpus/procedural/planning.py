@@ -1,0 +1,92 @@
+"""The plan of the procedural corpus: who says what, how, in which split."""
+
+import math
+from dataclasses import dataclass
+
+import numpy as np
+
+from diffusiontalker.config import CorpusSettings, VoiceWeights
+from diffusiontalker.corpus.manifest import SPLITS
+from diffusiontalker.corpus.procedural import text
+from diffusiontalker.corpus.procedural.voices import (
+    EMOTIONS,
+    KOKORO,
+    KOKORO_UNSEEN,
+    Speaker,
+    espeak_speakers,
+    kokoro_speakers,
+)
+from diffusiontalker.errors import UserError
+
+SECONDS_PER_CLIP = 4.2
+"""Measured mean of one or two sentences; it determines the number of clips alone."""
+
+
+@dataclass(frozen=True)
+class ClipPlan:
+    """One clip to be generated."""
+
+    id: str
+    split: str
+    sentence: str
+    speaker: Speaker
+    emotion: str
+    seed: int
+
+
+def plan(settings: CorpusSettings) -> list[ClipPlan]:
+    """Speaker, sentence and emotion of every clip of every split; deterministic for a seed.
+
+    Raises:
+        UserError: an emotion is unknown or stands twice.
+    """
+    for emotion in settings.emotions:
+        if emotion not in EMOTIONS:
+            raise UserError(f"corpus.emotions: unknown {emotion!r}; known: {', '.join(EMOTIONS)}")
+        if settings.emotions.count(emotion) > 1:
+            raise UserError(f"corpus.emotions: {emotion!r} stands twice")
+    rng = np.random.default_rng([settings.seed, 1])
+    seen, unseen = speakers(settings)
+    share = _kokoro_share(settings.voices)
+    needed = [
+        math.ceil(len(own) / part)
+        for own, part in zip(seen, (1 - share, share), strict=True)
+        if own
+    ]
+    counts = [max(_train_clips(settings), *needed), *[settings.eval_clips] * 3]
+    texts = text.split_utterances(counts, rng)
+    plans: list[ClipPlan] = []
+    for split, utterances in zip(SPLITS, texts, strict=True):
+        kinds = unseen if split == "test_unseen" else seen
+        spoken = [0, 0]
+        for i, sentence in enumerate(utterances):
+            kind = math.floor((i + 1) * share + 1e-9) - math.floor(i * share + 1e-9)
+            people = kinds[kind]
+            # Every speaker uses every emotion about equally often, each starting with another.
+            turn, who = divmod(spoken[kind], len(people))
+            spoken[kind] += 1
+            emotion = settings.emotions[(turn + who) % len(settings.emotions)]
+            name = f"{split}-{i:05d}"
+            plans.append(ClipPlan(name, split, sentence, people[who], emotion, len(plans)))
+    return plans
+
+
+def speakers(settings: CorpusSettings) -> tuple[tuple[list[Speaker], ...], ...]:
+    """The speakers of train, val and test_seen, and those of test_unseen: each eSpeak's and
+    Kokoro's, where these have a weight. Kokoro speaks with no more voices than it has clips."""
+    weights, seed = settings.voices, settings.seed
+    everyone = espeak_speakers(settings.speakers + settings.unseen_speakers, seed)
+    seen, unseen = everyone[: settings.speakers], everyone[settings.speakers :]
+    voices = max(int(_train_clips(settings) * _kokoro_share(weights)), 1)
+    return tuple(
+        (own if weights.espeak else [], kokoro_speakers(natural, seed) if weights.kokoro else [])
+        for own, natural in ((seen, KOKORO[:voices]), (unseen, KOKORO_UNSEEN))
+    )
+
+
+def _train_clips(settings: CorpusSettings) -> int:
+    return round(settings.minutes * 60 / SECONDS_PER_CLIP)
+
+
+def _kokoro_share(weights: VoiceWeights) -> float:
+    return weights.kokoro / (weights.espeak + weights.kokoro)
