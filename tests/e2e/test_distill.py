@@ -24,11 +24,8 @@ DIFFUSION = ("diffusion={steps: 4, rounds: [2]}", "evaluation.teacher_steps=[4, 
 
 @pytest.fixture(scope="module")
 def finished(tmp_path_factory) -> tuple[Path, str, str]:
-    """A run that was killed when the teacher had its first checkpoint, then run to its end.
-
-    To its end in this process, and its round without Ray Train's workers: those take 15 s to start,
-    and test_sweep trains rounds in them.
-    """
+    """A run that was killed when the teacher had its first checkpoint, then run to its end, that
+    in this process."""
     folder = tmp_path_factory.mktemp("distill")
     output, log = folder / "run", folder / "log.txt"
     arguments = ("--config", CONFIG, f"output={output}", *OVERRIDES, *DIFFUSION)
@@ -37,10 +34,7 @@ def finished(tmp_path_factory) -> tuple[Path, str, str]:
     jobs.kill(process)
     assert not list(output.glob("teacher-*/stage.json")), "killed too late to test anything"
     with cluster.session():
-        done = [
-            jobs.call("train", *arguments),
-            jobs.call("distill", *arguments, "training.workers=0"),
-        ]
+        done = [jobs.call(job, *arguments) for job in ("train", "distill")]
     after = "".join(one.stdout + one.stderr for one in done)
     assert [one.returncode for one in done] == [0, 0], after
     return output, log.read_text(), after

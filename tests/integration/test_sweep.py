@@ -36,13 +36,12 @@ def base(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def told(base: Path, output: object, *more: str) -> list[str]:
-    """The settings of a sweep over short teachers, or short rounds."""
+    """The settings of a sweep over short teachers."""
     tiny = [f"changes.{override}" for override in OVERRIDES]
-    short = "{epochs: 3, passes: 2, batch: 8, learning_rate: 2.0e-3}"
     return [
         f"base={jobs.ROOT / CONFIG}", *tiny, f"changes.output={base}", "changes.training.workers=0",
-        "changes.diffusion={steps: 4, rounds: [2]}", f"changes.training.teacher={short}",
-        f"changes.training.first_round={short}", f"output={output}", "confirm=0", *more,
+        "changes.training.teacher={epochs: 3, passes: 2, batch: 8, learning_rate: 2.0e-3}",
+        *SPACE, f"output={output}", "confirm=0", *more,
     ]  # fmt: skip
 
 
@@ -54,7 +53,7 @@ def test_in_s3_and_the_same_again(
     base: Path, tmp_path: Path, ray_s3: Server, capsys: pytest.CaptureFixture[str]
 ) -> None:
     output = f"s3://{ray_s3.bucket()}/sweeps/first"
-    one = settings(base, output, *SPACE, "trials=2", "search=random")
+    one = settings(base, output, "trials=2", "search=random")
     there = sweep.run(one)
     more = sweep.run(one.model_copy(update={"trials": 3}))
     assert len(there.trials) == 2
@@ -68,7 +67,7 @@ def test_in_s3_and_the_same_again(
     assert boards == {"trial-000", "trial-001", "trial-002"}
     # the same settings and seed, in another process and beside no other trial
     alone = ("trials=2", "concurrent=1", "pruning=none")
-    here = sweep.run(settings(base, tmp_path / "other", *SPACE, *alone))
+    here = sweep.run(settings(base, tmp_path / "other", *alone))
     for a, b in zip(there.trials[0].curve, here.trials[0].curve, strict=True):
         assert a.energy_score == pytest.approx(b.energy_score, rel=1e-5)
     # all is there: nothing is trained
@@ -94,16 +93,10 @@ def test_a_trial_with_workers_leaves_nothing_behind_when_it_is_ended(
     base: Path, tmp_path: Path, ray_s3: Server
 ) -> None:
     cpus = ray.cluster_resources()["CPU"]
-    rounds = (
-        "stage=round", "trials=2", "reduction=2", "concurrent=1",
-        "space.training.first_round.learning_rate={kind: log_uniform, low: 1.0e-7, high: 2.0e-3}",
-    )  # fmt: skip
-    # The teacher of the base in this process: that trials have workers makes no other.
-    without = settings(base, tmp_path / "sweep", *rounds)
-    sweep.prepare(without, sweep.begin(without), tmp_path)
     asked = settings(
-        base, tmp_path / "sweep", *rounds,
-        "changes.training.workers=1", "changes.resources.worker_cpus=0.5",
+        base, tmp_path / "sweep", "changes.training.workers=1",
+        "changes.resources.worker_cpus=0.5", "trials=2", "reduction=2", "concurrent=1",
+        "space.training.teacher.learning_rate={kind: log_uniform, low: 1.0e-7, high: 2.0e-3}",
     )  # fmt: skip
     with another_ray():
         found = sweep.run(asked)
@@ -139,7 +132,7 @@ def test_a_killed_sweep_goes_on_and_never_reads_a_test_shard(
     base: Path, tmp_path: Path, ray_s3: Server
 ) -> None:
     output, log = tmp_path / "sweep", tmp_path / "log.txt"
-    overrides = told(base, output, *SPACE, "trials=4", "reduction=2", "confirm=1")
+    overrides = told(base, output, "trials=4", "reduction=2", "confirm=1")
     process = jobs.start(log, "sweep", *overrides)
 
     # a trial loses its process, and then all of it is killed
