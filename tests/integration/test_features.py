@@ -219,8 +219,9 @@ def test_features_that_are_not_finite_are_not_kept(
     weights = FrozenEncoder(str(tmp_path / "loud"), (0,)).fingerprint()
     # Without an actor: what becomes of its mistakes is said above.
     writer = _FeatureWriter(
-        corpus, tmp_path, (str(tmp_path / "loud"), (0,), None), weights, 10.0, False
-    )
+        corpus, tmp_path, (str(tmp_path / "loud"), (0,), None), weights, DegradationSettings(),
+        10.0, False,
+    )  # fmt: skip
     shard = open_corpus(corpus).shards[0]
     _, said = writer.write(shard.file, shard.sha256)
     assert "not finite" in said
