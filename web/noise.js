@@ -21,7 +21,10 @@ export function coloured(seed, { lag_1: lag1, lag_2: lag2 }) {
   const [width, white] = [lag1.length, gaussian(seed, lag1.length)];
   const a1 = lag1.map((one, c) => (one * (1 - lag2[c])) / (1 - one ** 2));
   const a2 = lag1.map((one, c) => (lag2[c] - one ** 2) / (1 - one ** 2));
-  const gain = lag1.map((one, c) => Math.sqrt(1 - a1[c] * one - a2[c] * lag2[c]));
+  // 1 - a_1 lag_1 - a_2 lag_2, which rounding could make negative at the edge of stationarity.
+  const gain = lag1.map((one, c) =>
+    Math.sqrt(((1 - lag2[c]) * Math.max(1 + lag2[c] - 2 * one ** 2, 0)) / (1 - one ** 2)),
+  );
   const first = lag1.map((one) => Math.sqrt(1 - one ** 2));
   let [last, before] = [null, null];
   return (frames) => {

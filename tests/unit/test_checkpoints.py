@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from safetensors.torch import load_file, save_file
 from tests.unit import models
 from torch import nn
 
@@ -67,6 +68,16 @@ def test_damaged_talker(
     assert said in str(caught.value)
     assert str(tmp_path) in str(caught.value)
     assert len(str(caught.value)) < 400 + len(str(tmp_path))
+
+
+def test_a_talker_of_another_release_must_be_trained_again(tmp_path: Path) -> None:
+    """Weights that it lacks are not left at random."""
+    checkpoints.save_talker(tmp_path, models.talker())
+    weights = load_file(tmp_path / "model.safetensors")
+    del weights["blink.weight"]
+    save_file(weights, tmp_path / "model.safetensors")
+    with pytest.raises(UserError, match=r"blink\.weight.*train it again$"):
+        checkpoints.load_talker(tmp_path)
 
 
 def test_missing_folder(tmp_path: Path) -> None:

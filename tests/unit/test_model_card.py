@@ -27,6 +27,7 @@ def test_model_card_says_what_was_measured_and_what_it_cannot_do() -> None:
     assert "75 minutes, 16 speakers" in card
     assert "neutral, anger" in card
     assert "synthetic" in card
+    assert "blinks" in card
     assert "Apache-2.0" in card
     recorded = summaries.run(*rows, corpus={**corpus, "source": "beat"})
     assert "synthetic" not in model_card(recorded, "student-2")

@@ -1,6 +1,7 @@
 """The noise: published words, normal numbers by hand, one stream however it is cut."""
 
 import math
+import tracemalloc
 
 import numpy as np
 import pytest
@@ -79,6 +80,33 @@ def test_coloured_noise_is_standard_normal_in_every_frame_and_moves_as_asked() -
         speed = np.abs(np.diff(drawn, order, axis=1)).mean(0)
         # the slowest channel would not move in a clip: MAX_LAG_1 holds it back
         np.testing.assert_allclose(speed[:, 1:], np.tile(asked[1:], (len(speed), 1)), rtol=0.1)
+
+
+def test_noise_at_the_edge_of_stationarity_is_finite() -> None:
+    """An artifact's correlations may lie as near to the edge as numbers allow."""
+    one = np.random.default_rng(0).uniform(-0.99999, 0.99999, 52)
+    two = np.nextafter(2 * one**2 - 1, 2)
+    with np.errstate(all="raise"):
+        drawn = Noise(0, NoiseParameters(tuple(one.tolist()), tuple(two.tolist())))(64)
+    assert np.isfinite(drawn).all()
+
+
+def test_streams_of_a_student_share_what_their_noise_has_in_common() -> None:
+    """A filter takes 120 kB, and a server has hundreds of streams."""
+
+    def size() -> int:
+        return sum(trace.size for trace in tracemalloc.take_snapshot().traces)
+
+    tracemalloc.start()
+    try:
+        several = [Noise(seed, COLOURED) for seed in range(2)]
+        before = size()
+        several += [Noise(seed, COLOURED) for seed in range(50)]
+        for one in several:
+            one(32)
+        assert size() - before < 52 * 20_000
+    finally:
+        tracemalloc.stop()
 
 
 @pytest.mark.parametrize("speed", [0.0, 0.01, 0.5, 1.2, 3.0])

@@ -53,6 +53,8 @@ def model_card(summary: RunSummary, name: str, licence: str | None = None) -> st
         "",
         "- The identity is chosen from the speakers of the training set; an unknown voice gets the "
         "face of the one it is most like.",
+        "- What speech does not determine, such as brows, gaze and blinks, is drawn at random: "
+        "another seed gives another performance.",
     ]
     if corpus.source == PROCEDURAL:
         lines.append(

@@ -14,10 +14,9 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from diffusiontalker.arkit import INDEX, LIP
+from diffusiontalker.objectives.articulation import SEALED
 
 APERTURE = "jawOpen", "mouthClose", "mouthLowerDownLeft", "mouthUpperUpLeft"
-SMALL_APERTURE = 0.05
-"""Aperture at which lips count as closed (``objectives.articulation``)."""
 
 
 def exp(
@@ -80,8 +79,8 @@ def aperture(face_hat: Tensor, face: Tensor, mask: Tensor) -> Tensor:
                                                  + (mouthLowerDownLeft + mouthUpperUpLeft) / 2
 
     A squared error of coefficients hardly weighs a closure of one frame, which viewers notice; in
-    the logarithm, lips that stay open by e = 0.05 where they should meet cost as much as a mouth
-    that opens half as far. Needs no phonemes. Our choice.
+    the logarithm, lips that stay open by e = ``SEALED`` where they should meet cost as much as a
+    mouth that opens half as far. Needs no phonemes. Our choice.
     """
     ratio = _log_aperture(face_hat) - _log_aperture(face)
     return ratio.masked_fill(~mask.bool(), 0).square().sum() / _count(mask)
@@ -89,7 +88,7 @@ def aperture(face_hat: Tensor, face: Tensor, mask: Tensor) -> Tensor:
 
 def _log_aperture(face: Tensor) -> Tensor:
     jaw, close, lower, upper = (face[..., INDEX[name]] for name in APERTURE)
-    return (F.relu(jaw - close) + F.relu(lower + upper) / 2 + SMALL_APERTURE).log()
+    return (F.relu(jaw - close) + F.relu(lower + upper) / 2 + SEALED).log()
 
 
 def blink(logit: Tensor, labels: Tensor, mask: Tensor) -> Tensor:

@@ -136,7 +136,8 @@ def _parse(path: Path) -> ArtifactConfig:
         if (version := values["format_version"]) != FORMAT_VERSION:
             raise UserError(
                 f"{path.parent}: artifact format {_shown(version)}, but this release reads "
-                f"{FORMAT_VERSION}; export it again: python jobs/export.py run=RUN out=ARTIFACT"
+                f"{FORMAT_VERSION}; export it again: python jobs/export.py run=RUN out=ARTIFACT "
+                "(a run of another release must be trained again first)"
             )
         if values["channels"] != list(CHANNELS):
             raise UserError(

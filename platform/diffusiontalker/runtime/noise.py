@@ -8,6 +8,7 @@ faces do (``diffusion.noise``). ``web/noise.js`` computes the same.
 
 import operator
 from dataclasses import dataclass
+from functools import lru_cache
 
 import numpy as np
 
@@ -36,50 +37,55 @@ class NoiseParameters:
 WHITE = NoiseParameters()
 
 
+@lru_cache(maxsize=8)
+def _response(parameters: NoiseParameters) -> np.ndarray:
+    """How frames of a block depend on the last two before it and its white noise: (52, BLOCK, 2 +
+    BLOCK). Shared by all streams of a student, because it takes 120 kB."""
+    lag_1, lag_2 = (np.array(lag, np.float64) for lag in (parameters.lag_1, parameters.lag_2))
+    rest = 1 - lag_1**2
+    a_1, a_2 = lag_1 * (1 - lag_2) / rest, (lag_2 - lag_1**2) / rest
+    # 1 - a_1 lag_1 - a_2 lag_2, which rounding could make negative at the edge of stationarity.
+    gain = np.sqrt((1 - lag_2) * np.maximum(1 + lag_2 - 2 * lag_1**2, 0) / rest)
+    out = np.tile(np.eye(2 + BLOCK), (len(CHANNELS), 1, 1))
+    out[:, 2:] *= gain[:, None, None]
+    for t in range(2, 2 + BLOCK):
+        out[:, t] += a_1[:, None] * out[:, t - 1] + a_2[:, None] * out[:, t - 2]
+    return out[:, 2:]
+
+
 class AutoRegression:
     """The filter from white noise to a stationary AR(2) process of unit variance per channel.
 
-    x_t = a_1 x_(t-1) + a_2 x_(t-2) + g e_t, as ``diffusion.noise.AutoRegression``: here frame after
-    frame in double precision. Frame 0 is white noise, and frame 1 correlated with it as always.
+    x_t = a_1 x_(t-1) + a_2 x_(t-2) + g e_t, as ``diffusion.noise.AutoRegression``: here block after
+    block in double precision. Frame 0 is white noise, and frame 1 correlated with it as always.
     """
 
     def __init__(self, parameters: NoiseParameters) -> None:
-        lag_1, lag_2 = (np.array(lag, np.float64) for lag in (parameters.lag_1, parameters.lag_2))
-        self._lag_1, self._first = lag_1, np.sqrt(1 - lag_1**2)
-        self._a_1 = lag_1 * (1 - lag_2) / (1 - lag_1**2)
-        self._a_2 = (lag_2 - lag_1**2) / (1 - lag_1**2)
-        self._gain = np.sqrt(1 - self._a_1 * lag_1 - self._a_2 * lag_2)
+        self._response = _response(parameters)
+        self._lag_1 = np.array(parameters.lag_1)
         self._last: np.ndarray | None = None
-        """(52, 2): the last frame and the one before it."""
-        # The response to an impulse of e, and to the two frames before a block, (52, BLOCK, ...).
-        impulse = np.zeros((len(CHANNELS), BLOCK + 1))
-        impulse[:, 1] = 1
-        for t in range(2, BLOCK + 1):
-            impulse[:, t] = self._a_1 * impulse[:, t - 1] + self._a_2 * impulse[:, t - 2]
-        at = np.arange(BLOCK)
-        self._kernel = self._gain[:, None, None] * impulse[:, np.maximum(at[:, None] - at, -1) + 1]
-        before = self._a_1[:, None] * impulse[:, 1:] + self._a_2[:, None] * impulse[:, :-1]
-        self._carry = np.stack([before, self._a_2[:, None] * impulse[:, 1:]], -1)
+        """(52, 2): the last two frames."""
 
     def __call__(self, white: np.ndarray) -> np.ndarray:
-        """The next blocks: white noise (n BLOCK, 52) to noise of the same shape, float32."""
+        """The next blocks: white noise (n BLOCK, 52), n > 0, to noise like it, float32."""
         blocks = white.reshape(-1, BLOCK, len(CHANNELS)).transpose(2, 1, 0)  # (52, BLOCK, n)
-        out = self._kernel @ blocks
+        out, carry = self._response[..., 2:] @ blocks, self._response[..., :2]
+        last = self._last
         for n in range(blocks.shape[2]):
-            if self._last is None:
+            if last is None:
                 out[..., n] = self._begin(blocks[..., n])
             else:
-                out[..., n] += (self._carry @ self._last[..., None])[..., 0]
-            self._last = out[:, -2:, n][:, ::-1]
+                out[..., n] += (carry @ last[..., None])[..., 0]
+            last = out[:, -2:, n]
+        assert last is not None
+        self._last = last.copy()  # a view would keep all of ``out``
         return out.transpose(2, 1, 0).reshape(-1, len(CHANNELS)).astype(np.float32)
 
     def _begin(self, white: np.ndarray) -> np.ndarray:
         """The first block, (52, BLOCK)."""
         out = white.astype(np.float64)
-        out[:, 1] = self._lag_1 * out[:, 0] + self._first * out[:, 1]
-        for t in range(2, BLOCK):
-            past = self._a_1 * out[:, t - 1] + self._a_2 * out[:, t - 2]
-            out[:, t] = past + self._gain * out[:, t]
+        out[:, 1] = self._lag_1 * out[:, 0] + np.sqrt(1 - self._lag_1**2) * out[:, 1]
+        out[:, 2:] = (self._response[:, :-2, :-2] @ out[..., None])[..., 0]
         return out
 
 

@@ -59,21 +59,33 @@ def _foot(lids: np.ndarray) -> float:
 
 
 def without_blinks(face: np.ndarray, blinks: Iterable[Blink]) -> np.ndarray:
-    """The face (T, 52) with the lids drawn straight across its blinks."""
+    """The face (T, 52) with the lids drawn straight across its blinks.
+
+    Across one that the clip cuts they stay as they are at its other end.
+    """
     out = face.copy()
     for start, stop in blinks:
         for lid in LIDS:
-            across = np.linspace(face[start, lid], face[stop, lid], stop - start + 1)
+            first, last = face[start, lid], face[stop, lid]
+            if start == 0:
+                first = min(first, last)
+            if stop == len(face) - 1:
+                last = min(first, last)
+            across = np.linspace(first, last, stop - start + 1)
             out[start : stop + 1, lid] = np.minimum(face[start : stop + 1, lid], across)
     return out
 
 
 def onset_labels(frames: int, blinks: Iterable[Blink]) -> np.ndarray:
-    """A label for each frame (T,) float32: ``NO_BLINK``, ``ONSET`` or ``WITHIN``."""
+    """A label for each frame (T,) float32: ``NO_BLINK``, ``ONSET`` or ``WITHIN``.
+
+    A blink without a still frame before it may have begun before the clip: it has no onset there.
+    """
     out = np.full(frames, NO_BLINK, np.float32)
     for start, stop in blinks:
         out[start : stop + 1] = WITHIN
-        out[min(start + 1, frames - 1)] = ONSET
+        if start > 0:  # in frame 0 lids may be moving already
+            out[start + 1] = ONSET
     return out
 
 

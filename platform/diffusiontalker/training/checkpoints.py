@@ -34,9 +34,9 @@ def load_talker(folder: Path) -> Talker:
     """Read what ``save_talker`` wrote, in evaluation mode.
 
     Raises:
-        UserError: a file is missing or damaged, or does not fit the other.
+        UserError: a file is missing or damaged, does not fit the other, or is of another release.
     """
-    with _reading(folder, "talker.json", "model.safetensors"):
+    with _reading(folder, "talker.json", "model.safetensors", mend="; train it again"):
         config = TalkerConfig.from_dict(json.loads(storage.read_text(folder / "talker.json")))
         talker = Talker(config)
         talker.load_state_dict(load(storage.read_bytes(folder / "model.safetensors")))
@@ -166,7 +166,7 @@ def _epoch(number: int) -> str:
 
 
 @contextmanager
-def _reading(folder: Path, *names: str) -> Iterator[None]:
+def _reading(folder: Path, *names: str, mend: str = "") -> Iterator[None]:
     for name in names:
         if not storage.is_file(folder / name):
             raise UserError(f"{folder / name}: the checkpoint lacks this file")
@@ -176,7 +176,7 @@ def _reading(folder: Path, *names: str) -> Iterator[None]:
         raise
     except Exception as error:
         reason = str(error)[:200]
-        raise UserError(f"{folder}: not a checkpoint of this release ({reason})") from error
+        raise UserError(f"{folder}: not a checkpoint of this release ({reason}){mend}") from error
 
 
 def _contiguous(weights: Weights) -> Weights:

@@ -17,13 +17,13 @@ from diffusiontalker.errors import UserError
 from diffusiontalker.runtime.blinks import LONG_AGO, close_lids, closed, draw, uniforms
 from diffusiontalker.runtime.conditioning import Conditioning
 from diffusiontalker.runtime.graphs import Graphs
-from diffusiontalker.runtime.noise import Noise
+from diffusiontalker.runtime.noise import BLOCK, Noise
 from diffusiontalker.runtime.stream_batch.front_end import FrontEndBatch
 from diffusiontalker.runtime.stream_batch.layer_history import LayerHistory
 from diffusiontalker.runtime.stream_batch.rows import double_rows
 from diffusiontalker.runtime.stream_batch.voice_tracking import VoiceTracking
 
-NOISE_FRAMES = 30
+NOISE_FRAMES = 2 * BLOCK
 """Frames whose noise is drawn at once."""
 
 
