@@ -177,6 +177,19 @@ def test_a_prepared_mix_that_is_complete_needs_no_files(
     assert "minutes" in preparation.procedural_corpus(MIXED, corpus_folder)[0]
 
 
+def test_a_prepared_set_that_fell_back_is_kept_until_the_files_can_be_had(
+    monkeypatch: pytest.MonkeyPatch, corpus_folder: Path
+) -> None:
+    monkeypatch.setattr(assets, "fetch", missing)
+    alone = generation.key_of(MIXED.model_copy(update={"voices": VoiceWeights()}))
+    manifest = open_corpus(corpus_folder)
+    write_manifest(corpus_folder, Manifest(**{**vars(manifest), "source_fingerprint": alone}))
+    assert "minutes" in preparation.procedural_corpus(MIXED, corpus_folder)[0]
+    monkeypatch.setattr(assets, "fetch", Path)
+    with pytest.raises(UserError, match="other settings"):
+        preparation.procedural_corpus(MIXED, corpus_folder)
+
+
 # Shards
 
 
