@@ -9,7 +9,7 @@ from diffusiontalker import __version__, config
 from diffusiontalker.config import CorpusSettings, DataSettings
 from diffusiontalker.corpus import ingest
 from diffusiontalker.corpus.ingest import IngestJob
-from diffusiontalker.corpus.manifest import is_published, open_corpus
+from diffusiontalker.corpus.manifest import open_corpus
 from diffusiontalker.corpus.procedural import generation, planning
 from diffusiontalker.corpus.sources import Source, Take, open_source
 from diffusiontalker.errors import UserError
@@ -133,8 +133,7 @@ def procedural_corpus(corpus: CorpusSettings, folder: Path) -> list[str]:
     Raises:
         UserError: the output cannot be written, or holds another set.
     """
-    if not is_published(folder):
-        corpus = generation.obtainable(corpus)
+    corpus = generation.obtainable(corpus, folder)
     with StageDisplay("prepare") as display:
         manifest = generation.make(folder, corpus, display.count)
     return [f"{folder}: {manifest.seconds() / 60:.1f} minutes in {len(manifest.shards)} shards"]

@@ -25,8 +25,8 @@ def test_a_pool_makes_what_is_missing_and_prints_nothing(
 
     class Maker(generation._ShardMaker):
         def __init__(self, *arguments: object) -> None:
-            super().__init__(*arguments, kokoro=False)  # type: ignore[arg-type]
-            self._kokoro = fake  # type: ignore[assignment]
+            super().__init__(*arguments)  # type: ignore[arg-type]
+            self._kokoro = fake
 
     monkeypatch.setattr(generation, "_ShardMaker", Maker)
     settings = CorpusSettings(

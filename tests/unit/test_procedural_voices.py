@@ -8,10 +8,16 @@ from typing import Any
 import numpy as np
 import pytest
 
-from diffusiontalker import assets, config, preparation
+from diffusiontalker import assets, config, preparation, storage
 from diffusiontalker.config import CorpusSettings, VoiceWeights
 from diffusiontalker.corpus import shards
-from diffusiontalker.corpus.manifest import SPLITS, Manifest, open_corpus, write_manifest
+from diffusiontalker.corpus.manifest import (
+    SCHEMA_VERSION,
+    SPLITS,
+    Manifest,
+    open_corpus,
+    write_manifest,
+)
 from diffusiontalker.corpus.procedural import generation, planning
 from diffusiontalker.corpus.procedural.speech import Phone, Prosody
 from diffusiontalker.corpus.procedural.voices import EMOTIONS, KOKORO, KOKORO_UNSEEN
@@ -91,10 +97,10 @@ def missing(name: str) -> Path:
 
 
 def test_without_its_files_espeak_speaks_alone_under_another_key(
-    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.setattr(assets, "fetch", missing)
-    alone = generation.obtainable(MIXED)
+    alone = generation.obtainable(MIXED, tmp_path)
     out = capsys.readouterr().out
     assert out.count("\n") == 1
     assert "corpus.voices" in out
@@ -103,8 +109,29 @@ def test_without_its_files_espeak_speaks_alone_under_another_key(
     keys = {generation.key_of(s) for s in (MIXED, alone, CorpusSettings(minutes=20))}
     assert len(keys) == 2
     monkeypatch.setattr(assets, "fetch", Path)
-    assert generation.obtainable(MIXED) == MIXED
+    assert generation.obtainable(MIXED, tmp_path) == MIXED
     assert capsys.readouterr().out == ""
+
+
+def test_a_part_of_a_mix_is_not_given_up(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(assets, "fetch", missing)
+    for settings, key in ((MIXED, "mix"), (CorpusSettings(minutes=20), "espeak")):
+        storage.write_json(tmp_path / generation.PLAN, {"key": generation.key_of(settings)})
+        if key == "mix":
+            with pytest.raises(UserError, match=r"unfinished.*no network"):
+                generation.obtainable(MIXED, tmp_path)
+        else:
+            assert not generation.obtainable(MIXED, tmp_path).voices.kokoro
+
+
+def test_espeaks_weight_alone_makes_no_other_corpus() -> None:
+    keys = {
+        generation.key_of(CorpusSettings(voices=VoiceWeights(espeak=weight)))
+        for weight in (1.0, 2.0)
+    }
+    # That of the corpora made before there were other voices.
+    content = CorpusSettings().model_dump(mode="json", exclude={"path", "voices"})
+    assert keys == {config.fingerprint("procedural", generation.VERSION, SCHEMA_VERSION, content)}
 
 
 def test_the_key_of_a_mix_follows_the_files(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -128,7 +155,9 @@ def test_a_run_keeps_a_mix_that_is_complete_and_records_the_voices_that_it_got(
         for voices in (VoiceWeights(), asked.voices)
     ]
     monkeypatch.setattr(assets, "fetch", missing)
-    infos = open_corpus(corpus_folder)
+    manifest = open_corpus(corpus_folder)
+    infos = Manifest(**{**vars(manifest), "source_fingerprint": generation.key_of(asked)})
+    write_manifest(corpus_folder, infos)
     corpus_folder.rename(folders[0])
     assert data.corpus_data(run).folder == folders[0]
     assert run.settings.corpus.voices == VoiceWeights()
@@ -146,6 +175,19 @@ def test_a_prepared_mix_that_is_complete_needs_no_files(
     key = generation.key_of(MIXED)
     write_manifest(corpus_folder, Manifest(**{**vars(manifest), "source_fingerprint": key}))
     assert "minutes" in preparation.procedural_corpus(MIXED, corpus_folder)[0]
+
+
+def test_a_prepared_set_that_fell_back_is_kept_until_the_files_can_be_had(
+    monkeypatch: pytest.MonkeyPatch, corpus_folder: Path
+) -> None:
+    monkeypatch.setattr(assets, "fetch", missing)
+    alone = generation.key_of(MIXED.model_copy(update={"voices": VoiceWeights()}))
+    manifest = open_corpus(corpus_folder)
+    write_manifest(corpus_folder, Manifest(**{**vars(manifest), "source_fingerprint": alone}))
+    assert "minutes" in preparation.procedural_corpus(MIXED, corpus_folder)[0]
+    monkeypatch.setattr(assets, "fetch", Path)
+    with pytest.raises(UserError, match="other settings"):
+        preparation.procedural_corpus(MIXED, corpus_folder)
 
 
 # Shards
@@ -177,3 +219,14 @@ def test_a_shard_holds_both_and_is_made_once(
             assert len(clip.audio) == pytest.approx(len(plan.sentence) * 16_000 / 12, abs=600)
     monkeypatch.setattr(generation, "make_clip", None)  # which is not called again
     assert maker({"file": "test_seen-00000.parquet"}) == made
+
+
+def test_a_mistake_in_a_worker_is_a_line_and_no_exception_of_ray_data(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(generation, "Kokoro", lambda: missing("kokoro"))
+    plans = [p for p in planning.plan(MIXED) if p.speaker.synthesizer == "kokoro"][:1]
+    maker = generation._ShardMaker(tmp_path, {"train-00000.parquet": plans}, MIXED)
+    assert maker({"file": "train-00000.parquet"}) == {
+        "info": "", "mistake": "kokoro: no network",
+    }  # fmt: skip

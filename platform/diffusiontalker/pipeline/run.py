@@ -58,11 +58,16 @@ class Run:
 
     def folder(self, name: str, key: str) -> Path:
         """The folder of a stage whose result ``key`` determines."""
-        return self.root / f"{name}-{key}"
+        return stage_folder(self.root, name, key)
 
     def place(self, name: str, key: str) -> StageRun:
         """Where Ray Train keeps the run of a stage."""
         return StageRun(self.root / "train", f"{name}-{key}", name, self.board)
+
+
+def stage_folder(root: Path, name: str, key: str) -> Path:
+    """The folder of a stage in the folder ``root`` of its run."""
+    return root / f"{name}-{key}"
 
 
 def corpus_content(data: CorpusFolder) -> Content:

@@ -12,7 +12,7 @@ from diffusiontalker.config import Settings, SweepSettings, fingerprint, to_yaml
 from diffusiontalker.corpus.manifest import CorpusFolder, open_corpus
 from diffusiontalker.corpus.procedural import generation
 from diffusiontalker.errors import UserError
-from diffusiontalker.pipeline.data import prepare_data
+from diffusiontalker.pipeline.data import prepare_data, with_obtainable_corpus
 from diffusiontalker.pipeline.run import Run
 from diffusiontalker.pipeline.training import train_round, train_teacher
 from diffusiontalker.summary.sweep import Trial
@@ -43,6 +43,8 @@ def begin(sweep: SweepSettings) -> Settings:
         raise UserError("mlflow: the package is not installed; pip install mlflow, or leave it out")
     folder = storage.location(sweep.output)
     preflight.check_holds(folder, preflight.SWEEP)
+    # The trials' key is that of the corpus they get, or trials of two could be compared.
+    base = with_obtainable_corpus(base)
     trial_store.read(folder, key_of(sweep, base))
     if not storage.is_file(folder / trial_store.FILE) and storage.files(folder / TRIALS):
         raise UserError(

@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 import ray
 import soxr
+from ray.exceptions import RayActorError
 from ray.util.annotations import RayDeprecationWarning
 
 from diffusiontalker import assets, storage
@@ -51,14 +52,31 @@ Speak = Callable[[str, str, Prosody], tuple[np.ndarray, int, list[Phone]]]
 """``speech.speak``, a ``speech.Synthesizer`` or a ``Kokoro``."""
 
 
-def obtainable(settings: CorpusSettings) -> CorpusSettings:
-    """The settings, with eSpeak alone where Kokoro's files cannot be had, which is printed."""
-    if settings.voices.kokoro:
-        try:
-            assets.fetch(kokoro.ASSET)
-        except UserError as error:
-            print(f"corpus.voices: eSpeak speaks alone, without Kokoro ({error})", flush=True)
-            return settings.model_copy(update={"voices": VoiceWeights()})
+def obtainable(settings: CorpusSettings, folder: Path) -> CorpusSettings:
+    """The settings, with eSpeak alone where Kokoro's files cannot be had, which is printed.
+
+    Args:
+        settings: of the corpus.
+        folder: where it is to be made; what is complete there needs no files.
+
+    Raises:
+        UserError: the files cannot be had, and ``folder`` holds a part of the mix.
+    """
+    if not settings.voices.kokoro:
+        return settings
+    key, complete = key_of(settings), is_published(folder)
+    if complete and open_corpus(folder).source_fingerprint == key:
+        return settings
+    try:
+        assets.fetch(kokoro.ASSET)
+    except UserError as error:
+        if not complete and _unfinished(folder) == key:
+            raise UserError(
+                f"{folder}: is unfinished, and the rest needs Kokoro's files ({error}); or remove "
+                "that folder, for a corpus of eSpeak alone"
+            ) from error
+        print(f"corpus.voices: eSpeak speaks alone, without Kokoro ({error})", flush=True)
+        return settings.model_copy(update={"voices": VoiceWeights()})
     return settings
 
 
@@ -119,10 +137,8 @@ def make(folder: Path, settings: CorpusSettings, progress: Callable[[int, int], 
         _check_key(folder, key, published.source_fingerprint)
         return published
     storage.make_folder(folder)
-    unfinished = folder / PLAN
-    if storage.is_file(unfinished):
-        _check_key(folder, key, storage.read_json(unfinished).get("key"))
-    storage.write_json(unfinished, {"key": key})
+    _check_key(folder, key, _unfinished(folder))
+    storage.write_json(folder / PLAN, {"key": key})
     batches = _batches(plan(settings), settings)
     done: list[ShardInfo] = []
     for info in _make_shards(folder, batches, settings):
@@ -136,16 +152,23 @@ def make(folder: Path, settings: CorpusSettings, progress: Callable[[int, int], 
         source_fingerprint=key,
     )
     write_manifest(folder, manifest)
-    storage.remove(unfinished)
+    storage.remove(folder / PLAN)
     return manifest
 
 
 def key_of(settings: CorpusSettings) -> str:
     """Fingerprint of the settings, of the versions of generator and schema, and of the files that
-    the speech is made with."""
-    content = settings.model_dump(mode="json", exclude={"path"})
-    files = [assets.ASSETS[kokoro.ASSET].fingerprint] if settings.voices.kokoro else []
+    the speech is made with. Where eSpeak speaks alone, its weight changes nothing."""
+    mixed = bool(settings.voices.kokoro)
+    content = settings.model_dump(mode="json", exclude={"path"} if mixed else {"path", "voices"})
+    files = [assets.ASSETS[kokoro.ASSET].fingerprint] if mixed else []
     return fingerprint("procedural", VERSION, SCHEMA_VERSION, content, *files)
+
+
+def _unfinished(folder: Path) -> str | None:
+    """The key of a set that ``folder`` holds a part of; None if there is none."""
+    path = folder / PLAN
+    return storage.read_json(path).get("key") if storage.is_file(path) else None
 
 
 def _check_key(folder: Path, key: str, existing: str | None) -> None:
@@ -178,16 +201,25 @@ def _make_shards(
     if settings.voices.kokoro:
         made = _with_actors(names, folder, batches, settings)
     else:
-        made = names.map(_ShardMaker(folder, batches, settings, kokoro=False).__call__)
-    for row in made.iter_rows():
-        yield ShardInfo.from_json(row["info"])
+        made = names.map(_ShardMaker(folder, batches, settings).__call__)
+    try:
+        for row in made.iter_rows():
+            if row["mistake"]:
+                raise UserError(row["mistake"])
+            yield ShardInfo.from_json(row["info"])
+    except RayActorError as error:
+        raise UserError(
+            f"{folder}: the process of a synthesizer ended, or its machine did; if memory ran out, "
+            "free some; run the same again, which goes on with the shards that are missing"
+        ) from error
 
 
 def _with_actors(
     names: ray.data.Dataset, folder: Path, batches: dict[str, list[ClipPlan]],
     settings: CorpusSettings,
 ) -> ray.data.Dataset:  # fmt: skip
-    """A pool, so that an actor loads the model once. It has a core for each actor."""
+    """A pool, so that an actor loads the model once. It has a core for each actor, and the death
+    of one ends the pool."""
     size = min(int(ray.cluster_resources().get("CPU", 1)), len(batches))
     pool = ray.data.ActorPoolStrategy(
         min_size=1, max_size=max(size, 1), max_tasks_in_flight_per_actor=1
@@ -213,22 +245,36 @@ class _ShardMaker:
         folder: Path,
         batches: dict[str, list[ClipPlan]],
         settings: CorpusSettings,
-        kokoro: bool = True,
     ) -> None:
         self._folder, self._batches, self._settings = folder, batches, settings
-        self._kokoro = Kokoro() if kokoro else None
+        self._kokoro: Speak | None = None
 
     def __call__(self, item: dict[str, Any]) -> dict[str, Any]:
-        path = self._folder / item["file"]
+        """A shard's entry in the manifest, or an error message; the other is empty. (Ray Data
+        prints pages about an error that is raised.)"""
+        try:
+            return {"info": self._shard(self._folder / item["file"]).to_json(), "mistake": ""}
+        except UserError as error:
+            return {"info": "", "mistake": str(error)}
+
+    def _shard(self, path: Path) -> ShardInfo:
         if storage.is_file(path):
-            info = shards.describe(path)
-        else:
-            info = shards.write_shard(path, self._clips(self._batches[path.name]))
-        return {"info": info.to_json()}
+            return shards.describe(path)
+        return shards.write_shard(path, self._clips(self._batches[path.name]))
 
     def _clips(self, plans: list[ClipPlan]) -> list[Clip]:
         with speech.Synthesizer() as espeak:
-            voices: dict[str, Speak] = {"espeak": espeak}
-            if self._kokoro:
-                voices["kokoro"] = self._kokoro
-            return [make_clip(p, self._settings, voices[p.speaker.synthesizer]) for p in plans]
+            return [
+                make_clip(
+                    p,
+                    self._settings,
+                    self._loaded_kokoro() if p.speaker.synthesizer == "kokoro" else espeak,
+                )
+                for p in plans
+            ]
+
+    def _loaded_kokoro(self) -> Speak:
+        """Kokoro, loaded with the first clip that it speaks."""
+        if self._kokoro is None:
+            self._kokoro = Kokoro()
+        return self._kokoro
