@@ -20,6 +20,8 @@ from diffusiontalker.objectives.articulation import Phones
 PHONES = "phones.json"
 MAX_SECONDS = 600.0
 """The longest recording."""
+BEYOND = 0.5
+"""Seconds by which phones may end after their recording."""
 
 
 class Listed(BaseModel):
@@ -56,7 +58,8 @@ def read_recordings(folder: str) -> list[Recording]:
     those that this package has of Debian's ``pocketsphinx-testdata``.
 
     Raises:
-        UserError: the folder has none of these, or a file is missing or unreadable.
+        UserError: the folder has none of these, a file is missing or unreadable, or phones do not
+            lie within their recording.
     """
     root = storage.location(folder)
     names = storage.sizes(root)
@@ -111,6 +114,13 @@ def _recording(root: Path, listed: Listed) -> Recording:
         decoded = read_recording(path, MAX_SECONDS)
         samples, rate = decoded.samples, decoded.rate
     phones = [(base_phoneme(to_ipa(name)), start, end) for name, start, end in listed.phones]
+    seconds = len(samples) / rate
+    for name, start, end in phones:
+        if not 0 <= start <= end <= seconds + BEYOND:
+            raise UserError(
+                f"{path}: its phone {name!r} lasts from {start:g} to {end:g} s, but the recording "
+                f"{seconds:.2f} s; are these its phones, with times in seconds?"
+            )
     return Recording(listed.file, listed.text, samples, rate, phones)
 
 
