@@ -65,6 +65,7 @@ def read_recordings(folder: str) -> list[Recording]:
     names = storage.sizes(root)
     if PHONES in names:
         listed = _listed(storage.read_bytes(root / PHONES), str(root / PHONES))
+        _check_files([one.file for one in listed], str(root / PHONES))
     elif not (listed := list(_with_grids(root, names))):
         own = resources.files(__package__) / PHONES
         listed = [one for one in _listed(own.read_bytes(), PHONES) if one.file in names]
@@ -86,6 +87,16 @@ def _listed(content: bytes, where: str) -> list[Listed]:
             f"{where}: {place or 'the content'}: {first['msg']}; needed is a list of "
             '{"file": ..., "text": ..., "phones": [[name, start, end], ...]}'
         ) from error
+
+
+def _check_files(files: list[str], where: str) -> None:
+    """Raises UserError unless every file is below the folder, and listed once."""
+    for file in files:
+        path = PurePosixPath(file.replace("\\", "/"))
+        if path.is_absolute() or ".." in path.parts:
+            raise UserError(f"{where}: {file!r}: leads out of the folder")
+        if files.count(file) > 1:
+            raise UserError(f"{where}: lists {file!r} twice")
 
 
 def _with_grids(root: Path, names: dict[str, int]) -> Iterator[Listed]:
