@@ -1,4 +1,4 @@
-"""Benchmarks on this machine: data pipeline, runtime, look-ahead, robustness, server, sweep."""
+"""Benchmarks on this machine: data, runtime, people, look-ahead, robustness, server, sweep."""
 
 from diffusiontalker import cli, config, preflight
 from diffusiontalker.benchmarks.console import results

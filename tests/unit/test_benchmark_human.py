@@ -91,6 +91,16 @@ def test_refusals(tmp_path: Path) -> None:
     assert PHONES in refusal(lambda: read_recordings(str(tmp_path)))
     (tmp_path / PHONES).write_text('[{"file": "gone.wav", "phones": []}]')
     assert "gone.wav" in refusal(lambda: read_recordings(str(tmp_path)))
+    twice = '[{"file": "take.wav", "phones": []}, {"file": "take.wav", "phones": []}]'
+    (tmp_path / PHONES).write_text(twice)
+    assert "twice" in refusal(lambda: read_recordings(str(tmp_path)))
+    for file in ("../take.wav", str(tmp_path / "take.wav")):
+        (tmp_path / PHONES).write_text(json.dumps([{"file": file, "phones": []}]))
+        assert "leads out" in refusal(lambda: read_recordings(str(tmp_path)))
+    for times in ("-0.1, 0.2", "0.3, 0.2", "0.1, NaN", "100, 200"):  # the last: milliseconds
+        listed = f'[{{"file": "take.wav", "phones": [["P", {times}]]}}]'
+        (tmp_path / PHONES).write_text(listed)
+        assert "in seconds" in refusal(lambda: read_recordings(str(tmp_path)))
 
 
 def test_measures_by_hand() -> None:

@@ -2,9 +2,12 @@
 
 from collections.abc import Callable
 from dataclasses import replace
+from typing import Any
 
 import numpy as np
 import pytest
+import soundfile
+from tests.refusals import refusal
 
 from diffusiontalker.audio import SAMPLE_RATE, degradation
 from diffusiontalker.audio.front_end import TRAINING
@@ -201,6 +204,14 @@ def test_babble_is_other_clips_at_once() -> None:
     others = [np.full(10, 1.0, np.float32), np.full(7, 10.0, np.float32)]
     np.testing.assert_array_equal(babble(25, others, 5, rng()), np.full(25, 11.0))
     assert set(babble(25, others, 1, rng())) < {1.0, 10.0}
+
+
+def test_a_missing_encoder_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    def without_mp3(*args: Any, **kwargs: Any) -> None:
+        raise soundfile.LibsndfileError(1)
+
+    monkeypatch.setattr(soundfile, "write", without_mp3)
+    assert "kinds.opus=0 and mp3=0" in refusal(lambda: degradation.mp3(speech(), 32))
 
 
 def test_a_degradation_without_kinds_is_refused() -> None:

@@ -1,5 +1,6 @@
 """Speech without faces: layouts, alignment, and the faces that follow from it."""
 
+import math
 import sys
 from dataclasses import replace
 from pathlib import Path
@@ -16,10 +17,12 @@ from diffusiontalker.config import DataSettings, SourceSettings
 from diffusiontalker.corpus.alignment import Aligner, Alignment, open_aligner, quality
 from diffusiontalker.corpus.alignment.base import without_gaps
 from diffusiontalker.corpus.alignment.english import pronunciation, words
+from diffusiontalker.corpus.alignment.sphinx import PocketSphinx
 from diffusiontalker.corpus.arpabet import IPA
 from diffusiontalker.corpus.ingest.batches import PlannedTake
 from diffusiontalker.corpus.ingest.take_reader import read_take
 from diffusiontalker.corpus.phonemes import base_phoneme
+from diffusiontalker.corpus.plugins import load_class
 from diffusiontalker.corpus.procedural import recorded
 from diffusiontalker.corpus.procedural.speech import Phone, Prosody, speak
 from diffusiontalker.corpus.sources import Source, Take, open_source, source_code
@@ -60,7 +63,7 @@ def write_sound(path: Path, seconds: float = 2.0, seed: int = 0) -> None:
 def distrusted(aligner: Aligner, samples: np.ndarray, text: str) -> str | None:
     """Why a text is not aligned, or its alignment not trusted."""
     try:
-        return quality.fault(aligner.align(samples, text), aligner.min_score)
+        return quality.fault(aligner.align(samples, text), samples, aligner.min_score)
     except UserError as error:
         return str(error)
 
@@ -107,7 +110,10 @@ def test_vctk(tmp_path: Path) -> None:
         "p225_300": ("p225", None, "", None),
     }
     assert listing.takes[0].files == (f"{wavs}_001_mic1.flac", f"{texts}_001.txt")
-    assert len(listing.skipped) == 1  # the recording without a text, and the second microphones
+    reasons = [reason for _, reason in listing.skipped]
+    assert len(reasons) == 2
+    assert "microphone" in reasons[0]
+    assert "without its text" in reasons[1]
 
 
 def test_ravdess(tmp_path: Path) -> None:
@@ -147,6 +153,7 @@ def test_refusals(tmp_path: Path) -> None:
     assert "hama" in refusal(source_of(root, aligner="gentle").takes)
     other = f"{Path(__file__).parents[1] / 'own_source.py'}:Pairs"
     assert "Aligner" in refusal(source_of(root, aligner=other).takes)
+    assert "min_score" in refusal(source_of(root, aligner="hama", min_score=-5.0).takes)
 
 
 @pytest.mark.parametrize("aligner", ["pocketsphinx", "hama"])
@@ -180,6 +187,9 @@ def test_gaps_become_pauses() -> None:
         Span(0.0, 0.1, ""), Span(0.1, 0.2, "a"), Span(0.2, 0.5, ""), Span(0.5, 0.6, "c"),
         Span(0.6, 0.7, ""),
     )  # fmt: skip
+    assert without_gaps([Span(0.0, 0.2, "a"), Span(0.1, 0.3, "b"), Span(0.1, 0.2, "c")], 0.3) == (
+        Span(0.0, 0.2, "a"), Span(0.2, 0.3, "b"),
+    )  # fmt: skip
 
 
 @pytest.mark.parametrize(
@@ -188,6 +198,7 @@ def test_gaps_become_pauses() -> None:
         ([0.1] * 8, -1.0, None),
         ([0.1] * 8, None, None),
         ([0.1] * 8, -11.0, "score"),
+        ([0.1] * 8, math.nan, "score"),
         ([], -1.0, "no speech"),
         ([0.5] * 4, -1.0, "phones a second"),
         ([0.1] * 9 + [1.3], -1.0, "a phone of 1.3 s"),
@@ -199,12 +210,34 @@ def test_alignments_that_are_not_trusted(
 ) -> None:
     ends = np.cumsum(lengths).tolist()
     spans = [Span(end - length, end, "a") for length, end in zip(lengths, ends, strict=True)]
-    found = quality.fault(Alignment((*spans, Span(9.0, 9.5, "")), score=score), -10.0)
+    samples = np.ones(9 * 16_000, np.float32)
+    samples[round(16_000 * sum(lengths)) :] = 0.1
+    found = quality.fault(Alignment((*spans, Span(8.0, 9.0, "")), score=score), samples, -10.0)
     assert found is None if word is None else word in str(found)
 
 
+@pytest.mark.parametrize(("level", "trusted"), [(0.1, True), (0.5, False)])
+def test_a_pause_as_loud_as_speech_holds_words_without_text(level: float, trusted: bool) -> None:
+    spans = [Span(n / 10, (n + 1) / 10, "a") for n in range(8)]
+    samples = np.ones(32_000, np.float32)
+    samples[16_000:] *= level
+    found = quality.fault(Alignment((*spans, Span(1.0, 2.0, ""))), samples, None)
+    assert (found is None) == trusted
+    assert trusted or "1.0 s of its pauses" in str(found)
+
+
+@pytest.mark.parametrize(
+    "spans",
+    [[(0.1, 0.2), (0.15, 0.3)], [(-0.1, 0.1)], [(0.5, 1.2)], [(0.1, math.nan)], [(0.3, 0.2)]],
+)
+def test_phones_beyond_the_recording_or_out_of_order_are_refused(
+    spans: list[tuple[float, float]],
+) -> None:
+    phones = tuple(Span(start, end, "a") for start, end in spans)
+    assert "in order" in str(quality.fault(Alignment(phones), np.ones(16_000, np.float32), None))
+
+
 def test_pocketsphinx_finds_phones_and_refuses_other_text() -> None:
-    pytest.importorskip("pocketsphinx")
     spoken, rate, phones = speak(SENTENCE, "en-us+m3", Prosody())
     samples = soxr.resample(spoken, rate, 16_000).astype(np.float32)
     aligner = open_aligner("pocketsphinx")
@@ -215,13 +248,23 @@ def test_pocketsphinx_finds_phones_and_refuses_other_text() -> None:
     true = np.array([phone.start for phone in phones if phone.ipa])
     errors = [np.abs(true - phone.start).min() for phone in found.phones if phone.label]
     assert np.median(errors) < 0.025
-    assert quality.fault(found, aligner.min_score) is None
-    assert aligner.align(samples, SENTENCE) == found  # whatever was aligned before
+    assert distrusted(aligner, samples, SENTENCE) is None
+    assert "pauses" in str(distrusted(aligner, samples, "People in Boston"))
     assert distrusted(aligner, samples, "the sun also rises over quiet little villages")
 
 
+def test_an_alignment_does_not_depend_on_those_before() -> None:
+    spoken, rate, _ = speak(SENTENCE, "en-us+f2", Prosody())
+    noise = np.random.default_rng(0).normal(0, 0.05, 32_000).astype(np.float32)
+    samples = soxr.resample(spoken, rate, 16_000).astype(np.float32)
+    samples += np.resize(0.2 * noise, len(samples))
+    aligner = PocketSphinx()
+    found = aligner.align(samples, SENTENCE)
+    distrusted(aligner, noise, "so it is")
+    assert aligner.align(samples, SENTENCE) == found
+
+
 def test_hama_needs_no_text() -> None:
-    pytest.importorskip("hama")
     spoken, rate, phones = speak(SENTENCE, "en-us+m3", Prosody())
     samples = soxr.resample(spoken, rate, 16_000).astype(np.float32)
     found = open_aligner("hama").align(samples, None)
@@ -288,6 +331,16 @@ def test_the_aligners_code_is_part_of_a_set(
         kind="speech", root=str(tmp_path), options={"aligner": "own_aligner.py:Letters"}
     )
     assert absolute(relative).options["aligner"] == LETTERS
+
+
+def test_files_of_one_name_in_two_folders_are_two_modules(tmp_path: Path) -> None:
+    classes = []
+    for folder in ("a", "b"):
+        path = tmp_path / folder / "own.py"
+        write_text(tmp_path, f"{folder}/own.py", "class Own:\n    pass\n")
+        classes.append(load_class("aligner", f"{path}:Own", {}, object))
+    files = [Path(str(sys.modules[one.__module__].__file__)).parent.name for one in classes]
+    assert files == ["a", "b"]
 
 
 def test_speakers_and_stress_follow_from_names_and_words() -> None:

@@ -15,6 +15,7 @@ import soxr
 from diffusiontalker.audio import SAMPLE_RATE
 from diffusiontalker.audio.front_end import TRAINING
 from diffusiontalker.audio.level import apply_level, speech_level
+from diffusiontalker.errors import UserError
 
 Law = Literal["ulaw", "alaw"]
 TELEPHONE_RATE = 8000
@@ -152,12 +153,19 @@ def _ramp(hz: np.ndarray, cutoff: float) -> np.ndarray:
 def _coded(
     samples: np.ndarray, container: str, subtype: str, level: float, **mode: str
 ) -> np.ndarray:
-    """Encoded and decoded by libsndfile with a compression level of 0 to 1."""
+    """Encoded and decoded by libsndfile with a compression level of 0 to 1. Raises UserError."""
     file = BytesIO()
-    soundfile.write(
-        file, np.clip(samples, -1, 1), SAMPLE_RATE, format=container, subtype=subtype,
-        compression_level=min(max(level, 0.0), 1.0), **mode,
-    )  # fmt: skip
+    try:
+        soundfile.write(
+            file, np.clip(samples, -1, 1), SAMPLE_RATE, format=container, subtype=subtype,
+            compression_level=min(max(level, 0.0), 1.0), **mode,
+        )  # fmt: skip
+    except soundfile.LibsndfileError as error:
+        raise UserError(
+            f"libsndfile {soundfile.__libsndfile_version__} cannot encode {subtype} "
+            f"({error.error_string}); pip's soundfile brings one that can, or leave such lines "
+            "out: augmentation.degradation.kinds.opus=0 and mp3=0"
+        ) from error
     file.seek(0)
     decoded, _ = soundfile.read(file, dtype="float32")
     return decoded if subtype.startswith("MPEG") else _fitted(decoded, len(samples))

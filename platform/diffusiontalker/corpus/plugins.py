@@ -1,5 +1,6 @@
 """Classes that settings name: one of those included, or a file or module of the user's own."""
 
+import hashlib
 import importlib
 import importlib.util
 import sys
@@ -51,7 +52,11 @@ def _module(name: str) -> ModuleType:
     """A module by its name, or a Python file by its path."""
     if not name.endswith(".py"):
         return importlib.import_module(name)
-    spec = importlib.util.spec_from_file_location(f"diffusiontalker_plugin_{Path(name).stem}", name)
+    # Files of the same name in different folders are different modules.
+    path = hashlib.sha256(str(Path(name).absolute()).encode()).hexdigest()[:8]
+    spec = importlib.util.spec_from_file_location(
+        f"diffusiontalker_plugin_{Path(name).stem}_{path}", name
+    )
     if spec is None or spec.loader is None:
         raise ImportError(f"{name} is not a Python file")
     module = importlib.util.module_from_spec(spec)

@@ -41,7 +41,9 @@ def tiers(content: bytes, where: str) -> dict[str, list[Span]]:
 
 def words(by_tier: dict[str, list[Span]]) -> tuple[Span, ...]:
     """The spoken words, without pauses."""
-    return tuple(s for s in _tier_of(by_tier, "words") if s.label not in (*SILENCES, "<unk>"))
+    return tuple(
+        s for s in _tier_of(by_tier, "words") if s.label.lower() not in (*SILENCES, "<unk>")
+    )
 
 
 def phones(by_tier: dict[str, list[Span]]) -> tuple[Span, ...]:

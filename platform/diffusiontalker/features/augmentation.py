@@ -1,8 +1,8 @@
 """Random degradations of training clips: how a recording would have sounded through another room,
 microphone or line.
 
-A clip's degradation is drawn from its id and the seed alone, so a resumed stage, or another number
-of actors, makes the same. All ranges are our choice.
+A clip's degradation is drawn from its id and the seed, and background speech from its shard, so a
+resumed stage, or another number of actors, makes the same. All ranges are our choice.
 """
 
 import hashlib

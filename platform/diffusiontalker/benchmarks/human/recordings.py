@@ -20,6 +20,8 @@ from diffusiontalker.objectives.articulation import Phones
 PHONES = "phones.json"
 MAX_SECONDS = 600.0
 """The longest recording."""
+BEYOND = 0.5
+"""Seconds by which phones may end after their recording."""
 
 
 class Listed(BaseModel):
@@ -56,12 +58,14 @@ def read_recordings(folder: str) -> list[Recording]:
     those that this package has of Debian's ``pocketsphinx-testdata``.
 
     Raises:
-        UserError: the folder has none of these, or a file is missing or unreadable.
+        UserError: the folder has none of these, a file is missing or unreadable, or phones do not
+            lie within their recording.
     """
     root = storage.location(folder)
     names = storage.sizes(root)
     if PHONES in names:
         listed = _listed(storage.read_bytes(root / PHONES), str(root / PHONES))
+        _check_files([one.file for one in listed], str(root / PHONES))
     elif not (listed := list(_with_grids(root, names))):
         own = resources.files(__package__) / PHONES
         listed = [one for one in _listed(own.read_bytes(), PHONES) if one.file in names]
@@ -83,6 +87,16 @@ def _listed(content: bytes, where: str) -> list[Listed]:
             f"{where}: {place or 'the content'}: {first['msg']}; needed is a list of "
             '{"file": ..., "text": ..., "phones": [[name, start, end], ...]}'
         ) from error
+
+
+def _check_files(files: list[str], where: str) -> None:
+    """Raises UserError unless every file is below the folder, and listed once."""
+    for file in files:
+        path = PurePosixPath(file.replace("\\", "/"))
+        if path.is_absolute() or ".." in path.parts:
+            raise UserError(f"{where}: {file!r}: leads out of the folder")
+        if files.count(file) > 1:
+            raise UserError(f"{where}: lists {file!r} twice")
 
 
 def _with_grids(root: Path, names: dict[str, int]) -> Iterator[Listed]:
@@ -111,6 +125,13 @@ def _recording(root: Path, listed: Listed) -> Recording:
         decoded = read_recording(path, MAX_SECONDS)
         samples, rate = decoded.samples, decoded.rate
     phones = [(base_phoneme(to_ipa(name)), start, end) for name, start, end in listed.phones]
+    seconds = len(samples) / rate
+    for name, start, end in phones:
+        if not 0 <= start <= end <= seconds + BEYOND:
+            raise UserError(
+                f"{path}: its phone {name!r} lasts from {start:g} to {end:g} s, but the recording "
+                f"{seconds:.2f} s; are these its phones, with times in seconds?"
+            )
     return Recording(listed.file, listed.text, samples, rate, phones)
 
 

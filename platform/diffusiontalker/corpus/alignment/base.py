@@ -44,14 +44,15 @@ class Aligner(ABC):
 
 
 def without_gaps(spans: list[Span], end: float) -> tuple[Span, ...]:
-    """Phones from 0 to ``end`` seconds in order of time, with a pause in every gap."""
+    """Phones from 0 to ``end`` seconds in order of time, with a pause in every gap; where two
+    overlap, the later one begins later."""
     out: list[Span] = []
     at = 0.0
     for span in [*spans, Span(end, end, "")]:
         if span.start > at:
             out.append(Span(at, span.start, ""))
-        if span.end > span.start:
-            out.append(span)
+        if span.end > (start := max(span.start, at)):
+            out.append(span._replace(start=start))
         at = max(at, span.end)
     joined: list[Span] = []
     for span in out:

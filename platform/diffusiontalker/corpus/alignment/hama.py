@@ -1,7 +1,8 @@
 """Phones without a text by ``hama``, a small CTC phoneme recogniser.
 
 Measured on eleven English recordings beside an alignment by their texts: 84 % of the phones are
-right, and of these the median error of a start is 20 ms. Its package is an individual's upload.
+right, and of these the median error of a start is 20 ms, after ``LATE``, which was fitted on the
+same recordings. Its package is an individual's upload.
 """
 
 from typing import Any

@@ -53,6 +53,7 @@ class PocketSphinx(Aligner):
         noise = np.random.default_rng(0).normal(0, NOISE, len(samples))
         noisy = np.clip(normalize(samples) + noise, -1, 1)
         pcm = (noisy * (2**15 - 1)).astype("<i2").tobytes()
+        decoder.reinit_feat()  # its noise removal would go on from the recording before
         try:
             decoder.set_align_text(" ".join(spoken))
             _decode(decoder, pcm)

@@ -56,14 +56,21 @@ class Speech(Source):
     shared: ClassVar[str] = "one sentence"
 
     def takes(self) -> TakeListing:
-        """Raises UserError: no recordings with texts, or the aligner is not installed."""
+        """Raises UserError: no recordings with texts, the aligner is not installed, or min_score is
+        set for one that has no scores."""
         files = layouts.Files(
             self.files(), lambda name: storage.read_text(self.path(name)), self.root.name
         )
         layout = self.options.layout
         layout = layouts.detect(files) if layout == "auto" else layout
         listing = layouts.LAYOUTS[layout](files)
-        if self._aligner().needs_text:
+        aligner = self._aligner()
+        if aligner.min_score is None and self.options.min_score is not None:
+            raise UserError(
+                f"source.options.min_score: the aligner {self.options.aligner} gives no scores; "
+                "leave it out"
+            )
+        if aligner.needs_text:
             listing = layouts.with_text(listing)
         if not listing.takes:
             raise UserError(
@@ -84,7 +91,7 @@ class Speech(Source):
         alignment = aligner.align(samples, self._text(take))
         given = self.options.min_score
         least = aligner.min_score if given is None else given
-        if (reason := quality.fault(alignment, least)) is not None:
+        if (reason := quality.fault(alignment, samples, least)) is not None:
             raise UserError(reason)
         phones = recorded.with_stress(alignment.phones, alignment.words)
         seed, identity = self.options.seed, take.identity or ""

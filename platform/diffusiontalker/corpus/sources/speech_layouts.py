@@ -99,12 +99,14 @@ def vctk(files: Files) -> TakeListing:
     """``txt/p225/p225_001.txt`` and ``wav48.../p225/p225_001[_mic1].flac``."""
     sounds = files.sounds()
     by_name: dict[str, str] = {}
-    for stem, sound in sounds.items():
-        name, _, microphone = PurePosixPath(stem).name.partition("_mic")
-        if not microphone or microphone == "1":
-            by_name.setdefault(name, sound)
     takes: list[Take] = []
     skipped: Skipped = []
+    for stem, sound in list(sounds.items()):
+        name, _, microphone = PurePosixPath(stem).name.partition("_mic")
+        if microphone in ("", "1"):
+            by_name.setdefault(name, sound)
+        else:
+            skipped.append((sounds.pop(stem), "of another microphone"))
     for text in filter(_is_vctk_text, files.texts()):
         name = PurePosixPath(text).stem
         own = by_name.get(name)
