@@ -75,8 +75,8 @@ def _open() -> None:
     if address == LOCAL:
         options = {
             "num_cpus": local_cpus(),
-            # It takes 3 s of CPU to start, and on its port anybody on the machine may run code.
-            "include_dashboard": False,
+            # With its dashboard, which takes 3 s of CPU to start: it serves the state API, by which
+            # Ray Train finds out that a trial has ended and frees the CPUs of its workers.
             # Ray ends a worker that was idle for a second, and the next task waits for a new one,
             # which imports everything again: a tenth of an epoch of short clips. And it warns of
             # "8 worker processes" where each of our stages has a dozen.

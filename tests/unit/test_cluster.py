@@ -82,18 +82,6 @@ def test_a_connection_that_is_open_is_used_and_left_open(
     assert calls == []
 
 
-def test_a_private_ray_has_no_dashboard(failing: Failing, monkeypatch: pytest.MonkeyPatch) -> None:
-    failing()
-    given: list[dict[str, object]] = []
-    monkeypatch.setattr(ray, "init", lambda *_, **options: given.append(options))
-    with cluster.session():
-        pass
-    monkeypatch.setenv("RAY_ADDRESS", "ray://cluster")
-    with cluster.session():
-        pass
-    assert [options.get("include_dashboard") for options in given] == [False, None]
-
-
 def test_a_missing_token_is_named_with_the_mend(failing: Failing) -> None:
     calls = failing(AuthenticationError("no authentication token was found"))
     said = refusal()
