@@ -1,20 +1,16 @@
 """HTML report of the runtime's benchmark: plots of speed and latency, and every aim."""
 
 import math
-from importlib import resources
 from pathlib import Path
 from typing import Any
 
-import jinja2
 import numpy as np
 import plotly.graph_objects as go
-from markupsafe import Markup
-from plotly.offline import get_plotlyjs
 
 from diffusiontalker.arkit import FPS
 from diffusiontalker.benchmarks.runtime.table import HEADINGS, facts, growth, rows, title
 from diffusiontalker.report import html
-from diffusiontalker.report.figures import COLOR, PALETTE, finished
+from diffusiontalker.report.figures import COLOR, finished
 from diffusiontalker.report.metric_columns import plain
 
 Json = dict[str, Any]
@@ -35,18 +31,14 @@ def render(report: Json) -> str:
     figures = {"speeds": speeds(report)}
     if report["streaming"]:
         figures["latency"] = latency(report["streaming"])
-    environment = jinja2.Environment(
-        autoescape=True, undefined=jinja2.StrictUndefined, trim_blocks=True, lstrip_blocks=True
-    )
-    environment.filters.update(plain=plain)
-    template = (resources.files(__package__) / "page.html.j2").read_text(encoding="utf-8")
     headings, cells = rows(report)
-    return environment.from_string(template).render(
-        style=Markup(html.asset("style.css")),
-        script=Markup(html.asset("page.js")),
-        plotly=Markup(get_plotlyjs()),
-        palette=PALETTE,
-        figures={name: html.figure_json(figure) for name, figure in figures.items()},
+    return html.fill(
+        "page.html.j2",
+        styles=["style.css"],
+        scripts=["page.js"],
+        figures=figures,
+        filters={"plain": plain},
+        package=__package__,
         report=report,
         met=sum(aim.met is True for aim in report["aims"]),
         headings=headings,
