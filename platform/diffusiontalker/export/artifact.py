@@ -29,7 +29,6 @@ from diffusiontalker.runtime.artifact import (
     ArtifactConfig,
     read_config,
 )
-from diffusiontalker.runtime.blinks import BlinkParameters
 from diffusiontalker.runtime.graphs import Graphs
 from diffusiontalker.runtime.noise import NoiseParameters
 from diffusiontalker.runtime.offline import log_mel_chunks
@@ -91,7 +90,7 @@ def export(
         front_end=TRAINING,
         stream=None if talker.config.look_ahead is None else StreamParameters(),
         noise=NoiseParameters(*map(tuple, talker.noise_correlations.tolist())),
-        blinks=BlinkParameters(tuple(talker.blink_shape.tolist())).trimmed(),
+        blinks=talker.blinks,
     )
     with TemporaryDirectory(prefix="artifact-") as name:
         made = Path(name)

@@ -23,6 +23,7 @@ from diffusiontalker.model.audio_encoder import FeatureAdapter, HybridEncoder, L
 from diffusiontalker.model.convolutions import ChunkCache, FrameCache, TimeConv, masked
 from diffusiontalker.model.decoder import Context, make_decoder
 from diffusiontalker.model.personalizer import Personalizer, VoiceEmbeddings
+from diffusiontalker.runtime.blinks import BlinkParameters
 
 BLINK_FRAMES = 24
 """Most frames of a blink."""
@@ -245,9 +246,9 @@ class Talker(nn.Module):
         self.movement_variance.copy_(torch.from_numpy(variance))
 
     @property
-    def has_blinks(self) -> bool:
-        """Whether blinks are drawn as events, and coefficients have none."""
-        return bool(self.blink_shape.any())
+    def blinks(self) -> BlinkParameters:
+        """The course of a blink; empty: blinks, if any, are a part of the coefficients."""
+        return BlinkParameters(tuple(self.blink_shape.tolist())).trimmed()
 
     def set_blinks(self, shape: Sequence[float], rate: float) -> None:
         """Fix the course of a blink, of which ``BLINK_FRAMES`` are kept, and begin with a

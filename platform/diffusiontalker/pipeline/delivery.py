@@ -104,7 +104,9 @@ def ship(
 
 def corpus_summary(settings: CorpusSettings, manifest: Manifest) -> Corpus:
     """What the corpus holds, for the summary."""
-    unseen = sum(len(own) for own in planning.speakers(settings)[1])
+    unseen = None
+    if settings.path is None:
+        unseen = sum(map(len, planning.speakers(settings)[1]))
     return Corpus(
         source=manifest.source,
         fingerprint=manifest.fingerprint,
@@ -115,7 +117,7 @@ def corpus_summary(settings: CorpusSettings, manifest: Manifest) -> Corpus:
             for split in SPLITS
         },
         speakers=len(manifest.identities),
-        unseen_speakers=unseen if settings.path is None else None,
+        unseen_speakers=unseen,
         emotions=tuple(manifest.emotions),
     )
 

@@ -8,6 +8,7 @@ of the training data. Our choice; Audio2Face-3D has a blink layer too, of fixed 
 """
 
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 
@@ -33,7 +34,7 @@ class BlinkParameters:
         lasting = np.flatnonzero(self.shape)
         return BlinkParameters(self.shape[: lasting[-1] + 1] if len(lasting) else ())
 
-    @property
+    @cached_property
     def padded(self) -> np.ndarray:
         """The shape, and a 0 for the time after it."""
         return np.array([*self.shape, 0.0], np.float32)

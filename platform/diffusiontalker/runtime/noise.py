@@ -19,8 +19,6 @@ WORDS = len(CHANNELS) // 2
 """64-bit words per frame."""
 SEEDS = 1 << 64
 """Seeds are below it; in the browser, below 2^53."""
-
-
 BLOCK = 16
 """Frames that are filtered together, at fixed places, so that noise does not depend on how it is
 cut."""

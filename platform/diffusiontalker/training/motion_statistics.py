@@ -14,7 +14,6 @@ MAX_FRAMES = 2 * 3600 * 30
 """Two hours of motion describe a corpus; a larger one is sampled shard by shard."""
 MIN_DEVIATION = 0.01
 """Least standard deviation, for channels that (almost) never move."""
-
 MIN_MOVEMENT = 1e-3
 """Least mean square of differences, likewise."""
 

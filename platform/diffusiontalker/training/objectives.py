@@ -267,8 +267,8 @@ def aperture_error(talker: Talker, condition: Condition, x_0_hat: Tensor, batch:
     """Errors of the lips' aperture, of the prediction and of the context's mean, against the
     recording."""
     truth, mask = batch["coefficients"], batch["mask"]
-    faces = (talker.destandardise(x) for x in (x_0_hat, condition.mean))
-    return torch.stack([losses.aperture(face, truth, mask) for face in faces]).sum()
+    predicted, mean = (talker.destandardise(x) for x in (x_0_hat, condition.mean))
+    return losses.aperture(predicted, truth, mask) + losses.aperture(mean, truth, mask)
 
 
 @torch.no_grad()

@@ -135,8 +135,9 @@ def _fit_motion(
     task = make()
     assert isinstance(task, objectives.TeacherObjective | objectives.RoundObjective)
     windowing = MotionWindows(
-        train.window, data.manifest.identities, data.manifest.emotions, task.talker.has_blinks
-    )
+        train.window, data.manifest.identities, data.manifest.emotions,
+        blinks=bool(task.talker.blinks.shape),
+    )  # fmt: skip
     history = fit_stage(settings, train, data, windowing, make, task, run)
     save_talker(out, task.talker)
     return history

@@ -82,7 +82,8 @@ class MotionWindows:
         assert clip.log_mel is not None
         frames = len(clip.coefficients)
         blinks = find_blinks(clip.coefficients) if self.blinks else []
-        face, onsets = without_blinks(clip.coefficients, blinks), onset_labels(frames, blinks)
+        face = without_blinks(clip.coefficients, blinks) if blinks else clip.coefficients
+        onsets = onset_labels(frames, blinks)
         out: list[Window] = []
         for length in self.lengths(frames):
             start = int(rng.integers(0, frames - length + 1))
