@@ -129,9 +129,9 @@ def test_the_benchmark_writes_figures_and_a_page(folder: Path, tmp_path: Path) -
         HumanBenchmarkSettings, None, [f"model={model}", f"recordings={folder}", f"out={out}"]
     )
     table, *lines = results("human", settings, "human.{json,html}")
-    console = Console(file=io.StringIO(), width=80)
-    console.print(table)
-    printed = console.file.getvalue()  # type: ignore[attr-defined]
+    output = io.StringIO()
+    Console(file=output, width=80).print(table)
+    printed = output.getvalue()
     assert "one.wav" in printed
     assert "two.raw" in printed
     assert len(lines) == 5

@@ -20,10 +20,11 @@ from diffusiontalker.corpus.manifest import open_corpus
 from diffusiontalker.corpus.shards import Clip
 from diffusiontalker.environment import machine
 from diffusiontalker.errors import UserError
-from diffusiontalker.evaluation import measure
 from diffusiontalker.evaluation.evaluate import load_clips
+from diffusiontalker.evaluation.measure import phones_of
 from diffusiontalker.features.augmentation import babble
 from diffusiontalker.objectives import metrics
+from diffusiontalker.objectives.behaviour import behaviour
 from diffusiontalker.pipeline.finished import summary_of
 from diffusiontalker.report.metric_columns import BY_KEY, FLOOR_TITLES
 from diffusiontalker.runtime.student import Student
@@ -137,7 +138,7 @@ def figures(faces: Sequence[np.ndarray], clips: Sequence[Clip]) -> Errors:
         metrics.lbe(face, clip.coefficients[: len(face)])
         for face, clip in zip(faces, clips, strict=True)
     ]
-    known = measure.behaviour(faces, clips) | {"lbe": float(np.mean(lbe))}
+    known = behaviour(faces, [phones_of(clip) for clip in clips]) | {"lbe": float(np.mean(lbe))}
     return Errors(**{key: known[key] for key in FIGURES})
 
 

@@ -12,8 +12,9 @@ from diffusiontalker.corpus import phonemes
 from diffusiontalker.corpus.shards import Clip
 from diffusiontalker.model.talker import Talker
 from diffusiontalker.objectives import metrics, movement
-from diffusiontalker.objectives.articulation import Phones, articulation
-from diffusiontalker.runtime.blinks import BlinkParameters, Blinks
+from diffusiontalker.objectives.articulation import Phones
+from diffusiontalker.objectives.behaviour import behaviour
+from diffusiontalker.runtime.blinks import Blinks
 from diffusiontalker.summary.run import Errors, Floors, SplitMetrics
 
 
@@ -78,7 +79,7 @@ def with_blinks(
     talker: Talker, faces: np.ndarray, logit: torch.Tensor, generator: torch.Generator
 ) -> np.ndarray:
     """Samples (K, T, 52) with blinks, which begin with the probability of ``logit`` (T,)."""
-    parameters = BlinkParameters(tuple(talker.blink_shape.tolist())).trimmed()
+    parameters = talker.blinks
     probability = logit.sigmoid().numpy()
     seeds = torch.randint(1 << 62, (len(faces),), generator=generator).tolist()
     each = zip(faces, seeds, strict=True)
@@ -128,19 +129,6 @@ def motion(faces: Sequence[np.ndarray], truths: Sequence[np.ndarray]) -> dict[st
     }
 
 
-def behaviour(faces: Sequence[np.ndarray], clips: Sequence[Clip]) -> dict[str, float]:
-    """Blinks and articulation of faces (T, 52), of which each belongs to the clip beside it."""
-    blinks = movement.blinks(faces)
-    spoken = [(face, phones_of(clip)) for face, clip in zip(faces, clips, strict=True)]
-    known = [(face, phones) for face, phones in spoken if phones]
-    measured = articulation([face for face, _ in known], [phones for _, phones in known])
-    return {
-        "blinks_per_minute": blinks.per_minute,
-        "blinks_single": blinks.single_frame,
-        **measured._asdict(),
-    }
-
-
 def phones_of(clip: Clip) -> Phones:
     """(base phoneme, start, end) of the phones of a clip; empty where it is not aligned."""
     if not clip.phones or clip.phone_starts is None:
@@ -171,7 +159,7 @@ def measure(
     return SplitMetrics(
         **_means(rows),
         **motion(faces, [clip.coefficients for clip in owners]),
-        **behaviour(faces, owners),
+        **behaviour(faces, [phones_of(clip) for clip in owners]),
         clips=len(clips),
         identity_clips=metrics.labelled(identities),
         emotion_clips=metrics.labelled(emotions),
@@ -191,7 +179,8 @@ def floors(clips: Sequence[Clip], vertices: Vertices) -> Floors:
     ``sampling``: the process drawn again against the recording. Its energy score is half the mean
     distance of two draws, by definition of the score. ``regression``: the expected face.
     """
-    recording = Errors(**behaviour([clip.coefficients for clip in clips], clips))
+    faces = [clip.coefficients for clip in clips]
+    recording = Errors(**behaviour(faces, [phones_of(clip) for clip in clips]))
     known = [c for c in clips if c.redraw is not None and c.expected is not None]
     if not known:
         return Floors(recording=recording)
@@ -200,7 +189,8 @@ def floors(clips: Sequence[Clip], vertices: Vertices) -> Floors:
         pairs = zip(faces, known, strict=True)
         rows = [errors(face[None], clip.coefficients, vertices) for face, clip in pairs]
         truths = [clip.coefficients for clip in known]
-        return {**_means(rows), **motion(faces, truths), **behaviour(faces, known)}
+        phones = [phones_of(clip) for clip in known]
+        return {**_means(rows), **motion(faces, truths), **behaviour(faces, phones)}
 
     redraws = [clip.redraw for clip in known if clip.redraw is not None]
     drawn = against(redraws)

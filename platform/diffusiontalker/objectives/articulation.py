@@ -9,11 +9,12 @@ from typing import NamedTuple
 
 import numpy as np
 
-from diffusiontalker import arkit
-from diffusiontalker.arkit import FPS
+from diffusiontalker.arkit import FPS, INDEX
 from diffusiontalker.corpus.phonemes import BILABIAL, OPEN, PAUSE, ROUNDED, SPREAD
 from diffusiontalker.objectives.metrics import Array
 
+APERTURE = "jawOpen", "mouthClose", "mouthLowerDownLeft", "mouthUpperUpLeft"
+"""Channels of ``aperture``, in the order of its formula."""
 SEALED = 0.05
 """Aperture below which lips count as closed."""
 MIN_VOWEL, MIN_PAUSE = 0.05, 0.2
@@ -42,11 +43,13 @@ def aperture(face: Array) -> Array:
 
     max(jawOpen - mouthClose, 0) + (mouthLowerDownLeft + mouthUpperUpLeft) / 2.
     """
-    jaw, close, lower, upper = (
-        face[:, arkit.CHANNELS.index(name)]
-        for name in ("jawOpen", "mouthClose", "mouthLowerDownLeft", "mouthUpperUpLeft")
-    )
+    jaw, close, lower, upper = (face[:, INDEX[name]] for name in APERTURE)
     return np.maximum(jaw - close, 0) + (lower + upper) / 2
+
+
+def rounding(face: Array) -> Array:
+    """How round the lips are in frames (T, 52): mouthPucker + mouthFunnel, (T,)."""
+    return face[:, INDEX["mouthPucker"]] + face[:, INDEX["mouthFunnel"]]
 
 
 def articulation(faces: Sequence[Array], phones: Sequence[Phones]) -> Articulation:
@@ -68,7 +71,7 @@ class Gestures(NamedTuple):
     opened: list[float]
     """The aperture in the middle of open vowels of at least ``MIN_VOWEL``."""
     rounded: list[float]
-    """mouthPucker + mouthFunnel in the middle of w, u, o."""
+    """``rounding`` in the middle of w, u, o."""
     spread: list[float]
     """The same of i, e, s."""
     pauses: list[float]
@@ -78,20 +81,18 @@ class Gestures(NamedTuple):
 def gestures(faces: Sequence[Array], phones: Sequence[Phones]) -> Gestures:
     """As ``articulation``, before anything is averaged."""
     out = Gestures([], [], [], [], [])
-    pucker, funnel, jaw = (
-        arkit.CHANNELS.index(name) for name in ("mouthPucker", "mouthFunnel", "jawOpen")
-    )
+    jaw = INDEX["jawOpen"]
     for face, spoken in zip(faces, phones, strict=True):
-        gap, rounding = aperture(face), face[:, pucker] + face[:, funnel]
+        gap, roundness = aperture(face), rounding(face)
         for phone, start, end, frames, middle in _frames(spoken, len(face)):
             if phone in BILABIAL:
                 out.closed.append(float(gap[frames].min()))
             if phone in OPEN and end - start > MIN_VOWEL:
                 out.opened.append(float(gap[middle]))
             if phone in ROUNDED:
-                out.rounded.append(float(rounding[middle]))
+                out.rounded.append(float(roundness[middle]))
             if phone in SPREAD:
-                out.spread.append(float(rounding[middle]))
+                out.spread.append(float(roundness[middle]))
             if phone == PAUSE and end - start > MIN_PAUSE:
                 out.pauses.append(float(face[middle, jaw]))
     return out

@@ -14,9 +14,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from diffusiontalker.arkit import INDEX, LIP
-from diffusiontalker.objectives.articulation import SEALED
-
-APERTURE = "jawOpen", "mouthClose", "mouthLowerDownLeft", "mouthUpperUpLeft"
+from diffusiontalker.objectives.articulation import APERTURE, SEALED
 
 
 def exp(

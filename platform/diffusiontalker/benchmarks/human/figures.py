@@ -13,11 +13,10 @@ from diffusiontalker.evaluation.goals import at_least, at_most
 from diffusiontalker.objectives.articulation import (
     MIN_PAUSE,
     Phones,
-    articulation,
     gestures,
     mean,
 )
-from diffusiontalker.objectives.movement import blinks
+from diffusiontalker.objectives.behaviour import behaviour
 from diffusiontalker.summary.run import Figure, Goal
 
 CLOSURE, CLOSURE_AUC, ROUNDING_AUC, JAW = 0.6, 0.95, 0.85, 0.06
@@ -63,16 +62,14 @@ class Report(BaseModel):
 
 def measure(faces: Sequence[np.ndarray], phones: Sequence[Phones]) -> Figures:
     """Measure faces (T, 52) at 30 fps whose phones are known."""
-    found, eyes = gestures(faces, phones), blinks(faces)
+    found = gestures(faces, phones)
     return Figures(
         seconds=sum(map(len, faces)) / FPS,
         bilabials=len(found.closed),
         aperture_closed=mean(found.closed),
         aperture_open=mean(found.opened),
         mouth_in_pauses=mean(_mouth_in_pauses(faces, phones)),
-        blinks_per_minute=eyes.per_minute,
-        blinks_single=eyes.single_frame,
-        **articulation(faces, phones)._asdict(),
+        **behaviour(faces, phones),
     )
 
 

@@ -13,7 +13,7 @@ from diffusiontalker.benchmarks.human.recordings import Recording
 from diffusiontalker.benchmarks.human.table import COLUMNS, rows
 from diffusiontalker.corpus.phonemes import BILABIAL, OPEN, PAUSE, ROUNDED
 from diffusiontalker.evaluation.goals import reached
-from diffusiontalker.objectives.articulation import SEALED, aperture
+from diffusiontalker.objectives.articulation import SEALED, aperture, rounding
 from diffusiontalker.report import html
 from diffusiontalker.report.figures import COLOR, finished
 
@@ -90,10 +90,9 @@ def _ground(phone: str) -> str | None:
 
 def _lines(face: np.ndarray) -> list[tuple[int, str, np.ndarray, str]]:
     """The curves of a face: row, name, values (T,) and colour."""
-    rounding = face[:, INDEX["mouthPucker"]] + face[:, INDEX["mouthFunnel"]]
     return [
         (1, "jawOpen", face[:, INDEX["jawOpen"]], "teacher"),
         (1, "mouthClose", face[:, INDEX["mouthClose"]], "student"),
         (2, "aperture", aperture(face), "ink"),
-        (3, "mouthPucker + mouthFunnel", rounding, "regression"),
+        (3, "mouthPucker + mouthFunnel", rounding(face), "regression"),
     ]
