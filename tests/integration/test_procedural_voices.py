@@ -24,9 +24,8 @@ def test_a_pool_makes_what_is_missing_and_prints_nothing(
         return tone, 24_000, [Phone("p", 0.0, 0.2), Phone("ˈɑː", 0.2, 1.0)]
 
     class Maker(generation._ShardMaker):
-        def __init__(self, *arguments: object) -> None:
-            super().__init__(*arguments)  # type: ignore[arg-type]
-            self._kokoro = fake
+        def _loaded_kokoro(self) -> generation.Speak:
+            return fake
 
     monkeypatch.setattr(generation, "_ShardMaker", Maker)
     settings = CorpusSettings(

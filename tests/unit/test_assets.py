@@ -8,6 +8,7 @@ import zipfile
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from typing import Literal
 
 import pytest
 from tests.tools import tool
@@ -41,11 +42,11 @@ def tarball(folder: Path, member: tarfile.TarInfo, content: bytes = b"") -> Path
     return path
 
 
-def package(path: Path, kind: str = "pip") -> Package:
+def package(path: Path, kind: Literal["pip", "npm"] = "pip") -> Package:
     name = path.name.split("-")[0]
     content = path.read_bytes()
     sha256 = hashlib.sha256(content).hexdigest()
-    return Package(kind, name, "1.0", path.name, len(content), sha256)  # type: ignore[arg-type]
+    return Package(kind, name, "1.0", path.name, len(content), sha256)
 
 
 @pytest.fixture

@@ -24,6 +24,7 @@ from transformers import (
 from transformers.models.whisper.modeling_whisper import WhisperEncoder
 
 from diffusiontalker.errors import UserError
+from diffusiontalker.features import whisper_model
 from diffusiontalker.features.encoder import FrozenEncoder
 from diffusiontalker.features.whisper_model import windows
 
@@ -100,12 +101,17 @@ def test_an_odd_frame_of_the_spectrogram_is_an_output(tmp_path: Path) -> None:
     assert [len(hidden(encoder, noise(160 * frames))) for frames in (3, 4, 5)] == [2, 2, 3]
 
 
+def spectrogram(encoder: FrozenEncoder, audio: np.ndarray) -> np.ndarray:
+    assert isinstance(encoder.model, whisper_model.WhisperModel)
+    return encoder.model.spectrogram([audio])
+
+
 @pytest.mark.parametrize("samples", [400, 16_000, 20_801, 479_900, 480_000])
 def test_the_spectrogram_is_the_padded_ones_beginning(tmp_path: Path, samples: int) -> None:
     encoder = FrozenEncoder(saved(tmp_path), (0,))
     audio = noise(samples)
     whole = WhisperFeatureExtractor()(audio, sampling_rate=16_000)["input_features"][0]
-    found = encoder.model.spectrogram([audio])[0]  # type: ignore[union-attr]
+    found = spectrogram(encoder, audio)[0]
     np.testing.assert_allclose(found, whole[:, : samples // 160], atol=1e-5)
 
 
@@ -176,7 +182,7 @@ def test_a_clip_longer_than_the_positions(tmp_path: Path) -> None:
     assert found.shape == (150, 32)
     # layer 0: the convolutions over the whole clip, and each window's own positions
     module = model(max_source_positions=60).encoder
-    mel = torch.from_numpy(encoder.model.spectrogram([audio]))  # type: ignore[union-attr]
+    mel = torch.from_numpy(spectrogram(encoder, audio))
     with torch.no_grad():
         embedded = nn.functional.gelu(module.conv2(nn.functional.gelu(module.conv1(mel))))[0].T
         spans = windows(150, 60, 10)

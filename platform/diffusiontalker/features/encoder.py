@@ -44,18 +44,16 @@ class FrozenEncoder:
         """
         self.name, self.revision = pretrained.resolve(name), revision
         with pretrained.local(self.name) as source:
-            config, module = pretrained.load(name, source, revision)
-            front_end = pretrained.front_end(name, source, revision)
+            loaded = pretrained.load(name, source, revision)
+        config = loaded.config
         pretrained.check_layers(name, config, layers)
         states = config.num_hidden_layers + 1
         self.layers = tuple(layer % states for layer in layers)
         self.dim = len(layers) * int(config.hidden_size)
         # float32 whatever the file holds: the audio is, and a CPU is slow in half precision.
-        module = module.eval().requires_grad_(False).float().to(device)
+        loaded.module.eval().requires_grad_(False).float().to(device)
         family = WhisperModel if config.model_type == pretrained.WHISPER else WaveformModel
-        self.model: WhisperModel | WaveformModel = family(
-            name, config, module, front_end, self.layers
-        )
+        self.model: WhisperModel | WaveformModel = family(loaded, self.layers)
 
     def __call__(self, audio: np.ndarray, frames: int) -> np.ndarray:
         """Features (frames, D) float32 at 30 fps for audio (n,) at 16 kHz."""

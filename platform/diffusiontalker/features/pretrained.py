@@ -5,7 +5,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import Any
+from typing import Any, NamedTuple
 
 from huggingface_hub.errors import HFValidationError, LocalEntryNotFoundError
 from huggingface_hub.utils.logging import set_verbosity_error
@@ -120,15 +120,28 @@ def local(name: str) -> Iterator[str]:
         yield folder
 
 
-def load(name: str, source: str, revision: str | None) -> tuple[Any, Any]:
-    """Configuration and model at ``source``; errors name the setting ``name``. Raises UserError."""
+class Pretrained(NamedTuple):
+    """A model as it was loaded."""
+
+    name: str
+    """For errors."""
+    config: Any
+    """Its configuration."""
+    module: Any
+    """Its network; of Whisper the encoder alone."""
+    front_end: dict[str, Any]
+    """Its ``preprocessor_config.json``."""
+
+
+def load(name: str, source: str, revision: str | None) -> Pretrained:
+    """The model at ``source``; errors name the setting ``name``. Raises UserError."""
     config = _configuration(name, source, revision)
     whisper = config.model_type == WHISPER
     loader: Any = _WhisperEncoder if whisper else AutoModel
     # The same weights have other names in a whole model and in an encoder alone.
     options = {"key_mapping": {r"^(model\.)?encoder\.": ""}} if whisper else {}
     try:
-        model, report = loader.from_pretrained(
+        module, report = loader.from_pretrained(
             source,
             revision=revision,
             use_safetensors=True,
@@ -145,10 +158,10 @@ def load(name: str, source: str, revision: str | None) -> tuple[Any, Any]:
             f"encoder.name {name!r}: the weights lack {len(missing)} tensors, such as "
             f"{missing[0]}; use a complete {config.model_type} checkpoint"
         )
-    return config, model
+    return Pretrained(name, config, module, _front_end(name, source, revision))
 
 
-def front_end(name: str, source: str, revision: str | None) -> dict[str, Any]:
+def _front_end(name: str, source: str, revision: str | None) -> dict[str, Any]:
     """The model's ``preprocessor_config.json``; empty if there is none. Raises UserError."""
     try:
         found, _ = Wav2Vec2FeatureExtractor.get_feature_extractor_dict(source, revision=revision)

@@ -8,6 +8,7 @@ import torch
 
 from diffusiontalker.audio import SAMPLE_RATE
 from diffusiontalker.errors import UserError
+from diffusiontalker.features.pretrained import Pretrained
 from diffusiontalker.features.timing import reach
 
 _INCIDENTAL = ("_name_or_path", "architectures", "dtype", "transformers_version")
@@ -29,37 +30,25 @@ class WaveformModel:
         pads: clips of a batch may differ in length.
     """
 
-    def __init__(
-        self,
-        name: str,
-        config: Any,
-        module: Any,
-        front_end: dict[str, Any],
-        layers: tuple[int, ...],
-    ) -> None:
-        """Keep the layers that are needed.
-
-        Args:
-            name: of the model, for errors.
-            config: its configuration.
-            module: its network.
-            front_end: its ``preprocessor_config.json``.
-            layers: hidden states to concatenate, counted from 0.
+    def __init__(self, loaded: Pretrained, layers: tuple[int, ...]) -> None:
+        """Keep the layers that are needed: hidden states to concatenate, counted from 0.
 
         Raises:
             UserError: it reads another sample rate.
         """
-        rate = front_end.get("sampling_rate", SAMPLE_RATE)
+        rate = loaded.front_end.get("sampling_rate", SAMPLE_RATE)
         if rate != SAMPLE_RATE:
-            raise UserError(f"encoder.name {name!r}: reads {rate} Hz, but {SAMPLE_RATE} are needed")
-        self.config, self.module, self.layers = config, module, layers
+            raise UserError(
+                f"encoder.name {loaded.name!r}: reads {rate} Hz, but {SAMPLE_RATE} are needed"
+            )
+        self.config, self.module, self.layers = loaded.config, loaded.module, layers
         del self.module.encoder.layers[max(*layers, 1) :]
-        self.stride, self.field = reach(config.conv_kernel, config.conv_stride)
+        self.stride, self.field = reach(self.config.conv_kernel, self.config.conv_stride)
         self.centre = self.field / 2
         # Without do_normalize: base models were trained on raw audio, large ones (layer norm in
         # the convolutions) on audio of zero mean and unit variance.
-        group_norm = config.feat_extract_norm != "layer"
-        self.standardise = bool(front_end.get("do_normalize", not group_norm))
+        group_norm = self.config.feat_extract_norm != "layer"
+        self.standardise = bool(loaded.front_end.get("do_normalize", not group_norm))
         # A group norm in the convolutions runs over time: padding would change the features.
         self.pads = not group_norm
 

@@ -17,6 +17,7 @@ from transformers import WhisperFeatureExtractor
 
 from diffusiontalker.audio import SAMPLE_RATE
 from diffusiontalker.errors import UserError
+from diffusiontalker.features.pretrained import Pretrained
 
 _DETERMINING = (
     "model_type", "d_model", "encoder_layers", "encoder_attention_heads", "encoder_ffn_dim",
@@ -45,38 +46,24 @@ class WhisperModel:
     centre = 0.0
     """The convolutions and the spectrogram are padded on both sides."""
 
-    def __init__(
-        self,
-        name: str,
-        config: Any,
-        module: Any,
-        front_end: dict[str, Any],
-        layers: tuple[int, ...],
-    ) -> None:
-        """Keep the layers that are needed.
-
-        Args:
-            name: of the model, for errors.
-            config: its configuration.
-            module: its encoder.
-            front_end: its ``preprocessor_config.json``.
-            layers: hidden states to concatenate, counted from 0.
+    def __init__(self, loaded: Pretrained, layers: tuple[int, ...]) -> None:
+        """Keep the layers that are needed: hidden states to concatenate, counted from 0.
 
         Raises:
             UserError: its front end is not Whisper's.
         """
-        self.config, self.module, self.layers = config, module, layers
-        self.mel = WhisperFeatureExtractor(feature_size=config.num_mel_bins)
+        self.config, self.module, self.layers = loaded.config, loaded.module, layers
+        self.mel = WhisperFeatureExtractor(feature_size=self.config.num_mel_bins)
         for key, value in _front_end(self.mel).items():
-            if (found := front_end.get(key, value)) != value:
+            if (found := loaded.front_end.get(key, value)) != value:
                 raise UserError(
-                    f"encoder.name {name!r}: preprocessor_config.json has {key} {found}, but "
-                    f"Whisper's is {value}; use a model with Whisper's own front end"
+                    f"encoder.name {loaded.name!r}: preprocessor_config.json has {key} {found}, "
+                    f"but Whisper's is {value}; use a model with Whisper's own front end"
                 )
         self.stride = 2 * self.mel.hop_length
         self.field = self.mel.n_fft
-        self.normed = max(layers) == len(module.layers)
-        del module.layers[max(layers) :]
+        self.normed = max(layers) == len(self.module.layers)
+        del self.module.layers[max(layers) :]
 
     def prepare(self, audio: np.ndarray) -> np.ndarray:
         """The model's input: at least one window of the spectrogram long."""

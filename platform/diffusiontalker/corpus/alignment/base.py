@@ -1,12 +1,18 @@
 """The interface of an aligner, and what it finds."""
 
+import importlib
 from abc import ABC, abstractmethod
 from dataclasses import dataclass
+from types import ModuleType
 from typing import ClassVar
 
 import numpy as np
 
 from diffusiontalker.corpus.textgrid import Span
+from diffusiontalker.errors import needs_extra
+
+EXTRA = "speech"
+"""Of the package that brings the included aligners."""
 
 
 @dataclass(frozen=True)
@@ -41,6 +47,14 @@ class Aligner(ABC):
         Raises:
             UserError: why it cannot be aligned, in one line; the take is then put in quarantine.
         """
+
+
+def import_package(name: str) -> ModuleType:
+    """The package of an aligner. Raises UserError: it is not installed."""
+    try:
+        return importlib.import_module(name)
+    except ImportError as error:
+        raise needs_extra(f"aligner {name}", EXTRA) from error
 
 
 def without_gaps(spans: list[Span], end: float) -> tuple[Span, ...]:

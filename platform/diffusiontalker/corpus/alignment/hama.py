@@ -10,17 +10,15 @@ from typing import Any
 import numpy as np
 
 from diffusiontalker.audio import SAMPLE_RATE
-from diffusiontalker.corpus.alignment.base import Aligner, Alignment, without_gaps
+from diffusiontalker.corpus.alignment.base import Aligner, Alignment, import_package, without_gaps
 from diffusiontalker.corpus.phonemes import base_phoneme
 from diffusiontalker.corpus.textgrid import Span
-from diffusiontalker.errors import needs_extra
 
 LATE = 0.07
 """Seconds by which CTC emits a phone after its start, measured as above."""
 MAX_PHONE = 0.25
 """Seconds after which a phone is taken to have ended, since CTC emits no ends."""
 UNKNOWN = "<unk>"
-EXTRA = "speech"
 
 
 class Hama(Aligner):
@@ -29,11 +27,7 @@ class Hama(Aligner):
     needs_text = False
 
     def __init__(self) -> None:
-        try:
-            import hama
-        except ImportError as error:
-            raise needs_extra("aligner hama", EXTRA) from error
-        self._package: Any = hama
+        self._package: Any = import_package("hama")
         self._model: Any = None
 
     def align(self, samples: np.ndarray, text: str | None) -> Alignment:

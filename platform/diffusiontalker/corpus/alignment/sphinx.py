@@ -11,11 +11,11 @@ import numpy as np
 
 from diffusiontalker.audio import SAMPLE_RATE
 from diffusiontalker.audio.level import normalize
-from diffusiontalker.corpus.alignment.base import Aligner, Alignment, without_gaps
+from diffusiontalker.corpus.alignment.base import Aligner, Alignment, import_package, without_gaps
 from diffusiontalker.corpus.alignment.english import pronunciation, words
 from diffusiontalker.corpus.arpabet import IPA
 from diffusiontalker.corpus.textgrid import Span
-from diffusiontalker.errors import UserError, needs_extra
+from diffusiontalker.errors import UserError
 
 FRAME = 0.01
 """Seconds."""
@@ -25,7 +25,6 @@ through the lattice of words would now and then leave a phone no time."""
 NOISE = 2e-3
 """Standard deviation of noise that is added to a recording of usual level: the model, which real
 rooms trained, finds no path through digital silence and synthetic voices."""
-EXTRA = "speech"
 
 
 class PocketSphinx(Aligner):
@@ -37,11 +36,7 @@ class PocketSphinx(Aligner):
     synthetic voices of American English reach -20."""
 
     def __init__(self) -> None:
-        try:
-            import pocketsphinx
-        except ImportError as error:
-            raise needs_extra("aligner pocketsphinx", EXTRA) from error
-        self._package: Any = pocketsphinx
+        self._package: Any = import_package("pocketsphinx")
         self._decoder: Any = None
 
     def align(self, samples: np.ndarray, text: str | None) -> Alignment:

@@ -229,7 +229,7 @@ def _with_actors(
         # deprecates this argument, without another in its place.
         warnings.simplefilter("ignore", RayDeprecationWarning)
         return names.map(
-            _ShardMaker,  # type: ignore[arg-type]
+            _ShardMaker,  # type: ignore[arg-type]  # Ray's annotation knows functions alone
             fn_constructor_args=(folder, batches, settings),
             num_cpus=1,
             max_restarts=0,
