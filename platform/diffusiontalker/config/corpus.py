@@ -47,6 +47,13 @@ class CorpusSettings(Section):
         "surprise",
         "disgust",
     )
+    neutral_share: Annotated[float, Field(ge=0, lt=1)] | None = None
+    """Share of the clips of every split whose emotion is neutral; null: as many as of any other
+    emotion. People mostly speak without much of one."""
+    voice_variation: Annotated[float, Field(ge=0, le=2)] = 0.0
+    """How much pitch, pace, timbre and roughness of a voice vary between clips whatever the
+    emotion; at 1 about half as much as between emotions. With 0 an emotion is recognised by them
+    alone, and a rough voice of a person is taken for disgust."""
     expected_draws: Annotated[int, Field(ge=2)] = 24
     """Draws averaged into the expected face of evaluation clips."""
     clips_per_shard: Count = 48

@@ -14,6 +14,9 @@ from diffusiontalker.corpus.procedural.voices import Speaker
 
 _LEFT = np.array([name.endswith("Left") for name in CHANNELS])
 _RIGHT = np.array([name.endswith("Right") for name in CHANNELS])
+_PARTS_LIPS = [
+    INDEX[part + side] for part in ("mouthUpperUp", "mouthLowerDown") for side in ("Left", "Right")
+]
 
 
 def draw(speech: SpeechMotion, rng: np.random.Generator) -> np.ndarray:
@@ -28,6 +31,7 @@ def draw(speech: SpeechMotion, rng: np.random.Generator) -> np.ndarray:
         face[:, INDEX[channel]] += weight * scale * variation
     # mouthClose equal to jawOpen closes the lips at any opening of the jaw.
     face[:, INDEX["mouthClose"]] = face[:, INDEX["jawOpen"]] * speech.seal
+    face[:, _PARTS_LIPS] *= 1.0 - speech.seal[:, None]  # in every emotion: disgust raises a lip
     random_motion.add_brow_accents(face, speech, rng)
     random_motion.add_slow_drift(face, rng)
     face *= 1.0 + speech.speaker.asymmetry * (_LEFT.astype(float) - _RIGHT)

@@ -32,6 +32,7 @@ from diffusiontalker.corpus.manifest import (
 )
 from diffusiontalker.corpus.procedural import (
     articulation,
+    closures,
     face,
     kokoro,
     speech,
@@ -44,7 +45,7 @@ from diffusiontalker.corpus.procedural.voices import EMOTIONS
 from diffusiontalker.corpus.shards import Clip
 from diffusiontalker.errors import UserError
 
-VERSION = 1
+VERSION = 2
 """Raise it when the same settings give another corpus: an old one is left alone then."""
 PLAN = "plan.json"
 """Holds the key of an unfinished set, under the name that ``ingest`` uses."""
@@ -85,8 +86,13 @@ def make_clip(plan: ClipPlan, settings: CorpusSettings, speak: Speak = speech.sp
     rng = np.random.default_rng([settings.seed, 2, plan.seed])
     emotion = EMOTIONS[plan.emotion]
     intensity = float(rng.uniform(0.7, 1.0))
+    if settings.voice_variation:
+        own = np.random.default_rng([settings.seed, 8, plan.seed])
+        emotion = voice_quality.varied(emotion, settings.voice_variation, own)
     prosody = plan.speaker.prosody(emotion, intensity)
     spoken, rate, phones = speak(plan.sentence, plan.speaker.voice, prosody)
+    if plan.speaker.synthesizer == "espeak":
+        phones = closures.on_dips(phones, spoken, rate)
     # A shorter vocal tract raises formants and pitch: resampled, so that times scale too.
     tract = plan.speaker.tract
     audio = soxr.resample(spoken, rate * tract, SAMPLE_RATE).astype(np.float32)

@@ -15,6 +15,15 @@ from collections.abc import Sequence
 import numpy as np
 
 from diffusiontalker.corpus.phonemes import base_phoneme
+from diffusiontalker.corpus.procedural.closures import (
+    CLOSURE,
+    HOP,
+    OVERTONES,
+    SHORTEST,
+    levels,
+    place_closure,
+    without_gaps,
+)
 from diffusiontalker.corpus.procedural.kokoro_tokens import Token
 from diffusiontalker.corpus.procedural.speech import Phone
 
@@ -32,18 +41,6 @@ _EARLY = ("m", "f", "v", "s", "z", "ʃ", "ʒ")
 _LEAD = 0.015
 """Seconds by which these begin before their grid times, after another phone."""
 _STOPS = ("p", "b", "t", "d", "k", "ɡ", "tʃ", "dʒ")
-_CLOSURE = 0.06
-"""Seconds of a pause that belong to a stop beside it."""
-_LONGEST_CLOSURE = 0.12
-_REACH = 0.04
-"""Seconds by which a closure may begin before its grid times, or end after them."""
-_LEAST_DIP_DB = 4.0
-_SHORTEST = 0.01
-"""Seconds that every phone keeps."""
-
-HOP = 0.005
-"""Seconds between two levels."""
-_WINDOW = 0.015
 
 
 def phone_times(
@@ -68,24 +65,13 @@ def phone_times(
     silent = level < np.percentile(level, 95) + _SILENCE_DB
     for i in gaps:
         _place_pause(i, ipa, spans, silent, seconds)
-    high = levels(samples, rate, 1000.0)
+    high = levels(samples, rate, OVERTONES)
     for i, phone in enumerate(map(base_phoneme, ipa)):
         if phone in ("p", "b"):
-            _place_closure(i, spans, high)
+            place_closure(i, spans, high)
         elif phone in _EARLY and i and spans[i - 1, 1] == spans[i, 0]:
             spans[i - 1, 1] = spans[i, 0] = spans[i, 0] - _LEAD
-    return _without_gaps(ipa, spans, seconds)
-
-
-def levels(samples: np.ndarray, rate: int, above: float) -> np.ndarray:
-    """Energy above a frequency in Hz, in dB, every ``HOP`` seconds: (frames,)."""
-    window, hop = int(_WINDOW * rate), int(HOP * rate)
-    frames = len(samples) // hop + 1
-    padded = np.pad(samples, (window // 2, window))
-    pieces = np.lib.stride_tricks.sliding_window_view(padded, window)[::hop][:frames]
-    power = np.abs(np.fft.rfft(pieces * np.hanning(window), 512)) ** 2
-    band = power[:, np.fft.rfftfreq(512, 1 / rate) >= above].sum(axis=1)
-    return np.asarray(10 * np.log10(band + 1e-7))
+    return without_gaps(ipa, spans, seconds)
 
 
 def _grid(
@@ -113,14 +99,14 @@ def _place_pause(
     i: int, ipa: Sequence[str], spans: np.ndarray, silent: np.ndarray, seconds: float
 ) -> None:
     """Give the longest silence around the boundary before phone ``i`` to a pause."""
-    low = spans[i - 1, 0] + _SHORTEST if i else 0.0
+    low = spans[i - 1, 0] + SHORTEST if i else 0.0
     high = spans[i].mean() if i < len(ipa) else seconds
     first, last = int(np.ceil(low / HOP)), int(high / HOP)
     start, end = ((first + at) * HOP for at in _longest_run(silent[first : last + 1]))
     if i and base_phoneme(ipa[i - 1]) in _STOPS:
-        start = max(start, min(spans[i - 1, 0] + _CLOSURE, end))
+        start = max(start, min(spans[i - 1, 0] + CLOSURE, end))
     if i < len(ipa) and base_phoneme(ipa[i]) in _STOPS:
-        end = max(start, end - _CLOSURE)
+        end = max(start, end - CLOSURE)
     if end - start < PAUSE:
         return
     if i:
@@ -137,50 +123,3 @@ def _longest_run(marks: np.ndarray) -> tuple[int, int]:
         return 0, 0
     best = int((ends - starts).argmax())
     return int(starts[best]), int(ends[best])
-
-
-def _place_closure(i: int, spans: np.ndarray, level: np.ndarray) -> None:
-    """Move phone ``i`` onto the dip of ``level`` near its grid times, and its neighbours with it.
-
-    An edge of the dip is where the level is halfway, in dB, between its bottom and the louder side.
-    """
-    start, end = (float(time) for time in spans[i])
-    low, high = max(int((start - _REACH) / HOP), 0), int((end + _REACH) / HOP)
-    search = max(int((start - _REACH / 2) / HOP), 0)
-    inside = level[search : int(end / HOP) + 1]
-    if not len(inside):
-        return
-    bottom = search + int(inside.argmin())
-    before = level[low : bottom + 1][::-1] - level[bottom]
-    after = level[bottom : high + 1] - level[bottom]
-    if max(before.max(), after.max()) < _LEAST_DIP_DB:
-        return
-    new_start, new_end = start, end
-    if before.max() >= _LEAST_DIP_DB:
-        new_start = (bottom - int((before >= before.max() / 2).argmax())) * HOP
-    if after.max() >= _LEAST_DIP_DB:
-        new_end = (bottom + int((after >= after.max() / 2).argmax())) * HOP
-    new_start = max(new_start, new_end - _LONGEST_CLOSURE)
-    if new_end - new_start < 2 * _SHORTEST:
-        return
-    spans[i] = new_start, new_end
-    if i and (spans[i - 1, 1] >= start or spans[i - 1, 1] > new_start):
-        spans[i - 1, 1] = new_start
-    if i + 1 < len(spans) and (spans[i + 1, 0] <= end or spans[i + 1, 0] < new_end):
-        spans[i + 1, 0] = new_end
-
-
-def _without_gaps(ipa: Sequence[str], spans: np.ndarray, seconds: float) -> list[Phone]:
-    """Phones with pauses in the gaps, each of ``_SHORTEST`` at least."""
-    out: list[Phone] = []
-    time = 0.0
-    for phone, (start, end) in zip(ipa, spans.tolist(), strict=True):
-        if start - time >= _SHORTEST:
-            out.append(Phone("", time, start))
-            time = start
-        end = max(end, time + _SHORTEST)
-        out.append(Phone(phone, time, end))
-        time = end
-    if seconds - time >= _SHORTEST:
-        out.append(Phone("", time, seconds))
-    return out

@@ -18,6 +18,7 @@ from diffusiontalker.corpus.procedural.voices import (
 )
 from diffusiontalker.errors import UserError
 
+NEUTRAL = "neutral"
 SECONDS_PER_CLIP = 4.2
 """Measured mean of one or two sentences; it determines the number of clips alone."""
 
@@ -38,13 +39,17 @@ def plan(settings: CorpusSettings) -> list[ClipPlan]:
     """Speaker, sentence and emotion of every clip of every split; deterministic for a seed.
 
     Raises:
-        UserError: an emotion is unknown or stands twice.
+        UserError: an emotion is unknown or stands twice, or ``neutral_share`` lacks them.
     """
     for emotion in settings.emotions:
         if emotion not in EMOTIONS:
             raise UserError(f"corpus.emotions: unknown {emotion!r}; known: {', '.join(EMOTIONS)}")
         if settings.emotions.count(emotion) > 1:
             raise UserError(f"corpus.emotions: {emotion!r} stands twice")
+    if settings.neutral_share is not None and not {NEUTRAL} < set(settings.emotions):
+        raise UserError(
+            f"corpus.neutral_share: needs {NEUTRAL!r} and another emotion in corpus.emotions"
+        )
     rng = np.random.default_rng([settings.seed, 1])
     seen, unseen = speakers(settings)
     share = _kokoro_share(settings.voices)
@@ -60,15 +65,29 @@ def plan(settings: CorpusSettings) -> list[ClipPlan]:
         kinds = unseen if split == "test_unseen" else seen
         spoken = [0, 0]
         for i, sentence in enumerate(utterances):
-            kind = math.floor((i + 1) * share + 1e-9) - math.floor(i * share + 1e-9)
+            kind = _whole((i + 1) * share) - _whole(i * share)
             people = kinds[kind]
-            # Every speaker uses every emotion about equally often, each starting with another.
             turn, who = divmod(spoken[kind], len(people))
             spoken[kind] += 1
-            emotion = settings.emotions[(turn + who) % len(settings.emotions)]
+            # Each speaker starts with another.
+            emotion = _emotion(turn + who, settings)
             name = f"{split}-{i:05d}"
             plans.append(ClipPlan(name, split, sentence, people[who], emotion, len(plans)))
     return plans
+
+
+def _emotion(turn: int, settings: CorpusSettings) -> str:
+    """The emotion of a speaker's clip: every one about equally often, but for ``neutral_share``."""
+    if settings.neutral_share is None:
+        return settings.emotions[turn % len(settings.emotions)]
+    others = [emotion for emotion in settings.emotions if emotion != NEUTRAL]
+    before, after = (_whole(k * settings.neutral_share) for k in (turn, turn + 1))
+    return NEUTRAL if after > before else others[(turn - before) % len(others)]
+
+
+def _whole(parts: float) -> int:
+    """``parts`` rounded down, but for rounding errors of its computation."""
+    return math.floor(parts + 1e-9)
 
 
 def speakers(settings: CorpusSettings) -> tuple[tuple[list[Speaker], ...], ...]:

@@ -1,9 +1,37 @@
 """The sound of an emotion beside its prosody: spectral tilt, pressed voice, tremolo."""
 
+from dataclasses import replace
+
 import numpy as np
 
 from diffusiontalker.audio import SAMPLE_RATE
 from diffusiontalker.corpus.procedural.voices import Emotion
+
+
+def varied(emotion: Emotion, amount: float, rng: np.random.Generator) -> Emotion:
+    """The emotion as one clip has it: people differ in pitch, pace, timbre and roughness whatever
+    they feel, so that none of these alone gives an emotion away.
+
+    Args:
+        emotion: of the clip.
+        amount: scales every deviation; at 1 they are about half as large as an emotion's own.
+        rng: random numbers.
+    """
+    rate, pitch, span, tilt = rng.normal(size=4) * amount
+    drive = max(rng.normal() * amount, 0.0)
+    creak = rng.uniform(0.0, 0.4) * amount if rng.random() < 0.4 else 0.0
+    creak_hz = rng.uniform(20.0, 35.0)
+    keep = emotion.tremor >= creak
+    return replace(
+        emotion,
+        rate=emotion.rate * float(np.exp(0.1 * rate)),
+        pitch=emotion.pitch + 8.0 * pitch,
+        range=emotion.range + 10.0 * span,
+        tilt=emotion.tilt + 1.5 * tilt,
+        drive=emotion.drive + drive,
+        tremor=emotion.tremor if keep else creak,
+        tremor_hz=emotion.tremor_hz if keep else creak_hz,
+    )
 
 
 def apply(
