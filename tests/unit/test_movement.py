@@ -6,7 +6,14 @@ import numpy as np
 import pytest
 
 from diffusiontalker import arkit
-from diffusiontalker.objectives.movement import acceleration_ratio, blinks, speed_ratio
+from diffusiontalker.objectives.movement import (
+    REACH,
+    acceleration_ratio,
+    blink_course,
+    blink_shape_error,
+    blinks,
+    speed_ratio,
+)
 
 BLINK = arkit.CHANNELS.index("eyeBlinkLeft")
 
@@ -67,3 +74,35 @@ def test_without_a_blink() -> None:
     found = blinks([eyes(0, 0)])
     assert found.per_minute == 0
     assert math.isnan(found.single_frame)
+    assert math.isnan(found.length)
+
+
+def around(*values: float) -> np.ndarray:
+    """An eye that is open, blinks in these frames, and is open again."""
+    return eyes(*[0.0] * 10, *values, *[0.0] * 10)
+
+
+def test_the_length_of_a_blink_is_that_above_half_of_its_peak() -> None:
+    # the peak is 0.8: 0.4 to 0.5 count although the eye is not closed there
+    assert blinks([around(0.1, 0.4, 0.8, 0.6, 0.5, 0.39)]).length == pytest.approx(4 / 30)
+    three = [around(0.9), around(0.9, 0.9), around(*[0.9] * 6)]
+    assert blinks(three).length == pytest.approx(2 / 30)  # the median
+    assert math.isnan(blinks([eyes(0.9, 0.9, 0.1), eyes(0.1, 0.9, 0.9)]).length)  # cut
+    assert blinks([eyes(0.9, 0.1), around(0.9)]).length == pytest.approx(1 / 30)
+
+
+def test_the_course_of_blinks_is_relative_to_their_peaks() -> None:
+    course = blink_course([around(0.4, 0.8, 0.2), around(0.6), eyes(0, 0.9, 0)])  # the last is cut
+    assert course is not None
+    assert len(course) == 2 * REACH + 1
+    assert course[REACH - 1 : REACH + 2] == pytest.approx([0.25, 1, 0.125])
+    assert course.sum() == pytest.approx(1.375)
+    assert blink_course([eyes(0, 0.4, 0)]) is None
+
+
+def test_the_shape_of_blinks_by_hand() -> None:
+    true = [around(0.4, 0.8, 0.4)]
+    assert blink_shape_error([around(0.3, 0.6, 0.3)], true) == pytest.approx(0)  # as high or not
+    assert blink_shape_error([around(0.8)], true) == pytest.approx(1 / 17)  # too short
+    assert blink_shape_error([around(0.6, 0.8, 0.6)], true) == pytest.approx(2 * 0.25 / 17)
+    assert math.isnan(blink_shape_error([eyes(*[0] * 20)], true))

@@ -36,14 +36,9 @@ def lip_audio_lag(samples: np.ndarray, coefficients: np.ndarray) -> tuple[float,
     """
     opening = sum(w * coefficients[:, INDEX[name]] for name, w in _OPENING.items())
     scores = lag_correlations(loudness(samples, len(coefficients)), np.asarray(opening))
-    if scores is None or scores[best := int(scores.argmax())] < MIN_CORRELATION:
+    if scores is None or scores.max() < MIN_CORRELATION:
         return None
-    shift = 0.0
-    if 0 < best < len(scores) - 1:  # the vertex of the parabola through three points
-        left, top, right = scores[best - 1 : best + 2]
-        curvature = left - 2 * top + right
-        shift = 0.5 * (left - right) / curvature if curvature < 0 else 0.0
-    return float((best - MAX_LAG + shift) / FPS), float(scores[best])
+    return lag_of(scores), float(scores.max())
 
 
 def lag_drift(samples: np.ndarray, coefficients: np.ndarray) -> float | None:
@@ -80,26 +75,38 @@ def loudness(samples: np.ndarray, frames: int) -> np.ndarray | None:
     energy = (power[high] - power[low]) / np.maximum(high - low, 1)
     if energy.max() <= 0:
         return None
-    filtered = _high_pass(np.maximum(10 * np.log10(energy / energy.max() + 1e-12), -40.0))
+    filtered = high_pass(np.maximum(10 * np.log10(energy / energy.max() + 1e-12), -40.0))
     return None if filtered.std() < 1e-6 else filtered
 
 
-def lag_correlations(loud: np.ndarray | None, movement: np.ndarray) -> np.ndarray | None:
-    """Correlation of ``loudness`` (frames,) and a movement (frames,) at each lag from -``MAX_LAG``
-    to ``MAX_LAG`` frames; None: no loudness, or no movement."""
-    if loud is None:
+def lag_of(scores: np.ndarray) -> float:
+    """The lag in seconds at which ``lag_correlations`` are greatest, between two frames by the
+    vertex of the parabola through the maximum and its neighbours."""
+    best, shift = int(scores.argmax()), 0.0
+    if 0 < best < len(scores) - 1:
+        left, top, right = scores[best - 1 : best + 2]
+        curvature = left - 2 * top + right
+        shift = 0.5 * (left - right) / curvature if curvature < 0 else 0.0
+    return float((best - MAX_LAG + shift) / FPS)
+
+
+def lag_correlations(reference: np.ndarray | None, movement: np.ndarray) -> np.ndarray | None:
+    """Correlation of a high-pass filtered reference (frames,), such as ``loudness``, and a movement
+    (frames,) at each lag of the movement from -``MAX_LAG`` to ``MAX_LAG`` frames; None: no
+    reference, or no movement."""
+    if reference is None:
         return None
-    frames, moving = len(movement), _high_pass(np.asarray(movement, np.float64))
+    frames, moving = len(movement), high_pass(np.asarray(movement, np.float64))
     if moving.std() < 1e-4:
         return None
-    inner = loud[MAX_LAG : frames - MAX_LAG]
+    inner = reference[MAX_LAG : frames - MAX_LAG]
     lags = range(-MAX_LAG, MAX_LAG + 1)
     return np.array(
         [_correlation(inner, moving[MAX_LAG + lag : frames - MAX_LAG + lag]) for lag in lags]
     )
 
 
-def _high_pass(values: np.ndarray) -> np.ndarray:
+def high_pass(values: np.ndarray) -> np.ndarray:
     """``values`` (T,) minus their moving average over a second around each frame."""
     kernel = np.ones(FPS)
     slow = np.convolve(values, kernel, "same") / np.convolve(np.ones(len(values)), kernel, "same")

@@ -98,6 +98,15 @@ def gestures(faces: Sequence[Array], phones: Sequence[Phones]) -> Gestures:
     return out
 
 
+def bilabial_frames(phones: Phones, count: int) -> list[tuple[int, int]]:
+    """The frames in which the lips may close for each p, b, m, of ``count``: (first, last + 1)."""
+    return [
+        (frames.start, min(frames.stop, count))
+        for phone, _, _, frames, _ in _frames(phones, count)
+        if phone in BILABIAL
+    ]
+
+
 def mean(values: Sequence[float]) -> float:
     """The mean; NaN of nothing."""
     return float(np.mean(values)) if len(values) else math.nan

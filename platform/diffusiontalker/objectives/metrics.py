@@ -34,7 +34,7 @@ def mbe(p: Array, g: Array) -> float:
 def lbe(p: Array, g: Array, region: Region = "lip") -> float:
     """Lip blendshape error: mean over frames of ||p_t - g_t||_2 over lip channels (v1: LBE)."""
     p, g = _paired(p, g, 2)
-    return float(np.linalg.norm(_select_channels(p - g, region), axis=-1).mean())
+    return float(np.linalg.norm(select_channels(p - g, region), axis=-1).mean())
 
 
 def fdd(p: Array, g: Array, region: Region = "upper") -> float:
@@ -42,7 +42,7 @@ def fdd(p: Array, g: Array, region: Region = "upper") -> float:
 
     std_t(sum_c g_t,c^2) - std_t(sum_c p_t,c^2): positive where the prediction moves too little.
     """
-    p, g = (_select_channels(x, region) for x in _paired(p, g, 2))
+    p, g = (select_channels(x, region) for x in _paired(p, g, 2))
     return float((g**2).sum(-1).std() - (p**2).sum(-1).std())
 
 
@@ -124,8 +124,7 @@ def pooled_ratio(
     where the true sum is 0."""
     pairs = [_paired(a, b, 2) for a, b in zip(p, g, strict=True)]
     predicted, true = (
-        sum(float(amount(_select_channels(pair[side], region))) for pair in pairs)
-        for side in (0, 1)
+        sum(float(amount(select_channels(pair[side], region))) for pair in pairs) for side in (0, 1)
     )
     return predicted / true if true > 0 else float("nan")
 
@@ -191,7 +190,7 @@ def _samples(samples: Array) -> Array:
     return x
 
 
-def _select_channels(x: Array, region: Region) -> Array:
+def select_channels(x: Array, region: Region) -> Array:
     """The channels of a region of (..., C). Raises UserError: no such region or index."""
     if isinstance(region, str):
         if region == "all":
