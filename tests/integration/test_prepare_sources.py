@@ -12,10 +12,9 @@ from diffusiontalker.corpus import ingest, shards
 from diffusiontalker.corpus.ingest.batches import PlannedTake
 from diffusiontalker.corpus.ingest.take_reader import read_take
 from diffusiontalker.corpus.manifest import Manifest, open_corpus, verify
-from diffusiontalker.corpus.shards import Clip
+from diffusiontalker.corpus.shards import Clip, phones_of
 from diffusiontalker.corpus.sources import open_source
 from diffusiontalker.errors import UserError
-from diffusiontalker.evaluation.measure import phones_of
 from diffusiontalker.objectives.articulation import articulation
 
 CONFIGS = Path(__file__).parents[2] / "configs/data"

@@ -120,6 +120,8 @@ def test_measures_by_hand() -> None:
     assert found.jaw_in_pauses == pytest.approx(0.2)
     assert found.mouth_in_pauses == pytest.approx(0.2 / 28)
     assert (found.blinks_per_minute, found.blinks_single) == (30, 1)
+    assert found.blinks_length_ms == pytest.approx(1000 / 30)
+    assert found.closure_lag_ms is None  # m begins 0.1 s after the pause, as the first phone does
     assert [aim.met for aim in aims(found)] == [False, True, None, False]
 
 

@@ -195,7 +195,7 @@ def test_a_stream_that_settles_is_judged_by_the_clips_that_are_long_enough() -> 
 
 MOVING = {
     "speed_upper": 1.0, "acceleration_upper": 1.1, "blinks_per_minute": 13.0, "blinks_single": 0.0,
-    "closure": 0.8,
+    "closure": 0.8, "lip_lag_ms": -20.0,
 }  # fmt: skip
 RECORDED = {"recording": {"blinks_per_minute": 13.0, "closure": 0.8}}
 
@@ -215,8 +215,8 @@ def moved(*changed: Row) -> list[Goal]:
 
 def test_movement_is_right_where_all_of_it_is() -> None:
     found = moved()
-    assert len(found) == 5
-    assert [goal.met for goal in found] == [True] * 5
+    assert len(found) == 6
+    assert [goal.met for goal in found] == [True] * 6
 
 
 @pytest.mark.parametrize(
@@ -229,6 +229,7 @@ def test_movement_is_right_where_all_of_it_is() -> None:
         ({"blinks_per_minute": 0.0}, "blinks over"),
         ({"blinks_single": 0.06}, "single"),
         ({"closure": 0.7}, "closed"),
+        ({"lip_lag_ms": -34.0}, "ms"),
     ],
 )
 @pytest.mark.parametrize(
@@ -244,7 +245,12 @@ def test_the_worst_of_all_decides(
 
 def test_the_undistilled_teacher_in_few_steps_counts_for_nothing() -> None:
     found = moved(row("teacher", 2, **{**MOVING, "speed_upper": 9.0}))
-    assert [goal.met for goal in found] == [True] * 5
+    assert [goal.met for goal in found] == [True] * 6
+
+
+def test_a_mouth_that_moves_on_its_own_has_no_lag() -> None:
+    (lag,) = [goal for goal in moved(row("student-2", 2, lip_lag_ms=None)) if "ms" in goal.name]
+    assert (lag.value, lag.met) == (None, None)
 
 
 def test_without_phones_there_is_no_goal_of_closure() -> None:

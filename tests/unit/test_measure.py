@@ -89,6 +89,23 @@ def test_spread_by_hand() -> None:
     assert found["spread_lower"] == pytest.approx(1.0)
 
 
+def test_movement_against_the_recording() -> None:
+    rng = np.random.default_rng(0)
+    truth = face([0.0] * 90, rng.uniform(0, 1, 90).tolist())
+    truth[30:34, [JAW, INDEX["eyeBlinkLeft"]]] = 0.9
+    late = np.concatenate([truth[:2], truth[:-2]])
+    found = measure.motion([late], [truth])
+    assert found["lip_lag_ms"] == pytest.approx(2000 / 30, abs=2)
+    assert found["blinks_shape"] == pytest.approx(0, abs=1e-6)
+    assert found["spectrum_lower"] == pytest.approx(0, abs=1)
+    assert measure.motion([truth / 10], [truth])["spectrum_upper"] == pytest.approx(20, abs=1)
+    spectrum = measure.spectrum_of([truth])
+    assert spectrum is not None
+    assert len(spectrum.hz) == len(spectrum.upper) == len(spectrum.lower)
+    assert spectrum.upper[-1] > 100 * spectrum.lower[-1]
+    assert measure.spectrum_of([truth[:20]]) is None
+
+
 def test_measure_by_hand(vertices: Vertices) -> None:
     truths = [face([0.0, 0.4], [0.0, 0.4]), face([0.0, 0.4], [0.0, 0.4])]
     clips = [

@@ -28,6 +28,7 @@ from diffusiontalker.report.run.face import face_data, wav_base64
 from diffusiontalker.report.run.headline import headline, lead, what_ran
 from diffusiontalker.report.run.page import render, write_report
 from diffusiontalker.report.run.sample import Sample
+from diffusiontalker.report.run.spectra import spectrum_plots
 from diffusiontalker.report.run.tables import table, tables
 from diffusiontalker.report.run.verdict import verdict
 from diffusiontalker.summary.run import Artifact
@@ -137,6 +138,7 @@ def test_best_depends_on_what_is_good():
     assert BY_KEY["mbe"].best([0.2, None, 0.1]) == "0.100"
     assert BY_KEY["fps"].best([100.0, 4000.0]) == "4,000"
     assert BY_KEY["spread_upper"].best([0.7, 1.2, 1.4]) == "1.20"
+    assert BY_KEY["lip_lag_ms"].best([-40.0, 12.0, None, 60.0]) == "12"
     assert BY_KEY["diversity_upper"].best([0.7, 1.2]) is None
     assert BY_KEY["mbe"].best([None]) is None
     assert BY_KEY["lve"].show(1.375e-5) == "1.38"
@@ -240,7 +242,7 @@ def test_time_of_the_whole_run_and_its_settings(page):
 
 
 def test_costs_stand_apart_so_that_results_fit_a_screen(summary, page):
-    assert len(table(summary, "test_seen").columns) == 13
+    assert len(table(summary, "test_seen").columns) == 11
     headings = [text for cells in Reader(page).rows for text in cells if "Frames/s" in text]
     assert headings == ["Frames/s"]
 
@@ -257,6 +259,33 @@ def test_speech_and_movement_have_a_table_where_they_are_known() -> None:
     assert title == "Recordings"
     assert [cell.text for cell in cells if cell.value is not None] == ["13.0"]
     assert "4.80" in [cell.text for cell in moves.rows[0][1]]
+    both = summaries.row("teacher", 16, speed_upper=4.8, spread_upper=0.94, closure=0.8)
+    _, speech, moves = tables(summaries.run(both))
+    assert "80" in [cell.text for cell in speech.rows[0][1]]
+    # What a flutter wins is beside what it loses.
+    assert {"0.94", "4.80"} <= {cell.text for cell in moves.rows[0][1]}
+
+
+def test_spectra_of_recordings_teacher_and_student_are_drawn_where_they_are_known(sample) -> None:
+    def spectrum(power: float) -> dict[str, list[float]]:
+        return {"hz": [0.5, 1.0, 15.0], "upper": [power, power, 0.0], "lower": [power] * 3}
+
+    rows = [
+        row("teacher", 16, spectrum=spectrum(1e-3)), row("teacher", 2, spectrum=spectrum(9.0)),
+        row("student-4", 4, spectrum=spectrum(9.0)), row("student-2", 2, spectrum=spectrum(1e-4)),
+    ]  # fmt: skip
+    floor = {"test_seen": {"spectrum": spectrum(1e-2)}}
+    (_, upper), (_, lower) = spectrum_plots(summaries.run(*rows, floor=floor), "test_seen")
+    assert {line.name: line.y[0] for line in upper.data} == {
+        "recordings": -20, "teacher, 16 steps": -30, "student-2": -40,
+    }  # fmt: skip
+    assert all(np.isfinite(line.y).all() for line in upper.data)
+    assert upper.layout.xaxis.title.text == "Hz"
+    assert "dB" in upper.layout.yaxis.title.text
+    assert lower.data[0].y[2] == -20
+    page = render(summaries.run(*rows, floor=floor), HISTORIES, sample)
+    assert page.count('data-figure="spectrum-') == 2
+    assert spectrum_plots(summaries.run(row("teacher", 16), floor=floor), "test_seen") == []
 
 
 @pytest.mark.parametrize(

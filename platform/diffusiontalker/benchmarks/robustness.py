@@ -17,11 +17,10 @@ from diffusiontalker import storage
 from diffusiontalker.audio import SAMPLE_RATE, degradation
 from diffusiontalker.config import RobustnessBenchmarkSettings
 from diffusiontalker.corpus.manifest import open_corpus
-from diffusiontalker.corpus.shards import Clip
+from diffusiontalker.corpus.shards import Clip, phones_of
 from diffusiontalker.environment import machine
 from diffusiontalker.errors import UserError
 from diffusiontalker.evaluation.evaluate import load_clips
-from diffusiontalker.evaluation.measure import phones_of
 from diffusiontalker.features.augmentation import babble
 from diffusiontalker.objectives import metrics
 from diffusiontalker.objectives.behaviour import behaviour

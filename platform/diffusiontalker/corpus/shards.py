@@ -19,6 +19,7 @@ from diffusiontalker import storage
 from diffusiontalker.arkit import CHANNELS, FPS
 from diffusiontalker.audio import SAMPLE_RATE
 from diffusiontalker.corpus.manifest import SCHEMA_VERSION, ShardInfo, read_checked
+from diffusiontalker.corpus.phonemes import intervals
 from diffusiontalker.errors import UserError
 
 _METADATA = {
@@ -102,6 +103,14 @@ class Clip:
             "features": _flat(self.features, np.float16),
             "log_mel": _flat(self.log_mel, np.float16),
         }
+
+
+def phones_of(clip: Clip) -> list[tuple[str, float, float]]:
+    """(base phoneme, start, end) of the phones of a clip; empty where it is not aligned."""
+    if not clip.phones or clip.phone_starts is None:
+        return []
+    end = len(clip.coefficients) / FPS
+    return list(intervals(clip.phones, clip.phone_starts.tolist(), end))
 
 
 def _flat(values: np.ndarray | None, dtype: type = np.float32) -> np.ndarray | None:

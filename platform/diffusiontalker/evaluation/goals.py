@@ -3,12 +3,15 @@
 from collections.abc import Sequence
 from math import log
 
+from diffusiontalker.arkit import FPS
 from diffusiontalker.objectives.metrics import ENOUGH
 from diffusiontalker.summary.run import TEACHER, Errors, Goal, RunSummary
 
 SPEAKERS = {"test_seen": "known speakers", "test_unseen": "unknown speakers"}
 GROWTH = 0.03
 """Largest share by which streaming may raise LBE."""
+MAX_LAG = 1000 / FPS
+"""Milliseconds by which lips may lag or lead: a frame."""
 
 
 def check(summary: RunSummary, student: str) -> tuple[Goal, ...]:
@@ -80,6 +83,11 @@ def _movement(summary: RunSummary, student: str) -> list[Goal]:
     if known := _known(closure):
         name = f"lips closed in p, b, m, as a share of the recordings', {whose}"
         out.append(at_least(name, min(known), 0.9, fewest, share=True))
+    if lags := _known([row.lip_lag_ms for row in rows]):
+        name = f"lips: ms behind the recordings' or ahead of them, {whose}"
+        # A mouth that does not move with the recording's has none.
+        worst = max(map(abs, lags)) if len(lags) == len(rows) else None
+        out.append(at_most(name, worst, MAX_LAG, fewest))
     return out
 
 

@@ -7,15 +7,17 @@ import numpy as np
 import torch
 
 from diffusiontalker.animation.rig import Rig
-from diffusiontalker.arkit import CHANNELS, FPS, LIP, UPPER
-from diffusiontalker.corpus import phonemes
-from diffusiontalker.corpus.shards import Clip
+from diffusiontalker.arkit import CHANNELS, LIP, UPPER
+from diffusiontalker.corpus.shards import Clip, phones_of
 from diffusiontalker.model.talker import Talker
-from diffusiontalker.objectives import metrics, movement
-from diffusiontalker.objectives.articulation import Phones
+from diffusiontalker.objectives import metrics, movement, spectrum
 from diffusiontalker.objectives.behaviour import behaviour
+from diffusiontalker.objectives.lag import lip_lag
 from diffusiontalker.runtime.blinks import Blinks
-from diffusiontalker.summary.run import Errors, Floors, SplitMetrics
+from diffusiontalker.summary.run import Errors, Floors, Spectrum, SplitMetrics
+
+REGIONS = {"upper": UPPER, "lower": LIP}
+"""Channels of upper and lower face, by their names in ``summary.run.Errors``."""
 
 
 class Vertices:
@@ -117,24 +119,32 @@ def errors(samples: np.ndarray, truth: np.ndarray, vertices: Vertices) -> dict[s
 
 
 def motion(faces: Sequence[np.ndarray], truths: Sequence[np.ndarray]) -> dict[str, float]:
-    """Spread, speed and acceleration over the recordings', upper and lower face; lists of
-    (T, 52)."""
-    return {
-        "spread_upper": metrics.spread_ratio(list(faces), list(truths), UPPER),
-        "spread_lower": metrics.spread_ratio(list(faces), list(truths), LIP),
-        "speed_upper": movement.speed_ratio(faces, truths, UPPER),
-        "speed_lower": movement.speed_ratio(faces, truths, LIP),
-        "acceleration_upper": movement.acceleration_ratio(faces, truths, UPPER),
-        "acceleration_lower": movement.acceleration_ratio(faces, truths, LIP),
+    """Movement against the recordings', whose faces are beside them; lists of (T, 52).
+
+    Spread, speed, acceleration and spectrum of upper and lower face, shape of blinks, lag of lips.
+    """
+    found = {
+        "blinks_shape": movement.blink_shape_error(faces, truths),
+        "lip_lag_ms": lip_lag(faces, truths),
     }
+    for name, region in REGIONS.items():
+        powers = [spectrum.power_spectrum(each, region) for each in (faces, truths)]
+        found |= {
+            f"spread_{name}": metrics.spread_ratio(list(faces), list(truths), region),
+            f"speed_{name}": movement.speed_ratio(faces, truths, region),
+            f"acceleration_{name}": movement.acceleration_ratio(faces, truths, region),
+            f"spectrum_{name}": spectrum.spectrum_distance(*powers),
+        }
+    return found
 
 
-def phones_of(clip: Clip) -> Phones:
-    """(base phoneme, start, end) of the phones of a clip; empty where it is not aligned."""
-    if not clip.phones or clip.phone_starts is None:
-        return []
-    end = len(clip.coefficients) / FPS
-    return list(phonemes.intervals(clip.phones, clip.phone_starts.tolist(), end))
+def spectrum_of(faces: Sequence[np.ndarray]) -> Spectrum | None:
+    """The spectrum of faces (T, 52); None where all are shorter than a segment."""
+    upper, lower = (spectrum.power_spectrum(faces, region) for region in REGIONS.values())
+    if upper is None or lower is None:
+        return None
+    hz = spectrum.FREQUENCIES
+    return Spectrum(hz=tuple(hz.tolist()), upper=tuple(upper.tolist()), lower=tuple(lower.tolist()))
 
 
 def measure(
@@ -160,6 +170,7 @@ def measure(
         **_means(rows),
         **motion(faces, [clip.coefficients for clip in owners]),
         **behaviour(faces, [phones_of(clip) for clip in owners]),
+        spectrum=spectrum_of(faces),
         clips=len(clips),
         identity_clips=metrics.labelled(identities),
         emotion_clips=metrics.labelled(emotions),
@@ -181,9 +192,10 @@ def floors(clips: Sequence[Clip], vertices: Vertices) -> Floors:
     """
     faces = [clip.coefficients for clip in clips]
     recording = Errors(**behaviour(faces, [phones_of(clip) for clip in clips]))
+    powers = spectrum_of(faces)
     known = [c for c in clips if c.redraw is not None and c.expected is not None]
     if not known:
-        return Floors(recording=recording)
+        return Floors(recording=recording, spectrum=powers)
 
     def against(faces: Sequence[np.ndarray]) -> dict[str, float]:
         pairs = zip(faces, known, strict=True)
@@ -198,6 +210,7 @@ def floors(clips: Sequence[Clip], vertices: Vertices) -> Floors:
     pairs = [np.stack([face, c.coefficients]) for face, c in zip(redraws, known, strict=True)]
     return Floors(
         recording=recording,
+        spectrum=powers,
         sampling=Errors(
             **drawn,
             energy_score=drawn["mbe"] / 2,

@@ -27,7 +27,7 @@ class Column:
     Attributes:
         key: its field in ``summary.run.Row``.
         label: heading of the column.
-        better: whether the lowest value is best, the highest, the one nearest 1, or none.
+        better: whether the lowest value is best, the highest, the one nearest 1 or 0, or none.
         text: the glossary's explanation.
         decimals: digits after the point.
         scale: the displayed number is the stored one times this.
@@ -36,7 +36,7 @@ class Column:
 
     key: str
     label: str
-    better: Literal["low", "high", "one"] | None
+    better: Literal["low", "high", "one", "zero"] | None
     text: str
     decimals: int = 3
     scale: float = 1.0
@@ -56,8 +56,9 @@ class Column:
         known = [value for value in values if value is not None]
         if not known or self.better is None:
             return None
-        if self.better == "one":
-            return self.show(min(known, key=lambda value: abs(value - 1)))
+        if self.better in ("one", "zero"):
+            right = 1 if self.better == "one" else 0
+            return self.show(min(known, key=lambda value: abs(value - right)))
         return self.show(max(known) if self.better == "high" else min(known))
 
 
@@ -175,6 +176,26 @@ COLUMNS: tuple[Column, ...] = (
         "How far the jaw is open in the middle of pauses; 0 at rest.",
     ),
     Column(
+        "lip_lag_ms",
+        "Lag of the lips",
+        "zero",
+        "By how much the mouth is late against the recording's, where both fit best; negative is "
+        "early. A frame is 33 ms.",
+        0,
+        1.0,
+        "ms",
+    ),
+    Column(
+        "closure_lag_ms",
+        "Lag of closures",
+        None,
+        "By how much the lips meet later than in the middle of p, b and m, in the median; near the "
+        "recordings' is right.",
+        0,
+        1.0,
+        "ms",
+    ),
+    Column(
         "speed_upper",
         "Speed, upper",
         "one",
@@ -211,6 +232,42 @@ COLUMNS: tuple[Column, ...] = (
         "%",
     ),
     Column(
+        "blinks_length_ms",
+        "Length of blinks",
+        None,
+        "How long the eye is at least half as closed as at the peak, in the median; near the "
+        "recordings' is right: shorter is a flicker, longer is sleepy.",
+        0,
+        1.0,
+        "ms",
+    ),
+    Column(
+        "blinks_shape",
+        "Shape of blinks",
+        "low",
+        "How far the mean course of a blink, as a share of its peak, is from the recordings'.",
+    ),
+    Column(
+        "spectrum_upper",
+        "Spectrum, upper",
+        "low",
+        "How far the power of the upper face's movement is from the recordings', averaged over "
+        "octaves from 0.5 to 15 Hz: too much at high frequencies is flutter, too little is blur, "
+        "and both count. The plots show which.",
+        1,
+        1.0,
+        "dB",
+    ),
+    Column(
+        "spectrum_lower",
+        "Spectrum, lower",
+        "low",
+        "The same for the lower face.",
+        1,
+        1.0,
+        "dB",
+    ),
+    Column(
         "identity_f1",
         "Identity F1",
         "high",
@@ -240,11 +297,17 @@ COLUMNS: tuple[Column, ...] = (
     Column("size_mb", "Size", "low", "The weights that are needed to run the model.", 1, 1.0, "MB"),
     Column("params_m", "Parameters", "low", "The number of those weights.", 2, 1.0, "million"),
 )
-MOVEMENT = (
-    "closure", "closure_auc", "rounding_auc", "jaw_in_pauses", "speed_upper", "speed_lower",
-    "acceleration_upper", "acceleration_lower", "blinks_per_minute", "blinks_single",
+SPEECH = (
+    "closure", "closure_auc", "rounding_auc", "jaw_in_pauses", "lip_lag_ms", "closure_lag_ms",
 )  # fmt: skip
-"""Keys of the columns of articulation and movement, which have a table of their own."""
+"""Keys of the columns of articulation, which have a table of their own."""
+MOVEMENT = (
+    "spread_upper", "spread_lower", "speed_upper", "speed_lower", "acceleration_upper",
+    "acceleration_lower", "spectrum_upper", "spectrum_lower", "blinks_per_minute", "blinks_single",
+    "blinks_length_ms", "blinks_shape",
+)  # fmt: skip
+"""Keys of the columns of movement, which have a table of their own: flutter meets the spread, and
+loses in those beside it."""
 COSTS = ("fps", "size_mb", "params_m")
 """Keys of the columns that do not depend on the split."""
 BY_KEY: dict[str, Column] = {column.key: column for column in COLUMNS}

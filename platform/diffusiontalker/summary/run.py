@@ -53,6 +53,14 @@ class _Part(BaseModel):
         storage.write_json(path, self.model_dump(mode="json"))
 
 
+class Spectrum(_Part):
+    """Power spectral density of movement, summed over the channels of a region, in 1/Hz."""
+
+    hz: tuple[float, ...]
+    upper: tuple[float, ...]
+    lower: tuple[float, ...]
+
+
 class Errors(_Part):
     """Metrics of faces against recordings (``objectives.metrics``), means over clips and samples.
 
@@ -82,11 +90,23 @@ class Errors(_Part):
     blinks_per_minute: Figure = None
     blinks_single: Figure = None
     """Share of the blinks that last a single frame."""
+    blinks_length_ms: Figure = None
+    """The median."""
+    blinks_shape: Figure = None
+    """Mean absolute difference of the mean course of a blink from the recordings'."""
     closure: Figure = None
     """Share of p, b, m in which the lips are closed, of clips whose phones are known."""
     closure_auc: Figure = None
     rounding_auc: Figure = None
     jaw_in_pauses: Figure = None
+    closure_lag_ms: Figure = None
+    """Median lag of the closure behind the middle of p, b, m."""
+    lip_lag_ms: Figure = None
+    """Lag of the mouth behind the recorded one; negative where it leads."""
+    spectrum_upper: Figure = None
+    """Mean absolute difference of power from the recordings' over octave bands in dB, as is
+    ``spectrum_lower``."""
+    spectrum_lower: Figure = None
 
 
 class SplitMetrics(Errors):
@@ -103,6 +123,8 @@ class SplitMetrics(Errors):
     emotion_precision: Figure = None
     emotion_recall: Figure = None
     emotion_f1: Figure = None
+    spectrum: Spectrum | None = None
+    """None where it was not measured, or no clip is long enough."""
 
 
 class Costs(_Part):
@@ -134,6 +156,8 @@ class Floors(_Part):
 
     recording: Errors | None = None
     """Only what is measured of a face alone, not against a recording."""
+    spectrum: Spectrum | None = None
+    """Of the recordings."""
 
     sampling: Errors | None = None
     regression: Errors | None = None

@@ -42,11 +42,15 @@ class Figures(BaseModel):
     closure_auc: Figure
     rounding_auc: Figure
     jaw_in_pauses: Figure
+    closure_lag_ms: Figure
+    """Median lag of the closure behind the middle of p, b, m."""
     mouth_in_pauses: Figure
     """Mean of the lip region's channels in pauses, without ``EDGE``; 0 at rest."""
     blinks_per_minute: Figure
     blinks_single: Figure
     """Share of the blinks that last a single frame."""
+    blinks_length_ms: Figure
+    """The median."""
 
 
 class Report(BaseModel):

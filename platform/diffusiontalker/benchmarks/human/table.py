@@ -15,11 +15,13 @@ COLUMNS = (
     ("gap\nthere", "aperture_closed", "{:.3f}"),
     ("in\nvowels", "aperture_open", "{:.3f}"),
     ("AUC", "closure_auc", "{:.3f}"),
+    ("lag\nms", "closure_lag_ms", "{:.0f}"),
     ("round\nAUC", "rounding_auc", "{:.3f}"),
     ("jaw in\npauses", "jaw_in_pauses", "{:.3f}"),
     ("mouth", "mouth_in_pauses", "{:.3f}"),
     ("blinks\n/min", "blinks_per_minute", "{:.0f}"),
     ("of 1\nframe", "blinks_single", "{:.0%}"),
+    ("\nms", "blinks_length_ms", "{:.0f}"),
 )
 """Heading, name in ``Figures``, format."""
 ALL = "all together"

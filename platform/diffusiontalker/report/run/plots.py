@@ -20,6 +20,7 @@ from diffusiontalker.report.metric_columns import (
     splits_of,
 )
 from diffusiontalker.report.run.sample import Sample
+from diffusiontalker.report.run.spectra import spectrum_plots
 from diffusiontalker.summary.run import Row, RunSummary
 
 History = Sequence[Mapping[str, float | None]]
@@ -52,10 +53,12 @@ def figures(
         plots += [
             (f"spread-{split}", spread_over_steps(summary, split)),
             (f"speed-{split}", speed_against_error(summary, split)),
+            *spectrum_plots(summary, split),
         ]
         text = (
             "Fewer steps are to the left. Floors are what a perfect model would score. "
-            "For spread, the line at 1.0 is right; for speed, the lower right corner is best."
+            "For spread, the line at 1.0 is right; for speed, the lower right corner is best. For "
+            "spectra, the recordings' line is right: above it is flutter, below it is blur."
         )
         groups.append((title, text, plots))
     losses = [(f"loss-{n}", loss_curves(*item)) for n, item in enumerate(histories.items())]

@@ -9,6 +9,7 @@ from diffusiontalker.report.metric_columns import (
     COSTS,
     FLOOR_TITLES,
     MOVEMENT,
+    SPEECH,
     Column,
     flat,
     floors_of,
@@ -18,7 +19,8 @@ from diffusiontalker.report.metric_columns import (
 )
 from diffusiontalker.summary.run import Corpus, Errors, Row, RunSummary
 
-METRICS = tuple(column.key for column in COLUMNS if column.key not in (*COSTS, *MOVEMENT))
+_ELSEWHERE = (*COSTS, *SPEECH, *MOVEMENT)
+METRICS = tuple(column.key for column in COLUMNS if column.key not in _ELSEWHERE)
 """Columns of the tables of results: with the costs they would be wider than a screen."""
 
 
@@ -44,12 +46,14 @@ class Table:
 
 def tables(summary: RunSummary) -> list[Table]:
     """Of every split, errors and scores, then articulation and movement where they are known."""
+    parts = {"speech": SPEECH, "movement": MOVEMENT}
     found = []
     for split in splits_of(summary):
         found.append(table(summary, split))
-        movement = table(summary, split, MOVEMENT)
-        if any(cell.value is not None for _, cells in movement.rows for cell in cells):
-            found.append(replace(movement, title=f"{movement.title}: speech and movement"))
+        for title, keys in parts.items():
+            part = table(summary, split, keys)
+            if any(cell.value is not None for _, cells in part.rows for cell in cells):
+                found.append(replace(part, title=f"{part.title}: {title}"))
     return found
 
 
