@@ -85,6 +85,7 @@ def batch(
     return {
         "coefficients": torch.from_numpy(coefficients.astype(np.float32)),
         "blinks": torch.from_numpy(blinks.astype(np.float32)),
+        "bilabials": torch.zeros(len(lengths), 0, 2, dtype=torch.int64),
         "features": torch.from_numpy(values(1, FEATURES)),
         "log_mel": torch.from_numpy(values(PER_FRAME, BANDS)),
         "mask": torch.from_numpy(mask.astype(np.float32)),

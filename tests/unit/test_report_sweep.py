@@ -340,6 +340,20 @@ def test_one_objective_is_plotted_against_another_figure(objective, second):
     assert "Pareto" not in Reader(render(given, None)).text
 
 
+def test_missed_closures_are_shown_where_they_are_known():
+    def with_closures(one):
+        return {**one, "curve": [{**point, "missed_closures": 0.25} for point in one["curve"]]}
+
+    assert "Missed closures" not in Reader(render(sweep(BASE, WINNER, best="t2"), None)).text
+    given = sweep(with_closures(BASE), with_closures(WINNER), best="t2",
+                  objectives=["energy_score", "missed_closures"])  # fmt: skip
+    figure = plots.figures(given)["front"]
+    assert figure.layout.yaxis.title.text == "missed closures, share of p, b, m"
+    text = Reader(render(given, None)).text
+    assert "Missed closures" in text
+    assert "0.2500" in text
+
+
 def test_importance_is_drawn_or_said_to_be_missing():
     bars = plots.figures(FULL)["importance-energy_score"]
     assert list(bars.data[0].x) == [75.0, 25.0]
@@ -449,8 +463,9 @@ def test_a_summary_is_read_as_it_was_written_and_as_releases_before_wrote_it():
     [first, *_] = written["trials"]
     # The keys that readers of sweep.json know.
     assert set(first["curve"][0]) == {
-        "epochs", "epoch", "seconds", "lbe", "energy_score", "upper_energy",
+        "epochs", "epoch", "seconds", "lbe", "energy_score", "upper_energy", "missed_closures",
     }  # fmt: skip
     assert first["training_seconds"] == 30.0
     first["curve"][0] |= {"epochs": 1.0, "energy_score": math.inf}
+    del first["curve"][0]["missed_closures"]
     assert SweepSummary.model_validate(written).trials[0].curve[0].energy_score is None

@@ -146,7 +146,7 @@ def refused(
         (["trials=1"], "command line: trials: Input should be greater than or equal to 2 (got 1)"),
         (
             ["objectives=[lbee]"],
-            "command line: objectives.0: Input should be 'lbe', 'energy_score' or",
+            "command line: objectives.0: Input should be 'lbe', 'energy_score', ",
         ),
         (["objectives=[lbe, lbe]"], "command line: objectives name one figure twice"),
         (["space={}"], "command line: space: Dictionary should have at least 1 item"),

@@ -1,16 +1,20 @@
 """The frame of a sweep, without Ray: whose folder it is, and which figures are final."""
 
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from types import ModuleType, SimpleNamespace
 from typing import Any
 
+import numpy as np
 import pytest
+from tests.refusals import refusal
 from tests.unit import sweeps
 
 from diffusiontalker import assets
 from diffusiontalker.corpus.manifest import open_corpus, write_manifest
 from diffusiontalker.corpus.procedural import generation
+from diffusiontalker.corpus.shards import Clip, write_shard
 from diffusiontalker.errors import UserError
 from diffusiontalker.features import stage as feature_stage
 from diffusiontalker.summary.sweep import METRICS
@@ -62,6 +66,30 @@ def test_the_figures_of_a_run_that_did_not_end_well_are_none() -> None:
     final.on_trial_error(2, [], trial("broken"))
     assert final.metrics == {"well": dict.fromkeys(METRICS, 2.0)}
     assert final.ended == 3
+
+
+def test_figures_without_phoneme_times_are_final_too() -> None:
+    final = confirmation.FinalMetrics(SimpleNamespace(count=lambda done, total: None), 1)  # type: ignore[arg-type]
+    measured = {"lbe": 0.1, "energy_score": 0.2, "upper_energy": 0.3}
+    final.on_trial_result(1, [], SimpleNamespace(config={TRIAL: {"id": "one"}}), measured)
+    assert final.metrics == {"one": measured}
+
+
+def test_closures_need_phoneme_times(corpus_folder: Path, hand_made: Callable[..., Clip]) -> None:
+    asked = sweeps.sweep(
+        changes={"corpus.path": str(corpus_folder)}, objectives=["lbe", "missed_closures"]
+    )
+    base = space.base_of(asked)
+    line = refusal(lambda: sweep.check_phones(asked, base))
+    assert "missed_closures" in line
+    assert str(corpus_folder) in line
+    phones = {"phones": ["ˈɑ", "mː"], "phone_starts": np.array([0, 0.2])}
+    manifest = open_corpus(corpus_folder)
+    clips = [hand_made(split="val"), hand_made(split="val", **phones)]
+    val = write_shard(corpus_folder / "val-00000.parquet", clips)
+    write_manifest(corpus_folder, replace(manifest, shards=[*manifest.of("train"), val]))
+    sweep.check_phones(asked, base)
+    sweep.check_phones(asked, space.base_of(sweeps.sweep()))  # the procedural corpus has them
 
 
 def test_trials_on_data_that_were_prepared_anew_are_not_compared(corpus_folder: Path) -> None:

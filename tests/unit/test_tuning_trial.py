@@ -68,7 +68,7 @@ def test_the_users_mistake_is_the_end_of_a_trial(
     assert reported == [
         {
             "error": "too few takes", "done": True, "epochs": 0, "seconds": 0.0,
-            "lbe": math.inf, "energy_score": math.inf, "upper_energy": math.inf,
+            **dict.fromkeys(METRICS, math.inf),
         }
     ]  # fmt: skip
 
@@ -100,14 +100,16 @@ def test_any_other_error_is_raised_so_that_the_trial_is_tried_again(
 
 EPOCH = {
     "epoch": 2, "step": 40, "seconds": 1.5, "val_loss": 0.9, "val_lbe": 0.1,
-    "val_energy_score": math.nan, "val_upper_energy": 0.3,
+    "val_energy_score": math.nan, "val_upper_energy": 0.3, "val_bilabials": 2.0,
+    "val_open_bilabials": 0.5,
 }  # fmt: skip
 
 
 def check(figures: Figures) -> None:
     assert figures["epochs"] == 7
     assert figures["seconds"] == 1.5
-    assert [figures[name] for name in METRICS] == [0.1, math.inf, 0.3]  # NaN would win any race
+    # NaN would win any race
+    assert [figures[name] for name in METRICS] == [0.1, math.inf, 0.3, 0.25]
     assert figures["val_loss"] == 0.9
     assert "step" not in figures
 
@@ -115,6 +117,12 @@ def check(figures: Figures) -> None:
 def test_an_epoch_counts_those_of_the_stages_before(reported: Reported) -> None:
     trial.report(5, EPOCH)
     check(reported[0])
+
+
+def test_without_phoneme_times_no_closure_is_missed_or_met() -> None:
+    older = {key: value for key, value in EPOCH.items() if "bilabials" not in key}
+    for epoch in ({**EPOCH, "val_bilabials": 0.0}, older):
+        assert "missed_closures" not in trial.figures(epoch, 1)
 
 
 def test_workers_report_the_same(monkeypatch: pytest.MonkeyPatch) -> None:

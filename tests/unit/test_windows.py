@@ -73,10 +73,11 @@ def test_a_motion_window_has_the_shapes_of_the_batch(motion: MakeClip):
             "log_mel": (40, 80),
             "mask": (20,),
             "blinks": (20,),
+            "bilabials": (0, 2),
             "identity": (),
             "emotion": (),
         }
-        assert {v.dtype for k, v in example.items() if v.shape} == {np.dtype(np.float32)}
+        assert {v.dtype for v in example.values() if v.size > 1} == {np.dtype(np.float32)}
         assert example["coefficients"].base is not None  # a view: nothing was copied
         assert (example["identity"], example["emotion"]) == (0, 1)
         assert example["identity"].dtype == np.int64
@@ -95,6 +96,22 @@ def test_blinks_are_taken_out_of_windows_and_labelled(motion: MakeClip):
     np.testing.assert_allclose(taken["coefficients"][:, lids], 0.1, atol=1e-6)
     assert np.flatnonzero(taken["blinks"] == 1).tolist() == [40]
     np.testing.assert_array_equal(clip.coefficients, recorded)
+
+
+def test_windows_name_the_frames_in_which_lips_may_close(motion: MakeClip):
+    phones = {"phones": ["ɑ", "p", "ɑ", "ˈb", "m"], "phone_starts": np.array([0, 1, 1.1, 2, 2.2])}
+    clip = motion(100, **phones)
+    (whole,) = MotionWindows(100, [], [])(clip, rng())
+    assert whole["bilabials"].tolist() == [[30, 34], [60, 67], [66, 100]]
+    seen = set()
+    for seed in range(20):
+        for one in MotionWindows(40, [], [])(clip, rng(seed)):
+            start = round(float(one["coefficients"][0, 0]) * 100)
+            inside = {(first + start, last + start) for first, last in one["bilabials"].tolist()}
+            spans = (30, 34), (60, 67), (66, 100)
+            assert inside == {one for one in spans if start <= one[0] and one[1] <= start + 40}
+            seen |= inside
+    assert {(30, 34), (60, 67)} <= seen
 
 
 def test_all_parts_of_a_window_begin_at_the_same_time(motion: MakeClip):
@@ -434,6 +451,7 @@ def test_a_turn_gives_the_batches_of_one_shard(tmp_path: Path, split: list[Shard
             "log_mel": (count, 2 * frames, 80),
             "mask": (count, frames),
             "blinks": (count, frames),
+            "bilabials": (count, 0, 2),
             "identity": (count,),
             "emotion": (count,),
         }

@@ -7,7 +7,7 @@ from pydantic import Field, model_validator
 from diffusiontalker.config.section import Count, Section, Seed
 from diffusiontalker.config.trees import dotted
 
-Objective = Literal["lbe", "energy_score", "upper_energy"]
+Objective = Literal["lbe", "energy_score", "upper_energy", "missed_closures"]
 
 
 class Spread(Section):
@@ -65,8 +65,9 @@ class SweepSettings(Section):
     objectives: Annotated[tuple[Objective, ...], Field(min_length=1, max_length=2)] = (
         "energy_score",
     )
-    """Metrics to minimise on the validation split, in coefficients: lip error, energy score of the
-    face or of its upper part. Two span a Pareto front."""
+    """Metrics to minimise on the validation split: lip error, energy score of the face or of its
+    upper part, in coefficients; share of p, b, m in which the lips do not close. Two span a Pareto
+    front."""
     trials: Annotated[int, Field(ge=2, le=10_000)] = 40
     """Settings to try; the first is the base's own."""
     search: Literal["tpe", "random"] = "tpe"

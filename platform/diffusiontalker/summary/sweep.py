@@ -15,6 +15,8 @@ from diffusiontalker.summary.run import Figure
 
 METRICS: tuple[str, ...] = get_args(Objective)
 """Measured on the validation split after every epoch of a trial; low is good."""
+MISSED_CLOSURES = "missed_closures"
+"""The one of them that needs phoneme times."""
 Params = dict[str, Any]
 """Settings of a trial by their dotted names."""
 
@@ -29,6 +31,8 @@ class CurvePoint(BaseModel):
     lbe: Figure = None
     energy_score: Figure = None
     upper_energy: Figure = None
+    missed_closures: Figure = None
+    """1 - ``closure``; None without phoneme times."""
 
     @computed_field  # type: ignore[prop-decorator]
     @property

@@ -17,7 +17,8 @@ from diffusiontalker.audio import SAMPLE_RATE
 from diffusiontalker.audio.log_mel import PER_FRAME
 from diffusiontalker.corpus.manifest import ShardInfo
 from diffusiontalker.corpus.phonemes import base_phoneme
-from diffusiontalker.corpus.shards import Clip, clips_of, read_table
+from diffusiontalker.corpus.shards import Clip, clips_of, phones_of, read_table
+from diffusiontalker.objectives.articulation import bilabial_frames
 from diffusiontalker.training.blinks import find_blinks, onset_labels, without_blinks
 
 Window = dict[str, np.ndarray]
@@ -62,6 +63,8 @@ class MotionWindows:
         "coefficients",
         "features",
         "log_mel",
+        "phones",
+        "phone_starts",
     )
 
     def __init__(
@@ -77,21 +80,27 @@ class MotionWindows:
         return [min(frames, self.window)] * windows_in(frames, self.window)
 
     def __call__(self, clip: Clip, rng: np.random.Generator) -> list[Window]:
-        """Random windows of one clip, nothing padded: views of its arrays."""
+        """Random windows of one clip, nothing padded: views of its arrays.
+
+        ``bilabials`` (N, 2) are the ``bilabial_frames`` of the p, b, m within the window.
+        """
         assert clip.features is not None
         assert clip.log_mel is not None
         frames = len(clip.coefficients)
         blinks = find_blinks(clip.coefficients) if self.blinks else []
         face = without_blinks(clip.coefficients, blinks) if blinks else clip.coefficients
         onsets = onset_labels(frames, blinks)
+        closures = np.array(bilabial_frames(phones_of(clip), frames), np.int64).reshape(-1, 2)
         out: list[Window] = []
         for length in self.lengths(frames):
             start = int(rng.integers(0, frames - length + 1))
             stop = start + length
+            inside = (closures[:, 0] >= start) & (closures[:, 1] <= stop)
             out.append(
                 {
                     "coefficients": face[start:stop],
                     "blinks": onsets[start:stop],
+                    "bilabials": closures[inside] - start,
                     "features": clip.features[start:stop],
                     "log_mel": clip.log_mel[start * PER_FRAME : stop * PER_FRAME],
                     "mask": np.ones(length, np.float32),

@@ -79,9 +79,9 @@ class FinalMetrics(LocalCallback):
         self, iteration: int, trials: list[Any], trial: Any, result: dict[str, Any], **info: Any
     ) -> None:
         """An epoch is done."""
-        values = [float(result[name]) for name in METRICS]
-        if all(map(math.isfinite, values)):
-            self.metrics[trial.config[TRIAL]["id"]] = dict(zip(METRICS, values, strict=True))
+        found = {name: float(result[name]) for name in METRICS if name in result}
+        if all(map(math.isfinite, found.values())):
+            self.metrics[trial.config[TRIAL]["id"]] = {**found}
         else:  # diverged: the metrics of its earlier epochs do not count either
             self.metrics.pop(trial.config[TRIAL]["id"], None)
 

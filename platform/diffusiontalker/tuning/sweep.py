@@ -2,6 +2,7 @@
 
 import importlib.util
 import time
+from itertools import chain
 from pathlib import Path
 
 import ray
@@ -10,12 +11,14 @@ from ray import tune
 from diffusiontalker import preflight, storage
 from diffusiontalker.config import Settings, SweepSettings, fingerprint, to_yaml
 from diffusiontalker.corpus.manifest import CorpusFolder, open_corpus
+from diffusiontalker.corpus.phonemes import BILABIAL, base_phoneme
 from diffusiontalker.corpus.procedural import generation
+from diffusiontalker.corpus.shards import read_table
 from diffusiontalker.errors import UserError
 from diffusiontalker.pipeline.data import prepare_data, with_obtainable_corpus
 from diffusiontalker.pipeline.run import Run
 from diffusiontalker.pipeline.training import train_round, train_teacher
-from diffusiontalker.summary.sweep import Trial
+from diffusiontalker.summary.sweep import MISSED_CLOSURES, Trial
 from diffusiontalker.tuning import results, schedulers, space, study, trial_store
 from diffusiontalker.tuning.callbacks import SweepCallback
 from diffusiontalker.tuning.confirmation import confirm
@@ -51,7 +54,25 @@ def begin(sweep: SweepSettings) -> Settings:
             f"{folder / TRIALS}: is not a sweep's, which would remove it; choose another output=..."
         )
     preflight.check_inputs(base, measured=False)
+    check_phones(sweep, base)
     return base
+
+
+def check_phones(sweep: SweepSettings, base: Settings) -> None:
+    """Whether prepared shards have the phoneme times that an objective needs; the procedural corpus
+    has them. Raises UserError: they have not."""
+    if MISSED_CLOSURES not in sweep.objectives or base.corpus.path is None:
+        return
+    folder = storage.location(base.corpus.path)
+    for shard in open_corpus(folder).of("val"):
+        table = read_table(folder / shard.file, ["phones"])
+        phones = chain.from_iterable(table["phones"].drop_null().to_pylist())
+        if any(base_phoneme(phone) in BILABIAL for phone in phones):
+            return
+    raise UserError(
+        f"objectives: {MISSED_CLOSURES} needs phoneme times, and no validation clip of {folder} "
+        "has a p, b or m; choose another objective, or prepare recordings with an alignment"
+    )
 
 
 def key_of(sweep: SweepSettings, base: Settings) -> str:

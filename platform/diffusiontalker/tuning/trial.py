@@ -16,10 +16,14 @@ from diffusiontalker.config import Settings
 from diffusiontalker.corpus.manifest import CorpusFolder
 from diffusiontalker.errors import UserError
 from diffusiontalker.pipeline.training import HISTORY, keep_history
-from diffusiontalker.summary.sweep import METRICS
+from diffusiontalker.summary.sweep import METRICS, MISSED_CLOSURES
 from diffusiontalker.training import stages as training_stages
 from diffusiontalker.training.stage_run import StageRun
-from diffusiontalker.training.validation_metrics import sample_metrics
+from diffusiontalker.training.validation_metrics import (
+    BILABIALS,
+    OPEN_BILABIALS,
+    sample_metrics,
+)
 from diffusiontalker.tuning.space import TEACHER, Stage, apply, epochs_of
 from diffusiontalker.tuning.trial_store import TRIAL
 
@@ -138,8 +142,11 @@ class ReportCallback(TuneReportCallback):
 
 
 def figures(metrics: Mapping[str, Any], epochs: int) -> Figures:
-    """The figures of an epoch for Tune; NaN becomes infinity, the worst."""
-    own = {name: float(metrics[f"val_{name}"]) for name in METRICS}
+    """The figures of an epoch for Tune; NaN becomes infinity, the worst. ``missed_closures`` is
+    there only if the validation split has phoneme times."""
+    own = {name: float(metrics[f"val_{name}"]) for name in METRICS if name != MISSED_CLOSURES}
+    if bilabials := metrics.get(f"val_{BILABIALS}"):
+        own[MISSED_CLOSURES] = metrics[f"val_{OPEN_BILABIALS}"] / bilabials
     return {
         **{key: value for key, value in metrics.items() if key.startswith("val_")},
         **{name: value if math.isfinite(value) else math.inf for name, value in own.items()},

@@ -10,7 +10,7 @@ import numpy as np
 from diffusiontalker.config import Choice
 from diffusiontalker.report.bars import axis_label
 from diffusiontalker.report.metric_columns import plain
-from diffusiontalker.report.sweep.trials import METRIC_LABELS
+from diffusiontalker.report.sweep.trials import METRIC_LABELS, UNITS
 from diffusiontalker.summary.sweep import SweepSummary, Trial
 
 
@@ -69,7 +69,7 @@ def parameter_axis(sweep: SweepSummary, name: str) -> Axis:
 
 def result_axis(trials: Sequence[Trial], metric: str) -> Axis:
     """The axis of a metric; values beyond ``limits`` are drawn at its end."""
-    title = METRIC_LABELS[metric].replace(" ", "<br>", 1) + ",<br>coefficients"
+    title = METRIC_LABELS[metric].replace(" ", "<br>", 1) + f",<br>{UNITS[metric]}"
     return number_axis(title, limits(trials, metric), digits=4)
 
 

@@ -14,6 +14,7 @@ from diffusiontalker.report.sweep.trials import (
     STATE_LABELS,
     compared_metrics,
     confirmed_pairs,
+    known_metrics,
     means,
     relative_change,
     state_counts,
@@ -64,7 +65,7 @@ def render(sweep: SweepSummary, winning_yaml: str | None) -> str:
         sweep=sweep,
         verdict=verdict(sweep),
         lead=lead(sweep),
-        metrics=METRIC_LABELS,
+        metrics=known_metrics(sweep),
         pair=[METRIC_LABELS[key] for key in compared_metrics(sweep)],
         two=two,
         rank_key=traces.RANK_KEY,
@@ -125,11 +126,11 @@ class TrialRow:
 def trial_rows(sweep: SweepSummary) -> list[TrialRow]:
     """All trials by number."""
     done = [trial for trial in sweep.trials if trial.state == "done"]
-    lowest = {key: min(results(done, key), default=None) for key in METRIC_LABELS}
+    lowest = {key: min(results(done, key), default=None) for key in known_metrics(sweep)}
     roles = (("best", sweep.best_trial), ("default", sweep.default_trial))
 
     def row(trial: Trial) -> TrialRow:
-        values = {key: trial.result(key) for key in METRIC_LABELS}
+        values = {key: trial.result(key) for key in known_metrics(sweep)}
         of_done = trial.state == "done"
         return TrialRow(
             trial.number,
@@ -170,10 +171,10 @@ def confirmed_rows(sweep: SweepSummary) -> list[tuple[str, list[Comparison]]]:
     """Each seed with a comparison per metric; the last row holds the means over the seeds."""
     rows = []
     for one in sweep.confirmed:
-        pairs = [(one.default.get(key), one.best.get(key)) for key in METRIC_LABELS]
+        pairs = [(one.default.get(key), one.best.get(key)) for key in known_metrics(sweep)]
         rows.append((plain(one.seed), [(*pair, relative_change(*pair)) for pair in pairs]))
     if len(rows) > 1:
-        known = [confirmed_pairs(sweep, key) for key in METRIC_LABELS]
+        known = [confirmed_pairs(sweep, key) for key in known_metrics(sweep)]
         mean = [means(pairs) if pairs else (None, None) for pairs in known]
         rows.append(("mean", [(*pair, relative_change(*pair)) for pair in mean]))
     return rows

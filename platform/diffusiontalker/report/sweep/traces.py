@@ -8,7 +8,7 @@ import plotly.graph_objects as go
 
 from diffusiontalker.report.figures import COLOR, PALETTE
 from diffusiontalker.report.metric_columns import plain
-from diffusiontalker.report.sweep.trials import METRIC_LABELS, STATE_LABELS
+from diffusiontalker.report.sweep.trials import METRIC_LABELS, STATE_LABELS, UNITS
 from diffusiontalker.report.wording import pluralize, shorten
 from diffusiontalker.summary.sweep import SweepSummary, Trial
 
@@ -139,4 +139,4 @@ def heading(metric: str) -> str:
 
 def axis_title(metric: str) -> str:
     """The metric and its unit."""
-    return f"{METRIC_LABELS[metric]}, coefficients"
+    return f"{METRIC_LABELS[metric]}, {UNITS[metric]}"

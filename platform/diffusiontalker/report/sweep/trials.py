@@ -1,19 +1,22 @@
 """What the trials of a sweep show: counts by state, the compared metrics, the best and the default.
 
-All objectives are errors on the validation split in coefficients, so low is good.
+All objectives are errors on the validation split, so low is good.
 """
 
 from collections import Counter
 from collections.abc import Sequence
 
-from diffusiontalker.summary.sweep import SweepSummary, Trial
+from diffusiontalker.summary.sweep import MISSED_CLOSURES, SweepSummary, Trial
 
 METRIC_LABELS = {
     "lbe": "LBE",
     "energy_score": "energy score",
     "upper_energy": "upper-face energy score",
+    "missed_closures": "missed closures",
 }
 """The metrics of ``CurvePoint`` as a sentence names them."""
+UNITS = dict.fromkeys(METRIC_LABELS, "coefficients") | {MISSED_CLOSURES: "share of p, b, m"}
+"""Their units."""
 STATE_LABELS = {"done": "finished", "pruned": "pruned", "failed": "failed", "running": "running"}
 """The states of a trial in words, in the order in which they are counted."""
 
@@ -22,6 +25,15 @@ def compared_metrics(sweep: SweepSummary) -> tuple[str, str]:
     """The two metrics in which trials are plotted: the objectives, or the only one and another."""
     first, *others = sweep.objectives
     return first, others[0] if others else "energy_score" if first == "lbe" else "lbe"
+
+
+def known_metrics(sweep: SweepSummary) -> dict[str, str]:
+    """``METRIC_LABELS``, without missed closures where no trial has them: not every corpus has
+    phoneme times."""
+    points = (point for trial in sweep.trials for point in trial.curve)
+    if MISSED_CLOSURES in sweep.objectives or any(p.missed_closures is not None for p in points):
+        return METRIC_LABELS
+    return {key: label for key, label in METRIC_LABELS.items() if key != MISSED_CLOSURES}
 
 
 def state_counts(trials: Sequence[Trial]) -> str:
