@@ -139,6 +139,7 @@ def test_best_depends_on_what_is_good():
     assert BY_KEY["fps"].best([100.0, 4000.0]) == "4,000"
     assert BY_KEY["spread_upper"].best([0.7, 1.2, 1.4]) == "1.20"
     assert BY_KEY["lip_lag_ms"].best([-40.0, 12.0, None, 60.0]) == "12"
+    assert BY_KEY["lip_lag_ms"].show(-0.04) == "0"
     assert BY_KEY["diversity_upper"].best([0.7, 1.2]) is None
     assert BY_KEY["mbe"].best([None]) is None
     assert BY_KEY["lve"].show(1.375e-5) == "1.38"

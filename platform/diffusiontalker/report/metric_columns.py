@@ -49,7 +49,7 @@ class Column:
 
     def show(self, value: float | None) -> str:
         """The number as a table prints it; a dash where there is none."""
-        return DASH if value is None else f"{value * self.scale:,.{self.decimals}f}"
+        return DASH if value is None else f"{value * self.scale:z,.{self.decimals}f}"
 
     def best(self, values: Iterable[float | None]) -> str | None:
         """The best of the values as ``show`` prints it; None where there is no best."""

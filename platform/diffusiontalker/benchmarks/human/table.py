@@ -17,15 +17,14 @@ COLUMNS = (
     ("AUC", "closure_auc", "{:.3f}"),
     ("lag\nms", "closure_lag_ms", "{:.0f}"),
     ("round\nAUC", "rounding_auc", "{:.3f}"),
-    ("jaw in\npauses", "jaw_in_pauses", "{:.3f}"),
+    ("pause\njaw", "jaw_in_pauses", "{:.3f}"),
     ("mouth", "mouth_in_pauses", "{:.3f}"),
     ("blinks\n/min", "blinks_per_minute", "{:.0f}"),
     ("of 1\nframe", "blinks_single", "{:.0%}"),
-    ("\nms", "blinks_length_ms", "{:.0f}"),
 )
 """Heading, name in ``Figures``, format."""
 ALL = "all together"
-WIDTH = 14
+WIDTH = 12
 """Characters of a name on the console."""
 
 
