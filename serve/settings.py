@@ -136,7 +136,7 @@ class ServeSettings(Section):
 
     @model_validator(mode="after")
     def _one_way_of_naming_models(self) -> "ServeSettings":
-        if self.models and self.model is not None:
+        if self.model == "" or (self.models and self.model is not None):
             raise ValueError("give model=FOLDER, or models by name, and not both")
         return self
 

@@ -19,7 +19,9 @@ def hissing(*silences: tuple[float, float], seconds: float = 1.0) -> np.ndarray:
 
 def contiguous(phones: list[Phone], seconds: float) -> bool:
     edges = [0.0, *(p.end for p in phones)]
-    return [p.start for p in phones] == edges[:-1] and edges[-1] == pytest.approx(seconds, abs=SHORTEST)
+    return [p.start for p in phones] == edges[:-1] and edges[-1] == pytest.approx(
+        seconds, abs=SHORTEST
+    )
 
 
 def phones(stop: str, start: float, end: float, before: str = "ɑ") -> list[Phone]:
