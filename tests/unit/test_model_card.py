@@ -21,7 +21,10 @@ def test_model_card_says_what_was_measured_and_what_it_cannot_do() -> None:
     ]  # fmt: skip
     card = model_card(summaries.run(*rows, corpus=corpus), "student-2")
     assert "fewer than 20 clips" in card
-    assert "| test_unseen | 14 | 0.123 | 0.050 | 0.100 | 0.700 | – | 0.900 | – | – | – | 0.800 |" in card
+    assert (
+        "| test_unseen | 14 | 0.123 | 0.050 | 0.100 | 0.700 | – | 0.900 | – | – | – | 0.800 |"
+        in card
+    )
     assert "9.000" not in card
     assert "in 2 sampling steps" in card
     assert "75 minutes, 16 speakers" in card

@@ -49,8 +49,8 @@ def model_card(summary: RunSummary, name: str, licence: str | None = None) -> st
     lines += [
         "",
         "MBE and LBE are mean distances in coefficient space over all and over the lip channels; "
-        "closure is the share of p, b, m in which the lips meet; speed and acceleration are those of "
-        "the upper face over the recordings' (docs/metrics.md). "
+        "closure is the share of p, b, m in which the lips meet; speed and acceleration are those "
+        "of the upper face over the recordings' (docs/metrics.md). "
         f"A metric of fewer than {ENOUGH} clips says little.",
         "",
         "## Limits",
