@@ -656,9 +656,10 @@ def test_no_folder_at_all(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("given", "said"),
     [
-        ([], "the following arguments are required: model, recording"),
-        (["nowhere", "speech.wav"], "no such artifact folder"),
-        (["student", "speech.wav"], "speech.wav: no such file"),
+        ([], "the following arguments are required: recording"),
+        (["speech.wav", "--model", "nowhere"], "no such artifact folder"),
+        (["speech.wav", "--model", "student"], "speech.wav: no such file"),
+        (["speech.wav"], "speech.wav: no such file"),
     ],
 )
 def test_the_example_explains_what_it_needs(

@@ -23,6 +23,8 @@ FRAME = "frame.onnx"
 CONFIG, CARD = "config.yaml", "README.md"
 PARTS = (CONFIG, *GRAPHS, FRAME, CARD)
 """All files that an artifact may hold."""
+SHIPPED = "shipped"
+"""Names the student that is part of this package; a folder of that name is ``./shipped``."""
 MAX_CONFIG_BYTES = 2**20
 MAX_LOOK_AHEAD = 60
 """Mel frames, before or after a frame's own time."""
@@ -90,6 +92,11 @@ class ArtifactConfig:
             "blinks": {"shape": list(self.blinks.shape)},
             "model": self.model,
         }
+
+
+def location(model: str | Path) -> Path:
+    """Where an artifact lies: ``SHIPPED``, a folder, or an ``s3://`` address."""
+    return Path(__file__).parents[1] / SHIPPED if model == SHIPPED else storage.location(model)
 
 
 def read_config(folder: Path) -> ArtifactConfig:
