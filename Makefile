@@ -62,9 +62,9 @@ web/node_modules: web/package.json web/package-lock.json
 	cd web && npm ci --omit=dev --no-audit --no-fund && touch node_modules
 
 .PHONY: web
-web: $(INSTALLED) web/node_modules ## Show a student in the browser: make web STUDENT=runs/quickstart/student
+web: $(INSTALLED) web/node_modules ## Show a student in the browser; another: make web STUDENT=runs/quickstart/student
 	$(BIN)/python -m diffusiontalker.animation.heads web/head.glb
-	ln -sfn "$(abspath $(or $(STUDENT),runs/quickstart/student))" web/student
+	ln -sfn "$(abspath $(or $(STUDENT),platform/diffusiontalker/shipped))" web/student
 	$(BIN)/python -m http.server --bind 127.0.0.1 --directory web
 
 .PHONY: install

@@ -1,4 +1,4 @@
-"""Embed a student: `python examples/embed.py runs/quickstart/student speech.wav`."""
+"""Embed a student: `python examples/embed.py speech.wav`."""
 
 import argparse
 import sys
@@ -7,24 +7,25 @@ from diffusiontalker.animation import writers
 from diffusiontalker.arkit import INDEX
 from diffusiontalker.audio.recording import read_recording
 from diffusiontalker.errors import UserError
+from diffusiontalker.runtime.artifact import SHIPPED
 from diffusiontalker.runtime.student import Student
 
 
 def main() -> None:
     """Run the example: exit status 0, or 2 for a user's mistake."""
     parser = argparse.ArgumentParser(description="Animate a recording, whole and as a stream.")
-    parser.add_argument("model", help="an artifact, such as runs/quickstart/student")
     parser.add_argument("recording", help="such as speech.wav")
+    parser.add_argument("--model", default=SHIPPED, help="an artifact of your own")
     args = parser.parse_args()
     try:
-        embed(args.model, args.recording)
+        embed(args.recording, args.model)
     except UserError as error:  # one line
         parser.exit(2, f"error: {error}\n")
 
 
-def embed(model: str, recording: str) -> None:
+def embed(recording: str, model: str = SHIPPED) -> None:
     """Animate a recording in both ways. Raises UserError."""
-    student = Student(model)
+    student = Student(model)  # Student() is the one that ships with the package
     # Or your own samples: (n,) or (n, channels), float or PCM, and their rate.
     audio = read_recording(recording)
     samples, rate = audio.samples, audio.rate

@@ -29,7 +29,7 @@ def human(config_file: cli.Config = None, overrides: cli.Overrides = None) -> No
     """An artifact on recordings of people with known phones: lips, jaw in pauses, and blinks.
 
     Writes human.{json,html}; docs/metrics.md has the measures and where recordings come from.
-    Example: python jobs/benchmark.py human model=runs/quickstart/student recordings=recordings
+    Example: python jobs/benchmark.py human recordings=recordings
     """
     settings = config.load_as(config.HumanBenchmarkSettings, config_file, overrides or [])
     cli.show(*results("human", settings, "human.{json,html}"))

@@ -6,6 +6,7 @@ from typing import Annotated, Any
 from pydantic import Field, field_validator, model_validator
 
 from diffusiontalker.config import Count, Section
+from diffusiontalker.runtime.artifact import SHIPPED
 
 Seconds = Annotated[float, Field(gt=0)]
 
@@ -73,7 +74,8 @@ class ServeSettings(Section):
     """The server's settings: ``args`` in configs/serve/*.yaml, ``key=value`` of ``serve run``."""
 
     model: str | None = None
-    """Short for ``models: {student: ...}``: the artifact, a folder or ``s3://``."""
+    """Short for ``models: {student: ...}``: the artifact, a folder or ``s3://``; without either the
+    student that ships with the package."""
     models: dict[Annotated[str, Field(pattern=r"^[A-Za-z0-9._-]{1,64}$")], str] = Field(
         default_factory=dict
     )
@@ -134,10 +136,10 @@ class ServeSettings(Section):
 
     @model_validator(mode="after")
     def _one_way_of_naming_models(self) -> "ServeSettings":
-        if bool(self.model) == bool(self.models):
+        if self.model == "" or (self.models and self.model is not None):
             raise ValueError("give model=FOLDER, or models by name, and not both")
         return self
 
     def folders(self) -> dict[str, str]:
         """Artifacts by name; the first is the default."""
-        return self.models or {"student": str(self.model)}
+        return self.models or {"student": SHIPPED if self.model is None else self.model}

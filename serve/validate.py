@@ -13,7 +13,7 @@ import yaml
 
 from diffusiontalker import cli, config, storage
 from diffusiontalker.errors import UserError
-from diffusiontalker.runtime.artifact import CONFIG
+from diffusiontalker.runtime import artifact
 from diffusiontalker.runtime.student import Student
 from serve.admission.access import AccessControl
 from serve.settings import ServeSettings
@@ -28,9 +28,11 @@ def validate(path: Annotated[str, typer.Argument(metavar="FILE")]) -> None:
         settings = config.check(ServeSettings, application.get("args") or {}, path)
         AccessControl(settings)
         for folder in settings.folders().values():
-            if not storage.is_file(storage.location(folder) / CONFIG):
+            if not storage.is_file(artifact.location(folder) / artifact.CONFIG):
                 raise UserError(f"{folder}: there is no student; `make demo` trains one")
             Student(folder)
+            if folder == artifact.SHIPPED:
+                print("The student that ships with the package; args.model serves another.")
     options = content.get("http_options") or {}
     host, port = options.get("host", HOST), options.get("port", PORT)
     _check_port(host, port)

@@ -4,7 +4,7 @@ import { load as parse } from "js-yaml";
 import { FPS, SAMPLE_RATE } from "./audio.js";
 import { oneLine, UserError } from "./errors.js";
 
-const FORMAT_VERSION = 5;
+const FORMAT_VERSION = 6;
 const GRAPHS = ["encoder", "personalizer", "modulation", "decoder"];
 const MAX_LOOK_AHEAD = 60;
 
@@ -40,7 +40,7 @@ const MAX_LOOK_AHEAD = 60;
  * @property {number | null} look_ahead mel frames; null: the student takes whole recordings only
  * @property {FrontEnd} front_end
  * @property {StreamParameters | null} stream null where `look_ahead` is
- * @property {{lag_1: number[], lag_2: number[]}} noise correlations of each channel's noise over time
+ * @property {import("./noise.js").NoiseParameters} noise
  * @property {{shape: number[]}} blinks how far the lids are closed in each frame of a blink
  */
 
@@ -144,10 +144,11 @@ function mistake(config) {
       }
     }
   }
-  const { lag_1: one, lag_2: two } = config.noise ?? {};
+  const { lag_1: one, lag_2: two, gaze_threshold: threshold } = config.noise ?? {};
   const isLags = (lags) => isNumbers(lags, -0.99999, 0.99999) && lags.length === channels.length;
   if (![one, two].every(isLags)) return "noise: give lag_1 and lag_2, a number between -1 and 1 for each channel";
   if (two.some((lag, c) => lag <= 2 * one[c] ** 2 - 1)) return "noise: no process has these correlations";
+  if (threshold !== null && !isNumbers([threshold], 0, 10)) return "noise.gaze_threshold: give null, or 0 to 10";
   const { shape } = config.blinks ?? {};
   if (!isNumbers(shape, 0, 1) || shape.length > FPS) return `blinks.shape: give at most ${FPS} numbers from 0 to 1`;
   if (!Number.isInteger(Math.log2(front.fft / 3))) return `front_end.fft is ${front.fft}; this page takes 3 * 2^n`;

@@ -1,23 +1,41 @@
 // The noise that diffusion starts from: diffusiontalker/runtime/noise.py. Words 26 t to 26 t + 25 of
 // Philox-4x64-10 are frame t's, and each word gives two normal numbers by Box and Muller's transform, which are
-// then filtered over time: one seed gives one animation, here and in Python.
+// then filtered over time, but for gaze, which jumps: one seed gives one animation, here and in Python.
 import { UserError } from "./errors.js";
 
 const ROUNDS = 10;
 // Multipliers, and increments of the key per round, as [high, low] halves of 64 bits.
 const MULTIPLIERS = [[0xd2e7470e, 0xe14c6c93], [0xca5a8263, 0x95121157]];
+/** The channels of gaze, by their place among the 52, each with its share of yaw and pitch: Python's arkit.GAZE. */
+const GAZE = [
+  { at: 10, yaw: 0, pitch: -1 }, // eyeLookDownLeft
+  { at: 12, yaw: -1, pitch: 0 }, // eyeLookInLeft
+  { at: 14, yaw: 1, pitch: 0 }, // eyeLookOutLeft
+  { at: 16, yaw: 0, pitch: 1 }, // eyeLookUpLeft
+  { at: 11, yaw: 0, pitch: -1 }, // eyeLookDownRight
+  { at: 13, yaw: 1, pitch: 0 }, // eyeLookInRight
+  { at: 15, yaw: -1, pitch: 0 }, // eyeLookOutRight
+  { at: 17, yaw: 0, pitch: 1 }, // eyeLookUpRight
+];
 const WEYL = [[0x9e3779b9, 0x7f4a7c15], [0xbb67ae85, 0x84caa73b]];
+
+/**
+ * @typedef {object} NoiseParameters
+ * @property {number[]} lag_1 correlation of each channel over one frame
+ * @property {number[]} lag_2 over two frames
+ * @property {number | null} gaze_threshold white noise beyond which the gaze jumps; null: it is filtered like others
+ */
 
 /**
  * Noise, standard normal in every frame: the same however many frames are drawn at a time. Each channel is a
  * stationary AR(2) process over time, x_t = a_1 x_(t-1) + a_2 x_(t-2) + g e_t.
  *
  * @param {number} seed 0 or more, whole
- * @param {{lag_1: number[], lag_2: number[]}} correlations of each channel over one and over two frames
+ * @param {NoiseParameters} parameters
  * @returns {(frames: number) => Float32Array}
  * @throws {UserError} a bad seed
  */
-export function coloured(seed, { lag_1: lag1, lag_2: lag2 }) {
+export function coloured(seed, { lag_1: lag1, lag_2: lag2, gaze_threshold: threshold }) {
   const [width, white] = [lag1.length, gaussian(seed, lag1.length)];
   const a1 = lag1.map((one, c) => (one * (1 - lag2[c])) / (1 - one ** 2));
   const a2 = lag1.map((one, c) => (lag2[c] - one ** 2) / (1 - one ** 2));
@@ -26,7 +44,7 @@ export function coloured(seed, { lag_1: lag1, lag_2: lag2 }) {
     Math.sqrt(((1 - lag2[c]) * Math.max(1 + lag2[c] - 2 * one ** 2, 0)) / (1 - one ** 2)),
   );
   const first = lag1.map((one) => Math.sqrt(1 - one ** 2));
-  let [last, before] = [null, null];
+  let [last, before, direction] = [null, null, null];
   return (frames) => {
     const out = white(frames);
     for (let at = 0; at < out.length; at += width) {
@@ -37,7 +55,11 @@ export function coloured(seed, { lag_1: lag1, lag_2: lag2 }) {
         return a1[c] * last[c] + a2[c] * before[c] + gain[c] * value;
       });
       [last, before] = [x, last];
+      if (threshold !== null && (direction === null || Math.abs(e[GAZE[0].at]) > threshold)) {
+        direction = [e[GAZE[1].at], e[GAZE[2].at]];
+      }
       e.set(x);
+      if (direction !== null) for (const { at, yaw, pitch } of GAZE) e[at] = yaw * direction[0] + pitch * direction[1];
     }
     return out;
   };

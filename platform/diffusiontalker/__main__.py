@@ -10,6 +10,7 @@ from diffusiontalker.arkit import FPS
 from diffusiontalker.audio import SAMPLE_RATE
 from diffusiontalker.audio.recording import read_recording
 from diffusiontalker.errors import UserError
+from diffusiontalker.runtime.artifact import SHIPPED
 from diffusiontalker.runtime.conditioning import AUTO, parse_conditioning
 from diffusiontalker.runtime.sessions import PROVIDERS
 from diffusiontalker.runtime.student import Student
@@ -24,7 +25,7 @@ def main(command: str = "python -m diffusiontalker") -> None:
     )
     add = parser.add_argument
     add("recording", help="wav, flac, ogg or mp3; others where FFmpeg is; any rate, 0.2 s to 1 h")
-    add("--model", required=True, help="an artifact, such as runs/quickstart/student")
+    add("--model", default=SHIPPED, help="an artifact; without it the student that ships with this")
     add("--out", required=True, help=".csv (Live Link Face), .json, .npz; .glb needs the extra")
     add(
         "--identity",
@@ -70,7 +71,8 @@ def animate(args: argparse.Namespace) -> None:
         print(f"warning: {args.recording}: {note}", file=sys.stderr)
     seconds = f"{len(values) / args.fps:.1f} s"
     names = [name for name in (animation.identity, animation.emotion) if name is not None]
-    print(", ".join([f"{args.out}: {len(values)} frames", seconds, *names]))
+    shipped = ["the shipped student"] * (args.model == SHIPPED)
+    print(", ".join([f"{args.out}: {len(values)} frames", seconds, *names, *shipped]))
 
 
 if __name__ == "__main__":

@@ -68,7 +68,7 @@ class Students:
 
 
 def _served(name: str, folder: str) -> ServedStudent:
-    path = storage.location(folder)
+    path = artifact.location(folder)
     config = artifact.read_config(path)
     ahead = config.look_ahead
     milliseconds = None if ahead is None else round(look_ahead_ms(ahead, config.front_end), 3)

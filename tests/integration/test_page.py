@@ -1,5 +1,7 @@
 """The page as people use it, with the student in the page and with a server's."""
 
+import json
+import runpy
 import shutil
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
@@ -15,13 +17,17 @@ from serve.admission.api_keys import VARIABLE
 from serve.settings import ServeSettings
 from tests import served as api
 from tests.browsing import RATE, files_of, says, speech
+from tests.integration.conftest import WEB
 
 from diffusiontalker import arkit
 from diffusiontalker.animation import beat, facecap, glb, livelink, writers
 from diffusiontalker.animation.rig import Rig
+from diffusiontalker.corpus.procedural.voices import KOKORO_UNSEEN
 from diffusiontalker.runtime.student import Student
 
 KEY = "a-key-that-is-long-enough"
+VOICE = "Use your voice"
+EXAMPLES = WEB / "examples"
 FRAME = 1 / arkit.FPS
 PHONE = {"width": 390, "height": 844}
 DESK = {"width": 900, "height": 700}
@@ -254,11 +260,11 @@ def test_all_that_can_be_done_is_reached_by_tab(page: Any, hello: Path) -> None:
     choose(page, hello)
     reached = []
     page.locator("#recording").focus()
-    for _ in range(22):
+    for _ in range(26):
         here = "document.activeElement.id || document.activeElement.textContent"
         reached.append(page.evaluate(here))
         page.keyboard.press("Tab")
-    wanted = """recording speak play scrubber speed folder Load identity emotion seed another
+    wanted = """recording speak Woman play scrubber speed folder Load identity emotion seed another
         smooth mirror compare JSON CSV own-head Channels""".split()
     assert [name for name in dict.fromkeys(reached) if name in wanted] == wanted
 
@@ -272,10 +278,52 @@ def test_a_phone_shows_it_all_without_scrolling_sideways(
     page.get_by_text("Channels", exact=True).click()
     page.get_by_label("Emotion", exact=True).select_option("blend …")
     assert page.evaluate("document.documentElement.scrollWidth") == PHONE["width"]
-    for name in ("#speak", "#play", "#head"):
+    for name in ("#speak", "#examples", "#play", "#head"):
         box = page.locator(name).bounding_box()
         assert box["y"] + box["height"] < PHONE["height"], f"{name} is below the first screen"
     page.screenshot(path=tmp_path / "phone.png", full_page=True)
+
+
+def test_an_example_of_each_kind_of_voice_plays_by_one_click(used: Any) -> None:
+    used.evaluate("document.activeElement.blur()")  # a test before may have been in a field
+    for file, label, _ in examples():
+        used.get_by_role("button", name=label, exact=True).click()
+        frames = int(says(used, "#status", f"{file}: ").split("; ")[1].split()[0])
+        assert frames == pytest.approx(arkit.FPS * soundfile.info(EXAMPLES / file).duration, abs=4)
+        used.get_by_role("button", name="Pause").wait_for()
+        used.wait_for_function("() => page.time > 0.3")
+        used.keyboard.press("Space")  # a click leaves the focus where it was
+        used.get_by_role("button", name="Play", exact=True).wait_for()
+    used.get_by_role("button", name="Woman", exact=True).focus()
+    used.keyboard.press("Enter")
+    says(used, "#status", "woman.mp3: ")
+    used.evaluate("document.querySelector('#recording').focus()")
+    used.get_by_role("button", name="Pause").click()
+
+
+def examples() -> list[tuple[str, str, dict[str, str]]]:
+    """File, label and entry of each example."""
+    entries = json.loads((EXAMPLES / "examples.json").read_text())
+    return [(entry["file"], entry["label"], entry) for entry in entries]
+
+
+def test_examples_are_small_and_of_voices_that_are_not_trained_on() -> None:
+    assert {file for file, _, _ in examples()} == {path.name for path in EXAMPLES.glob("*.mp3")}
+    for file, _, entry in examples():
+        sound = soundfile.info(EXAMPLES / file)
+        assert (sound.channels, sound.format) == (1, "MP3")
+        assert 4 <= sound.duration <= 6
+        assert (EXAMPLES / file).stat().st_size < 40_000
+        assert entry["synthesizer"] == "espeak" or entry["voice"] in KOKORO_UNSEEN
+    assert {entry["synthesizer"] for _, _, entry in examples()} == {"espeak", "kokoro"}
+
+
+def test_examples_are_made_again(tmp_path: Path) -> None:
+    make = runpy.run_path(str(EXAMPLES / "make.py"))["make"]
+    [entry] = [entry for _, _, entry in examples() if entry["synthesizer"] == "espeak"]
+    made, kept = soundfile.info(make(entry, tmp_path)), soundfile.info(EXAMPLES / entry["file"])
+    assert (made.samplerate, made.channels) == (kept.samplerate, kept.channels)
+    assert made.duration == pytest.approx(kept.duration, abs=0.1)
 
 
 @pytest.mark.parametrize("form", ["ogg", "mp3", "flac"])
@@ -365,7 +413,7 @@ def test_takes_are_smoothed_and_mirrored(
     expected = student.animate(samples.mean(axis=1), rate, smooth_ms=100, mirror=True)
     values, _ = beat.decode(downloaded(page, "json", tmp_path).read_text(), "download")
     np.testing.assert_allclose(values, expected.coefficients, atol=1e-3)
-    page.get_by_role("button", name="Speak").click()
+    page.get_by_role("button", name=VOICE).click()
     says(page, "#status", "Listening: ")
     assert page.locator("#smooth").is_disabled(), "a stream keeps it"
     says(page, "#captions", "mirrored")
@@ -440,7 +488,7 @@ def test_what_is_no_head_is_said_and_the_old_one_stays(
 
 
 def test_the_microphone_moves_the_face_and_can_be_played(page: Any, tmp_path: Path) -> None:
-    button = page.get_by_role("button", name="Speak")
+    button = page.get_by_role("button", name=VOICE)
     button.focus()
     page.keyboard.press("Enter")
     assert "null" not in says(page, "#status", "Listening: "), "nobody has spoken yet"
@@ -456,6 +504,80 @@ def test_the_microphone_moves_the_face_and_can_be_played(page: Any, tmp_path: Pa
     assert values.std(axis=0).mean() > 1e-3
     page.get_by_role("button", name="Play").click()
     page.wait_for_function("() => page.time > 0.2")
+
+
+def refused(name: str) -> str:
+    """A microphone that is not opened, for a reason of this name."""
+    error = f"new DOMException('reason', '{name}')"
+    return f"{{ getUserMedia: () => Promise.reject({error}) }}"
+
+
+@contextmanager
+def microphone(page: Any, opened: str) -> Iterator[None]:
+    """``opened`` is the JavaScript object in place of ``navigator.mediaDevices``."""
+    given = f"{{ configurable: true, value: {opened} }}"
+    page.evaluate(f"() => void Object.defineProperty(navigator, 'mediaDevices', {given})")
+    yield
+    page.evaluate("() => delete navigator.mediaDevices")
+
+
+QUIET_ROOM = """{
+    async getUserMedia() {
+        const context = new AudioContext();
+        const source = new AudioBufferSourceNode(context, {
+            buffer: new AudioBuffer({ length: 48000, sampleRate: 48000 }),
+            loop: true,
+        });
+        const noise = source.buffer.getChannelData(0);
+        noise.forEach((_, i) => { noise[i] = 2e-4 * (Math.random() - 0.5); });  // -85 dB
+        const { stream } = source.connect(context.createMediaStreamDestination());
+        source.start();
+        return stream;
+    },
+}"""
+
+
+def test_where_nobody_speaks_the_mouth_is_at_rest(used: Any, tmp_path: Path) -> None:
+    path = tmp_path / "nobody.wav"
+    soundfile.write(path, 1e-4 * np.random.default_rng(0).normal(size=RATE), RATE)
+    assert "at rest" in choose(used, path)
+    used.keyboard.press("Shift+ArrowRight")
+    assert [shown(used, name)[1] for name in ("jawOpen", "mouthClose", "mouthPucker")] == [0, 0, 0]
+    values, _ = beat.decode(downloaded(used, "json", tmp_path).read_text(), "download")
+    assert (len(values), values.any()) == (30, False)
+    with microphone(used, QUIET_ROOM):
+        used.get_by_role("button", name=VOICE).click()
+        says(used, "#status", "Listening: ")
+        used.wait_for_function("() => page.frames >= 45")
+        assert shown(used)[1] == 0
+        used.get_by_role("button", name="Stop").click()
+        says(used, "#status", "Stopped")
+    values, _ = beat.decode(downloaded(used, "json", tmp_path).read_text(), "download")
+    assert len(values) >= 45
+    assert not values.any()
+
+
+@pytest.mark.parametrize(
+    ("devices", "message"),
+    [
+        ("undefined", "https"),
+        (refused("NotAllowedError"), "allow it"),
+        (refused("NotFoundError"), "connect one"),
+        (refused("NotReadableError"), "close other programs"),
+        (refused("OverconstrainedError"), "reason"),
+    ],
+)
+def test_without_a_microphone_the_page_says_what_to_do_and_keeps_the_take(
+    used: Any, hello: Path, devices: str, message: str
+) -> None:
+    choose(used, hello)
+    with microphone(used, devices):
+        used.get_by_role("button", name=VOICE).click()
+        says(used, "#problem", "microphone: ")
+        assert message in used.locator("#problem").inner_text()
+    assert used.evaluate("page.frames") == 60
+    assert used.get_by_role("button", name="Play", exact=True).is_enabled()
+    assert used.get_by_role("button", name=VOICE).is_enabled()
 
 
 @pytest.mark.parametrize(
@@ -508,7 +630,7 @@ def _rename(folder: Path, old: str, new: str) -> None:
 def test_a_student_of_whole_recordings_offers_no_microphone(page: Any) -> None:
     page.get_by_label("Student").fill("whole")
     page.keyboard.press("Enter")
-    says(page, "#status", "Ready: choose a recording.")
+    says(page, "#status", "cannot follow a microphone")
     assert page.locator("#speak").is_disabled()
 
 
@@ -568,6 +690,13 @@ def test_a_server_animates(served: Any, hello: Path, settings: ServeSettings, tm
     assert not any("onnx" in url or "yaml" in url for url in asked)
 
 
+def test_a_server_plays_an_example(served: Any) -> None:
+    served.get_by_role("button", name="Happy woman").click()
+    says(served, "#status", "happy.mp3: ")
+    served.get_by_role("button", name="Pause").wait_for()
+    served.wait_for_function("() => page.time > 0.3")
+
+
 def test_a_busy_server_is_not_taken_for_a_folder_of_files(served: Any) -> None:
     served.route("**/v1/models", lambda route: route.fulfill(status=429, body="busy"))
     served.reload()
@@ -582,7 +711,7 @@ def test_a_server_blends(served: Any, hello: Path) -> None:
 
 
 def test_a_server_follows_the_microphone(served: Any, tmp_path: Path) -> None:
-    served.get_by_role("button", name="Speak").click()
+    served.get_by_role("button", name=VOICE).click()
     assert "null" not in says(served, "#status", "Listening: "), "nobody has spoken yet"
     served.wait_for_function("() => page.frames >= 30")
     served.get_by_label("Identity", exact=True).select_option("ben")
@@ -596,7 +725,7 @@ def test_a_server_follows_the_microphone(served: Any, tmp_path: Path) -> None:
 
 
 def test_who_speaks_again_at_once_begins_anew(served: Any, hello: Path) -> None:
-    served.get_by_role("button", name="Speak").click()
+    served.get_by_role("button", name=VOICE).click()
     assert "null" not in says(served, "#status", "Listening: "), "nobody has spoken yet"
     served.wait_for_function("() => page.frames >= 30")
     served.evaluate(
@@ -612,7 +741,7 @@ def test_who_speaks_again_at_once_begins_anew(served: Any, hello: Path) -> None:
     says(served, "#status", "60 frames in")
     served.wait_for_timeout(1000)
     assert served.locator("#status").inner_text().startswith(hello.name)
-    assert served.get_by_role("button", name="Speak").is_enabled()
+    assert served.get_by_role("button", name=VOICE).is_enabled()
 
 
 @pytest.mark.parametrize("kind", ["page", "served"])
@@ -683,7 +812,7 @@ def test_a_server_asks_for_its_key(
         ready(page)
         assert page.locator("#access").is_hidden()
         assert "60 frames" in choose(page, hello)
-        page.get_by_role("button", name="Speak").click()
+        page.get_by_role("button", name=VOICE).click()
         says(page, "#status", "Listening: ")
         page.get_by_role("button", name="Stop").click()
         says(page, "#status", "Stopped")

@@ -352,7 +352,7 @@ def test_log_mel_and_level_and_resampler_are_pythons(runtime) -> None:
 @pytest.mark.parametrize("seed", [0, 3, 2**32 + 1, 2**53 - 1])
 def test_the_noise_is_pythons(runtime, seed: int) -> None:
     speeds = np.random.default_rng(0).uniform(0, 0.6, (2, 52))
-    parameters = NoiseParameters(*map(tuple, correlations(*speeds).tolist()))
+    parameters = NoiseParameters(*map(tuple, correlations(*speeds).tolist()), gaze_threshold=1.5)
     found = run(
         runtime,
         """

@@ -114,7 +114,7 @@ def test_the_student_loads_nothing_that_the_wheel_does_not_bring(tmp_path: Path)
 def test_the_example_embeds_a_student(
     python: Path, student: Path, speech: Path, tmp_path: Path
 ) -> None:
-    said, _ = run(tmp_path, python, ROOT / "examples" / "embed.py", student, speech)
+    said, _ = run(tmp_path, python, ROOT / "examples" / "embed.py", speech, "--model", student)
     face, fps = writers.read_coefficients(tmp_path / "face.csv")
     expected = Student(student).animate(*soundfile.read(speech), seed=1)
     assert (face.shape, fps) == ((45, 52), 30)
@@ -123,6 +123,18 @@ def test_the_example_embeds_a_student(
     assert first == f"face.csv: 45 frames, {expected.identity}, {expected.emotion}"
     assert last.startswith(f"{45 - len(frames)} frames after the end")
     assert all(0 <= float(line.removeprefix("jawOpen ")) <= 1 for line in frames)
+
+
+def test_the_wheel_brings_a_student(
+    python: Path, wheel: Path, speech: Path, tmp_path: Path
+) -> None:
+    said, _ = run(tmp_path, python, "-m", "diffusiontalker", speech, "--out", "face.csv")
+    assert said.startswith("face.csv: 45 frames, 1.5 s, ")
+    assert said.endswith(", the shipped student\n")
+    expected = Student().animate(*soundfile.read(speech))
+    face = writers.read_coefficients(tmp_path / "face.csv")[0]
+    np.testing.assert_allclose(face, expected.coefficients, atol=1e-5)
+    assert wheel.stat().st_size < 6e6
 
 
 @pytest.mark.parametrize("suffix", [".csv", ".json", ".npz", ".npy"])
@@ -145,7 +157,7 @@ def test_newer_pythons_embed_a_student_and_write_a_glb(
     if interpreter is None:
         pytest.skip(f"no Python {version} on this machine")
     python = installed(tmp_path, interpreter, f"{wheel}[glb]")
-    run(tmp_path, python, ROOT / "examples" / "embed.py", student, speech)
+    run(tmp_path, python, ROOT / "examples" / "embed.py", speech, "--model", student)
     expected = Student(student).animate(*soundfile.read(speech), seed=1)
     face = writers.read_coefficients(tmp_path / "face.csv")[0]
     np.testing.assert_allclose(face, expected.coefficients, atol=1e-5)

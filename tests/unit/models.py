@@ -58,6 +58,7 @@ def talker(seed: int = 0, **kind: Any) -> Talker:
     model.set_movement(
         correlations(rng.uniform(0.05, 0.4, count), rng.uniform(0.05, 0.5, count)),
         rng.uniform(0.01, 0.3, (2, count)),
+        gaze_threshold=1.0,
     )
     model.set_scales(
         rng.uniform(0.1, 0.4, count).astype(np.float32),

@@ -381,7 +381,6 @@ def run(monkeypatch: pytest.MonkeyPatch, *arguments: str) -> int:
     ("arguments", "said"),
     [
         (["nowhere.wav"], "nowhere.wav"),
-        (["a.wav"], "--model FOLDER"),
         (["a.wav", "--model", "nowhere"], "nowhere"),
         (["a.wav", "--to", "unity"], "--to unity"),
         (["a.wav", "--to", "vmc=host:port"], "vmc=HOST:PORT"),

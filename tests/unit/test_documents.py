@@ -11,7 +11,14 @@ from diffusiontalker import config
 
 ROOT = Path(__file__).resolve().parents[2]
 DOCUMENTS = [
-    ROOT / name for name in ("README.md", "CONTRIBUTING.md", "CHANGELOG.md", "web/README.md")
+    ROOT / name
+    for name in (
+        "README.md",
+        "CONTRIBUTING.md",
+        "CHANGELOG.md",
+        "web/README.md",
+        "web/examples/README.md",
+    )
 ] + sorted((ROOT / "docs").glob("*.md"))
 FIGURES = ROOT / "docs" / "figures.md"
 LOADERS = {

@@ -231,7 +231,7 @@ def test_artifact_holds_what_it_should(folder: Path, talker: Talker) -> None:
 def test_an_artifact_carries_front_end_and_stream_parameters(folder: Path) -> None:
     """Format 4: numbers as ``web/`` reads them."""
     config = yaml.safe_load((folder / "config.yaml").read_text())
-    assert config["format_version"] == 5
+    assert config["format_version"] == 6
     assert config["front_end"] == {
         "window": 640, "fft": 768, "bands": 80, "mel_per_frame": 2, "floor": 1e-4, "mean": -3.5,
         "scale": 3.0, "stem": 5, "level_db": -23.0, "floor_db": -65, "span_db": 25,
@@ -553,9 +553,9 @@ DAMAGE = [
     pytest.param(edit("channels", sorted(CHANNELS, reverse=True)), "channel order", id="order"),
     pytest.param(edit("channels", "none"), "channel order", id="channels"),
     pytest.param(edit("format_version", 1), "artifact format 1, but this", id="version"),
-    pytest.param(edit("format_version", "5"), "artifact format 5, but this", id="version-text"),
+    pytest.param(edit("format_version", "6"), "artifact format 6, but this", id="version-text"),
     pytest.param(
-        edit("format_version", 4), "artifact format 4, but this release reads 5; export it again: "
+        edit("format_version", 4), "artifact format 4, but this release reads 6; export it again: "
         "python jobs/export.py", id="version-3",
     ),
     pytest.param(edit("fps", 25), "fps is 25;", id="fps"),
@@ -574,6 +574,7 @@ DAMAGE = [
     pytest.param(edit("stream.glide", [1.0]), "stream.glide: give two", id="glide-of-one"),
     pytest.param(edit("stream.rise_frames", True), "stream.rise_frames is True;", id="rise-bool"),
     pytest.param(edit("noise", None), "not an artifact's configuration", id="no-noise"),
+    pytest.param(edit("noise.gaze_threshold", -1), "noise.gaze_threshold is -1;", id="gaze"),
     pytest.param(edit("noise.lag_1", [0.5]), "noise.lag_1: give a number for each", id="lags"),
     pytest.param(edit("noise.lag_1", [1.0] * 52), "noise.lag_1 is 1.0;", id="lag-1"),
     pytest.param(edit("noise.lag_2", [-0.9999] * 52), "no process has these", id="no-process"),
@@ -656,9 +657,10 @@ def test_no_folder_at_all(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("given", "said"),
     [
-        ([], "the following arguments are required: model, recording"),
-        (["nowhere", "speech.wav"], "no such artifact folder"),
-        (["student", "speech.wav"], "speech.wav: no such file"),
+        ([], "the following arguments are required: recording"),
+        (["speech.wav", "--model", "nowhere"], "no such artifact folder"),
+        (["speech.wav", "--model", "student"], "speech.wav: no such file"),
+        (["speech.wav"], "speech.wav: no such file"),
     ],
 )
 def test_the_example_explains_what_it_needs(

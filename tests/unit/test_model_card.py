@@ -14,14 +14,17 @@ def test_model_card_says_what_was_measured_and_what_it_cannot_do() -> None:
     }  # fmt: skip
     rows = [
         summaries.row(
-            name, 2, "test_unseen", mbe=mbe, lbe=0.05, energy_score=0.1, spread_upper=0.9,
-            emotion_f1=0.8,
+            name, 2, "test_unseen", mbe=mbe, lbe=0.05, energy_score=0.1, speed_upper=0.9,
+            closure=0.7, emotion_f1=0.8,
         )
         for name, mbe in (("student-2", 0.1234), ("teacher", 9.0))
     ]  # fmt: skip
     card = model_card(summaries.run(*rows, corpus=corpus), "student-2")
     assert "fewer than 20 clips" in card
-    assert "| test_unseen | 14 | 0.123 | 0.050 | 0.100 | 0.900 | – | 0.800 |" in card
+    assert (
+        "| test_unseen | 14 | 0.123 | 0.050 | 0.100 | 0.700 | – | 0.900 | – | – | – | 0.800 |"
+        in card
+    )
     assert "9.000" not in card
     assert "in 2 sampling steps" in card
     assert "75 minutes, 16 speakers" in card

@@ -7,7 +7,13 @@ import numpy as np
 import pytest
 import torch
 
-from diffusiontalker.diffusion.noise import AutoRegression, correlations
+from diffusiontalker.arkit import GAZE, INDEX
+from diffusiontalker.diffusion.noise import (
+    AutoRegression,
+    correlations,
+    gaze_noise,
+    gaze_threshold,
+)
 from diffusiontalker.errors import UserError
 from diffusiontalker.runtime.noise import Noise, NoiseParameters, normal
 
@@ -69,6 +75,42 @@ def test_the_runtime_and_training_filter_alike() -> None:
     white, ours = Noise(1)(70), Noise(1, COLOURED)(70)
     theirs = AutoRegression(*torch.from_numpy(LAGS))(torch.from_numpy(white)[None])[0]
     np.testing.assert_allclose(ours, theirs, atol=1e-5)
+
+
+def test_gaze_holds_and_jumps_as_in_training_however_it_is_cut() -> None:
+    threshold = gaze_threshold(0.05)
+    parameters = NoiseParameters(*map(tuple, LAGS.tolist()), gaze_threshold=threshold)
+    whole, cut = Noise(5, parameters)(300), Noise(5, parameters)
+    parts = [cut(count) for count in (1, 0, 7, 30, 16, 246)]
+    np.testing.assert_array_equal(np.concatenate(parts), whole)
+    places = [INDEX[name] for name in GAZE]
+    theirs = gaze_noise(torch.from_numpy(Noise(5)(300)[:, places])[None], threshold)[0]
+    np.testing.assert_allclose(whole[:, places], theirs, atol=1e-6)
+    others = np.delete(np.arange(52), places)
+    np.testing.assert_array_equal(whole[:, others], Noise(5, COLOURED)(300)[:, others])
+
+
+def test_gaze_noise_by_hand() -> None:
+    white = torch.zeros(5, 8)
+    white[:, 0] = torch.tensor([0.0, -3.0, 0.0, 1.9, 2.1])
+    white[:, 1] = torch.tensor([1.0, 2.0, 3.0, 4.0, 5.0])
+    white[:, 2] = -white[:, 1]
+    made = dict(zip(GAZE, gaze_noise(white, 2.0).T.tolist(), strict=True))
+    yaw, opposite = [1.0, 2.0, 2.0, 2.0, 5.0], [-1.0, -2.0, -2.0, -2.0, -5.0]
+    assert made["eyeLookOutLeft"] == made["eyeLookInRight"] == yaw  # both to the face's left
+    assert made["eyeLookInLeft"] == made["eyeLookOutRight"] == opposite
+    assert made["eyeLookUpLeft"] == made["eyeLookUpRight"] == opposite  # the pitch
+    assert made["eyeLookDownLeft"] == made["eyeLookDownRight"] == yaw
+
+
+def test_gaze_noise_is_standard_normal_and_jumps_at_its_rate() -> None:
+    generator = torch.Generator().manual_seed(0)
+    made = gaze_noise(torch.randn(2000, 60, 8, generator=generator), gaze_threshold(0.1))
+    np.testing.assert_allclose(made.std(0), 1, atol=0.08)
+    np.testing.assert_allclose(made.mean(0), 0, atol=0.1)
+    jumps = (made[:, 1:] != made[:, :-1]).any(-1)
+    assert jumps.float().mean() == pytest.approx(0.1, abs=0.005)
+    assert gaze_threshold(0.0) == math.inf
 
 
 def test_coloured_noise_is_standard_normal_in_every_frame_and_moves_as_asked() -> None:

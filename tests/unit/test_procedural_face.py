@@ -19,6 +19,7 @@ from diffusiontalker.corpus.procedural.voices import (
     Speaker,
     espeak_speakers,
 )
+from diffusiontalker.objectives.articulation import SEALED, aperture
 
 RATE = 16_000
 LIPS = [INDEX[name] for name in ("mouthPressLeft", "mouthPressRight", "mouthRollLower")]
@@ -174,6 +175,14 @@ def test_bilabials_between_open_vowels_close_the_lips(sound: str, emotion: str):
     assert (coefficients[closed, LIPS] > [0.35, 0.35, 0.15]).all()
     if emotion != "anger":  # which presses the lips throughout
         assert (coefficients[vowel, LIPS] < 0.05).all()
+
+
+@pytest.mark.parametrize("emotion", EMOTIONS)
+def test_no_emotion_parts_lips_that_are_closed(emotion: str):
+    """Disgust raises the upper lip, which kept its p, b and m open."""
+    gap = aperture(drawn(phones_of(*OPEN_P_OPEN), emotion))
+    assert gap[round(0.54 * FPS)] < SEALED
+    assert gap[round(0.35 * FPS)] > 0.3
 
 
 @pytest.mark.parametrize("lag", [-0.02, 0.0, 0.0167, 0.031, 0.05])

@@ -14,9 +14,10 @@ from diffusiontalker.audio import SAMPLE_RATE
 from diffusiontalker.audio.log_mel import frame_count
 from diffusiontalker.config import CorpusSettings, load
 from diffusiontalker.corpus.manifest import SPLITS, Manifest, open_corpus
-from diffusiontalker.corpus.procedural import generation, planning, text
+from diffusiontalker.corpus.procedural import generation, planning, text, voice_quality
 from diffusiontalker.corpus.procedural.articulation import loudness
 from diffusiontalker.corpus.procedural.planning import ClipPlan
+from diffusiontalker.corpus.procedural.voices import EMOTIONS
 from diffusiontalker.corpus.shards import Clip
 from diffusiontalker.errors import UserError
 
@@ -75,6 +76,18 @@ def test_every_speaker_says_every_emotion_about_equally_often(speakers: int):
         assert max(emotions.values()) <= 1.5 * min(emotions.values())
 
 
+def test_a_share_of_neutral_speech_leaves_the_others_equal() -> None:
+    plans = planning.plan(CorpusSettings(speakers=13, minutes=60, neutral_share=0.4))
+    for split in SPLITS:
+        emotions = Counter(p.emotion for p in plans if p.split == split)
+        neutral = emotions.pop("neutral")
+        assert neutral / (neutral + emotions.total()) == pytest.approx(0.4, abs=0.05)
+        assert len(emotions) == 6
+        assert max(emotions.values()) <= 2 * min(emotions.values())
+    pairs = Counter((p.speaker.name, p.emotion) for p in plans if p.split == "train")
+    assert len(pairs) == 13 * 7
+
+
 def test_the_plan_follows_the_seed():
     settings = CorpusSettings(minutes=2)
     assert planning.plan(settings) == planning.plan(settings)
@@ -99,6 +112,35 @@ def test_a_tiny_plan_still_has_every_speaker():
 def test_emotions_that_cannot_be_planned(emotions: tuple[str, ...], message: str):
     with pytest.raises(UserError, match=message):
         planning.plan(CorpusSettings(emotions=emotions))
+
+
+@pytest.mark.parametrize("emotions", [("anger", "fear"), ("neutral",)])
+def test_a_share_of_neutral_speech_needs_it_and_another(emotions: tuple[str, ...]) -> None:
+    with pytest.raises(UserError, match="neutral_share"):
+        planning.plan(CorpusSettings(emotions=emotions, neutral_share=0.5))
+
+
+def test_voices_vary_in_every_emotion_without_changing_its_face() -> None:
+    rng = np.random.default_rng(0)
+    varied = [voice_quality.varied(EMOTIONS["neutral"], 1.0, rng) for _ in range(400)]
+    rough = [one for one in varied if one.tremor > 0]
+    assert 0.3 < len(rough) / 400 < 0.5
+    assert all(20 <= one.tremor_hz <= 35 and one.tremor <= 0.4 for one in rough)
+    assert np.std([one.tilt for one in varied]) == pytest.approx(1.5, rel=0.15)
+    assert np.mean([np.log(one.rate) for one in varied]) == pytest.approx(0.0, abs=0.02)
+    assert min(one.drive for one in varied) == 0 < max(one.drive for one in varied)
+    assert all(one.pose == {} for one in varied)
+    trembling = [voice_quality.varied(EMOTIONS["fear"], 1.0, rng) for _ in range(50)]
+    assert {one.tremor_hz for one in trembling} == {EMOTIONS["fear"].tremor_hz}
+
+
+def test_a_clip_with_varied_voice_keeps_words_and_emotion(tiny_corpus: CorpusSettings) -> None:
+    one = planning.plan(tiny_corpus)[0]
+    usual = generation.make_clip(one, tiny_corpus)
+    varied = generation.make_clip(one, tiny_corpus.model_copy(update={"voice_variation": 1.0}))
+    assert varied.phones == usual.phones
+    assert varied.emotion == usual.emotion
+    assert len(varied.audio) != len(usual.audio)
 
 
 def test_batches_hold_every_clip_of_one_split_once():

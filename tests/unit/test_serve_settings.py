@@ -7,11 +7,14 @@ import pytest
 import yaml
 from pydantic import ValidationError
 from ray.serve.schema import ServeDeploySchema
+from serve.models.students import Students
 from serve.settings import ServeSettings
 from serve.validate import validate
 from tests.ports import free_port
 from tests.refusals import refusal
 from tests.students import random_student
+
+from diffusiontalker.runtime.artifact import SHIPPED, location
 
 FILES = sorted((Path(__file__).parents[2] / "configs" / "serve").glob("*.yaml"))
 
@@ -56,10 +59,19 @@ def test_hosts_are_names() -> None:
             ServeSettings(model="m", allowed_hosts=(odd,))
 
 
-@pytest.mark.parametrize("given", [{}, {"model": "a", "models": {"b": "c"}}])
+@pytest.mark.parametrize("given", [{"model": ""}, {"model": "a", "models": {"b": "c"}}])
 def test_one_student_or_several_by_name(given: dict) -> None:
     with pytest.raises(ValidationError, match="and not both"):
         ServeSettings.model_validate(given)
+
+
+def test_the_shipped_student_is_served_where_none_is_named(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert ServeSettings().folders() == {"student": SHIPPED}
+    assert Students(ServeSettings()).default.folder == location(SHIPPED)
+    validate(written(tmp_path, free_port()))
+    assert "ships with the package" in capsys.readouterr().out
 
 
 # validation before it is served

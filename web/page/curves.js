@@ -68,6 +68,7 @@ export class Curves {
       context.fillStyle = style.color;
       context.fillText(channel, 0, top - 6);
     });
+    if (!shown.length) return;
     context.globalAlpha = 0.6;
     line(context, [[across(time), 0], [across(time), height]]);
     context.globalAlpha = 1;

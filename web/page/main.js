@@ -4,6 +4,7 @@ import { open } from "./backend.js";
 import { caption, named } from "./caption.js";
 import { Channels } from "./channels.js";
 import { Curves } from "./curves.js";
+import * as examples from "./examples.js";
 import { Face } from "./face.js";
 import { csv, json, save } from "./files.js";
 import { Live } from "./live.js";
@@ -109,7 +110,11 @@ async function load() {
   element("access").hidden = true;
   element("about").textContent = backend.about;
   element("keeping").textContent = backend.keeping;
-  setStatus(settings.model.streams ? "Ready: choose a recording, or speak." : "Ready: choose a recording.");
+  setStatus(
+    settings.model.streams
+      ? "Ready: play an example, choose a recording, or use your voice."
+      : "Ready: play an example, or choose a recording; this student cannot follow a microphone.",
+  );
 }
 
 // Recordings.
@@ -124,10 +129,27 @@ async function receive(file) {
   } else {
     await stopMicrophone();
     reset();
-    recording = new Recording(file, file.name);
-    player.load(recording.blob);
-    await animate();
+    await use(new Recording(file, file.name));
   }
+}
+
+/** @param {Recording} loaded is animated, and can be played */
+async function use(loaded) {
+  recording = loaded;
+  player.load(recording.blob);
+  await animate();
+}
+
+/** @param {examples.Example} example is animated and played */
+async function playExample(example) {
+  if (live) await stopMicrophone();
+  reset(); // loads the player within the click, or Safari would refuse to play after what follows
+  const mine = generation;
+  setStatus(`Loading ${example.file} …`);
+  const loaded = await examples.load(example);
+  if (mine !== generation) return;
+  await use(loaded);
+  if (mine === generation && take && !player.playing) player.toggle();
 }
 
 /** Make a take of the recording by the present settings. */
@@ -176,12 +198,15 @@ function reset() {
 // The microphone.
 
 async function openMicrophone() {
-  reset();
-  const mine = generation;
-  setStatus("Opening the microphone …");
+  player.pause();
+  const before = generation;
+  setStatus("Opening the microphone …; allow it if the browser asks");
   opening = true;
   try {
-    const source = await microphone.open();
+    const source = await microphone.open(); // if it fails, the take stays
+    if (before !== generation) return await source.stop();
+    reset();
+    const mine = generation;
     await openStream(source, () => mine !== generation).catch(async (error) => {
       await source.stop();
       throw error;
@@ -236,7 +261,7 @@ async function stopMicrophone() {
     player.duration = take.face.seconds;
   }
   draw();
-  setStatus(`Stopped: ${take.face.frames} frames`);
+  setStatus(`Stopped: ${take.face.frames} frames${take.face.frames ? " are kept; play or download them" : ""}`);
 }
 
 // Two takes of one recording.
@@ -299,12 +324,12 @@ function paint(now) {
 /** Enable and label the controls by what can be done now. */
 function enable(front) {
   element("controls").disabled = !backend;
-  element("recording").disabled = !backend;
+  element("recording").disabled = element("examples").disabled = !backend;
   settings.fixed = Boolean(live);
   const speak = element("speak");
   speak.disabled = !backend || opening || !settings.model.streams;
   speak.setAttribute("aria-pressed", Boolean(live));
-  speak.textContent = live ? "Stop" : "Speak";
+  speak.textContent = live ? "Stop" : "Use your voice";
   element("compare").disabled = !recording || !take;
   element("compare").textContent = takeA ? "Stop comparing" : "Keep as A and compare";
   element("view").hidden = !takeA;
@@ -382,6 +407,7 @@ kind = (await isThere()) ? "server" : "page";
 document.body.dataset.backend = kind;
 attempt(load);
 attempt(() => stage.loadDefault());
+examples.offer(element("examples"), (example) => attempt(() => playExample(example)));
 
 /** For tests: time and influences of the last drawn frame. */
 globalThis.page = {

@@ -1,6 +1,13 @@
 // The microphone, whose samples arrive in chunks of about 20 ms.
 import { UserError } from "../errors.js";
 
+/** By the name of `getUserMedia`'s error. */
+const REFUSED = {
+  NotAllowedError: "not allowed; allow it in this page's settings, beside its address, and click again",
+  NotFoundError: "none is connected; connect one and click again, or choose a recording",
+  NotReadableError: "it cannot be opened; close other programs that use it, and click again",
+};
+
 /**
  * Open the microphone. Its chunks are queued in `port` until a handler is set there.
  *
@@ -9,14 +16,17 @@ import { UserError } from "../errors.js";
  */
 export async function open() {
   if (!navigator.mediaDevices) {
-    throw new UserError("microphone: browsers lend it only to pages from https or from localhost");
+    throw new UserError(
+      "microphone: browsers give it to pages from https or localhost only; open this page there, or choose a recording",
+    );
   }
   let sound;
   try {
     // The stream corrects the level itself.
     sound = await navigator.mediaDevices.getUserMedia({ audio: { autoGainControl: false } });
   } catch (error) {
-    throw new UserError(`microphone: not to be had; allow it for this page (${error.message})`);
+    const why = REFUSED[error.name] ?? `${error.message}; choose a recording instead`;
+    throw new UserError(`microphone: ${why}`);
   }
   const context = new AudioContext();
   await context.audioWorklet.addModule(new URL("worklet.js", import.meta.url));

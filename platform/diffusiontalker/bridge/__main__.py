@@ -14,6 +14,7 @@ from diffusiontalker.bridge.animators import Animator
 from diffusiontalker.bridge.scheduler import BridgeProgress, send_frames
 from diffusiontalker.bridge.targets import PORTS, UdpSender
 from diffusiontalker.errors import UserError
+from diffusiontalker.runtime.artifact import SHIPPED
 from diffusiontalker.runtime.conditioning import AUTO, parse_conditioning
 
 MAX_DELAY_MS = 10_000
@@ -24,11 +25,15 @@ def main(command: str = "python -m diffusiontalker.bridge") -> None:
     parser = argparse.ArgumentParser(
         command,
         description="Animate speech live and send each frame to an engine over UDP. The student "
-        "runs here (--model FOLDER), or on a server (--server URL).",
+        "runs here, or on a server (--server URL).",
     )
     add = parser.add_argument
     add("speech", help="a recording, or - for raw PCM on standard input (16 bits, mono)")
-    add("--model", help="an artifact; with --server, the name of one of its students")
+    add(
+        "--model",
+        help="an artifact, without it the student that ships with this; with --server, the name of "
+        "one of its students",
+    )
     add("--server", help="such as http://127.0.0.1:8000; the key: DIFFUSIONTALKER_API_KEY")
     add(
         "--to", action="append", metavar="KIND[=HOST[:PORT]]",
@@ -97,13 +102,13 @@ def _animator(arguments: argparse.Namespace, rate: int) -> Animator:
         named = {"model": arguments.model} if arguments.model else {}
         chosen = {"identity": arguments.identity, "emotion": arguments.emotion}
         return animators.remote(arguments.server, rate, **options, **named, **chosen)
-    if not arguments.model:
-        raise UserError("no student: give --model FOLDER, or --server http://127.0.0.1:8000")
+    if arguments.model is None:
+        print("the shipped student; --model FOLDER takes another", file=sys.stderr)
     chosen = {
         "identity": parse_conditioning(arguments.identity),
         "emotion": parse_conditioning(arguments.emotion),
     }
-    return animators.local(arguments.model, rate, **options, **chosen)
+    return animators.local(arguments.model or SHIPPED, rate, **options, **chosen)
 
 
 def _progress_printer(senders: list[UdpSender]) -> Callable[[BridgeProgress], None]:

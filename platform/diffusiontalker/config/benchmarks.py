@@ -52,8 +52,8 @@ class RuntimeBenchmarkSettings(Section):
 class HumanBenchmarkSettings(Section):
     """All settings of ``jobs/benchmark.py human``."""
 
-    model: str = "runs/quickstart/student"
-    """The artifact that animates."""
+    model: str = "shipped"
+    """The artifact that animates; shipped: the student that is part of the package."""
     recordings: str
     """A folder of recordings with their phones: ``phones.json``, or a TextGrid beside each; or
     what Debian's package pocketsphinx-testdata unpacks to, whose phones are at hand."""

@@ -62,7 +62,8 @@ class SharedModelSettings(Section):
     schedule: Literal["linear", "cosine"] = "cosine"
     """Noise schedule (v1: linear)."""
     noise: Literal["ar2", "white"] = "ar2"
-    """ar2: each channel's noise moves over time as the channel does in the training data (ours).
+    """ar2: each channel's noise moves over time as the channel does in the training data, and gaze
+    jumps as often (ours).
     white: independent from frame to frame, as in the papers."""
     blinks: bool = True
     """Blinks are events, drawn from a learned probability, rather than a part of the noise (ours).

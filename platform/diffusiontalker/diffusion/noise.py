@@ -4,14 +4,18 @@ White noise asks the network to remove what no face ever does, and what an under
 leaves of it is flicker. Here each channel's noise is a stationary autoregressive process of second
 order, AR(2), of unit variance, whose speed and acceleration are those of the channel. Diffusion
 needs no more than noise that is independent of x_0, and standard normal in every frame: the
-schedule, DDIM and distillation stay as they are. Our choice; both papers use white noise.
+schedule, DDIM and distillation stay as they are. Eyes hold a direction and jump, so the noise of
+gaze does the same, both eyes together. Our choice; both papers use white noise.
 """
 
 import math
+from statistics import NormalDist
 
 import numpy as np
 import torch
 from torch import Tensor
+
+from diffusiontalker.arkit import GAZE
 
 MAX_LAG_1 = 0.9995
 """Bound on the correlation of neighbouring frames: beyond it a channel would not move in a clip."""
@@ -49,6 +53,30 @@ class AutoRegression:
                 x = self.a_1 * out[-1] + self.a_2 * out[-2] + self.gain * e
             out.append(x)
         return torch.stack(out, -2).to(white.dtype) if out else white
+
+
+def gaze_noise(white: Tensor, threshold: float) -> Tensor:
+    """Noise of the channels of ``arkit.GAZE`` that holds a direction, and jumps to another.
+
+    Args:
+        white: standard normal noise of these channels (..., T, 8). The first decides when, the
+            next two are yaw and pitch of the new direction.
+        threshold: the direction changes in frames whose first number is beyond it, up or down.
+
+    Returns:
+        (..., T, 8): both eyes' channels are yaw or pitch, or their opposites.
+    """
+    jumps = white[..., 0].abs() > threshold
+    jumps[..., :1] = True
+    frames = torch.arange(white.shape[-2], device=white.device)
+    last_jump = torch.where(jumps, frames, 0).cummax(-1).values
+    direction = white[..., 1:3].gather(-2, last_jump[..., None].expand(*last_jump.shape, 2))
+    return direction @ white.new_tensor(list(GAZE.values())).T
+
+
+def gaze_threshold(rate: float) -> float:
+    """The ``threshold`` of ``gaze_noise`` that is exceeded in this share of the frames."""
+    return NormalDist().inv_cdf(1 - rate / 2) if rate > 0 else math.inf
 
 
 def correlations(speed: np.ndarray, acceleration: np.ndarray) -> np.ndarray:

@@ -1,5 +1,6 @@
 """Exporting an artifact: a folder with configuration, graphs and model card, without pickle."""
 
+import math
 from collections.abc import Sequence
 from itertools import pairwise
 from pathlib import Path
@@ -89,7 +90,7 @@ def export(
         model=talker.config.to_dict(),
         front_end=TRAINING,
         stream=None if talker.config.look_ahead is None else StreamParameters(),
-        noise=NoiseParameters(*map(tuple, talker.noise_correlations.tolist())),
+        noise=_noise_of(talker),
         blinks=talker.blinks,
     )
     with TemporaryDirectory(prefix="artifact-") as name:
@@ -243,3 +244,9 @@ def size_mb(folder: Path) -> float:
     """Megabytes (1e6 bytes) of everything an artifact ships."""
     found = storage.sizes(folder)
     return sum(found[name] for name in read_config(folder).files) / 1e6
+
+
+def _noise_of(talker: Talker) -> NoiseParameters:
+    lag_1, lag_2 = (tuple(lags) for lags in talker.noise_correlations.tolist())
+    threshold = talker.gaze_threshold.item()
+    return NoiseParameters(lag_1, lag_2, threshold if math.isfinite(threshold) else None)

@@ -33,20 +33,24 @@ def model_card(summary: RunSummary, name: str, licence: str | None = None) -> st
         "",
         "## Measured on the test splits",
         "",
-        "| split | clips | MBE | LBE | energy score | spread, upper | identity F1 | emotion F1 |",
-        "|---|---|---|---|---|---|---|---|",
+        "| split | clips | MBE | LBE | energy score | closure | rounding AUC | speed, upper | "
+        "acceleration, upper | blinks a minute | identity F1 | emotion F1 |",
+        "|---|---|---|---|---|---|---|---|---|---|---|---|",
     ]
     for row in rows:
         clips = summary.clips_of(row)
         metrics = (
-            row.mbe, row.lbe, row.energy_score, row.spread_upper, row.identity_f1, row.emotion_f1
+            row.mbe, row.lbe, row.energy_score, row.closure, row.rounding_auc, row.speed_upper,
+            row.acceleration_upper, row.blinks_per_minute, row.identity_f1, row.emotion_f1,
         )  # fmt: skip
         cells = [row.split, "–" if clips is None else str(clips)]
         cells += ["–" if value is None else f"{value:.3f}" for value in metrics]
         lines.append(f"| {' | '.join(cells)} |")
     lines += [
         "",
-        "MBE and LBE are mean distances in coefficient space over all and over the lip channels. "
+        "MBE and LBE are mean distances in coefficient space over all and over the lip channels; "
+        "closure is the share of p, b, m in which the lips meet; speed and acceleration are those "
+        "of the upper face over the recordings' (docs/metrics.md). "
         f"A metric of fewer than {ENOUGH} clips says little.",
         "",
         "## Limits",
@@ -58,8 +62,9 @@ def model_card(summary: RunSummary, name: str, licence: str | None = None) -> st
     ]
     if corpus.source == PROCEDURAL:
         lines.append(
-            "- The training speech is synthetic and its faces follow rules. The model shows that "
-            "the method works; it is not meant for production on human speech."
+            "- The training speech is synthetic and its faces follow rules, so the face shows what "
+            "is spoken and not how a certain person moves. How well it serves people's voices is "
+            "measured by `jobs/benchmark.py human`."
         )
     lines += ["", "## Licence", "", licence or summary.licence or _licence(corpus), ""]
     return "\n".join(lines)

@@ -14,9 +14,9 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from diffusiontalker.arkit import CHANNELS, UPPER
+from diffusiontalker.arkit import CHANNELS, GAZE, INDEX, UPPER
 from diffusiontalker.config import ContextSettings, DecoderSettings, PersonalizerSettings
-from diffusiontalker.diffusion.noise import AutoRegression
+from diffusiontalker.diffusion.noise import AutoRegression, gaze_noise
 from diffusiontalker.diffusion.samplers import sample
 from diffusiontalker.diffusion.schedule import Kind, Schedule, broadcast
 from diffusiontalker.model.audio_encoder import FeatureAdapter, HybridEncoder, LogMelEncoder, join
@@ -27,6 +27,7 @@ from diffusiontalker.runtime.blinks import BlinkParameters
 
 BLINK_FRAMES = 24
 """Most frames of a blink."""
+_GAZE = [INDEX[name] for name in GAZE]
 
 
 @dataclass(frozen=True)
@@ -105,6 +106,8 @@ class Talker(nn.Module):
     """(52,) variance of standardised x_0 around the context's mean, tracked while training."""
     noise_correlations: Tensor
     """(2, 52) of the noise over one and two frames (``diffusion.noise``); zeros: white noise."""
+    gaze_threshold: Tensor
+    """() of ``diffusion.noise.gaze_noise``; infinity: gaze has noise like other channels."""
     movement_variance: Tensor
     """(2, 52): mean squares of first and second differences over time of standardised x_0."""
     blink_shape: Tensor
@@ -144,6 +147,7 @@ class Talker(nn.Module):
         self.register_buffer("coefficient_scale", torch.ones(len(CHANNELS)))
         self.register_buffer("residual_variance", torch.ones(len(CHANNELS)))
         self.register_buffer("noise_correlations", torch.zeros(2, len(CHANNELS)))
+        self.register_buffer("gaze_threshold", torch.tensor(math.inf))
         self.register_buffer("movement_variance", torch.ones(2, len(CHANNELS)))
         self.register_buffer("blink_shape", torch.zeros(BLINK_FRAMES))
 
@@ -240,9 +244,12 @@ class Talker(nn.Module):
         self.coefficient_mean.copy_(torch.from_numpy(mean))
         self.coefficient_scale.copy_(torch.from_numpy(deviation))
 
-    def set_movement(self, correlations: np.ndarray, variance: np.ndarray) -> None:
-        """Fix ``noise_correlations`` and ``movement_variance``, (2, 52)."""
+    def set_movement(
+        self, correlations: np.ndarray, variance: np.ndarray, gaze_threshold: float = math.inf
+    ) -> None:
+        """Fix ``noise_correlations`` and ``movement_variance``, (2, 52), and ``gaze_threshold``."""
         self.noise_correlations.copy_(torch.from_numpy(correlations))
+        self.gaze_threshold.fill_(gaze_threshold)
         self.movement_variance.copy_(torch.from_numpy(variance))
 
     @property
@@ -274,7 +281,10 @@ class Talker(nn.Module):
         white = torch.randn(
             *shape, generator=generator, device=correlations.device, dtype=correlations.dtype
         )
-        return AutoRegression(*correlations)(white)
+        noise = AutoRegression(*correlations)(white)
+        if math.isfinite(threshold := self.gaze_threshold.item()):
+            noise[..., _GAZE] = gaze_noise(white[..., _GAZE], threshold)
+        return noise
 
     def generate(
         self,

@@ -16,13 +16,15 @@ from diffusiontalker.runtime.blinks import NO_BLINKS, BlinkParameters
 from diffusiontalker.runtime.noise import WHITE, NoiseParameters
 from diffusiontalker.runtime.stream_parameters import StreamParameters
 
-FORMAT_VERSION = 5
+FORMAT_VERSION = 6
 GRAPHS = ("encoder.onnx", "personalizer.onnx", "modulation.onnx", "decoder.onnx")
 FRAME = "frame.onnx"
 """Of a student that can stream."""
 CONFIG, CARD = "config.yaml", "README.md"
 PARTS = (CONFIG, *GRAPHS, FRAME, CARD)
 """All files that an artifact may hold."""
+SHIPPED = "shipped"
+"""Names the student that is part of this package; a folder of that name is ``./shipped``."""
 MAX_CONFIG_BYTES = 2**20
 MAX_LOOK_AHEAD = 60
 """Mel frames, before or after a frame's own time."""
@@ -86,10 +88,19 @@ class ArtifactConfig:
             "emotions": list(self.emotions),
             "front_end": asdict(self.front_end),
             "stream": None if self.stream is None else asdict(self.stream),
-            "noise": {lag: list(values) for lag, values in asdict(self.noise).items()},
+            "noise": {
+                "lag_1": list(self.noise.lag_1),
+                "lag_2": list(self.noise.lag_2),
+                "gaze_threshold": self.noise.gaze_threshold,
+            },
             "blinks": {"shape": list(self.blinks.shape)},
             "model": self.model,
         }
+
+
+def location(model: str | Path) -> Path:
+    """Where an artifact lies: ``SHIPPED``, a folder, or an ``s3://`` address."""
+    return Path(__file__).parents[1] / SHIPPED if model == SHIPPED else storage.location(model)
 
 
 def read_config(folder: Path) -> ArtifactConfig:
@@ -191,17 +202,21 @@ def _config(values: dict[str, Any]) -> ArtifactConfig:
 
 
 def _noise(block: dict[str, Any]) -> NoiseParameters:
-    """Correlations of a stationary process."""
-    lags = []
-    for key in ("lag_1", "lag_2"):
-        numbers = list(block[key])
-        _check_numbers(f"noise.{key}", numbers, float, (-0.99999, 0.99999))
-        if len(numbers) != len(CHANNELS):
-            raise _InvalidError(f"noise.{key}: give a number for each of the 52 channels")
-        lags.append(tuple(map(float, numbers)))
-    if any(two <= 2 * one * one - 1 for one, two in zip(*lags, strict=True)):
+    """Correlations of a stationary process, and whether gaze jumps."""
+    lag_1, lag_2 = _lags("lag_1", block), _lags("lag_2", block)
+    if any(two <= 2 * one * one - 1 for one, two in zip(lag_1, lag_2, strict=True)):
         raise _InvalidError("noise: no process has these correlations")
-    return NoiseParameters(*lags)
+    if (threshold := block["gaze_threshold"]) is not None:
+        _check_numbers("noise.gaze_threshold", [threshold], float, (0.0, 10.0))
+    return NoiseParameters(lag_1, lag_2, threshold)
+
+
+def _lags(key: str, block: dict[str, Any]) -> tuple[float, ...]:
+    numbers = list(block[key])
+    _check_numbers(f"noise.{key}", numbers, float, (-0.99999, 0.99999))
+    if len(numbers) != len(CHANNELS):
+        raise _InvalidError(f"noise.{key}: give a number for each of the 52 channels")
+    return tuple(map(float, numbers))
 
 
 def _blinks(block: dict[str, Any]) -> BlinkParameters:

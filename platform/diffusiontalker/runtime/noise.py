@@ -2,8 +2,8 @@
 
 Philox-4x64-10 (Salmon et al. 2011), a counter-based generator, makes 64-bit words: words 26 t to
 26 t + 25 are frame t's, so that its noise depends on seed and t alone. Each word gives two normal
-numbers by Box and Muller's transform. Each channel is then filtered over time, so that it moves as
-faces do (``diffusion.noise``). ``web/noise.js`` computes the same.
+numbers by Box and Muller's transform. Each channel is then filtered over time, and gaze jumps, so
+that the noise moves as faces do (``diffusion.noise``). ``web/noise.js`` computes the same.
 """
 
 import operator
@@ -12,7 +12,7 @@ from functools import lru_cache
 
 import numpy as np
 
-from diffusiontalker.arkit import CHANNELS
+from diffusiontalker.arkit import CHANNELS, GAZE, INDEX
 from diffusiontalker.errors import UserError
 
 WORDS = len(CHANNELS) // 2
@@ -23,6 +23,10 @@ BLOCK = 16
 """Frames that are filtered together, at fixed places, so that noise does not depend on how it is
 cut."""
 
+_GAZE = [INDEX[name] for name in GAZE]
+_DIRECTIONS = np.array(list(GAZE.values()), np.float32)
+"""(8, 2): what each channel has of yaw and pitch."""
+
 
 @dataclass(frozen=True)
 class NoiseParameters:
@@ -30,6 +34,9 @@ class NoiseParameters:
 
     lag_1: tuple[float, ...] = (0.0,) * len(CHANNELS)
     lag_2: tuple[float, ...] = (0.0,) * len(CHANNELS)
+    gaze_threshold: float | None = None
+    """White noise beyond which the gaze jumps (``diffusion.noise.gaze_noise``); None: the channels
+    of gaze are filtered like others."""
 
 
 WHITE = NoiseParameters()
@@ -87,6 +94,25 @@ class AutoRegression:
         return out
 
 
+class GazeJumps:
+    """Noise of the channels of gaze that holds a direction and jumps: ``diffusion.noise``."""
+
+    def __init__(self, threshold: float) -> None:
+        self._threshold = threshold
+        self._direction: np.ndarray | None = None
+        """(2,): yaw and pitch."""
+
+    def __call__(self, white: np.ndarray) -> np.ndarray:
+        """The next frames: white noise (n, 8), n > 0, to noise like it."""
+        jumps = np.abs(white[:, 0]) > self._threshold
+        jumps[0] |= self._direction is None
+        last = np.maximum.accumulate(np.where(jumps, np.arange(len(white)), -1))
+        held = np.zeros(2) if self._direction is None else self._direction
+        directions = np.where(last[:, None] < 0, held, white[last, 1:3])
+        self._direction = directions[-1].copy()
+        return directions @ _DIRECTIONS.T
+
+
 class Noise:
     """Noise, standard normal in every frame: the same however many frames are drawn at a time."""
 
@@ -100,6 +126,8 @@ class Noise:
             raise UserError(f"seed {seed}: must be from 0 to 2^64 - 1")
         self._words = np.random.Philox(key=seed).random_raw
         self._filter = AutoRegression(parameters)
+        threshold = parameters.gaze_threshold
+        self._gaze = None if threshold is None else GazeJumps(threshold)
         self._left = np.zeros((0, len(CHANNELS)), np.float32)
 
     def __call__(self, frames: int) -> np.ndarray:
@@ -107,7 +135,10 @@ class Noise:
         if (missing := frames - len(self._left)) > 0:
             new = -(-missing // BLOCK) * BLOCK
             white = normal(self._words(new * WORDS)).reshape(new, len(CHANNELS))
-            self._left = np.concatenate([self._left, self._filter(white)])
+            filtered = self._filter(white)
+            if self._gaze is not None:
+                filtered[:, _GAZE] = self._gaze(white[:, _GAZE])
+            self._left = np.concatenate([self._left, filtered])
         out, self._left = self._left[:frames], self._left[frames:]
         return out
 

@@ -9,11 +9,10 @@ from typing import Any
 
 import numpy as np
 
-from diffusiontalker import storage
 from diffusiontalker.audio import SAMPLE_RATE
 from diffusiontalker.errors import UserError
 from diffusiontalker.runtime import offline
-from diffusiontalker.runtime.artifact import read_config
+from diffusiontalker.runtime.artifact import SHIPPED, location, read_config
 from diffusiontalker.runtime.conditioning import AUTO, Conditioning, Library
 from diffusiontalker.runtime.graphs import Graphs
 from diffusiontalker.runtime.offline import Animation, ChunkedAnimation, Recognised, no_operation
@@ -24,11 +23,14 @@ from diffusiontalker.runtime.stream_batch.batch import StreamBatch
 class Student:
     """A loaded artifact. It keeps no state of what it animates: threads may share it."""
 
-    def __init__(self, folder: str | Path, threads: int = 1, provider: str = "cpu") -> None:
+    def __init__(
+        self, folder: str | Path = SHIPPED, threads: int = 1, provider: str = "cpu"
+    ) -> None:
         """Load and check an artifact.
 
         Args:
-            folder: the artifact, local or ``s3://``; nothing is kept on disk of the latter.
+            folder: the artifact, local or ``s3://``, of which nothing is kept on disk; by default
+                the student that is part of the package.
             threads: CPU threads of ONNX Runtime.
             provider: cpu, cuda or tensorrt.
 
@@ -39,7 +41,7 @@ class Student:
         """
         if not folder:  # such as an environment variable that is not set
             raise UserError(f"no artifact: give its folder, not {folder!r}")
-        self.folder = storage.location(folder)
+        self.folder = location(folder)
         self.config = read_config(self.folder)
         self.graphs = Graphs(self.folder, self.config, threads, provider)
 

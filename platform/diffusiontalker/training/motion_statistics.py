@@ -5,6 +5,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from diffusiontalker.arkit import GAZE, INDEX
 from diffusiontalker.corpus import shards
 from diffusiontalker.corpus.manifest import CorpusFolder
 from diffusiontalker.diffusion.noise import correlations
@@ -14,8 +15,17 @@ MAX_FRAMES = 2 * 3600 * 30
 """Two hours of motion describe a corpus; a larger one is sampled shard by shard."""
 MIN_DEVIATION = 0.01
 """Least standard deviation, for channels that (almost) never move."""
+SACCADE = 0.25
+"""Least change of the gaze from frame to frame in a saccade, in standard deviations of its
+direction: our choice."""
+MIN_GAZE = 0.01
+"""Least standard deviation of a gaze that moves."""
+MAX_SACCADES = 0.2
+"""Most saccades in a frame; eyes make three to four a second."""
 MIN_MOVEMENT = 1e-3
 """Least mean square of differences, likewise."""
+
+_GAZE = [INDEX[name] for name in GAZE]
 
 
 @dataclass(frozen=True)
@@ -30,6 +40,8 @@ class MotionStatistics:
     """(2, 52) float32, of noise that moves as the channels do (``diffusion.noise``)."""
     movement_variance: np.ndarray
     """(2, 52) float32: mean squares of first and second differences, standardised."""
+    saccade_rate: float
+    """Jumps of the gaze in a frame; 0 where it does not move."""
     blink_shape: tuple[float, ...]
     """As ``BlinkParameters.shape``; empty: there are too few blinks to describe them."""
     blink_rate: float
@@ -78,6 +90,21 @@ def statistics_of(faces: Sequence[np.ndarray], blinks: bool = True) -> MotionSta
         deviation=deviation.astype(np.float32),
         correlations=lags.astype(np.float32),
         movement_variance=np.maximum(squares, MIN_MOVEMENT).astype(np.float32),
+        saccade_rate=saccade_rate(bases),
         blink_shape=shape,
         blink_rate=sum(map(len, found)) / len(together),
     )
+
+
+def saccade_rate(faces: Sequence[np.ndarray]) -> float:
+    """Jumps of the gaze in a frame, of faces (T, 52): runs of frames that move by ``SACCADE``."""
+    directions = [face[:, _GAZE].astype(np.float64) @ list(GAZE.values()) / 2 for face in faces]
+    deviation = np.concatenate(directions).std(0)
+    if deviation.max() < MIN_GAZE:
+        return 0.0
+    quick = [
+        np.linalg.norm(np.diff(each, axis=0) / np.maximum(deviation, MIN_GAZE), axis=1) > SACCADE
+        for each in directions
+    ]
+    begun = sum(int(np.count_nonzero(np.diff(each.astype(int), prepend=0) == 1)) for each in quick)
+    return min(begun / sum(map(len, directions)), MAX_SACCADES)

@@ -227,9 +227,7 @@ def _with_actors(
     """A pool, so that an actor loads the model once. It has a core for each actor, and the death
     of one ends the pool."""
     size = min(int(ray.cluster_resources().get("CPU", 1)), len(batches))
-    pool = ray.data.ActorPoolStrategy(
-        min_size=1, max_size=max(size, 1), max_tasks_in_flight_per_actor=1
-    )
+    pool = ray.data.ActorPoolStrategy(size=max(size, 1), max_tasks_in_flight_per_actor=1)
     with warnings.catch_warnings():
         # Restarts are off: Ray would warn that a restarted actor may lack its arguments. It also
         # deprecates this argument, without another in its place.
