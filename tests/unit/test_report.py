@@ -21,7 +21,7 @@ from diffusiontalker.arkit import INDEX
 from diffusiontalker.errors import UserError
 from diffusiontalker.evaluation import goals
 from diffusiontalker.report.log_axis import log_axis
-from diffusiontalker.report.metric_columns import BY_KEY, COLUMNS, duration, flat, plain
+from diffusiontalker.report.metric_columns import BY_KEY, COLUMNS
 from diffusiontalker.report.run import plots
 from diffusiontalker.report.run.console import console_table
 from diffusiontalker.report.run.face import face_data, wav_base64
@@ -31,6 +31,7 @@ from diffusiontalker.report.run.sample import Sample
 from diffusiontalker.report.run.spectra import spectrum_plots
 from diffusiontalker.report.run.tables import table, tables
 from diffusiontalker.report.run.verdict import verdict
+from diffusiontalker.report.wording import duration, flat, plain
 from diffusiontalker.summary.run import Artifact
 
 

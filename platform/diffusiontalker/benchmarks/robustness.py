@@ -25,7 +25,8 @@ from diffusiontalker.features.augmentation import babble
 from diffusiontalker.objectives import metrics
 from diffusiontalker.objectives.behaviour import behaviour
 from diffusiontalker.pipeline.finished import summary_of
-from diffusiontalker.report.metric_columns import BY_KEY, FLOOR_TITLES
+from diffusiontalker.report.metric_columns import BY_KEY
+from diffusiontalker.report.splits import FLOOR_TITLES
 from diffusiontalker.runtime.student import Student
 from diffusiontalker.summary.run import SUMMARY, Errors
 

@@ -9,8 +9,8 @@ from rich.table import Table
 from diffusiontalker import config, storage
 from diffusiontalker.config import SweepBenchmarkSettings, SweepSettings
 from diffusiontalker.environment import machine
-from diffusiontalker.report.metric_columns import DASH
 from diffusiontalker.report.sweep.trials import relative_change
+from diffusiontalker.report.wording import DASH
 from diffusiontalker.summary.run import Figure
 from diffusiontalker.training.progress import clock
 from diffusiontalker.tuning import space

@@ -6,8 +6,7 @@ from html import escape
 import plotly.graph_objects as go
 
 from diffusiontalker.report.figures import COLOR, finished
-from diffusiontalker.report.metric_columns import duration
-from diffusiontalker.report.wording import shorten
+from diffusiontalker.report.wording import duration, shorten
 
 
 def duration_bars(items: Sequence[tuple[str, float]]) -> go.Figure:

@@ -1,23 +1,11 @@
 """The columns of metrics: label, number format, which values are better, and an explanation."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Literal
 
-from diffusiontalker.summary.run import Costs, Errors, Row, RunSummary
-
-DASH = "–"
-SPLITS = {
-    "test_seen": "New sentences, known speakers",
-    "test_unseen": "New sentences, unknown speakers",
-}
-"""Titles of the test splits."""
-FLOOR_TITLES = {
-    "recording": "Recordings",
-    "sampling": "Sampling floor",
-    "regression": "Regression floor",
-}
-"""Titles of the floors."""
+from diffusiontalker.report.wording import DASH
+from diffusiontalker.summary.run import Costs, Errors
 
 
 @dataclass(frozen=True)
@@ -311,76 +299,3 @@ loses in those beside it."""
 COSTS = ("fps", "size_mb", "params_m")
 """Keys of the columns that do not depend on the split."""
 BY_KEY: dict[str, Column] = {column.key: column for column in COLUMNS}
-
-FLOOR_TEXTS = {
-    "Recordings": "What is measured of a face alone, in the recordings.",
-    "Sampling floor": "What a perfect generator scores against one recording: the same sentence "
-    "performed once more. A lower error is a sign of a blurred face.",
-    "Regression floor": "What the expected face, the average of all performances, scores: the "
-    "lowest error that a model can have, but such a face hardly moves its brows. Under the "
-    "energy score it is no floor: there the sampling floor is the lowest.",
-}
-
-
-def plain(value: Any) -> str:
-    """Any value of a summary as text: numbers with four digits, lists with commas."""
-    if value is None or value == "":
-        return DASH
-    if isinstance(value, bool):
-        return "yes" if value else "no"
-    if isinstance(value, int | float):
-        return f"{value:,.0f}" if abs(value) >= 1000 else f"{value:.4g}"
-    if isinstance(value, list | tuple):
-        return ", ".join(plain(item) for item in value) or DASH
-    return str(value)
-
-
-def flat(tree: Mapping[str, Any], prefix: str = "") -> dict[str, str]:
-    """A nested mapping as dotted names and ``plain`` values."""
-    out: dict[str, str] = {}
-    for key, value in tree.items():
-        if isinstance(value, Mapping):
-            out.update(flat(value, f"{prefix}{key}."))
-        else:
-            out[f"{prefix}{key}"] = plain(value)
-    return out
-
-
-def duration(seconds: float | None) -> str:
-    """Seconds as people read them: 4.2 s, 3 min 05 s, 2 h 10 min."""
-    if seconds is None:
-        return DASH
-    if seconds < 10:
-        return f"{seconds:.1f} s"
-    whole = round(seconds)
-    if whole < 60:
-        return f"{whole} s"
-    if whole < 3600:
-        return f"{whole // 60} min {whole % 60:02d} s"
-    return f"{whole // 3600} h {whole % 3600 // 60:02d} min"
-
-
-def splits_of(summary: RunSummary) -> dict[str, str]:
-    """The splits that the rows name, in the order of ``SPLITS``, with their titles."""
-    used = dict.fromkeys(row.split for row in summary.rows)
-    names = [*(name for name in SPLITS if name in used), *(n for n in used if n not in SPLITS)]
-    return {name: SPLITS.get(name, name) for name in names}
-
-
-def rows_of(summary: RunSummary, split: str) -> list[Row]:
-    """The rows of a split: undistilled first, then the students, most steps first."""
-    rows = [row for row in summary.rows if row.split == split]
-    return sorted(rows, key=lambda row: (row.distilled, -row.steps, row.name))
-
-
-def floors_of(summary: RunSummary, split: str) -> dict[str, Errors]:
-    """The floors of a split that are known, by the keys of ``FLOOR_TITLES``."""
-    floors = summary.floor.get(split)
-    if floors is None:
-        return {}
-    named = {
-        "recording": floors.recording,
-        "sampling": floors.sampling,
-        "regression": floors.regression,
-    }
-    return {kind: errors for kind, errors in named.items() if errors is not None}

@@ -1,6 +1,10 @@
 """Counts, percentages and names from the data, as the sentences of the pages print them."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+DASH = "–"
+"""A value that is not known."""
 
 
 def pluralize(number: int, noun: str) -> str:
@@ -26,3 +30,41 @@ def first_names(names: Iterable[str], limit: int = 6) -> str:
     every = list(names)
     rest = f" and {len(every) - limit:,} more" if len(every) > limit else ""
     return ", ".join(shorten(name, 60) for name in every[:limit]) + rest
+
+
+def plain(value: Any) -> str:
+    """Any value of a summary as text: numbers with four digits, lists with commas."""
+    if value is None or value == "":
+        return DASH
+    if isinstance(value, bool):
+        return "yes" if value else "no"
+    if isinstance(value, int | float):
+        return f"{value:,.0f}" if abs(value) >= 1000 else f"{value:.4g}"
+    if isinstance(value, list | tuple):
+        return ", ".join(plain(item) for item in value) or DASH
+    return str(value)
+
+
+def flat(tree: Mapping[str, Any], prefix: str = "") -> dict[str, str]:
+    """A nested mapping as dotted names and ``plain`` values."""
+    out: dict[str, str] = {}
+    for key, value in tree.items():
+        if isinstance(value, Mapping):
+            out.update(flat(value, f"{prefix}{key}."))
+        else:
+            out[f"{prefix}{key}"] = plain(value)
+    return out
+
+
+def duration(seconds: float | None) -> str:
+    """Seconds as people read them: 4.2 s, 3 min 05 s, 2 h 10 min."""
+    if seconds is None:
+        return DASH
+    if seconds < 10:
+        return f"{seconds:.1f} s"
+    whole = round(seconds)
+    if whole < 60:
+        return f"{whole} s"
+    if whole < 3600:
+        return f"{whole // 60} min {whole % 60:02d} s"
+    return f"{whole // 3600} h {whole % 3600 // 60:02d} min"

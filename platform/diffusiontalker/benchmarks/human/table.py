@@ -7,7 +7,7 @@ from rich.table import Table
 
 from diffusiontalker.benchmarks.human.figures import Report
 from diffusiontalker.evaluation import goals
-from diffusiontalker.report.metric_columns import DASH
+from diffusiontalker.report.wording import DASH
 
 COLUMNS = (
     ("p b\nm", "bilabials", "{}"),

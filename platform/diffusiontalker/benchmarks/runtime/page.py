@@ -11,7 +11,7 @@ from diffusiontalker.arkit import FPS
 from diffusiontalker.benchmarks.runtime.table import HEADINGS, facts, growth, rows, title
 from diffusiontalker.report import html
 from diffusiontalker.report.figures import COLOR, finished
-from diffusiontalker.report.metric_columns import plain
+from diffusiontalker.report.wording import plain
 
 Json = dict[str, Any]
 SYMBOLS = ("circle", "diamond", "square", "cross")

@@ -3,7 +3,6 @@
 from collections.abc import Sequence
 
 from diffusiontalker.corpus.take_reports import QUARANTINE, TakeReport
-from diffusiontalker.report.metric_columns import duration
 from diffusiontalker.report.prepared import page
 from diffusiontalker.report.prepared.findings import findings, headline
 from diffusiontalker.report.prepared.page import Preparation
@@ -11,7 +10,7 @@ from diffusiontalker.report.prepared.reasons import ReasonGroup
 from diffusiontalker.report.prepared.recording_findings import silent_or_frozen
 from diffusiontalker.report.prepared.set_findings import broken_links
 from diffusiontalker.report.prepared.statistics import seconds_by_name, set_statistics
-from diffusiontalker.report.wording import pluralize, shorten
+from diffusiontalker.report.wording import duration, pluralize, shorten
 
 
 def console_lines(

@@ -1,10 +1,9 @@
 """Findings about a prepared set: each problem in plain words, with its remedy."""
 
-from diffusiontalker.report.metric_columns import duration
 from diffusiontalker.report.prepared import label_findings, recording_findings, set_findings
 from diffusiontalker.report.prepared.finding import Finding
 from diffusiontalker.report.prepared.statistics import SetStatistics
-from diffusiontalker.report.wording import pluralize
+from diffusiontalker.report.wording import duration, pluralize
 
 
 def headline(stats: SetStatistics) -> str:

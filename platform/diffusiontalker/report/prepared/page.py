@@ -9,7 +9,6 @@ from pathlib import Path
 from diffusiontalker.corpus.manifest import ShardInfo
 from diffusiontalker.corpus.take_reports import KEPT, QUARANTINE, TakeReport
 from diffusiontalker.report import html
-from diffusiontalker.report.metric_columns import DASH, duration, plain
 from diffusiontalker.report.prepared import plots
 from diffusiontalker.report.prepared.findings import findings, headline
 from diffusiontalker.report.prepared.reasons import ReasonGroup, Remark, group_by_reason
@@ -20,7 +19,7 @@ from diffusiontalker.report.prepared.statistics import (
     set_statistics,
 )
 from diffusiontalker.report.prepared.tables import emotion_table, speaker_rows, split_rows
-from diffusiontalker.report.wording import percent, pluralize, shorten
+from diffusiontalker.report.wording import DASH, duration, percent, plain, pluralize, shorten
 
 PAGE_FILE = "prepare.html"
 REMARKS = 200

@@ -7,7 +7,6 @@ import plotly.graph_objects as go
 from diffusiontalker.arkit import CHANNELS, FPS, LIP
 from diffusiontalker.report.bars import axis_label, duration_bars, time_unit
 from diffusiontalker.report.figures import COLOR, finished
-from diffusiontalker.report.metric_columns import duration
 from diffusiontalker.report.prepared.statistics import (
     LAG_MILLISECONDS,
     Channel,
@@ -15,6 +14,7 @@ from diffusiontalker.report.prepared.statistics import (
     SetStatistics,
     seconds_by_name,
 )
+from diffusiontalker.report.wording import duration
 
 NAMED_BARS = 30
 """Bar charts of more names than these go without them."""

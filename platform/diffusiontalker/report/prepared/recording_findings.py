@@ -4,7 +4,6 @@ from collections.abc import Iterator, Sequence
 
 from diffusiontalker.animation.tracks import MAX_GAP
 from diffusiontalker.corpus.take_quality import CANCELLED_DB, STILL
-from diffusiontalker.report.metric_columns import duration
 from diffusiontalker.report.prepared.finding import Finding, is_are, reasons_in_a_line
 from diffusiontalker.report.prepared.reasons import Remark
 from diffusiontalker.report.prepared.statistics import (
@@ -15,7 +14,7 @@ from diffusiontalker.report.prepared.statistics import (
     Lags,
     SetStatistics,
 )
-from diffusiontalker.report.wording import first_names, pluralize, shorten
+from diffusiontalker.report.wording import duration, first_names, pluralize, shorten
 
 FILLED_SHARE = 0.01
 """Interpolating a greater share of a take's frames is a finding; our choice: single dropped frames

@@ -3,11 +3,10 @@
 from collections.abc import Iterator, Mapping
 
 from diffusiontalker.corpus.data_folder import LOST
-from diffusiontalker.report.metric_columns import duration
 from diffusiontalker.report.prepared.finding import Finding, is_are, reasons_in_a_line
 from diffusiontalker.report.prepared.reasons import Remark
 from diffusiontalker.report.prepared.statistics import SetStatistics, SplitTotals
-from diffusiontalker.report.wording import first_names, percent, pluralize
+from diffusiontalker.report.wording import duration, first_names, percent, pluralize
 
 LEFT_OUT_SHARE = 0.1
 """Leaving out a greater share of the speech is a finding; our choice."""

@@ -4,9 +4,8 @@ from collections import Counter
 from dataclasses import dataclass
 from statistics import median
 
-from diffusiontalker.report.metric_columns import DASH
 from diffusiontalker.report.prepared.statistics import SetStatistics, group_takes, total_seconds
-from diffusiontalker.report.wording import percent
+from diffusiontalker.report.wording import DASH, percent
 
 EMOTIONS = 12
 """Columns of the table of emotions; rarer ones are in the bar chart alone."""

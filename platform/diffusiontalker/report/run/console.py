@@ -4,7 +4,8 @@ from rich.box import SIMPLE_HEAD
 from rich.table import Table
 from rich.text import Text
 
-from diffusiontalker.report.metric_columns import BY_KEY, rows_of, splits_of
+from diffusiontalker.report.metric_columns import BY_KEY
+from diffusiontalker.report.splits import rows_of, splits_of
 from diffusiontalker.summary.run import RunSummary
 
 _SHOWN = {

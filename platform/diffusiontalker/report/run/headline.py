@@ -4,7 +4,6 @@ from collections.abc import Sequence
 
 from diffusiontalker.arkit import CHANNELS, FPS
 from diffusiontalker.evaluation import goals
-from diffusiontalker.report.metric_columns import duration, plain, rows_of, splits_of
 from diffusiontalker.report.run.verdict import (
     LEVEL,
     compare,
@@ -13,7 +12,8 @@ from diffusiontalker.report.run.verdict import (
     pair_at,
     student_steps,
 )
-from diffusiontalker.report.wording import pluralize
+from diffusiontalker.report.splits import rows_of, splits_of
+from diffusiontalker.report.wording import duration, plain, pluralize
 from diffusiontalker.summary.run import Goal, RunSummary
 
 

@@ -7,9 +7,9 @@ import yaml
 
 from diffusiontalker.animation.facecap import CREDIT
 from diffusiontalker.evaluation import goals
-from diffusiontalker.report import html, metric_columns
+from diffusiontalker.report import html
 from diffusiontalker.report.bars import duration_bars
-from diffusiontalker.report.metric_columns import COLUMNS, COSTS, duration, flat, plain, splits_of
+from diffusiontalker.report.metric_columns import COLUMNS, COSTS
 from diffusiontalker.report.run import plots
 from diffusiontalker.report.run.face import face_data, wav_base64
 from diffusiontalker.report.run.headline import goal_counts, headline, lead, what_ran
@@ -17,6 +17,8 @@ from diffusiontalker.report.run.plots import History
 from diffusiontalker.report.run.sample import Sample
 from diffusiontalker.report.run.tables import corpus_facts, corpus_splits, table, tables
 from diffusiontalker.report.run.verdict import verdict
+from diffusiontalker.report.splits import FLOOR_TEXTS, splits_of
+from diffusiontalker.report.wording import duration, flat, plain
 from diffusiontalker.summary.run import RunSummary
 
 
@@ -64,7 +66,7 @@ def render(summary: RunSummary, histories: Mapping[str, History], sample: Sample
         tables=tables(summary),
         costs=table(summary, splits[0], COSTS) if splits else None,
         glossary=COLUMNS,
-        floor_texts=metric_columns.FLOOR_TEXTS,
+        floor_texts=FLOOR_TEXTS,
         groups=groups,
         plot_key=plots.KEY,
         face=face_data(sample),

@@ -12,15 +12,10 @@ from plotly.subplots import make_subplots
 from diffusiontalker.arkit import FPS, INDEX
 from diffusiontalker.report.figures import COLOR, finished
 from diffusiontalker.report.log_axis import log_axis
-from diffusiontalker.report.metric_columns import (
-    BY_KEY,
-    FLOOR_TITLES,
-    floors_of,
-    rows_of,
-    splits_of,
-)
+from diffusiontalker.report.metric_columns import BY_KEY
 from diffusiontalker.report.run.sample import Sample
 from diffusiontalker.report.run.spectra import spectrum_plots
+from diffusiontalker.report.splits import FLOOR_TITLES, floors_of, rows_of, splits_of
 from diffusiontalker.summary.run import Row, RunSummary
 
 History = Sequence[Mapping[str, float | None]]

@@ -9,7 +9,7 @@ import plotly.graph_objects as go
 from diffusiontalker.objectives.spectrum import FLOOR
 from diffusiontalker.report.figures import COLOR, finished
 from diffusiontalker.report.log_axis import log_axis
-from diffusiontalker.report.metric_columns import rows_of
+from diffusiontalker.report.splits import rows_of
 from diffusiontalker.summary.run import RunSummary, Spectrum
 
 REGIONS = {"upper": "Spectrum of the upper face", "lower": "Spectrum of the lower face"}

@@ -3,20 +3,9 @@
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
-from diffusiontalker.report.metric_columns import (
-    BY_KEY,
-    COLUMNS,
-    COSTS,
-    FLOOR_TITLES,
-    MOVEMENT,
-    SPEECH,
-    Column,
-    flat,
-    floors_of,
-    plain,
-    rows_of,
-    splits_of,
-)
+from diffusiontalker.report.metric_columns import BY_KEY, COLUMNS, COSTS, MOVEMENT, SPEECH, Column
+from diffusiontalker.report.splits import FLOOR_TITLES, floors_of, rows_of, splits_of
+from diffusiontalker.report.wording import flat, plain
 from diffusiontalker.summary.run import Corpus, Errors, Row, RunSummary
 
 _ELSEWHERE = (*COSTS, *SPEECH, *MOVEMENT)

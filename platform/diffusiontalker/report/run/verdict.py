@@ -7,8 +7,9 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
-from diffusiontalker.report.metric_columns import BY_KEY, plain, rows_of, splits_of
-from diffusiontalker.report.wording import pluralize
+from diffusiontalker.report.metric_columns import BY_KEY
+from diffusiontalker.report.splits import rows_of, splits_of
+from diffusiontalker.report.wording import plain, pluralize
 from diffusiontalker.summary.run import Row, RunSummary
 
 JUDGED = ("energy_score", "lbe", "mbe")

@@ -9,8 +9,8 @@ import numpy as np
 
 from diffusiontalker.config import Choice
 from diffusiontalker.report.bars import axis_label
-from diffusiontalker.report.metric_columns import plain
 from diffusiontalker.report.sweep.trials import METRIC_LABELS, UNITS
+from diffusiontalker.report.wording import plain
 from diffusiontalker.summary.sweep import SweepSummary, Trial
 
 

@@ -6,7 +6,6 @@ from pathlib import Path
 
 from diffusiontalker.config import Choice, Spread
 from diffusiontalker.report import html
-from diffusiontalker.report.metric_columns import DASH, duration, plain
 from diffusiontalker.report.sweep import plots, traces
 from diffusiontalker.report.sweep.axes import number, results
 from diffusiontalker.report.sweep.trials import (
@@ -20,7 +19,7 @@ from diffusiontalker.report.sweep.trials import (
     state_counts,
 )
 from diffusiontalker.report.sweep.verdict import verdict
-from diffusiontalker.report.wording import percent, pluralize, shorten
+from diffusiontalker.report.wording import DASH, duration, percent, plain, pluralize, shorten
 from diffusiontalker.summary.sweep import SweepSummary, Trial
 
 ROWS = 500

@@ -9,7 +9,6 @@ from collections.abc import Iterable, Sequence
 import plotly.graph_objects as go
 
 from diffusiontalker.report.figures import COLOR, finished
-from diffusiontalker.report.metric_columns import plain
 from diffusiontalker.report.sweep.axes import parameter_axis, result_axis
 from diffusiontalker.report.sweep.traces import (
     CARD,
@@ -22,6 +21,7 @@ from diffusiontalker.report.sweep.traces import (
     trial_label,
 )
 from diffusiontalker.report.sweep.trials import METRIC_LABELS
+from diffusiontalker.report.wording import plain
 from diffusiontalker.summary.sweep import SweepSummary, Trial
 
 

@@ -15,7 +15,6 @@ from optuna.visualization import plot_optimization_history
 
 from diffusiontalker.report.bars import horizontal_bars
 from diffusiontalker.report.figures import COLOR, finished
-from diffusiontalker.report.metric_columns import plain
 from diffusiontalker.report.sweep.axes import limits, results, upper_limit
 from diffusiontalker.report.sweep.parallel import parallel
 from diffusiontalker.report.sweep.traces import (
@@ -30,6 +29,7 @@ from diffusiontalker.report.sweep.traces import (
     trial_label,
 )
 from diffusiontalker.report.sweep.trials import METRIC_LABELS, compared_metrics
+from diffusiontalker.report.wording import plain
 from diffusiontalker.summary.sweep import SweepSummary, Trial
 
 

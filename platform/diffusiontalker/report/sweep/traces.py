@@ -7,9 +7,8 @@ from typing import Any
 import plotly.graph_objects as go
 
 from diffusiontalker.report.figures import COLOR, PALETTE
-from diffusiontalker.report.metric_columns import plain
 from diffusiontalker.report.sweep.trials import METRIC_LABELS, STATE_LABELS, UNITS
-from diffusiontalker.report.wording import pluralize, shorten
+from diffusiontalker.report.wording import plain, pluralize, shorten
 from diffusiontalker.summary.sweep import SweepSummary, Trial
 
 QUINTILES = {
