@@ -66,10 +66,13 @@ def test_in_s3_and_the_same_again(
     boards = {path.parent.name for path in (folder / "tensorboard").rglob("events.*")}
     assert boards == {"trial-000", "trial-001", "trial-002"}
     # the same settings and seed, in another process and beside no other trial
-    alone = ("trials=2", "concurrent=1", "pruning=none")
+    both = "objectives=[energy_score, missed_closures]"
+    alone = ("trials=2", "concurrent=1", "pruning=none", both)
     here = sweep.run(settings(base, tmp_path / "other", *alone))
     for a, b in zip(there.trials[0].curve, here.trials[0].curve, strict=True):
         assert a.energy_score == pytest.approx(b.energy_score, rel=1e-5)
+        assert b.missed_closures is not None
+        assert 0 <= b.missed_closures <= 1
     # all is there: nothing is trained
     capsys.readouterr()
     again = sweep.run(one.model_copy(update={"trials": 3}))
