@@ -142,4 +142,6 @@ class ServeSettings(Section):
 
     def folders(self) -> dict[str, str]:
         """Artifacts by name; the first is the default."""
-        return self.models or {"student": SHIPPED if self.model is None else self.model}
+        return self.models or (
+            {SHIPPED: SHIPPED} if self.model is None else {"student": self.model}
+        )

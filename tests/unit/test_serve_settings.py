@@ -68,7 +68,7 @@ def test_one_student_or_several_by_name(given: dict) -> None:
 def test_the_shipped_student_is_served_where_none_is_named(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    assert ServeSettings().folders() == {"student": SHIPPED}
+    assert ServeSettings().folders() == {SHIPPED: SHIPPED}
     assert Students(ServeSettings()).default.folder == location(SHIPPED)
     validate(written(tmp_path, free_port()))
     assert "ships with the package" in capsys.readouterr().out
