@@ -64,6 +64,7 @@ web/node_modules: web/package.json web/package-lock.json
 .PHONY: web
 web: $(INSTALLED) web/node_modules ## Show a student in the browser; another: make web STUDENT=runs/quickstart/student
 	$(BIN)/python -m diffusiontalker.animation.heads web/head.glb
+	@test -L web/student || test ! -e web/student || { echo "web/student is a folder; remove it" >&2; exit 1; }
 	ln -sfn "$(abspath $(or $(STUDENT),platform/diffusiontalker/shipped))" web/student
 	$(BIN)/python -m http.server --bind 127.0.0.1 --directory web
 

@@ -26,6 +26,8 @@ def main() -> None:
 def embed(recording: str, model: str = SHIPPED) -> None:
     """Animate a recording in both ways. Raises UserError."""
     student = Student(model)  # Student() is the one that ships with the package
+    if model == SHIPPED:
+        print("the shipped student; --model FOLDER takes another", file=sys.stderr)
     # Or your own samples: (n,) or (n, channels), float or PCM, and their rate.
     audio = read_recording(recording)
     samples, rate = audio.samples, audio.rate

@@ -74,8 +74,8 @@ class ServeSettings(Section):
     """The server's settings: ``args`` in configs/serve/*.yaml, ``key=value`` of ``serve run``."""
 
     model: str | None = None
-    """Short for ``models: {student: ...}``: the artifact, a folder or ``s3://``; without either the
-    student that ships with the package."""
+    """Short for ``models: {student: ...}``: the artifact, a folder or ``s3://``. Without either the
+    student that ships with the package is served, as ``shipped``."""
     models: dict[Annotated[str, Field(pattern=r"^[A-Za-z0-9._-]{1,64}$")], str] = Field(
         default_factory=dict
     )
@@ -136,7 +136,11 @@ class ServeSettings(Section):
 
     @model_validator(mode="after")
     def _one_way_of_naming_models(self) -> "ServeSettings":
-        if self.model == "" or (self.models and self.model is not None):
+        if self.model == "":
+            raise ValueError(
+                "model is empty: give a folder, or leave it out for the one that ships"
+            )
+        if self.models and self.model is not None:
             raise ValueError("give model=FOLDER, or models by name, and not both")
         return self
 

@@ -3,20 +3,12 @@
 // then filtered over time, but for gaze, which jumps: one seed gives one animation, here and in Python.
 import { UserError } from "./errors.js";
 
+/** The channels of gaze among the 52, eyeLookDownLeft to eyeLookUpRight, and the one before them whose white noise
+ * decides when they jump, eyeBlinkLeft. */
+const GAZE = { first: 10, end: 18, jump: 8 };
 const ROUNDS = 10;
 // Multipliers, and increments of the key per round, as [high, low] halves of 64 bits.
 const MULTIPLIERS = [[0xd2e7470e, 0xe14c6c93], [0xca5a8263, 0x95121157]];
-/** The channels of gaze, by their place among the 52, each with its share of yaw and pitch: Python's arkit.GAZE. */
-const GAZE = [
-  { at: 10, yaw: 0, pitch: -1 }, // eyeLookDownLeft
-  { at: 12, yaw: -1, pitch: 0 }, // eyeLookInLeft
-  { at: 14, yaw: 1, pitch: 0 }, // eyeLookOutLeft
-  { at: 16, yaw: 0, pitch: 1 }, // eyeLookUpLeft
-  { at: 11, yaw: 0, pitch: -1 }, // eyeLookDownRight
-  { at: 13, yaw: 1, pitch: 0 }, // eyeLookInRight
-  { at: 15, yaw: -1, pitch: 0 }, // eyeLookOutRight
-  { at: 17, yaw: 0, pitch: 1 }, // eyeLookUpRight
-];
 const WEYL = [[0x9e3779b9, 0x7f4a7c15], [0xbb67ae85, 0x84caa73b]];
 
 /**
@@ -44,7 +36,7 @@ export function coloured(seed, { lag_1: lag1, lag_2: lag2, gaze_threshold: thres
     Math.sqrt(((1 - lag2[c]) * Math.max(1 + lag2[c] - 2 * one ** 2, 0)) / (1 - one ** 2)),
   );
   const first = lag1.map((one) => Math.sqrt(1 - one ** 2));
-  let [last, before, direction] = [null, null, null];
+  let [last, before, held] = [null, null, null];
   return (frames) => {
     const out = white(frames);
     for (let at = 0; at < out.length; at += width) {
@@ -55,11 +47,11 @@ export function coloured(seed, { lag_1: lag1, lag_2: lag2, gaze_threshold: thres
         return a1[c] * last[c] + a2[c] * before[c] + gain[c] * value;
       });
       [last, before] = [x, last];
-      if (threshold !== null && (direction === null || Math.abs(e[GAZE[0].at]) > threshold)) {
-        direction = [e[GAZE[1].at], e[GAZE[2].at]];
+      if (threshold !== null) {
+        if (held === null || Math.abs(e[GAZE.jump]) > threshold) held = e.slice(GAZE.first, GAZE.end);
+        x.set(held, GAZE.first);
       }
       e.set(x);
-      if (direction !== null) for (const { at, yaw, pitch } of GAZE) e[at] = yaw * direction[0] + pitch * direction[1];
     }
     return out;
   };

@@ -25,7 +25,11 @@ def main(command: str = "python -m diffusiontalker") -> None:
     )
     add = parser.add_argument
     add("recording", help="wav, flac, ogg or mp3; others where FFmpeg is; any rate, 0.2 s to 1 h")
-    add("--model", default=SHIPPED, help="an artifact; without it the student that ships with this")
+    add(
+        "--model",
+        default=SHIPPED,
+        help="an artifact; by default the one that ships with the package",
+    )
     add("--out", required=True, help=".csv (Live Link Face), .json, .npz; .glb needs the extra")
     add(
         "--identity",

@@ -195,7 +195,7 @@ def test_a_stream_that_settles_is_judged_by_the_clips_that_are_long_enough() -> 
 
 MOVING = {
     "speed_upper": 1.0, "acceleration_upper": 1.1, "blinks_per_minute": 13.0, "blinks_single": 0.0,
-    "closure": 0.8, "lip_lag_ms": -20.0,
+    "closure": 0.8, "closure_auc": 0.98, "lip_lag_ms": -20.0, "speed_lower": 1.0,
 }  # fmt: skip
 RECORDED = {"recording": {"blinks_per_minute": 13.0, "closure": 0.8}}
 
@@ -215,15 +215,17 @@ def moved(*changed: Row) -> list[Goal]:
 
 def test_movement_is_right_where_all_of_it_is() -> None:
     found = moved()
-    assert len(found) == 6
-    assert [goal.met for goal in found] == [True] * 6
+    assert len(found) == 8
+    assert [goal.met for goal in found] == [True] * 8
 
 
 @pytest.mark.parametrize(
     ("changes", "missed"),
     [
-        ({"speed_upper": 5.0}, "speed"),  # flicker
-        ({"speed_upper": 0.7}, "speed"),  # a blur
+        ({"speed_upper": 5.0}, "upper face: speed"),  # flicker
+        ({"speed_upper": 0.7}, "upper face: speed"),  # a blur
+        ({"speed_lower": 0.1}, "lower face: speed"),
+        ({"closure_auc": 0.5}, "closure AUC"),  # a mouth that never opens, closed in every p, b, m
         ({"acceleration_upper": 1.6}, "acceleration"),
         ({"blinks_per_minute": 80.0}, "blinks over"),
         ({"blinks_per_minute": 0.0}, "blinks over"),
@@ -245,7 +247,13 @@ def test_the_worst_of_all_decides(
 
 def test_the_undistilled_teacher_in_few_steps_counts_for_nothing() -> None:
     found = moved(row("teacher", 2, **{**MOVING, "speed_upper": 9.0}))
-    assert [goal.met for goal in found] == [True] * 6
+    assert [goal.met for goal in found] == [True] * 8
+
+
+def test_a_split_that_was_not_measured_leaves_a_goal_open() -> None:
+    found = moved(row("student-2", 2, "test_unseen", **{**MOVING, "speed_upper": None}))
+    (speed,) = [goal for goal in found if "upper face: speed" in goal.name]
+    assert (speed.value, speed.met) == (None, None)
 
 
 def test_a_mouth_that_moves_on_its_own_has_no_lag() -> None:

@@ -92,6 +92,19 @@ def test_phones_beside_a_closed_mouth_are_left_out() -> None:
     assert math.isnan(closure_lag([jaw], [[first, last]]))
 
 
+@pytest.mark.parametrize("jaw", [0.0, 0.5])
+def test_a_mouth_that_never_moves_has_no_lag(jaw: float) -> None:
+    assert lags([jaw] * 30) == []
+
+
+def test_a_second_closure_nearby_is_not_taken_for_the_phones() -> None:
+    """As in baby: the vowel between is shorter than the search."""
+    jaw = face(np.array([0.5] * 8 + [0.0] + [0.5] * 21))
+    first, last = VOWELS
+    spoken = [first, ("b", 0.2, 0.3), ("e", 0.3, 0.36), ("b", 0.36, 0.42), ("i", 0.42, 1.0)]
+    assert closure_lags([jaw], [spoken]) == []
+
+
 def test_the_median_over_all_faces() -> None:
     faces = [np.full(30, 0.5) for _ in range(3)]
     for jaw, closed in zip(faces, (7, 8, 12), strict=True):

@@ -15,7 +15,7 @@ const FOLDER = new URL("../examples/", import.meta.url);
 export async function offer(group, chosen) {
   const answer = await fetch(new URL("examples.json", FOLDER)).catch(() => null);
   /** @type {Example[]} */
-  const listed = answer?.ok ? await answer.json() : [];
+  const listed = answer?.ok ? await answer.json().catch(() => []) : [];
   group.hidden = listed.length === 0;
   for (const example of listed) {
     const button = document.createElement("button");

@@ -45,6 +45,8 @@ let live = null;
 let opening = false;
 /** Number of calls of `reset`: asynchronous work that began before the last one is stale. */
 let generation = 0;
+/** Number of recordings, examples and microphones that were asked for: only the last one is played. */
+let requested = 0;
 /** Of the animation in progress. */
 let animating = new AbortController();
 let willDraw = false;
@@ -85,6 +87,7 @@ const player = new Player(
     speed: element("speed"),
   },
   draw,
+  () => { element("problem").textContent = "Press play for the sound: this browser plays none without a click."; },
 );
 const channels = new Channels(element("channels"), draw);
 const curves = new Curves(element("curves"), (seconds) => player.seek(seconds));
@@ -92,6 +95,7 @@ const curves = new Curves(element("curves"), (seconds) => player.seek(seconds));
 // The back end.
 
 async function load() {
+  requested += 1;
   await stopMicrophone();
   reset();
   backend = null;
@@ -127,7 +131,9 @@ async function receive(file) {
   } else if (!backend) {
     throw new UserError(`${file.name}: no student is loaded yet to animate it`);
   } else {
+    const mine = ++requested;
     await stopMicrophone();
+    if (mine !== requested) return;
     reset();
     await use(new Recording(file, file.name));
   }
@@ -142,14 +148,18 @@ async function use(loaded) {
 
 /** @param {examples.Example} example is animated and played */
 async function playExample(example) {
-  if (live) await stopMicrophone();
-  reset(); // loads the player within the click, or Safari would refuse to play after what follows
-  const mine = generation;
+  const mine = ++requested;
   setStatus(`Loading ${example.file} …`);
-  const loaded = await examples.load(example);
-  if (mine !== generation) return;
-  await use(loaded);
-  if (mine === generation && take && !player.playing) player.toggle();
+  try {
+    const loaded = await examples.load(example); // if it fails, the take stays
+    if (mine === requested) await stopMicrophone();
+    if (mine !== requested) return;
+    reset();
+    await use(loaded);
+  } catch (error) {
+    if (mine === requested) throw error;
+  }
+  if (mine === requested && take && !player.playing) player.toggle();
 }
 
 /** Make a take of the recording by the present settings. */
@@ -198,6 +208,7 @@ function reset() {
 // The microphone.
 
 async function openMicrophone() {
+  requested += 1;
   player.pause();
   const before = generation;
   setStatus("Opening the microphone …; allow it if the browser asks");

@@ -13,6 +13,7 @@ export class Player {
   #audio;
   #parts;
   #changed;
+  #refused;
   #url = "";
   /** Whether the timer is the clock instead of the sound. */
   #silent = false;
@@ -23,11 +24,13 @@ export class Player {
    * @param {{audio: HTMLAudioElement, play: HTMLButtonElement, scrubber: HTMLInputElement,
    *     clock: HTMLElement, speed: HTMLSelectElement}} parts
    * @param {() => void} changed called when the time or `playing` has changed
+   * @param {() => void} refused called when the browser plays sound only after a click on play
    */
-  constructor(parts, changed) {
+  constructor(parts, changed, refused = () => {}) {
     this.#audio = parts.audio;
     this.#parts = parts;
     this.#changed = changed;
+    this.#refused = refused;
     parts.play.addEventListener("click", () => this.toggle());
     parts.scrubber.addEventListener("input", () => this.seek(parts.scrubber.valueAsNumber));
     parts.speed.addEventListener("change", () => { this.#audio.playbackRate = this.#speed; });
@@ -132,7 +135,10 @@ export class Player {
     audio.currentTime = this.time;
     audio.playbackRate = this.#speed;
     audio.play().catch(({ name }) => { // AbortError: paused, or another sound was loaded
-      if (name !== "AbortError") this.#silent = true;
+      if (name === "NotAllowedError") {
+        this.pause();
+        this.#refused();
+      } else if (name !== "AbortError") this.#silent = true;
     });
   }
 }

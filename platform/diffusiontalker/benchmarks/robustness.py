@@ -27,6 +27,7 @@ from diffusiontalker.objectives.behaviour import behaviour
 from diffusiontalker.pipeline.finished import summary_of
 from diffusiontalker.report.metric_columns import BY_KEY
 from diffusiontalker.report.splits import FLOOR_TITLES
+from diffusiontalker.runtime import artifact
 from diffusiontalker.runtime.student import Student
 from diffusiontalker.summary.run import SUMMARY, Errors
 
@@ -111,7 +112,7 @@ def corpus_of(settings: RobustnessBenchmarkSettings) -> Path:
     UserError."""
     if settings.corpus is not None:
         return storage.location(settings.corpus)
-    run = storage.location(settings.model).parent
+    run = artifact.location(settings.model).parent
     if not storage.is_file(run / SUMMARY):
         raise UserError(
             f"{settings.model}: is in no folder of a run; give shards to animate as corpus=FOLDER"

@@ -31,8 +31,8 @@ def main(command: str = "python -m diffusiontalker.bridge") -> None:
     add("speech", help="a recording, or - for raw PCM on standard input (16 bits, mono)")
     add(
         "--model",
-        help="an artifact, without it the student that ships with this; with --server, the name of "
-        "one of its students",
+        help="an artifact; by default the one that ships with the package. With --server the name "
+        "of one of its students",
     )
     add("--server", help="such as http://127.0.0.1:8000; the key: DIFFUSIONTALKER_API_KEY")
     add(
@@ -102,13 +102,14 @@ def _animator(arguments: argparse.Namespace, rate: int) -> Animator:
         named = {"model": arguments.model} if arguments.model else {}
         chosen = {"identity": arguments.identity, "emotion": arguments.emotion}
         return animators.remote(arguments.server, rate, **options, **named, **chosen)
-    if arguments.model is None:
+    model = SHIPPED if arguments.model is None else arguments.model
+    if model == SHIPPED:
         print("the shipped student; --model FOLDER takes another", file=sys.stderr)
     chosen = {
         "identity": parse_conditioning(arguments.identity),
         "emotion": parse_conditioning(arguments.emotion),
     }
-    return animators.local(arguments.model or SHIPPED, rate, **options, **chosen)
+    return animators.local(model, rate, **options, **chosen)
 
 
 def _progress_printer(senders: list[UdpSender]) -> Callable[[BridgeProgress], None]:

@@ -108,4 +108,9 @@ class SweepSettings(Section):
     def _two_objectives(self) -> "SweepSettings":
         if len(set(self.objectives)) < len(self.objectives):
             raise ValueError("objectives name one figure twice")
+        if self.objectives == ("missed_closures",):
+            raise ValueError(
+                "objectives: a mouth that never opens misses no closure; give a second one, such "
+                "as energy_score"
+            )
         return self

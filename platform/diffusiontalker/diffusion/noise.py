@@ -3,9 +3,9 @@
 White noise asks the network to remove what no face ever does, and what an undertrained network
 leaves of it is flicker. Here each channel's noise is a stationary autoregressive process of second
 order, AR(2), of unit variance, whose speed and acceleration are those of the channel. Diffusion
-needs no more than noise that is independent of x_0, and standard normal in every frame: the
-schedule, DDIM and distillation stay as they are. Eyes hold a direction and jump, so the noise of
-gaze does the same, both eyes together. Our choice; both papers use white noise.
+needs no more than noise that is independent of x_0 and, in every frame, standard normal and
+independent between channels: the schedule, DDIM and distillation stay as they are. Eyes hold a
+direction and jump, so the noise of gaze does the same. Our choice; both papers use white noise.
 """
 
 import math
@@ -15,10 +15,12 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from diffusiontalker.arkit import GAZE
+from diffusiontalker.arkit import GAZE, INDEX
 
 MAX_LAG_1 = 0.9995
 """Bound on the correlation of neighbouring frames: beyond it a channel would not move in a clip."""
+JUMP = "eyeBlinkLeft"
+"""The channel whose white noise decides when that of gaze jumps; eyes often jump in a blink."""
 
 
 class AutoRegression:
@@ -56,22 +58,24 @@ class AutoRegression:
 
 
 def gaze_noise(white: Tensor, threshold: float) -> Tensor:
-    """Noise of the channels of ``arkit.GAZE`` that holds a direction, and jumps to another.
+    """Noise of the channels of gaze that is held, and replaced in all of them at once.
+
+    Each channel has its own: noise that two of them share cancels out in their difference, of which
+    x_t would then show x_0 without any noise.
 
     Args:
-        white: standard normal noise of these channels (..., T, 8). The first decides when, the
-            next two are yaw and pitch of the new direction.
-        threshold: the direction changes in frames whose first number is beyond it, up or down.
+        white: standard normal noise (..., T, 52).
+        threshold: it is replaced in frames whose noise of ``JUMP`` is beyond it, up or down.
 
     Returns:
-        (..., T, 8): both eyes' channels are yaw or pitch, or their opposites.
+        (..., T, 8), in the order of ``arkit.GAZE``.
     """
-    jumps = white[..., 0].abs() > threshold
+    jumps = white[..., INDEX[JUMP]].abs() > threshold
     jumps[..., :1] = True
     frames = torch.arange(white.shape[-2], device=white.device)
-    last_jump = torch.where(jumps, frames, 0).cummax(-1).values
-    direction = white[..., 1:3].gather(-2, last_jump[..., None].expand(*last_jump.shape, 2))
-    return direction @ white.new_tensor(list(GAZE.values())).T
+    last_jump = torch.where(jumps, frames, 0).cummax(-1).values[..., None]
+    gaze = white[..., [INDEX[name] for name in GAZE]]
+    return gaze.gather(-2, last_jump.expand_as(gaze))
 
 
 def gaze_threshold(rate: float) -> float:

@@ -74,20 +74,26 @@ def _movement(summary: RunSummary, student: str) -> list[Goal]:
     out = [
         between(f"upper face: speed, {whose}",
                 _worst([row.speed_upper for row in rows]), 0.8, 1.25, fewest),
+        between(f"lower face: speed, {whose}",
+                _worst([row.speed_lower for row in rows]), 0.8, 1.25, fewest),
         at_most(f"upper face: acceleration, {whose}",
                 _most([row.acceleration_upper for row in rows]), 1.5, fewest),
         between(f"blinks over the recordings' rate, {whose}", _worst(blinks), 0.6, 1.5, fewest),
         at_most(f"blinks of a single frame, {whose}",
                 _most([row.blinks_single for row in rows]), 0.05, fewest, share=True),
     ]  # fmt: skip
-    if known := _known(closure):
-        name = f"lips closed in p, b, m, as a share of the recordings', {whose}"
-        out.append(at_least(name, min(known), 0.9, fewest, share=True))
-    if lags := _known([row.lip_lag_ms for row in rows]):
+    if any(ratio is not None for ratio in closure):
+        # A mouth that never opens is closed in every p, b, m, but has an AUC of 0.5.
+        aucs = [row.closure_auc for row in rows]
+        out += [
+            at_least(f"lips closed in p, b, m, as a share of the recordings', {whose}",
+                     _least(closure), 0.9, fewest, share=True),
+            at_least(f"closure AUC, {whose}", _least(aucs), 0.95, fewest),
+        ]  # fmt: skip
+    if any(row.lip_lag_ms is not None for row in rows):
+        lags = [None if row.lip_lag_ms is None else abs(row.lip_lag_ms) for row in rows]
         name = f"lips: ms behind the recordings' or ahead of them, {whose}"
-        # A mouth that does not move with the recording's has none.
-        worst = max(map(abs, lags)) if len(lags) == len(rows) else None
-        out.append(at_most(name, worst, MAX_LAG, fewest))
+        out.append(at_most(name, _most(lags), MAX_LAG, fewest))
     return out
 
 
@@ -96,16 +102,26 @@ def _ratio(value: float | None, reference: float | None) -> float | None:
 
 
 def _worst(ratios: Sequence[float | None]) -> float | None:
-    """The ratio that is furthest from 1; None where none is known."""
-    return max(_known(ratios), key=lambda ratio: abs(log(max(ratio, 1e-9))), default=None)
+    """The ratio that is furthest from 1."""
+    known = _all_known(ratios)
+    return max(known, key=lambda ratio: abs(log(max(ratio, 1e-9)))) if known else None
 
 
 def _most(values: Sequence[float | None]) -> float | None:
-    return max(_known(values), default=None)
+    known = _all_known(values)
+    return max(known) if known else None
 
 
-def _known(values: Sequence[float | None]) -> list[float]:
-    return [value for value in values if value is not None]
+def _least(values: Sequence[float | None]) -> float | None:
+    known = _all_known(values)
+    return min(known) if known else None
+
+
+def _all_known(values: Sequence[float | None]) -> list[float]:
+    """The values; none if one is unknown, so that a split that was not measured leaves a goal
+    open."""
+    known = [value for value in values if value is not None]
+    return known if len(known) == len(values) else []
 
 
 def _matching(summary: RunSummary, student: str, judged: str) -> list[Goal]:

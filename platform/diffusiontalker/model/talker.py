@@ -283,7 +283,7 @@ class Talker(nn.Module):
         )
         noise = AutoRegression(*correlations)(white)
         if math.isfinite(threshold := self.gaze_threshold.item()):
-            noise[..., _GAZE] = gaze_noise(white[..., _GAZE], threshold)
+            noise[..., _GAZE] = gaze_noise(white, threshold)
         return noise
 
     def generate(

@@ -49,21 +49,23 @@ def closure_lags(faces: Sequence[Array], phones: Sequence[Phones]) -> list[float
     lips lead.
 
     The closure is the run of frames around the least aperture within ``SEARCH`` of the phone in
-    which the lips are sealed, or that frame alone where they are not. Phones beside a pause or
-    another p, b, m are left out: there a mouth may be closed for longer.
+    which the lips are sealed, or that frame alone where they are not. Left out are phones within
+    ``SEARCH`` of a pause or of another p, b, m, where a mouth may be closed for longer, and mouths
+    that do not move there.
     """
     out = []
     for face, spoken in zip(faces, phones, strict=True):
         gap = aperture(face)
-        triples = zip(spoken, spoken[1:], spoken[2:], strict=False)
-        for (before, *_), (phone, start, end), (after, *_) in triples:
-            if phone not in BILABIAL or {before, after} & {PAUSE, *BILABIAL}:
+        closed = [one for one in spoken if one[0] in {PAUSE, *BILABIAL}]
+        for phone, start, end in closed:
+            low, high = start - SEARCH, end + SEARCH
+            near = [one for one in closed if one[1] < high and one[2] > low]
+            first, last = math.ceil(low * FPS - 1e-6), math.floor(high * FPS + 1e-6)
+            if phone == PAUSE or len(near) > 1 or first < 0 or last >= len(gap):
                 continue
-            first = max(math.ceil((start - SEARCH) * FPS - 1e-6), 0)
-            last = math.floor((end + SEARCH) * FPS + 1e-6)
-            if last < len(gap):
-                middle = first + _closed_at(gap[first : last + 1])
-                out.append(middle / FPS - (start + end) / 2)
+            window = gap[first : last + 1]
+            if np.ptp(window) >= SEALED:
+                out.append((first + _closed_at(window)) / FPS - (start + end) / 2)
     return out
 
 

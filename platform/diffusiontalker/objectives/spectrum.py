@@ -1,6 +1,7 @@
-"""The spectrum of a region's movement: too much at high frequencies is flutter, too little is blur.
+"""The spectrum of a region's movement: too much at high frequencies is flicker, too little blur.
 
-Our choice.
+Without the lids: blinks are most of the upper face's power, and hide the flicker of brows. They
+have metrics of their own. Our choice.
 """
 
 import math
@@ -8,7 +9,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from diffusiontalker.arkit import FPS
+from diffusiontalker.arkit import CHANNELS, FPS, INDEX
 from diffusiontalker.objectives.metrics import Array, Region, select_channels
 
 SEGMENT = 64
@@ -17,13 +18,15 @@ FREQUENCIES = np.fft.rfftfreq(SEGMENT, 1 / FPS)[1:]
 """(32,) Hz, from 0.47 to 15."""
 BANDS = slice(0, 1), slice(1, 3), slice(3, 7), slice(7, 15), slice(15, 32)
 """Octaves of ``FREQUENCIES``, which begin at 0.47, 0.94, 1.9, 3.8 and 7.5 Hz."""
+_WITHOUT_LIDS = np.ones(len(CHANNELS))
+_WITHOUT_LIDS[[INDEX["eyeBlinkLeft"], INDEX["eyeBlinkRight"]]] = 0
 FLOOR = 1e-9
 """Power in 1/Hz that less counts as, so that a face that never moves has a finite distance."""
 
 
 def power_spectrum(faces: Sequence[Array], region: Region) -> Array | None:
     """Power spectral density of faces (T, 52) at ``FREQUENCIES``, summed over the channels of a
-    region: (32,) in 1/Hz.
+    region but the lids': (32,) in 1/Hz.
 
     Welch's method (1967): mean over segments of ``SEGMENT`` frames, of which each begins in the
     middle of the one before, without their mean, under a Hann window. None where no face is as long
@@ -32,7 +35,7 @@ def power_spectrum(faces: Sequence[Array], region: Region) -> Array | None:
     window = np.hanning(SEGMENT + 1)[:-1]
     total, count = np.zeros(len(FREQUENCIES)), 0
     for face in faces:
-        values = select_channels(np.asarray(face, np.float64), region)
+        values = select_channels(np.asarray(face, np.float64) * _WITHOUT_LIDS, region)
         for start in range(0, len(values) - SEGMENT + 1, SEGMENT // 2):
             segment = values[start : start + SEGMENT]
             waves = np.fft.rfft(window[:, None] * (segment - segment.mean(0)), axis=0)

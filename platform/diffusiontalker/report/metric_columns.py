@@ -240,7 +240,7 @@ COLUMNS: tuple[Column, ...] = (
         "Spectrum, upper",
         "low",
         "How far the power of the upper face's movement is from the recordings', averaged over "
-        "octaves from 0.5 to 15 Hz: too much at high frequencies is flutter, too little is blur, "
+        "octaves from 0.5 to 15 Hz: too much at high frequencies is flicker, too little is blur, "
         "and both count. The plots show which.",
         1,
         1.0,
@@ -294,7 +294,7 @@ MOVEMENT = (
     "acceleration_lower", "spectrum_upper", "spectrum_lower", "blinks_per_minute", "blinks_single",
     "blinks_length_ms", "blinks_shape",
 )  # fmt: skip
-"""Keys of the columns of movement, which have a table of their own: flutter meets the spread, and
+"""Keys of the columns of movement, which have a table of their own: flicker meets the spread, and
 loses in those beside it."""
 COSTS = ("fps", "size_mb", "params_m")
 """Keys of the columns that do not depend on the split."""

@@ -1,7 +1,7 @@
 """Blinks: when the eyes close is drawn, how they close is learned.
 
 A blink is an event, which Gaussian noise cannot make: a network that has to turn noise into events
-makes too few, or flutter. So the network is trained on faces without blinks (``training.blinks``)
+makes too few, or flicker. So the network is trained on faces without blinks (``training.blinks``)
 and gives the probability that a blink begins in a frame, which speech, speaker and emotion move. A
 number from a counter-based generator decides; the lids then follow the median course of the blinks
 of the training data. Our choice; Audio2Face-3D has a blink layer too, of fixed intervals.

@@ -24,8 +24,8 @@ BLOCK = 16
 cut."""
 
 _GAZE = [INDEX[name] for name in GAZE]
-_DIRECTIONS = np.array(list(GAZE.values()), np.float32)
-"""(8, 2): what each channel has of yaw and pitch."""
+_JUMP = INDEX["eyeBlinkLeft"]
+"""Its white noise decides when gaze jumps (``diffusion.noise.JUMP``)."""
 
 
 @dataclass(frozen=True)
@@ -95,22 +95,23 @@ class AutoRegression:
 
 
 class GazeJumps:
-    """Noise of the channels of gaze that holds a direction and jumps: ``diffusion.noise``."""
+    """Noise of the channels of gaze that is held and jumps: ``diffusion.noise.gaze_noise``."""
 
     def __init__(self, threshold: float) -> None:
         self._threshold = threshold
-        self._direction: np.ndarray | None = None
-        """(2,): yaw and pitch."""
+        self._held: np.ndarray | None = None
+        """(8,)."""
 
     def __call__(self, white: np.ndarray) -> np.ndarray:
-        """The next frames: white noise (n, 8), n > 0, to noise like it."""
-        jumps = np.abs(white[:, 0]) > self._threshold
-        jumps[0] |= self._direction is None
+        """The next frames: white noise (n, 52), n > 0, to (n, 8)."""
+        jumps = np.abs(white[:, _JUMP]) > self._threshold
+        jumps[0] |= self._held is None
+        gaze = white[:, _GAZE]
         last = np.maximum.accumulate(np.where(jumps, np.arange(len(white)), -1))
-        held = np.zeros(2) if self._direction is None else self._direction
-        directions = np.where(last[:, None] < 0, held, white[last, 1:3])
-        self._direction = directions[-1].copy()
-        return directions @ _DIRECTIONS.T
+        held = gaze[0] if self._held is None else self._held
+        out = np.where(last[:, None] < 0, held, gaze[last])
+        self._held = out[-1].copy()
+        return out
 
 
 class Noise:
@@ -137,7 +138,7 @@ class Noise:
             white = normal(self._words(new * WORDS)).reshape(new, len(CHANNELS))
             filtered = self._filter(white)
             if self._gaze is not None:
-                filtered[:, _GAZE] = self._gaze(white[:, _GAZE])
+                filtered[:, _GAZE] = self._gaze(white)
             self._left = np.concatenate([self._left, filtered])
         out, self._left = self._left[:frames], self._left[frames:]
         return out

@@ -19,6 +19,7 @@ import yaml
 
 from diffusiontalker.benchmarks import cores, memory
 from diffusiontalker.errors import UserError
+from diffusiontalker.runtime.artifact import SHIPPED
 
 READY_TIMEOUT = 180.0
 """Seconds until a server is ready."""
@@ -79,7 +80,7 @@ def running(model: str, replicas: int, batch: int, own_cores: bool) -> Iterator[
         raise UserError("serve/app.py is not here; run this in the project's folder")
     port = _free_port()
     args: dict[str, Any] = {
-        "model": str(Path(model).resolve()) if "://" not in model else model,
+        "model": model if "://" in model or model == SHIPPED else str(Path(model).resolve()),
         "page": False,
         "batch": batch,
         "limits": {"requests_per_minute": 10**9, "streams": 1000, "streams_per_key": 1000},

@@ -53,7 +53,7 @@ def figures(
         text = (
             "Fewer steps are to the left. Floors are what a perfect model would score. "
             "For spread, the line at 1.0 is right; for speed, the lower right corner is best. For "
-            "spectra, the recordings' line is right: above it is flutter, below it is blur."
+            "spectra, the recordings' line is right: above it is flicker, below it is blur."
         )
         groups.append((title, text, plots))
     losses = [(f"loss-{n}", loss_curves(*item)) for n, item in enumerate(histories.items())]

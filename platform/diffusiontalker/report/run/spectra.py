@@ -1,4 +1,4 @@
-"""The plots of how fast a face moves: power of the recordings, the teacher and the student."""
+"""The plots of spectra: power of the recordings, the teacher and the student."""
 
 from collections.abc import Mapping
 from html import escape
@@ -14,8 +14,8 @@ from diffusiontalker.summary.run import RunSummary, Spectrum
 
 REGIONS = {"upper": "Spectrum of the upper face", "lower": "Spectrum of the lower face"}
 """Fields of ``Spectrum``, and the titles of their plots."""
-_STYLES = (("ink", "solid"), ("teacher", "dot"), ("student", "solid"))
-"""Colour and dashes of recordings, teacher and student."""
+_STYLES = {"recordings": ("ink", "solid"), "teacher": ("teacher", "dot")}
+"""Colour and dashes, by the first word of the name; others are the student's."""
 
 
 def spectrum_plots(summary: RunSummary, split: str) -> list[tuple[str, go.Figure]]:
@@ -43,7 +43,8 @@ def spectra(summary: RunSummary, split: str) -> dict[str, Spectrum | None]:
 
 def _figure(known: Mapping[str, Spectrum | None], region: str, title: str) -> go.Figure:
     figure = go.Figure()
-    for (name, one), (color, dash) in zip(known.items(), _STYLES, strict=False):
+    for name, one in known.items():
+        color, dash = _STYLES.get(name.partition(",")[0], ("student", "solid"))
         if one is not None:
             power = np.maximum(getattr(one, region), FLOOR)
             figure.add_scatter(
@@ -56,6 +57,6 @@ def _figure(known: Mapping[str, Spectrum | None], region: str, title: str) -> go
             )
     spans = [hz for trace in figure.data for hz in trace.x]
     figure.update_xaxes(**log_axis(spans), title="Hz")
-    figure.update_yaxes(title="power, dB of 1/Hz")
+    figure.update_yaxes(title="power density, dB re 1/Hz")
     legend = {"orientation": "v", "x": 0.02, "xanchor": "left", "y": 0.02, "yanchor": "bottom"}
     return finished(figure, title).update_layout(showlegend=True, legend=legend)
