@@ -68,17 +68,6 @@ CHANNELS: tuple[str, ...] = (
     "tongueOut",
 )
 INDEX: dict[str, int] = {name: i for i, name in enumerate(CHANNELS)}
-GAZE: dict[str, tuple[float, float]] = {
-    f"eyeLook{way}{side}": direction
-    for side, inwards in (("Left", -1.0), ("Right", 1.0))
-    for way, direction in (
-        ("Down", (0.0, -1.0)),
-        ("In", (inwards, 0.0)),
-        ("Out", (-inwards, 0.0)),
-        ("Up", (0.0, 1.0)),
-    )
-}
-"""The channels of gaze, each with its share of yaw (to the face's left) and pitch (up)."""
 ROTATIONS: tuple[str, ...] = tuple(
     f"{part}{axis}" for part in ("Head", "LeftEye", "RightEye") for axis in ("Yaw", "Pitch", "Roll")
 )

@@ -100,8 +100,7 @@ def test_a_mouth_that_never_moves_has_no_lag(jaw: float) -> None:
 def test_a_second_closure_nearby_is_not_taken_for_the_phones() -> None:
     """As in baby: the vowel between is shorter than the search."""
     jaw = face(np.array([0.5] * 8 + [0.0] + [0.5] * 21))
-    first, last = VOWELS
-    spoken = [first, ("b", 0.2, 0.3), ("e", 0.3, 0.36), ("b", 0.36, 0.42), ("i", 0.42, 1.0)]
+    spoken = [VOWELS[0], ("b", 0.2, 0.3), ("e", 0.3, 0.36), ("b", 0.36, 0.42), ("i", 0.42, 1.0)]
     assert closure_lags([jaw], [spoken]) == []
 
 

@@ -3,15 +3,15 @@
 import numpy as np
 import pytest
 
-from diffusiontalker.arkit import CHANNELS, GAZE, INDEX
+from diffusiontalker.arkit import CHANNELS
+from diffusiontalker.model.gaze import FIRST
 from diffusiontalker.training.motion_statistics import MAX_SACCADES, saccade_rate
 
 
 def gazing(yaw: np.ndarray, pitch: np.ndarray) -> np.ndarray:
-    """A face (T, 52) that looks there with both eyes."""
+    """A face (T, 52) that looks there with both eyes, as directions."""
     face = np.zeros((len(yaw), len(CHANNELS)), np.float32)
-    for name, (of_yaw, of_pitch) in GAZE.items():
-        face[:, INDEX[name]] = np.maximum(of_yaw * yaw + of_pitch * pitch, 0)
+    face[:, FIRST], face[:, FIRST + 2] = yaw, pitch
     return face
 
 
@@ -37,3 +37,14 @@ def test_a_gaze_that_rests_or_drifts_makes_no_saccades() -> None:
 def test_a_trembling_gaze_makes_no_more_than_eyes_can() -> None:
     rng = np.random.default_rng(0)
     assert saccade_rate([gazing(*rng.normal(0, 0.2, (2, 600)))]) <= MAX_SACCADES
+
+
+@pytest.mark.parametrize("jitter", [0.005, 0.01])
+def test_the_noise_of_a_tracker_is_no_saccade(jitter: float) -> None:
+    """It was taken for six a second."""
+    rng = np.random.default_rng(1)
+    gaze = [
+        gazing(*(fixations(rng, 30, 40) + rng.normal(0, jitter, 1200) for _ in range(2)))
+        for _ in range(4)
+    ]
+    assert saccade_rate(gaze) == pytest.approx(1 / 30, rel=0.3)

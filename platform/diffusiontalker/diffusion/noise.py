@@ -15,10 +15,12 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from diffusiontalker.arkit import GAZE, INDEX
+from diffusiontalker.arkit import INDEX
 
 MAX_LAG_1 = 0.9995
 """Bound on the correlation of neighbouring frames: beyond it a channel would not move in a clip."""
+GAZE = slice(INDEX["eyeLookDownLeft"], INDEX["eyeLookUpRight"] + 1)
+"""The columns of gaze."""
 JUMP = "eyeBlinkLeft"
 """The channel whose white noise decides when that of gaze jumps; eyes often jump in a blink."""
 
@@ -68,13 +70,13 @@ def gaze_noise(white: Tensor, threshold: float) -> Tensor:
         threshold: it is replaced in frames whose noise of ``JUMP`` is beyond it, up or down.
 
     Returns:
-        (..., T, 8), in the order of ``arkit.GAZE``.
+        (..., T, 8).
     """
     jumps = white[..., INDEX[JUMP]].abs() > threshold
     jumps[..., :1] = True
     frames = torch.arange(white.shape[-2], device=white.device)
     last_jump = torch.where(jumps, frames, 0).cummax(-1).values[..., None]
-    gaze = white[..., [INDEX[name] for name in GAZE]]
+    gaze = white[..., GAZE]
     return gaze.gather(-2, last_jump.expand_as(gaze))
 
 

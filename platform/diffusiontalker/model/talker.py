@@ -14,20 +14,20 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from diffusiontalker.arkit import CHANNELS, GAZE, INDEX, UPPER
+from diffusiontalker.arkit import CHANNELS, UPPER
 from diffusiontalker.config import ContextSettings, DecoderSettings, PersonalizerSettings
-from diffusiontalker.diffusion.noise import AutoRegression, gaze_noise
+from diffusiontalker.diffusion.noise import GAZE, AutoRegression, gaze_noise
 from diffusiontalker.diffusion.samplers import sample
 from diffusiontalker.diffusion.schedule import Kind, Schedule, broadcast
 from diffusiontalker.model.audio_encoder import FeatureAdapter, HybridEncoder, LogMelEncoder, join
 from diffusiontalker.model.convolutions import ChunkCache, FrameCache, TimeConv, masked
 from diffusiontalker.model.decoder import Context, make_decoder
+from diffusiontalker.model.gaze import from_directions, to_directions_tensor
 from diffusiontalker.model.personalizer import Personalizer, VoiceEmbeddings
 from diffusiontalker.runtime.blinks import BlinkParameters
 
 BLINK_FRAMES = 24
 """Most frames of a blink."""
-_GAZE = [INDEX[name] for name in GAZE]
 
 
 @dataclass(frozen=True)
@@ -268,12 +268,13 @@ class Talker(nn.Module):
         nn.init.constant_(self.blink.bias, math.log(rate / (1 - rate)))
 
     def standardise(self, coefficients: Tensor) -> Tensor:
-        """Coefficients in 0-1 (B, T, 52) to zero mean and unit variance per channel."""
-        return (coefficients - self.coefficient_mean) / self.coefficient_scale
+        """Coefficients in 0-1 (B, T, 52) to zero mean and unit variance per channel; of gaze,
+        directions (``model.gaze``)."""
+        return (to_directions_tensor(coefficients) - self.coefficient_mean) / self.coefficient_scale
 
     def destandardise(self, x_0: Tensor) -> Tensor:
         """The inverse of ``standardise``."""
-        return x_0 * self.coefficient_scale + self.coefficient_mean
+        return from_directions(x_0 * self.coefficient_scale + self.coefficient_mean)
 
     def noise(self, shape: Sequence[int], generator: torch.Generator | None) -> Tensor:
         """Noise (..., T, 52) with memory over T, standard normal in every frame."""
@@ -283,7 +284,7 @@ class Talker(nn.Module):
         )
         noise = AutoRegression(*correlations)(white)
         if math.isfinite(threshold := self.gaze_threshold.item()):
-            noise[..., _GAZE] = gaze_noise(white, threshold)
+            noise[..., GAZE] = gaze_noise(white, threshold)
         return noise
 
     def generate(

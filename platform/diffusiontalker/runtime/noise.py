@@ -12,7 +12,7 @@ from functools import lru_cache
 
 import numpy as np
 
-from diffusiontalker.arkit import CHANNELS, GAZE, INDEX
+from diffusiontalker.arkit import CHANNELS, INDEX
 from diffusiontalker.errors import UserError
 
 WORDS = len(CHANNELS) // 2
@@ -23,7 +23,7 @@ BLOCK = 16
 """Frames that are filtered together, at fixed places, so that noise does not depend on how it is
 cut."""
 
-_GAZE = [INDEX[name] for name in GAZE]
+_GAZE = slice(INDEX["eyeLookDownLeft"], INDEX["eyeLookUpRight"] + 1)
 _JUMP = INDEX["eyeBlinkLeft"]
 """Its white noise decides when gaze jumps (``diffusion.noise.JUMP``)."""
 

@@ -5,10 +5,11 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from diffusiontalker.arkit import GAZE, INDEX
+from diffusiontalker.arkit import FPS
 from diffusiontalker.corpus import shards
 from diffusiontalker.corpus.manifest import CorpusFolder
 from diffusiontalker.diffusion.noise import correlations
+from diffusiontalker.model.gaze import FIRST, to_directions
 from diffusiontalker.training.blinks import blink_shape, find_blinks, without_blinks
 
 MAX_FRAMES = 2 * 3600 * 30
@@ -20,17 +21,18 @@ SACCADE = 0.25
 direction: our choice."""
 MIN_GAZE = 0.01
 """Least standard deviation of a gaze that moves."""
-MAX_SACCADES = 0.2
-"""Most saccades in a frame; eyes make three to four a second."""
+REFRACTORY = 4
+"""Frames between two saccades, at least."""
+MAX_SACCADES = 4 / FPS
+"""Most saccades in a frame: eyes make three to four a second."""
 MIN_MOVEMENT = 1e-3
 """Least mean square of differences, likewise."""
-
-_GAZE = [INDEX[name] for name in GAZE]
 
 
 @dataclass(frozen=True)
 class MotionStatistics:
-    """Of all faces, per channel; without their blinks if these have a shape."""
+    """Of all faces, per channel; without their blinks if these have a shape, and with directions of
+    gaze (``model.gaze``)."""
 
     mean: np.ndarray
     """(52,) float32."""
@@ -75,6 +77,7 @@ def statistics_of(faces: Sequence[np.ndarray], blinks: bool = True) -> MotionSta
     shape = blink_shape(zip(faces, bases, found, strict=True))
     if not shape:
         bases = list(faces)
+    bases = [to_directions(base) for base in bases]
     together = np.concatenate(bases).astype(np.float64)
     deviation = np.maximum(together.std(0), MIN_DEVIATION)
 
@@ -97,14 +100,24 @@ def statistics_of(faces: Sequence[np.ndarray], blinks: bool = True) -> MotionSta
 
 
 def saccade_rate(faces: Sequence[np.ndarray]) -> float:
-    """Jumps of the gaze in a frame, of faces (T, 52): runs of frames that move by ``SACCADE``."""
-    directions = [face[:, _GAZE].astype(np.float64) @ list(GAZE.values()) / 2 for face in faces]
-    deviation = np.concatenate(directions).std(0)
+    """Jumps of the gaze in a frame, of faces (T, 52) with directions (``model.gaze``).
+
+    A jump is a run of frames that move by ``SACCADE``, or by four times the median movement, which
+    is what a tracker's noise makes; one within ``REFRACTORY`` frames of another counts as the same.
+    """
+    gaze = [face[:, [FIRST, FIRST + 2]].astype(np.float64) for face in faces]
+    deviation = np.concatenate(gaze).std(0)
     if deviation.max() < MIN_GAZE:
         return 0.0
-    quick = [
-        np.linalg.norm(np.diff(each, axis=0) / np.maximum(deviation, MIN_GAZE), axis=1) > SACCADE
-        for each in directions
+    speeds = [
+        np.linalg.norm(np.diff(each, axis=0) / np.maximum(deviation, MIN_GAZE), axis=1)
+        for each in gaze
     ]
-    begun = sum(int(np.count_nonzero(np.diff(each.astype(int), prepend=0) == 1)) for each in quick)
-    return min(begun / sum(map(len, directions)), MAX_SACCADES)
+    least = max(SACCADE, 4 * float(np.median(np.concatenate(speeds))))
+    jumps = sum(_jumps(np.flatnonzero(speed > least)) for speed in speeds)
+    return min(jumps / sum(map(len, gaze)), MAX_SACCADES)
+
+
+def _jumps(frames: np.ndarray) -> int:
+    """Runs of frame numbers (N,) that lie apart by more than ``REFRACTORY``."""
+    return int(len(frames) > 0) + int(np.count_nonzero(np.diff(frames) > REFRACTORY))
