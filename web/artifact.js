@@ -3,6 +3,7 @@ import { load as parse } from "js-yaml";
 
 import { FPS, SAMPLE_RATE } from "./audio.js";
 import { oneLine, UserError } from "./errors.js";
+import { GAZE } from "./noise.js";
 
 const FORMAT_VERSION = 6;
 const GRAPHS = ["encoder", "personalizer", "modulation", "decoder"];
@@ -149,6 +150,7 @@ function mistake(config) {
   if (![one, two].every(isLags)) return "noise: give lag_1 and lag_2, a number between -1 and 1 for each channel";
   if (two.some((lag, c) => lag <= 2 * one[c] ** 2 - 1)) return "noise: no process has these correlations";
   if (threshold !== null && !isNumbers([threshold], 0, 10)) return "noise.gaze_threshold: give null, or 0 to 10";
+  if (threshold !== null && channels[GAZE.first] !== "eyeLookDownLeft") return "noise.gaze_threshold: the channels are in another order";
   const { shape } = config.blinks ?? {};
   if (!isNumbers(shape, 0, 1) || shape.length > FPS) return `blinks.shape: give at most ${FPS} numbers from 0 to 1`;
   if (!Number.isInteger(Math.log2(front.fft / 3))) return `front_end.fft is ${front.fft}; this page takes 3 * 2^n`;

@@ -5,7 +5,7 @@ import { UserError } from "./errors.js";
 
 /** The channels of gaze among the 52, eyeLookDownLeft to eyeLookUpRight, and the one before them whose white noise
  * decides when they jump, eyeBlinkLeft. */
-const GAZE = { first: 10, end: 18, jump: 8 };
+export const GAZE = { first: 10, end: 18, jump: 8 };
 const ROUNDS = 10;
 // Multipliers, and increments of the key per round, as [high, low] halves of 64 bits.
 const MULTIPLIERS = [[0xd2e7470e, 0xe14c6c93], [0xca5a8263, 0x95121157]];

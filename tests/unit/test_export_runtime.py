@@ -575,6 +575,11 @@ DAMAGE = [
     pytest.param(edit("stream.rise_frames", True), "stream.rise_frames is True;", id="rise-bool"),
     pytest.param(edit("noise", None), "not an artifact's configuration", id="no-noise"),
     pytest.param(edit("noise.gaze_threshold", -1), "noise.gaze_threshold is -1;", id="gaze"),
+    pytest.param(edit("noise.gaze_threshold", True), "noise.gaze_threshold is", id="gaze-bool"),
+    pytest.param(edit("noise.gaze_threshold", "a"), "noise.gaze_threshold is a;", id="gaze-text"),
+    pytest.param(
+        edit("noise.gaze_threshold", float("nan")), "gaze_threshold is nan;", id="gaze-nan"
+    ),
     pytest.param(edit("noise.lag_1", [0.5]), "noise.lag_1: give a number for each", id="lags"),
     pytest.param(edit("noise.lag_1", [1.0] * 52), "noise.lag_1 is 1.0;", id="lag-1"),
     pytest.param(edit("noise.lag_2", [-0.9999] * 52), "no process has these", id="no-process"),

@@ -10,6 +10,7 @@ import torch
 from diffusiontalker.arkit import INDEX
 from diffusiontalker.diffusion.noise import (
     GAZE,
+    NEVER,
     AutoRegression,
     correlations,
     gaze_noise,
@@ -109,7 +110,7 @@ def test_gaze_noise_is_standard_normal_and_jumps_at_its_rate() -> None:
     np.testing.assert_allclose(made.mean(0), 0, atol=0.1)
     jumps = (made[:, 1:] != made[:, :-1]).any(-1)
     assert jumps.float().mean() == pytest.approx(0.1, abs=0.005)
-    assert gaze_threshold(0.0) == math.inf
+    assert gaze_threshold(0.0) == NEVER
 
 
 def test_coloured_noise_is_standard_normal_in_every_frame_and_moves_as_asked() -> None:

@@ -57,6 +57,45 @@ def test_a_stop_after_a_pause_closes_in_it(pause: float, taken: float) -> None:
     assert contiguous(moved, 1.0)
 
 
+def test_times_do_not_drift_at_espeaks_rate() -> None:
+    """A hop of 110 samples at 22,050 Hz was taken for 5 ms: 23 ms late after ten seconds."""
+    rate = 22_050
+    samples = np.random.default_rng(0).normal(0, 0.1, 11 * rate)
+    samples[int(10.0 * rate) : int(10.06 * rate)] = 0
+    given = [Phone("ɑ", 0.0, 10.04), Phone("p", 10.04, 10.08), Phone("ɑ", 10.08, 11.0)]
+    moved = on_dips(given, samples, rate)
+    assert moved[1].start == pytest.approx(10.0, abs=0.008)
+    assert moved[1].end == pytest.approx(10.06, abs=0.008)
+
+
+def test_each_stop_of_a_cluster_has_its_own_closure() -> None:
+    """The second stop took the first one's, and the next vowel began a quarter second early."""
+    given = [
+        Phone("ɛ", 0.0, 0.45), Phone("p", 0.45, 0.55), Phone("t", 0.55, 0.62), Phone("ɪ", 0.62, 1.0)
+    ]  # fmt: skip
+    moved = on_dips(given, hissing((0.42, 0.48), (0.53, 0.59)), RATE)
+    assert [p.ipa for p in moved] == ["ɛ", "p", "t", "ɪ"]
+    assert [moved[1].start, moved[1].end] == pytest.approx([0.42, 0.53], abs=0.06)
+    assert moved[2].start == pytest.approx(0.53, abs=0.06)
+    assert moved[3].start == pytest.approx(0.59, abs=0.01)
+    assert contiguous(moved, 1.0)
+
+
+def test_a_stop_at_the_very_beginning_closes_before_its_release() -> None:
+    moved = on_dips([Phone("p", 0.1, 0.14), Phone("ɑ", 0.14, 1.0)], hissing((0.0, 0.1)), RATE)
+    assert [p.ipa for p in moved] == ["", "p", "ɑ"]
+    assert moved[1].start == pytest.approx(0.1 - CLOSURE)
+
+
+def test_phones_at_the_end_stay_within_the_audio() -> None:
+    given = [Phone("ɛ", 0.0, 0.99), Phone("p", 0.99, 0.995), Phone("t", 0.995, 1.0)]
+    moved = on_dips(given, hissing(), RATE)
+    assert [p.ipa for p in moved] == ["ɛ", "p", "t"]
+    assert moved[-1].end <= 1.0
+    assert contiguous(moved, 1.0)
+    assert min(p.end - p.start for p in moved) >= SHORTEST - 1e-9
+
+
 def test_espeaks_p_lies_on_its_silence() -> None:
     samples, rate, given = speak("a paper copy, happy people", "en-us", Prosody())
     moved = on_dips(given, samples, rate)

@@ -120,6 +120,12 @@ def test_a_share_of_neutral_speech_needs_it_and_another(emotions: tuple[str, ...
         planning.plan(CorpusSettings(emotions=emotions, neutral_share=0.5))
 
 
+@pytest.mark.parametrize("share", [0.001, 0.999])
+def test_a_share_that_leaves_an_emotion_without_speech_is_refused(share: float) -> None:
+    with pytest.raises(UserError, match="leaves no clip"):
+        planning.plan(CorpusSettings(minutes=10, neutral_share=share))
+
+
 def test_voices_vary_in_every_emotion_without_changing_its_face() -> None:
     rng = np.random.default_rng(0)
     varied = [voice_quality.varied(EMOTIONS["neutral"], 1.0, rng) for _ in range(400)]

@@ -47,7 +47,7 @@ class CorpusSettings(Section):
         "surprise",
         "disgust",
     )
-    neutral_share: Annotated[float, Field(ge=0, lt=1)] | None = None
+    neutral_share: Annotated[float, Field(gt=0, lt=1)] | None = None
     """Share of the clips of every split whose emotion is neutral; null: as many as of any other
     emotion. People mostly speak without much of one."""
     voice_variation: Annotated[float, Field(ge=0, le=2)] = 0.0

@@ -21,6 +21,8 @@ MAX_LAG_1 = 0.9995
 """Bound on the correlation of neighbouring frames: beyond it a channel would not move in a clip."""
 GAZE = slice(INDEX["eyeLookDownLeft"], INDEX["eyeLookUpRight"] + 1)
 """The columns of gaze."""
+NEVER = 1000.0
+"""A threshold that no normal number is beyond. (Averages of weights make NaN of infinity.)"""
 JUMP = "eyeBlinkLeft"
 """The channel whose white noise decides when that of gaze jumps; eyes often jump in a blink."""
 
@@ -82,7 +84,7 @@ def gaze_noise(white: Tensor, threshold: float) -> Tensor:
 
 def gaze_threshold(rate: float) -> float:
     """The ``threshold`` of ``gaze_noise`` that is exceeded in this share of the frames."""
-    return NormalDist().inv_cdf(1 - rate / 2) if rate > 0 else math.inf
+    return NormalDist().inv_cdf(1 - rate / 2) if rate > 0 else NEVER
 
 
 def correlations(speed: np.ndarray, acceleration: np.ndarray) -> np.ndarray:

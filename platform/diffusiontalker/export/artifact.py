@@ -1,6 +1,5 @@
 """Exporting an artifact: a folder with configuration, graphs and model card, without pickle."""
 
-import math
 from collections.abc import Sequence
 from itertools import pairwise
 from pathlib import Path
@@ -18,6 +17,7 @@ from diffusiontalker.audio.level import normalize
 from diffusiontalker.audio.log_mel import OVERLAP, PER_FRAME, STEM, log_mel
 from diffusiontalker.config import ExportSettings
 from diffusiontalker.corpus.shards import Clip
+from diffusiontalker.diffusion.noise import NEVER
 from diffusiontalker.errors import UserError
 from diffusiontalker.export import precision
 from diffusiontalker.export.graph import export_onnx
@@ -249,4 +249,4 @@ def size_mb(folder: Path) -> float:
 def _noise_of(talker: Talker) -> NoiseParameters:
     lag_1, lag_2 = (tuple(lags) for lags in talker.noise_correlations.tolist())
     threshold = talker.gaze_threshold.item()
-    return NoiseParameters(lag_1, lag_2, threshold if math.isfinite(threshold) else None)
+    return NoiseParameters(lag_1, lag_2, threshold if threshold < NEVER else None)

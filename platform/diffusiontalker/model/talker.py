@@ -16,7 +16,7 @@ from torch import Tensor, nn
 
 from diffusiontalker.arkit import CHANNELS, UPPER
 from diffusiontalker.config import ContextSettings, DecoderSettings, PersonalizerSettings
-from diffusiontalker.diffusion.noise import GAZE, AutoRegression, gaze_noise
+from diffusiontalker.diffusion.noise import GAZE, NEVER, AutoRegression, gaze_noise
 from diffusiontalker.diffusion.samplers import sample
 from diffusiontalker.diffusion.schedule import Kind, Schedule, broadcast
 from diffusiontalker.model.audio_encoder import FeatureAdapter, HybridEncoder, LogMelEncoder, join
@@ -107,7 +107,7 @@ class Talker(nn.Module):
     noise_correlations: Tensor
     """(2, 52) of the noise over one and two frames (``diffusion.noise``); zeros: white noise."""
     gaze_threshold: Tensor
-    """() of ``diffusion.noise.gaze_noise``; infinity: gaze has noise like other channels."""
+    """() of ``diffusion.noise.gaze_noise``; ``NEVER``: gaze has noise like other channels."""
     movement_variance: Tensor
     """(2, 52): mean squares of first and second differences over time of standardised x_0."""
     blink_shape: Tensor
@@ -147,7 +147,7 @@ class Talker(nn.Module):
         self.register_buffer("coefficient_scale", torch.ones(len(CHANNELS)))
         self.register_buffer("residual_variance", torch.ones(len(CHANNELS)))
         self.register_buffer("noise_correlations", torch.zeros(2, len(CHANNELS)))
-        self.register_buffer("gaze_threshold", torch.tensor(math.inf))
+        self.register_buffer("gaze_threshold", torch.tensor(NEVER))
         self.register_buffer("movement_variance", torch.ones(2, len(CHANNELS)))
         self.register_buffer("blink_shape", torch.zeros(BLINK_FRAMES))
 
@@ -245,7 +245,7 @@ class Talker(nn.Module):
         self.coefficient_scale.copy_(torch.from_numpy(deviation))
 
     def set_movement(
-        self, correlations: np.ndarray, variance: np.ndarray, gaze_threshold: float = math.inf
+        self, correlations: np.ndarray, variance: np.ndarray, gaze_threshold: float = NEVER
     ) -> None:
         """Fix ``noise_correlations`` and ``movement_variance``, (2, 52), and ``gaze_threshold``."""
         self.noise_correlations.copy_(torch.from_numpy(correlations))
@@ -283,7 +283,7 @@ class Talker(nn.Module):
             *shape, generator=generator, device=correlations.device, dtype=correlations.dtype
         )
         noise = AutoRegression(*correlations)(white)
-        if math.isfinite(threshold := self.gaze_threshold.item()):
+        if (threshold := self.gaze_threshold.item()) < NEVER:
             noise[..., GAZE] = gaze_noise(white, threshold)
         return noise
 

@@ -4,7 +4,6 @@ A stage's run is named by the hash of all that determines its result: running th
 it, and a changed configuration never loads an old checkpoint.
 """
 
-import math
 from functools import partial
 from pathlib import Path
 
@@ -20,7 +19,7 @@ from diffusiontalker.config import (
 from diffusiontalker.corpus import shards
 from diffusiontalker.corpus.manifest import CorpusFolder
 from diffusiontalker.corpus.phonemes import base_phoneme
-from diffusiontalker.diffusion.noise import gaze_threshold
+from diffusiontalker.diffusion.noise import NEVER, gaze_threshold
 from diffusiontalker.errors import UserError
 from diffusiontalker.features.timing import reach
 from diffusiontalker.model.talker import Talker, TalkerConfig, copy_matching_weights
@@ -115,7 +114,7 @@ def _make_teacher_objective(
     if settings.model.shared.noise == "ar2":
         noise, gaze = statistics.correlations, gaze_threshold(statistics.saccade_rate)
     else:
-        noise, gaze = np.zeros_like(statistics.correlations), math.inf
+        noise, gaze = np.zeros_like(statistics.correlations), NEVER
     talker.set_movement(noise, statistics.movement_variance, gaze)
     talker.set_blinks(statistics.blink_shape, statistics.blink_rate)
     return objectives.TeacherObjective(

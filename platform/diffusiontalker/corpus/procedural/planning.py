@@ -73,6 +73,13 @@ def plan(settings: CorpusSettings) -> list[ClipPlan]:
             emotion = _emotion(turn + who, settings)
             name = f"{split}-{i:05d}"
             plans.append(ClipPlan(name, split, sentence, people[who], emotion, len(plans)))
+    if settings.neutral_share is not None:
+        spoken_in = {one.emotion for one in plans if one.split == "train"}
+        if missing := [emotion for emotion in settings.emotions if emotion not in spoken_in]:
+            raise UserError(
+                f"corpus.neutral_share: {settings.neutral_share} leaves no clip of {missing[0]} in "
+                "training; choose another, or more corpus.minutes"
+            )
     return plans
 
 
