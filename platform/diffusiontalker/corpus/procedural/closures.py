@@ -51,7 +51,8 @@ def on_dips(phones: Sequence[Phone], samples: np.ndarray, rate: int) -> list[Pho
         if i == 0 or ipa[i - 1] == PAUSE:
             spans[i, 0] = max(spans[i - 1, 0] if i else 0.0, given[i, 0] - CLOSURE)
         else:
-            spans[i] = _dip(*given[i], level, _ESPEAK_REACH, placed) or given[i]
+            start, end = given[i].tolist()
+            spans[i] = _dip(start, end, level, _ESPEAK_REACH, placed) or given[i]
         if i + 1 < len(spans):
             spans[i + 1, 0] = spans[i, 1]
         placed = spans[i, 1]
