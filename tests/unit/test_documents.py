@@ -29,6 +29,11 @@ LOADERS = {
 }
 
 
+def test_no_figure_is_left_to_be_filled_in() -> None:
+    for document in DOCUMENTS:
+        assert not re.search(r"@[A-Z]+@", document.read_text(encoding="utf-8")), document.name
+
+
 def blocks(text: str) -> list[str]:
     """The content of fenced blocks that name no language: what people type."""
     fenced = re.findall(r"^```(\w*)\n(.*?)^```$", text, re.DOTALL | re.MULTILINE)
