@@ -595,7 +595,7 @@ def test_without_a_microphone_the_page_says_what_to_do_and_keeps_the_take(
         (lambda folder: _rename(folder, "fft: 768", "fft: 800"),
          "config.yaml is not an artifact's configuration (front_end.fft is 800"),
         (lambda folder: (folder / "config.yaml").write_text("format_version: 1"),
-         "artifact format 1, but this release reads 5; export it again"),
+         "artifact format 1, but this release reads 6; export it again"),
         (lambda folder: _rename(folder, "- ben\n", ""),
          "these are not a student's graphs (config.yaml has another number of names "
          "for identity)"),

@@ -59,7 +59,7 @@ def closure_lags(faces: Sequence[Array], phones: Sequence[Phones]) -> list[float
         closed = [one for one in spoken if one[0] in {PAUSE, *BILABIAL}]
         for phone, start, end in closed:
             low, high = start - SEARCH, end + SEARCH
-            near = [one for one in closed if one[1] < high and one[2] > low]
+            near = [one for one in closed if one[1] < high + 1e-6 and one[2] > low - 1e-6]
             first, last = math.ceil(low * FPS - 1e-6), math.floor(high * FPS + 1e-6)
             if phone == PAUSE or len(near) > 1 or first < 0 or last >= len(gap):
                 continue
