@@ -31,6 +31,8 @@ TOKEN = (
     "there"
 )
 """How to authenticate at a cluster."""
+EXECUTOR, EXECUTOR_SECONDS = "StreamingExecutor-", 30.0
+"""How Ray Data names the threads of its scheduling loops, and how long each is waited for."""
 IDLE_MS = 300_000
 """Milliseconds before an idle worker is ended."""
 STARTING = 16
@@ -65,7 +67,16 @@ def session() -> Iterator[None]:
         raise cause from error
     finally:
         if owned:
+            _wait_for_executors()
             ray.shutdown()
+
+
+def _wait_for_executors() -> None:
+    """Wait for the scheduling loops of Ray Data. An iteration that ends early waits two seconds for
+    its own, and one that finds Ray gone ends the process, before an error is shown."""
+    for thread in threading.enumerate():
+        if thread.name.startswith(EXECUTOR):
+            thread.join(EXECUTOR_SECONDS)
 
 
 def _open() -> None:

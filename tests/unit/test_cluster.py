@@ -1,6 +1,8 @@
 """Starting Ray and connecting to it: one retry, and one line. Ray itself is not started."""
 
 import signal
+import threading
+import time
 from collections.abc import Callable
 
 import pytest
@@ -9,6 +11,7 @@ from ray.exceptions import AuthenticationError, RaySystemError
 from tests import refusals
 
 from diffusiontalker import cluster
+from diffusiontalker.errors import UserError
 
 LATE = Exception(
     "The current node timed out during startup. This could happen because some of the raylet "
@@ -117,3 +120,23 @@ def test_to_be_asked_to_end_is_still_the_jobs_to_hear(
             assert signal.getsignal(signal.SIGTERM) is signal.default_int_handler
     finally:
         signal.signal(signal.SIGTERM, before)
+
+
+def test_a_scheduling_loop_that_still_runs_ends_before_ray(
+    failing: Failing, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It would end the process, and the error would not be shown."""
+    calls = failing()
+    monkeypatch.setattr(cluster, "configure", lambda: None)
+
+    def loop() -> None:
+        time.sleep(0.3)
+        calls.append("loop")
+
+    def work() -> None:
+        with cluster.session():
+            threading.Thread(target=loop, name="StreamingExecutor-1", daemon=True).start()
+            raise UserError("no space")
+
+    assert refusals.refusal(work) == "no space"
+    assert calls[-2:] == ["loop", "shutdown"]

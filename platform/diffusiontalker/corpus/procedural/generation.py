@@ -5,7 +5,7 @@ the manifest is written when all shards exist.
 """
 
 import warnings
-from collections.abc import Callable, Generator, Iterable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any
 
@@ -208,9 +208,8 @@ def _make_shards(
         made = _with_actors(names, folder, batches, settings)
     else:
         made = names.map(_ShardMaker(folder, batches, settings).__call__)
-    rows = iter(made.iter_rows())
     try:
-        for row in rows:
+        for row in made.iter_rows():
             if row["mistake"]:
                 raise UserError(row["mistake"])
             yield ShardInfo.from_json(row["info"])
@@ -219,10 +218,6 @@ def _make_shards(
             f"{folder}: the process of a synthesizer ended, or its machine did; if memory ran out, "
             "free some; run the same again, which goes on with the shards that are missing"
         ) from error
-    finally:
-        # Before Ray ends: an executor that still runs would end the process without the error.
-        if isinstance(rows, Generator):
-            rows.close()
 
 
 def _with_actors(
