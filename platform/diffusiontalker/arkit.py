@@ -68,6 +68,8 @@ CHANNELS: tuple[str, ...] = (
     "tongueOut",
 )
 INDEX: dict[str, int] = {name: i for i, name in enumerate(CHANNELS)}
+GAZE = slice(INDEX["eyeLookDownLeft"], INDEX["eyeLookUpRight"] + 1)
+"""The eight channels of gaze, which lie side by side."""
 ROTATIONS: tuple[str, ...] = tuple(
     f"{part}{axis}" for part in ("Head", "LeftEye", "RightEye") for axis in ("Yaw", "Pitch", "Roll")
 )

@@ -14,7 +14,7 @@ from diffusiontalker.arkit import CHANNELS, UPPER
 from diffusiontalker.config import ContextSettings, PersonalizerSettings
 from diffusiontalker.errors import UserError
 from diffusiontalker.model.decoder import STEP_DIM, step_embedding
-from diffusiontalker.model.gaze import from_directions, to_directions_tensor
+from diffusiontalker.model.gaze import from_directions, to_directions
 from diffusiontalker.model.talker import Condition, Talker, TalkerConfig, copy_matching_weights
 
 KINDS = [
@@ -187,7 +187,7 @@ def test_a_certain_channel_ignores_the_noise() -> None:
 def test_standardise_and_back() -> None:
     talker = models.talker()
     c = torch.rand(2, 5, len(CHANNELS))
-    c = from_directions(to_directions_tensor(c))  # no eye looks both ways
+    c = from_directions(to_directions(c))  # no eye looks both ways
     z = talker.standardise(c)
     by_hand = (c[0, 0, 24] - talker.coefficient_mean[24]) / talker.coefficient_scale[24]
     assert z[0, 0, 24] == by_hand

@@ -3,15 +3,14 @@
 import numpy as np
 import pytest
 
-from diffusiontalker.arkit import CHANNELS
-from diffusiontalker.model.gaze import FIRST
+from diffusiontalker.arkit import CHANNELS, GAZE
 from diffusiontalker.training.motion_statistics import MAX_SACCADES, saccade_rate
 
 
 def gazing(yaw: np.ndarray, pitch: np.ndarray) -> np.ndarray:
     """A face (T, 52) that looks there with both eyes, as directions."""
     face = np.zeros((len(yaw), len(CHANNELS)), np.float32)
-    face[:, FIRST], face[:, FIRST + 2] = yaw, pitch
+    face[:, GAZE.start], face[:, GAZE.start + 2] = yaw, pitch
     return face
 
 

@@ -7,9 +7,8 @@ import numpy as np
 import pytest
 import torch
 
-from diffusiontalker.arkit import INDEX
+from diffusiontalker.arkit import GAZE, INDEX
 from diffusiontalker.diffusion.noise import (
-    GAZE,
     NEVER,
     AutoRegression,
     correlations,

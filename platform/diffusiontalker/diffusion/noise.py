@@ -15,12 +15,10 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from diffusiontalker.arkit import INDEX
+from diffusiontalker.arkit import GAZE, INDEX
 
 MAX_LAG_1 = 0.9995
 """Bound on the correlation of neighbouring frames: beyond it a channel would not move in a clip."""
-GAZE = slice(INDEX["eyeLookDownLeft"], INDEX["eyeLookUpRight"] + 1)
-"""The columns of gaze."""
 NEVER = 1000.0
 """A threshold that no normal number is beyond. (Averages of weights make NaN of infinity.)"""
 JUMP = "eyeBlinkLeft"

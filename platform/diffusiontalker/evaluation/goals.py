@@ -103,18 +103,15 @@ def _ratio(value: float | None, reference: float | None) -> float | None:
 
 def _worst(ratios: Sequence[float | None]) -> float | None:
     """The ratio that is furthest from 1."""
-    known = _all_known(ratios)
-    return max(known, key=lambda ratio: abs(log(max(ratio, 1e-9)))) if known else None
+    return max(_all_known(ratios), key=lambda ratio: abs(log(max(ratio, 1e-9))), default=None)
 
 
 def _most(values: Sequence[float | None]) -> float | None:
-    known = _all_known(values)
-    return max(known) if known else None
+    return max(_all_known(values), default=None)
 
 
 def _least(values: Sequence[float | None]) -> float | None:
-    known = _all_known(values)
-    return min(known) if known else None
+    return min(_all_known(values), default=None)
 
 
 def _all_known(values: Sequence[float | None]) -> list[float]:

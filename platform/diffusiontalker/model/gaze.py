@@ -9,10 +9,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from diffusiontalker.arkit import INDEX
-
-FIRST, LAST = INDEX["eyeLookDownLeft"], INDEX["eyeLookUpRight"]
-"""The columns of gaze lie between the two."""
+from diffusiontalker.arkit import GAZE, INDEX
 
 
 def _matrices() -> tuple[np.ndarray, np.ndarray]:
@@ -25,7 +22,7 @@ def _matrices() -> tuple[np.ndarray, np.ndarray]:
     ):
         for sign, channels in ((1.0, positive), (-1.0, negative)):
             for side, channel in zip((1.0, -1.0), channels, strict=True):
-                at = INDEX[channel] - FIRST
+                at = INDEX[channel] - GAZE.start
                 there[at, common], there[at, common + 1] = sign / 2, sign * side / 2
                 back[common, at], back[common + 1, at] = sign, sign * side
     return there, back
@@ -34,21 +31,17 @@ def _matrices() -> tuple[np.ndarray, np.ndarray]:
 _TO, _FROM = _matrices()
 
 
-def to_directions(coefficients: np.ndarray) -> np.ndarray:
+def to_directions(coefficients: Tensor) -> Tensor:
     """Coefficients (..., 52) with yaw, half its difference between the eyes, pitch, likewise, and
     four zeros in the columns of gaze."""
-    out = coefficients.copy()
-    out[..., FIRST : LAST + 1] = coefficients[..., FIRST : LAST + 1] @ _TO
-    return out
-
-
-def to_directions_tensor(coefficients: Tensor) -> Tensor:
-    """``to_directions`` of a tensor."""
-    gaze = coefficients[..., FIRST : LAST + 1] @ coefficients.new_tensor(_TO)
-    return torch.cat([coefficients[..., :FIRST], gaze, coefficients[..., LAST + 1 :]], -1)
+    return _replaced(coefficients, coefficients[..., GAZE] @ coefficients.new_tensor(_TO))
 
 
 def from_directions(directions: Tensor) -> Tensor:
-    """The inverse of ``to_directions_tensor``, where opposite channels exclude each other."""
-    gaze = (directions[..., FIRST : LAST + 1] @ directions.new_tensor(_FROM)).relu()
-    return torch.cat([directions[..., :FIRST], gaze, directions[..., LAST + 1 :]], -1)
+    """The inverse of ``to_directions``, where opposite channels exclude each other."""
+    return _replaced(directions, (directions[..., GAZE] @ directions.new_tensor(_FROM)).relu())
+
+
+def _replaced(values: Tensor, gaze: Tensor) -> Tensor:
+    """``values`` (..., 52) with other columns of gaze."""
+    return torch.cat([values[..., : GAZE.start], gaze, values[..., GAZE.stop :]], -1)

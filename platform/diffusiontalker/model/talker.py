@@ -14,15 +14,15 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from diffusiontalker.arkit import CHANNELS, UPPER
+from diffusiontalker.arkit import CHANNELS, GAZE, UPPER
 from diffusiontalker.config import ContextSettings, DecoderSettings, PersonalizerSettings
-from diffusiontalker.diffusion.noise import GAZE, NEVER, AutoRegression, gaze_noise
+from diffusiontalker.diffusion.noise import NEVER, AutoRegression, gaze_noise
 from diffusiontalker.diffusion.samplers import sample
 from diffusiontalker.diffusion.schedule import Kind, Schedule, broadcast
 from diffusiontalker.model.audio_encoder import FeatureAdapter, HybridEncoder, LogMelEncoder, join
 from diffusiontalker.model.convolutions import ChunkCache, FrameCache, TimeConv, masked
 from diffusiontalker.model.decoder import Context, make_decoder
-from diffusiontalker.model.gaze import from_directions, to_directions_tensor
+from diffusiontalker.model.gaze import from_directions, to_directions
 from diffusiontalker.model.personalizer import Personalizer, VoiceEmbeddings
 from diffusiontalker.runtime.blinks import BlinkParameters
 
@@ -270,7 +270,7 @@ class Talker(nn.Module):
     def standardise(self, coefficients: Tensor) -> Tensor:
         """Coefficients in 0-1 (B, T, 52) to zero mean and unit variance per channel; of gaze,
         directions (``model.gaze``)."""
-        return (to_directions_tensor(coefficients) - self.coefficient_mean) / self.coefficient_scale
+        return (to_directions(coefficients) - self.coefficient_mean) / self.coefficient_scale
 
     def destandardise(self, x_0: Tensor) -> Tensor:
         """The inverse of ``standardise``."""

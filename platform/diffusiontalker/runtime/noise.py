@@ -12,7 +12,7 @@ from functools import lru_cache
 
 import numpy as np
 
-from diffusiontalker.arkit import CHANNELS, INDEX
+from diffusiontalker.arkit import CHANNELS, GAZE, INDEX
 from diffusiontalker.errors import UserError
 
 WORDS = len(CHANNELS) // 2
@@ -23,7 +23,6 @@ BLOCK = 16
 """Frames that are filtered together, at fixed places, so that noise does not depend on how it is
 cut."""
 
-_GAZE = slice(INDEX["eyeLookDownLeft"], INDEX["eyeLookUpRight"] + 1)
 _JUMP = INDEX["eyeBlinkLeft"]
 """Its white noise decides when gaze jumps (``diffusion.noise.JUMP``)."""
 
@@ -106,7 +105,7 @@ class GazeJumps:
         """The next frames: white noise (n, 52), n > 0, to (n, 8)."""
         jumps = np.abs(white[:, _JUMP]) > self._threshold
         jumps[0] |= self._held is None
-        gaze = white[:, _GAZE]
+        gaze = white[:, GAZE]
         last = np.maximum.accumulate(np.where(jumps, np.arange(len(white)), -1))
         held = gaze[0] if self._held is None else self._held
         out = np.where(last[:, None] < 0, held, gaze[last])
@@ -138,7 +137,7 @@ class Noise:
             white = normal(self._words(new * WORDS)).reshape(new, len(CHANNELS))
             filtered = self._filter(white)
             if self._gaze is not None:
-                filtered[:, _GAZE] = self._gaze(white)
+                filtered[:, GAZE] = self._gaze(white)
             self._left = np.concatenate([self._left, filtered])
         out, self._left = self._left[:frames], self._left[frames:]
         return out

@@ -4,12 +4,13 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
+import torch
 
-from diffusiontalker.arkit import FPS
+from diffusiontalker.arkit import FPS, GAZE
 from diffusiontalker.corpus import shards
 from diffusiontalker.corpus.manifest import CorpusFolder
 from diffusiontalker.diffusion.noise import correlations
-from diffusiontalker.model.gaze import FIRST, to_directions
+from diffusiontalker.model.gaze import to_directions
 from diffusiontalker.training.blinks import blink_shape, find_blinks, without_blinks
 
 MAX_FRAMES = 2 * 3600 * 30
@@ -77,7 +78,7 @@ def statistics_of(faces: Sequence[np.ndarray], blinks: bool = True) -> MotionSta
     shape = blink_shape(zip(faces, bases, found, strict=True))
     if not shape:
         bases = list(faces)
-    bases = [to_directions(base) for base in bases]
+    bases = [to_directions(torch.tensor(base)).numpy() for base in bases]
     together = np.concatenate(bases).astype(np.float64)
     deviation = np.maximum(together.std(0), MIN_DEVIATION)
 
@@ -105,7 +106,7 @@ def saccade_rate(faces: Sequence[np.ndarray]) -> float:
     A jump is a run of frames that move by ``SACCADE``, or by four times the median movement, which
     is what a tracker's noise makes; one within ``REFRACTORY`` frames of another counts as the same.
     """
-    gaze = [face[:, [FIRST, FIRST + 2]].astype(np.float64) for face in faces]
+    gaze = [face[:, [GAZE.start, GAZE.start + 2]].astype(np.float64) for face in faces]
     deviation = np.concatenate(gaze).std(0)
     if deviation.max() < MIN_GAZE:
         return 0.0

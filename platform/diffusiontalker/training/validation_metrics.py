@@ -53,7 +53,7 @@ def sample_metrics(
 def _metrics(samples: np.ndarray, truth: np.ndarray, bilabials: np.ndarray) -> dict[str, float]:
     """Of one window: samples (2, T, 52), truth (T, 52), frames of p, b, m (N, 2), padded by 0."""
     spans = [(start, stop) for start, stop in bilabials if stop > start]
-    gaps = [aperture(sample)[start:stop].min() for sample in samples for start, stop in spans]
+    gaps = [gap[start:stop].min() for gap in map(aperture, samples) for start, stop in spans]
     return {
         BILABIALS: float(len(spans)),
         OPEN_BILABIALS: sum(gap >= SEALED for gap in gaps) / len(samples),
