@@ -5,8 +5,9 @@ from types import SimpleNamespace
 
 import pytest
 
+from diffusiontalker.summary.durations import clock
 from diffusiontalker.training import progress
-from diffusiontalker.training.progress import StageDisplay, clock
+from diffusiontalker.training.progress import StageDisplay
 
 
 @pytest.mark.parametrize(

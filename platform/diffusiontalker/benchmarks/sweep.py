@@ -11,8 +11,8 @@ from diffusiontalker.config import SweepBenchmarkSettings, SweepSettings
 from diffusiontalker.environment import machine
 from diffusiontalker.report.sweep.trials import relative_change
 from diffusiontalker.report.wording import DASH
+from diffusiontalker.summary.durations import clock
 from diffusiontalker.summary.run import Figure
-from diffusiontalker.training.progress import clock
 from diffusiontalker.tuning import space
 from diffusiontalker.tuning import sweep as tuning
 from diffusiontalker.tuning.trial_store import TrialStore

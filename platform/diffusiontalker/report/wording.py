@@ -3,7 +3,7 @@
 from collections.abc import Iterable, Mapping
 from typing import Any
 
-from diffusiontalker.training.progress import clock
+from diffusiontalker.summary.durations import clock
 
 DASH = "–"
 """A value that is not known."""

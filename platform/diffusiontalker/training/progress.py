@@ -13,6 +13,8 @@ import ray
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
+from diffusiontalker.summary.durations import clock
+
 LOG_EVERY = 20.0
 """Seconds between two lines of one stage where output is no terminal."""
 EVERY_STEPS = 5
@@ -140,13 +142,3 @@ class StageDisplay:
             self.bar.stop()
         if error is None:
             self.print_line(f"{self.stage:<12} done in {clock(time.monotonic() - self.started)}")
-
-
-def clock(seconds: float) -> str:
-    """A duration as 45 s, 3 min 05 s or 2 h 10 min."""
-    seconds = round(seconds)
-    if seconds < 60:
-        return f"{seconds} s"
-    if seconds < 3600:
-        return f"{seconds // 60} min {seconds % 60:02d} s"
-    return f"{seconds // 3600} h {seconds % 3600 // 60:02d} min"

@@ -7,8 +7,8 @@ from dataclasses import dataclass
 from rich.box import SIMPLE_HEAD
 from rich.table import Table
 
+from diffusiontalker.summary.durations import clock
 from diffusiontalker.summary.sweep import Trial
-from diffusiontalker.training.progress import clock
 from diffusiontalker.tuning.trial_store import TrialStore
 
 SHOWN = 5

@@ -9,8 +9,8 @@ from rich.console import Console
 from diffusiontalker import config, storage
 from diffusiontalker.config import Settings, SweepSettings, to_yaml
 from diffusiontalker.report.sweep.page import write_sweep
+from diffusiontalker.summary.durations import clock
 from diffusiontalker.summary.sweep import Finalist, SweepSummary, Trial
-from diffusiontalker.training.progress import clock
 from diffusiontalker.tuning import progress, space, study
 from diffusiontalker.tuning.trial_store import TrialStore
 
