@@ -21,6 +21,7 @@ ENTRIES = {
     "corpus": "corpus.procedural.generation",
     "features": "features.stage",
     "training": "training.stages",
+    "pseudo_labels": "pseudo_labels.stage",
     "evaluation": "evaluation.evaluate",
 }
 """Where the code of a stage begins; what that imports belongs to it. ``training`` are the stages of

@@ -4,6 +4,7 @@ Imports that take seconds stand in the functions that need them, so that the che
 """
 
 import os
+from collections.abc import Collection
 from pathlib import Path
 
 import yaml
@@ -17,7 +18,7 @@ from diffusiontalker.config import (
     to_yaml,
     with_current_names,
 )
-from diffusiontalker.corpus.manifest import Manifest, open_corpus
+from diffusiontalker.corpus.manifest import CorpusFolder, Manifest, open_corpus
 from diffusiontalker.errors import UserError
 from diffusiontalker.report.wording import first_names
 
@@ -182,6 +183,7 @@ def _check_corpus(settings: Settings, measured: bool) -> None:
         from diffusiontalker.corpus.procedural import planning
 
         planning.plan(settings.corpus)
+        _check_pseudo_labels(settings, settings.corpus.emotions)
         return
     folder = storage.location(settings.corpus.path)
     manifest = open_corpus(folder)
@@ -191,7 +193,8 @@ def _check_corpus(settings: Settings, measured: bool) -> None:
         manifest.test_splits()
     if settings.encoder.name is None:
         _check_phones(folder, manifest)
-    _check_batches(settings, manifest, measured)
+    _check_pseudo_labels(settings, manifest.emotions)
+    _check_batches(settings, CorpusFolder(folder, manifest), measured)
 
 
 def _check_phones(folder: Path, manifest: Manifest) -> None:
@@ -209,17 +212,33 @@ def _check_phones(folder: Path, manifest: Manifest) -> None:
     )
 
 
-def _check_batches(settings: Settings, manifest: Manifest, measured: bool) -> None:
+def _check_pseudo_labels(settings: Settings, emotions: Collection[str]) -> None:
+    """Check that there are recordings, and that the teacher will know their emotion. Raises
+    UserError."""
+    own = settings.pseudo_labels
+    if own.recordings is None:
+        return
+    from diffusiontalker.pseudo_labels.recordings import listing
+
+    listing(storage.location(own.recordings))
+    if own.emotion is not None and own.emotion not in emotions:
+        raise UserError(
+            f"pseudo_labels.emotion {own.emotion!r}: not an emotion of the corpus; it has "
+            f"{', '.join(emotions) or 'none'}, and null takes the one that the teacher recognises"
+        )
+
+
+def _check_batches(settings: Settings, data: CorpusFolder, measured: bool) -> None:
     """Check that each worker gets a batch. Raises UserError."""
     from diffusiontalker.training import ray_data, windows
 
-    training = settings.training
+    training, manifest = settings.training, data.manifest
     runs: dict[str, MotionTrainSettings] = {"teacher": training.teacher}
     if measured:
         runs |= {"first_round": training.first_round, "round": training.round}
     for name, train in runs.items():
         motion = windows.MotionWindows(train.window, manifest.identities, manifest.emotions)
-        count = ray_data.batches_of(manifest, "train", motion, train.batch) * train.passes
+        count = ray_data.batches_of(data, "train", motion, train.batch) * train.passes
         if count < training.workers:
             raise UserError(
                 f"training.{name}: {count} batches are too few for {training.workers} workers; "

@@ -9,12 +9,12 @@ sees that nobody forgets. Corpus and features are named where they are made
 """
 
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 from diffusiontalker import storage
 from diffusiontalker.config import Section, Settings, TrainingSettings, fingerprint, round_settings
 
-VERSIONS = {"encoder": 1, "teacher": 4, "round": 4, "evaluation": 3}
+VERSIONS = {"encoder": 1, "teacher": 4, "pseudo_labels": 1, "round": 4, "evaluation": 3}
 """Raise a stage's when the same settings and data give another result: old ones are left alone
 then, and so are those of the stages after it."""
 Content = Sequence[str | None]
@@ -32,6 +32,22 @@ def teacher_key(s: Settings, corpus: Content) -> str:
         "teacher", s.model.shared, s.model.teacher, s.losses.teacher, s.augmentation.lost_bands,
         _shared(s.training), s.training.teacher, corpus,
     )  # fmt: skip
+
+
+def pseudo_labels_key(
+    s: Settings, teacher: str, features: str | None, recordings: Mapping[str, str]
+) -> str:
+    """Of the faces that a teacher draws for recordings.
+
+    Args:
+        s: the settings; where the recordings lie does not matter.
+        teacher: the key of the teacher.
+        features: what the features of the corpus are made of.
+        recordings: names of the recordings, with what changes when their content does.
+    """
+    own = s.pseudo_labels.model_copy(update={"recordings": None})
+    diffusion = s.diffusion.steps, s.diffusion.sampler
+    return _key("pseudo_labels", teacher, features, own, diffusion, recordings)
 
 
 def round_key(s: Settings, steps: int, teacher: str, corpus: Content) -> str:

@@ -20,6 +20,8 @@ from diffusiontalker.arkit import CHANNELS
 
 # One round of the shipped three. The second and its own settings are test_job_submit's.
 DIFFUSION = ("diffusion={steps: 4, rounds: [2]}", "evaluation.teacher_steps=[4, 2]")
+# The bundled recordings of the page, as speech without faces.
+PSEUDO_LABELS = ("pseudo_labels.recordings=web/examples",)
 
 
 @pytest.fixture(scope="module")
@@ -28,7 +30,7 @@ def finished(tmp_path_factory) -> tuple[Path, str, str]:
     in this process."""
     folder = tmp_path_factory.mktemp("distill")
     output, log = folder / "run", folder / "log.txt"
-    arguments = ("--config", CONFIG, f"output={output}", *OVERRIDES, *DIFFUSION)
+    arguments = ("--config", CONFIG, f"output={output}", *OVERRIDES, *DIFFUSION, *PSEUDO_LABELS)
     process = jobs.start(log, "distill", *arguments)
     jobs.wait_for(lambda: list(output.glob("train/teacher-*/checkpoint_*")), process, log)
     jobs.kill(process)
@@ -83,6 +85,8 @@ def test_summary_holds_the_contract(finished) -> None:
     assert {g["met"] for g in summary["goals"]} <= {True, False, None}
     assert summary["environment"]["torch"].startswith("2.13.0")
     assert set(summary["seconds"]) >= {"corpus", "teacher", "round-2", "evaluation"}
+    assert summary["corpus"]["pseudo_labelled_minutes"] > 0.2
+    assert "Students were also trained on" in (output / "student" / "README.md").read_text()
     assert (output / "settings.yaml").is_file()
     assert (output / "environment.json").is_file()
 

@@ -27,7 +27,7 @@ from diffusiontalker.corpus.shards import Clip
 from diffusiontalker.errors import UserError
 from diffusiontalker.training import ray_data, stage_run
 from diffusiontalker.training.epoch import Epoch
-from diffusiontalker.training.windows import MotionWindows, ShardReader, shard_groups
+from diffusiontalker.training.windows import MotionWindows, ShardReader, located, shard_groups
 
 cloudpickle.register_pickle_by_value(sys.modules[__name__])  # workers do not know this file
 EXAMPLES = MotionWindows(32, ["ada"], ["anger"])
@@ -69,32 +69,33 @@ def sums(data: ray.data.Dataset) -> list[str]:
 
 def expected(folder: Path, manifest: Manifest, epoch: int, passes: int, seed: int) -> list[str]:
     """The batches of an epoch, in order, read without Ray."""
-    parts = shard_groups(manifest.of("train"), EXAMPLES, BATCH)
-    read = ShardReader(folder, parts, EXAMPLES, BATCH, seed, lambda: epoch)
-    batches = read({"turn": np.arange(passes * len(parts))})
+    groups = located(shard_groups(manifest.of("train"), EXAMPLES, BATCH), folder)
+    read = ShardReader(groups, EXAMPLES, BATCH, seed, lambda: epoch)
+    batches = read({"turn": np.arange(passes * len(groups))})
     return [sum_of(batch["coefficients"]) for batch in batches]
 
 
 def test_order_is_that_of_seed_and_epoch(ray_s3: Server, tmp_path: Path) -> None:
     manifest, epoch = write(tmp_path), Epoch()
-    data = ray_data.dataset(tmp_path, manifest, "train", EXAMPLES, BATCH, 3, 7, epoch)
+    own = CorpusFolder(tmp_path, manifest)
+    data = ray_data.dataset(own, "train", EXAMPLES, BATCH, 3, 7, epoch)
     seen = {}
     for number in (0, 2, 0):
         epoch.set(number)
         found = sums(data)
         assert found == expected(tmp_path, manifest, number, passes=3, seed=7)
-        assert len(found) == 3 * ray_data.batches_of(manifest, "train", EXAMPLES, BATCH)
+        assert len(found) == 3 * ray_data.batches_of(own, "train", EXAMPLES, BATCH)
         assert seen.setdefault(number, found) == found
     # short clips have no other crops, so that a batch may come again
     assert len(set(seen[0]) & set(seen[2])) < len(seen[0]) / 2
     # one shard at a time gives what many at once gave
-    alone = ray_data.dataset(tmp_path, manifest, "train", EXAMPLES, BATCH, 3, 7, epoch)
+    alone = ray_data.dataset(own, "train", EXAMPLES, BATCH, 3, 7, epoch)
     alone.context.execution_options.resource_limits = ray.data.ExecutionResources(cpu=0.5)
     assert sums(alone) == seen[0]
 
 
 def test_validation_is_the_same_every_time(ray_s3: Server, tmp_path: Path) -> None:
-    data = ray_data.dataset(tmp_path, write(tmp_path), "val", EXAMPLES, BATCH)
+    data = ray_data.dataset(CorpusFolder(tmp_path, write(tmp_path)), "val", EXAMPLES, BATCH)
     assert sums(data) == sums(data) != []
 
 
@@ -102,7 +103,7 @@ def test_a_corrupt_shard_ends_the_stream_with_its_name(ray_s3: Server, tmp_path:
     manifest = write(tmp_path)
     flip(tmp_path / "train-2.parquet", "coefficients")
     with pytest.raises(Exception) as caught:
-        sums(ray_data.dataset(tmp_path, manifest, "train", EXAMPLES, BATCH))
+        sums(ray_data.dataset(CorpusFolder(tmp_path, manifest), "train", EXAMPLES, BATCH))
     cause = cluster.user_error(caught.value)
     assert isinstance(cause, UserError)
     assert "train-2.parquet: the shard is corrupt" in str(cause)
@@ -174,9 +175,10 @@ def test_a_killed_run_on_s3_goes_on_with_the_data_of_its_epoch(
     own = {"training": {"workers": 2, "seed": 3}, "resources": {"worker_cpus": 0.25}}
     settings = Settings.model_validate({"output": str(tmp_path), **own})
     train = TrainSettings(epochs=3, passes=2, batch=BATCH)
-    per_epoch = ray_data.batches_of(manifest, "train", EXAMPLES, BATCH) * train.passes // 2
+    own = CorpusFolder(root / "corpus", manifest)
+    per_epoch = ray_data.batches_of(own, "train", EXAMPLES, BATCH) * train.passes // 2
     history = stage_run.fit_stage(
-        settings, train, CorpusFolder(root / "corpus", manifest), EXAMPLES,
+        settings, train, own, EXAMPLES,
         lambda: Witness(tmp_path, per_epoch + 5), Witness(tmp_path, 0),
         stage_run.StageRun(root / "train", uuid.uuid4().hex, "witness"),
     )  # fmt: skip

@@ -36,6 +36,13 @@ def test_model_card_says_what_was_measured_and_what_it_cannot_do() -> None:
     assert "synthetic" not in model_card(recorded, "student-2")
 
 
+def test_a_card_names_the_speech_that_had_no_faces() -> None:
+    row = summaries.row("student-2", 2)
+    assert "pseudo-labels" not in model_card(summaries.run(row), "student-2")
+    own = summaries.run(row, corpus={**CORPUS, "pseudo_labelled_minutes": 144.4})
+    assert "144 minutes of recordings without faces" in model_card(own, "student-2")
+
+
 @pytest.mark.parametrize(
     ("source", "chosen", "of_run", "said"),
     [

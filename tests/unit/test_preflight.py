@@ -209,6 +209,24 @@ def test_more_workers_than_the_machine_holds(
     check("training.workers=64", "resources.gpu=true")
 
 
+def test_pseudo_labels_without_recordings_or_with_an_unknown_emotion(
+    check: Check, tmp_path: Path
+) -> None:
+    own = f"pseudo_labels.recordings={tmp_path / 'speech'}"
+    assert "no such folder" in refusal(check, own)
+    (tmp_path / "speech").mkdir()
+    assert "holds no recordings" in refusal(check, own)
+    (tmp_path / "speech" / "a.wav").write_bytes(b"RIFF")
+    check(own)
+    said = refusal(check, own, "pseudo_labels.emotion=boredom")
+    assert "boredom" in said
+    assert "neutral" in said
+    check(own, "pseudo_labels.emotion=null")
+    shards = corpus(tmp_path / "mine", WHOLE)
+    said = refusal(check, shards, ONE, own, f"output={tmp_path / 'other'}")
+    assert "not an emotion of the corpus" in said
+
+
 def test_a_rig_that_is_not_there(check: Check, tmp_path: Path) -> None:
     rig = f"evaluation.rig={tmp_path / 'none.npz'}"
     assert "none.npz" in refusal(check, rig)

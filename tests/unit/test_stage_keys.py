@@ -11,6 +11,7 @@ from diffusiontalker import config, stage_keys
 from diffusiontalker.config import (
     AugmentationSettings,
     DegradationSettings,
+    PseudoLabelSettings,
     Section,
     Settings,
     fingerprint,
@@ -22,8 +23,12 @@ from diffusiontalker.features.stage import content
 SETTINGS = Settings(
     output="runs/a",
     augmentation=AugmentationSettings(degradation=DegradationSettings(share=0.5)),
+    pseudo_labels=PseudoLabelSettings(recordings="speech"),
 )
-STAGES = ["corpus", "encoder", "features", "teacher", "round-8", "round-4", "round-2", "evaluation"]
+STAGES = [
+    "corpus", "encoder", "features", "teacher", "pseudo_labels", "round-8", "round-4", "round-2",
+    "evaluation",
+]  # fmt: skip
 FIRST = {
     "output": None,
     "extraction": None,
@@ -45,6 +50,8 @@ FIRST = {
     "losses.teacher": "teacher",
     "losses.student": "round-8",
     "diffusion": "evaluation",
+    "diffusion.sampler": "pseudo_labels",
+    "pseudo_labels": "pseudo_labels",
     "evaluation": "evaluation",
 }
 """The first stage that a section affects, and with it all later ones."""
@@ -65,8 +72,10 @@ def keys(s: Settings) -> dict[str, str]:
     found["features"] = data
     last = found["teacher"] = stage_keys.teacher_key(s, [data])
     models = [last]
+    listing = {f"{s.pseudo_labels.recordings}.wav": "1"}
+    labels = found["pseudo_labels"] = stage_keys.pseudo_labels_key(s, last, data, listing)
     for steps in s.diffusion.rounds:
-        last = found[f"round-{steps}"] = stage_keys.round_key(s, steps, last, [data])
+        last = found[f"round-{steps}"] = stage_keys.round_key(s, steps, last, [data, labels])
         models.append(last)
     found["evaluation"] = stage_keys.evaluation_key(s, models, [data])
     return found

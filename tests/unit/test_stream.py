@@ -11,7 +11,7 @@ import pyarrow as pa
 import pytest
 import torch
 
-from diffusiontalker.corpus.manifest import Manifest, ShardInfo
+from diffusiontalker.corpus.manifest import CorpusFolder, Manifest, ShardInfo
 from diffusiontalker.errors import UserError
 from diffusiontalker.training import ray_data
 from diffusiontalker.training.windows import MotionWindows
@@ -90,20 +90,20 @@ def test_features_travel_to_a_gpu_in_half_precision() -> None:
     assert tensors["coefficients"].dtype == torch.float32
 
 
-def manifest(*lengths: list[int]) -> Manifest:
+def corpus(*lengths: list[int]) -> CorpusFolder:
     shards = [
         ShardInfo(f"train-{k}", "train", tuple(n), (), (), 1, "") for k, n in enumerate(lengths)
     ]
-    return Manifest("hand", shards, [], [])
+    return CorpusFolder(Path("corpus"), Manifest("hand", shards, [], []))
 
 
 def test_batches_of_a_split_by_hand() -> None:
     make = MotionWindows(100, [], [])
     # windows: 100 once, twice, three times; then 5 alike
-    assert ray_data.batches_of(manifest([100, 200, 300], [100] * 5), "train", make, 4) == 2 + 2
-    assert ray_data.batches_of(manifest([100, 200, 300], [100] * 5), "train", make, 8) == 1 + 1
+    assert ray_data.batches_of(corpus([100, 200, 300], [100] * 5), "train", make, 4) == 2 + 2
+    assert ray_data.batches_of(corpus([100, 200, 300], [100] * 5), "train", make, 8) == 1 + 1
     with pytest.raises(UserError, match="no split 'val'"):
-        ray_data.batches_of(manifest([100]), "val", make, 4)
+        ray_data.batches_of(corpus([100]), "val", make, 4)
 
 
 def test_tasks_that_read_shards_do_without_torch() -> None:

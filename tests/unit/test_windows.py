@@ -28,6 +28,7 @@ from diffusiontalker.training.windows import (
     batch_count,
     buckets,
     collate,
+    located,
     shard_groups,
     windows_in,
 )
@@ -430,7 +431,7 @@ def split(tmp_path: Path, motion: MakeClip) -> list[ShardInfo]:
 def reader(folder: Path, split: list[ShardInfo], epoch: int = 0, seed: int = 0) -> ShardReader:
     names = [f"{k}.{i}" for k in range(4) for i in range(4)]
     make = MotionWindows(20, names, ["anger"])
-    return ShardReader(folder, shard_groups(split, make, 3), make, 3, seed, lambda: epoch)
+    return ShardReader(located(shard_groups(split, make, 3), folder), make, 3, seed, lambda: epoch)
 
 
 def rows(read: ShardReader, *turns: int) -> list[dict[str, np.ndarray]]:
@@ -518,7 +519,7 @@ def test_a_shard_is_read_for_its_phonemes(tmp_path: Path, hand_made: MakeClip):
     path = tmp_path / "train-00000.parquet"
     info = shards.write_shard(path, [aligned(hand_made, id="a"), aligned(hand_made, id="b")])
     make = PhonemeWindows(1.0, ["", "a", "m"], stride=1600, field=1600)
-    read = ShardReader(tmp_path, shard_groups([info], make, 8), make, 8, 0, lambda: 0)
+    read = ShardReader(located(shard_groups([info], make, 8), tmp_path), make, 8, 0, lambda: 0)
     (row,) = rows(read, 0)
     assert row["audio"].shape == (1, 2, SAMPLE_RATE)
     assert row["audio"].dtype == np.float32

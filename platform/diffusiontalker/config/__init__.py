@@ -47,6 +47,7 @@ from diffusiontalker.config.model import (
     StudentModelSettings,
     TeacherModelSettings,
 )
+from diffusiontalker.config.pseudo_labels import PseudoLabelSettings
 from diffusiontalker.config.renamed import with_current_names
 from diffusiontalker.config.results import EvaluationSettings, ExportSettings, Precision
 from diffusiontalker.config.run import NO_RESULT, ExportJobSettings, Settings, round_settings
@@ -90,6 +91,7 @@ __all__ = [
     "Objective",
     "PersonalizerSettings",
     "Precision",
+    "PseudoLabelSettings",
     "ResourceSettings",
     "RobustnessBenchmarkSettings",
     "RuntimeBenchmarkSettings",

@@ -10,6 +10,7 @@ from diffusiontalker.config.augmentation import AugmentationSettings
 from diffusiontalker.config.corpus import CorpusSettings
 from diffusiontalker.config.encoder import EncoderSettings, ExtractionSettings
 from diffusiontalker.config.model import ModelSettings
+from diffusiontalker.config.pseudo_labels import PseudoLabelSettings
 from diffusiontalker.config.results import EvaluationSettings, ExportSettings
 from diffusiontalker.config.section import Section
 from diffusiontalker.config.training import (
@@ -37,6 +38,7 @@ class Settings(Section):
     model: ModelSettings = ModelSettings()
     diffusion: DiffusionSettings = DiffusionSettings()
     losses: LossesSettings = LossesSettings()
+    pseudo_labels: PseudoLabelSettings = PseudoLabelSettings()
     training: TrainingSettings = TrainingSettings()
     resources: ResourceSettings = ResourceSettings()
     evaluation: EvaluationSettings = EvaluationSettings()

@@ -159,6 +159,8 @@ class CorpusFolder:
 
     folder: Path
     manifest: Manifest
+    pseudo_labelled: "CorpusFolder | None" = None
+    """Speech with a teacher's faces, on which students are trained as well (``pseudo_labels``)."""
 
 
 def open_corpus(folder: Path) -> Manifest:

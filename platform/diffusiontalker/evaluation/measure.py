@@ -65,16 +65,18 @@ def sample(
     sampler: str,
     seeds: int,
     seed: int,
+    emotion: int | None = None,
 ) -> ClipSamples:
     """``seeds`` samples of ``steps`` steps for ``inputs`` (``Talker.inputs``, batch 1), with the
-    library entries nearest to the voice; ``seed`` is that of noise and sampler."""
-    one, identity, emotion = talker.recognise(inputs, torch.ones(1, frames, 1))
+    library entries nearest to the voice; ``seed`` is that of noise and sampler, ``emotion`` as in
+    ``Talker.recognise``."""
+    one, identity, used = talker.recognise(inputs, torch.ones(1, frames, 1), emotion)
     many = one.expand(seeds)
     generator = torch.Generator().manual_seed(seed)
     noise = talker.noise((seeds, frames, len(CHANNELS)), generator)
     faces = talker.generate(many, noise, steps, sampler, generator).numpy()
     samples = with_blinks(talker, faces, one.blink[0], generator)
-    return ClipSamples(samples, talker.config.identities[identity], talker.config.emotions[emotion])
+    return ClipSamples(samples, talker.config.identities[identity], talker.config.emotions[used])
 
 
 def with_blinks(

@@ -30,6 +30,7 @@ def model_card(summary: RunSummary, name: str, licence: str | None = None) -> st
         "",
         f"Source: {corpus.source}. {corpus.minutes:.0f} minutes, "
         f"{corpus.speakers} speakers in training; emotions: {', '.join(corpus.emotions)}.",
+        *_pseudo_labelled(corpus),
         "",
         "## Measured on the test splits",
         "",
@@ -68,6 +69,17 @@ def model_card(summary: RunSummary, name: str, licence: str | None = None) -> st
         )
     lines += ["", "## Licence", "", licence or summary.licence or _licence(corpus), ""]
     return "\n".join(lines)
+
+
+def _pseudo_labelled(corpus: Corpus) -> list[str]:
+    """What students learned from beside the corpus."""
+    if corpus.pseudo_labelled_minutes is None:
+        return []
+    minutes = corpus.pseudo_labelled_minutes
+    return [
+        f"Students were also trained on {minutes:.0f} minutes of recordings without faces, with "
+        "faces that the teacher drew for them (pseudo-labels)."
+    ]
 
 
 def _licence(corpus: Corpus) -> str:

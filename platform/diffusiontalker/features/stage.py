@@ -9,7 +9,7 @@ actor may not find them (Ray warns of it in every run), and without restarts the
 ends the pool. Here arguments are passed by value.
 """
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -143,9 +143,9 @@ def extract(
     return out
 
 
-def distribute(pool: list[Any], shards: list[tuple[str, str]]) -> Iterator[tuple[str, str]]:
-    """Results of ``write`` for all shards, as they complete. An actor gets its first shard once it
-    runs: no shard waits for an actor that the cluster has no room for yet."""
+def distribute(pool: list[Any], shards: Sequence[tuple[Any, ...]]) -> Iterator[Any]:
+    """Results of ``write`` for all shards, given by its arguments, as they complete. An actor gets
+    its first shard once it runs: no shard waits for an actor that the cluster has no room for."""
     remaining = iter(shards)
     pending = {actor.ready.remote(): actor for actor in pool}
     starting = set(pending)

@@ -193,17 +193,19 @@ class Talker(nn.Module):
         K) (``runtime.blinks``; our choice)."""
         return self.blink(context)[..., 0]
 
-    def recognise(self, inputs: Tensor, mask: Tensor) -> tuple[Condition, Tensor, Tensor]:
+    def recognise(
+        self, inputs: Tensor, mask: Tensor, emotion: int | None = None
+    ) -> tuple[Condition, Tensor, Tensor]:
         """The condition with the library entries nearest to the voice, and their indices (B,) of
-        identities and emotions; ``inputs`` and ``mask`` as for ``encode``."""
+        identities and emotions; ``inputs`` and ``mask`` as for ``encode``. ``emotion``: an index
+        that is used instead of the nearest."""
         audio = self.encode(inputs, mask)
         voice = self.embed_voice(audio, mask)
         identities, emotions = self.personalizer.identities(), self.personalizer.emotions()
         identity = (voice.identity @ identities.T).argmax(-1)
-        emotion = (voice.emotion @ emotions.T).argmax(-1)
-        return (
-            self.condition(audio, identities[identity], emotions[emotion], mask), identity, emotion
-        )  # fmt: skip
+        nearest = (voice.emotion @ emotions.T).argmax(-1)
+        used = nearest if emotion is None else torch.full_like(nearest, emotion)
+        return self.condition(audio, identities[identity], emotions[used], mask), identity, used
 
     def predict(self, x_t: Tensor, t: Tensor, condition: Condition) -> Tensor:
         """x_0 from standardised noisy coefficients ``x_t`` (B, T, 52) at ``t`` (B,), or (1,)."""

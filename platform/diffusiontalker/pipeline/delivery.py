@@ -46,7 +46,7 @@ def deliver(run: Run, data: CorpusFolder, models: list[Model], evaluation: Evalu
     """The artifact, the sample, the summary and the report."""
     settings, teacher, student = run.settings, models[0], models[-1]
     summary = RunSummary(
-        corpus=corpus_summary(settings.corpus, data.manifest),
+        corpus=corpus_summary(settings.corpus, data.manifest, run.pseudo_labelled),
         rows=evaluation.rows,
         floor=evaluation.floor,
         environment=environment(),
@@ -102,7 +102,9 @@ def ship(
         return ship(talker, steps, folder, card, settings, clips)
 
 
-def corpus_summary(settings: CorpusSettings, manifest: Manifest) -> Corpus:
+def corpus_summary(
+    settings: CorpusSettings, manifest: Manifest, pseudo_labelled: CorpusFolder | None
+) -> Corpus:
     """What the corpus holds, for the summary."""
     unseen = None
     if settings.path is None:
@@ -119,6 +121,9 @@ def corpus_summary(settings: CorpusSettings, manifest: Manifest) -> Corpus:
         speakers=len(manifest.identities),
         unseen_speakers=unseen,
         emotions=tuple(manifest.emotions),
+        pseudo_labelled_minutes=(
+            None if pseudo_labelled is None else pseudo_labelled.manifest.seconds() / 60
+        ),
     )
 
 

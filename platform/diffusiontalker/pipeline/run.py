@@ -28,6 +28,8 @@ class Run:
         self.seconds: dict[str, float] = {}
         self.encoder = settings.encoder.name
         """The frozen encoder: the user's, or ours once it is trained."""
+        self.pseudo_labelled: CorpusFolder | None = None
+        """Speech with the teacher's faces, once there is a teacher."""
 
     def describe(self) -> None:
         """Write ``environment.json``, which marks the folder as a run's (``preflight.MARKS``)."""
@@ -72,4 +74,6 @@ def stage_folder(root: Path, name: str, key: str) -> Path:
 
 def corpus_content(data: CorpusFolder) -> Content:
     """What identifies a corpus, for the keys of the stages that depend on it."""
-    return [data.manifest.fingerprint, data.manifest.feature_fingerprint]
+    own = [data.manifest.fingerprint, data.manifest.feature_fingerprint]
+    extra = data.pseudo_labelled
+    return own if extra is None else [*own, extra.manifest.fingerprint]

@@ -1,14 +1,17 @@
 """The training stages: encoder, teacher, and the student of every round."""
 
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import NamedTuple
 
 from diffusiontalker import storage
-from diffusiontalker.corpus.manifest import CorpusFolder
+from diffusiontalker.corpus.manifest import CorpusFolder, open_corpus
 from diffusiontalker.errors import UserError
 from diffusiontalker.pipeline.run import Run, corpus_content
-from diffusiontalker.stage_keys import encoder_key, round_key, teacher_key
+from diffusiontalker.pseudo_labels import recordings
+from diffusiontalker.pseudo_labels import stage as labels
+from diffusiontalker.stage_keys import encoder_key, pseudo_labels_key, round_key, teacher_key
 from diffusiontalker.summary.run import TEACHER
 from diffusiontalker.training import fit, stages
 from diffusiontalker.training.stage_run import StageRun
@@ -38,6 +41,7 @@ def train_all(run: Run, data: CorpusFolder) -> list[Model]:
     """The teacher, then the student of every round."""
     diffusion = run.settings.diffusion
     models = [Model(TEACHER, diffusion.steps, train_teacher(run, data))]
+    data = with_pseudo_labels(run, data, models[0].folder)
     for steps in diffusion.rounds:
         folder = train_round(run, data, models[-1].folder, steps)
         models.append(Model(f"student-{steps}", steps, folder))
@@ -48,6 +52,29 @@ def train_teacher(run: Run, data: CorpusFolder) -> Path:
     """The teacher's folder, with its weights and history."""
     s, key = run.settings, teacher_key(run.settings, corpus_content(data))
     return _train(run, "teacher", key, lambda at, out: stages.train_teacher(s, data, at, out))
+
+
+def with_pseudo_labels(run: Run, data: CorpusFolder, teacher: Path) -> CorpusFolder:
+    """The corpus for the rounds: with the user's recordings and the teacher's faces for them."""
+    s = run.settings
+    own = s.pseudo_labels
+    if own.recordings is None:
+        return data
+    assert run.encoder is not None
+    files = recordings.listing(storage.location(own.recordings))
+    how = labels.Labelling(
+        own.recordings, str(teacher), s.diffusion.steps, s.diffusion.sampler,
+        (run.encoder, s.encoder.layers, s.encoder.revision), own, s.augmentation.degradation,
+        s.resources.gpu,
+    )  # fmt: skip
+    key = pseudo_labels_key(s, teacher.name, data.manifest.feature_fingerprint, files)
+    folder = run.stage(
+        "pseudo-labels",
+        run.folder("pseudo-labels", key),
+        lambda out, display: labels.label(how, files, s.extraction, out, display.count),
+    )
+    run.pseudo_labelled = CorpusFolder(folder, open_corpus(folder))
+    return replace(data, pseudo_labelled=run.pseudo_labelled)
 
 
 def train_round(run: Run, data: CorpusFolder, teacher: Path, steps: int) -> Path:

@@ -186,6 +186,8 @@ class Corpus(_Part):
     unseen_speakers: int | None = None
     """Further speakers of the test splits; None where that is not known."""
     emotions: tuple[str, ...]
+    pseudo_labelled_minutes: float | None = None
+    """Of speech without faces, on which students were trained as well; None: there was none."""
 
 
 class ExportReport(_Part):

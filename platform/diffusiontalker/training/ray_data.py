@@ -9,7 +9,6 @@ alone, not on the number of tasks in flight, nor on whether a run was resumed.
 # No torch at the top: tasks of Ray Data import this module, and do not need it.
 import json
 from collections.abc import Callable, Iterator
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -17,8 +16,15 @@ import pyarrow as pa
 import ray
 from ray.data.collate_fn import ArrowBatchCollateFn
 
-from diffusiontalker.corpus.manifest import Manifest
-from diffusiontalker.training.windows import ShardReader, Window, Windowing, shard_groups
+from diffusiontalker.corpus.manifest import CorpusFolder
+from diffusiontalker.training.windows import (
+    ShardGroup,
+    ShardReader,
+    Window,
+    Windowing,
+    located,
+    shard_groups,
+)
 
 if TYPE_CHECKING:
     import torch
@@ -39,8 +45,8 @@ def always_first() -> int:
 
 
 def dataset(
-    folder: Path, manifest: Manifest, split: str, windowing: Windowing, size: int, passes: int = 1,
-    seed: int = 0, epoch: Callable[[], int] = always_first,
+    data: CorpusFolder, split: str, windowing: Windowing, size: int, passes: int = 1, seed: int = 0,
+    epoch: Callable[[], int] = always_first,
 ) -> ray.data.Dataset:  # fmt: skip
     """Batches of a split, one per row; ``passes`` passes, each with another order and other crops.
 
@@ -49,9 +55,9 @@ def dataset(
     Raises:
         UserError: the split is empty; while it is read, a shard is missing or corrupt.
     """
-    parts = shard_groups(manifest.of(split), windowing, size)
-    turns = [{"turn": turn} for turn in range(passes * len(parts))]
-    reader = Packed(ShardReader(folder, parts, windowing, size, seed, epoch))
+    groups = _groups(data, split, windowing, size)
+    turns = [{"turn": turn} for turn in range(passes * len(groups))]
+    reader = Packed(ShardReader(groups, windowing, size, seed, epoch))
     return ray.data.from_items(turns, override_num_blocks=min(len(turns), MAX_TASKS)).map_batches(
         reader, batch_size=1, num_cpus=READER_CPUS
     )
@@ -92,9 +98,19 @@ def unpack(row: pa.Table) -> Window:
     }
 
 
-def batches_of(manifest: Manifest, split: str, windowing: Windowing, size: int) -> int:
+def batches_of(data: CorpusFolder, split: str, windowing: Windowing, size: int) -> int:
     """Batches in one pass of ``dataset``; no shard is read. Raises UserError if it is empty."""
-    return sum(part.batches for part in shard_groups(manifest.of(split), windowing, size))
+    return sum(group.batches for group in _groups(data, split, windowing, size))
+
+
+def _groups(data: CorpusFolder, split: str, windowing: Windowing, size: int) -> list[ShardGroup]:
+    """Groups of the shards of a split; pseudo-labelled speech is a part of train."""
+    extra = [data.pseudo_labelled] if data.pseudo_labelled and split == "train" else []
+    return [
+        group
+        for part in (data, *extra)
+        for group in located(shard_groups(part.manifest.of(split), windowing, size), part.folder)
+    ]
 
 
 def batches(

@@ -54,7 +54,7 @@ def fit_stage(
     checkpoint into ``task``."""
     training = settings.training
     workers = max(training.workers, 1)
-    batches = ray_data.batches_of(data.manifest, "train", windowing, train.batch) * train.passes
+    batches = ray_data.batches_of(data, "train", windowing, train.batch) * train.passes
     if batches < workers:
         raise UserError(
             f"{run.stage}: {batches} training batches are too few for {workers} "
@@ -63,10 +63,9 @@ def fit_stage(
     # Ray Train gives every worker the same number of batches and drops the rest.
     steps, epoch = batches // workers, Epoch()
     train_set = ray_data.dataset(
-        data.folder, data.manifest, "train", windowing, train.batch, train.passes, training.seed,
-        epoch,
+        data, "train", windowing, train.batch, train.passes, training.seed, epoch
     )  # fmt: skip
-    val_set = ray_data.dataset(data.folder, data.manifest, "val", windowing, train.batch)
+    val_set = ray_data.dataset(data, "val", windowing, train.batch)
     progress = None
     if run.board is not None:
         progress = StepProgress(run.board, run.stage, train.epochs, steps, workers)

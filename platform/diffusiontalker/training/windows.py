@@ -5,7 +5,7 @@ in the manifest determine how many windows and batches there are.
 """
 
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -210,6 +210,13 @@ def shard_groups(shards: Sequence[ShardInfo], windowing: Windowing, size: int) -
     ]
 
 
+def located(groups: Sequence[ShardGroup], folder: Path) -> list[ShardGroup]:
+    """The groups, their files by whole locations instead of names in a folder, local or in S3."""
+    return [
+        replace(group, files=tuple(str(folder / file) for file in group.files)) for group in groups
+    ]
+
+
 def buckets(lengths: Sequence[int], size: int, rng: np.random.Generator) -> list[np.ndarray]:
     """Indices of the windows of each batch: similar lengths together, the batches in random order.
 
@@ -237,8 +244,7 @@ class ShardReader:
     In a module that does not import torch, because every Ray Data worker imports it.
 
     Args:
-        folder: where the shards lie, local or in S3.
-        groups: shards that are read together.
+        groups: shards that are read together, by whole locations (``located``).
         windowing: cuts clips into windows.
         size: windows in a batch, at most.
         seed: with the epoch and the pass, it determines the order, the crops and the batches.
@@ -246,10 +252,10 @@ class ShardReader:
     """
 
     def __init__(
-        self, folder: Path, groups: Sequence[ShardGroup], windowing: Windowing, size: int,
-        seed: int, epoch: Callable[[], int],
+        self, groups: Sequence[ShardGroup], windowing: Windowing, size: int, seed: int,
+        epoch: Callable[[], int],
     ) -> None:  # fmt: skip
-        self.folder, self.groups = str(folder), list(groups)
+        self.groups = list(groups)
         self.windowing, self.size = windowing, size
         self.seed, self.epoch = seed, epoch
 
@@ -272,8 +278,8 @@ class ShardReader:
         windows: list[Window] = []
         lengths: list[int] = []
         for file in self.groups[index].files:
-            path = storage.location(self.folder) / file
-            for clip in clips_of(read_table(path, list(self.windowing.columns))):
+            table = read_table(storage.location(file), list(self.windowing.columns))
+            for clip in clips_of(table):
                 windows += self.windowing(clip, rng)
                 lengths += self.windowing.lengths(len(clip.coefficients))
         for bucket in buckets(lengths, self.size, rng):

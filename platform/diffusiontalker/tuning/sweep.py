@@ -2,6 +2,7 @@
 
 import importlib.util
 import time
+from dataclasses import replace
 from itertools import chain
 from pathlib import Path
 
@@ -10,14 +11,14 @@ from ray import tune
 
 from diffusiontalker import preflight, storage
 from diffusiontalker.config import Settings, SweepSettings, fingerprint, to_yaml
-from diffusiontalker.corpus.manifest import CorpusFolder, open_corpus
+from diffusiontalker.corpus.manifest import open_corpus
 from diffusiontalker.corpus.phonemes import BILABIAL, base_phoneme
 from diffusiontalker.corpus.procedural import generation
 from diffusiontalker.corpus.shards import read_table
 from diffusiontalker.errors import UserError
 from diffusiontalker.pipeline.data import prepare_data, with_obtainable_corpus
 from diffusiontalker.pipeline.run import Run
-from diffusiontalker.pipeline.training import train_round, train_teacher
+from diffusiontalker.pipeline.training import train_round, train_teacher, with_pseudo_labels
 from diffusiontalker.summary.sweep import MISSED_CLOSURES, Trial
 from diffusiontalker.tuning import results, schedulers, space, study, trial_store
 from diffusiontalker.tuning.callbacks import SweepCallback
@@ -118,11 +119,11 @@ def prepare(sweep: SweepSettings, base: Settings, folder: Path) -> TrialSetup:
     stages, start = space.stages_of(sweep, base), None
     if stages[0] != space.TEACHER:
         start = train_teacher(run, data)
+        data = with_pseudo_labels(run, data, start)
         for steps in base.diffusion.rounds[: base.diffusion.rounds.index(int(stages[0]))]:
             start = train_round(run, data, start, steps)
-    return TrialSetup(
-        base, stages, CorpusFolder(data.folder, data.manifest.without_tests()), start, folder
-    )
+    data = replace(data, manifest=data.manifest.without_tests())
+    return TrialSetup(base, stages, data, start, folder)
 
 
 def search(sweep: SweepSettings, setup: TrialSetup, store: TrialStore, folder: Path) -> None:

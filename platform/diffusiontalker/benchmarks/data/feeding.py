@@ -110,8 +110,8 @@ def measure(
     manifest, train = data.manifest, settings.training
     examples = MotionWindows(train.teacher.window, manifest.identities, manifest.emotions)
     size = train.teacher.batch
-    batches = passes * ray_data.batches_of(manifest, "train", examples, size) // workers
-    train_set = ray_data.dataset(data.folder, manifest, "train", examples, size, passes, train.seed)
+    batches = passes * ray_data.batches_of(data, "train", examples, size) // workers
+    train_set = ray_data.dataset(data, "train", examples, size, passes, train.seed)
     trainer = TorchTrainer(
         run,  # type: ignore[arg-type]  # a value may be returned
         train_loop_config={

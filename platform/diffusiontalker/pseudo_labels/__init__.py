@@ -1,0 +1,1 @@
+"""Pseudo-labels: recordings without faces, with faces that a teacher draws for them."""
