@@ -46,6 +46,19 @@ def test_the_frames_beside_a_phone_count() -> None:
     assert articulation([face(8, jawOpen=[0, 0, 0, 0.4, 0.4, 0, 0, 0])], [phones]).closure == 0
 
 
+def test_lips_that_are_closed_elsewhere() -> None:
+    # 30 frames a second: of s, t, k and i, the t alone is far from the m and the pauses
+    phones = [("", 0, 0.1), ("s", 0.1, 0.2), ("t", 0.2, 0.3), ("k", 0.3, 0.4), ("m", 0.4, 0.5),
+              ("i", 0.5, 0.6), ("", 0.6, 0.7)]  # fmt: skip
+    jaw = [0.0] * 21
+    jaw[7] = 0.04  # the middle of t, 0.25 s, in frame 8 by rounding to even
+    jaw[8] = 0.4
+    assert articulation([face(21, jawOpen=jaw)], [phones]).closed_elsewhere == 0
+    jaw[8] = 0.04
+    assert articulation([face(21, jawOpen=jaw)], [phones]).closed_elsewhere == 1
+    assert math.isnan(articulation([face(21)], [phones[:2]]).closed_elsewhere)
+
+
 def test_closure_auc_counts_pairs() -> None:
     jaw = [0.1] * 4 + [0.9] * 2 + [0.3] * 4 + [0.9] * 2 + [0.2] * 3 + [0.4] * 3
     phones = [("p", 0, 0.1), ("b", 0.2, 0.3), ("ɑ", 0.4, 0.5), ("æ", 0.5, 0.6), ("æ", 0.6, 0.64)]

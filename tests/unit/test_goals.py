@@ -195,7 +195,8 @@ def test_a_stream_that_settles_is_judged_by_the_clips_that_are_long_enough() -> 
 
 MOVING = {
     "speed_upper": 1.0, "acceleration_upper": 1.1, "blinks_per_minute": 13.0, "blinks_single": 0.0,
-    "closure": 0.8, "closure_auc": 0.98, "lip_lag_ms": -20.0, "speed_lower": 1.0,
+    "closure": 0.8, "closed_elsewhere": 0.01, "closure_auc": 0.98, "lip_lag_ms": -20.0,
+    "speed_lower": 1.0,
 }  # fmt: skip
 RECORDED = {"recording": {"blinks_per_minute": 13.0, "closure": 0.8}}
 
@@ -215,8 +216,8 @@ def moved(*changed: Row) -> list[Goal]:
 
 def test_movement_is_right_where_all_of_it_is() -> None:
     found = moved()
-    assert len(found) == 8
-    assert [goal.met for goal in found] == [True] * 8
+    assert len(found) == 9
+    assert [goal.met for goal in found] == [True] * 9
 
 
 @pytest.mark.parametrize(
@@ -226,11 +227,12 @@ def test_movement_is_right_where_all_of_it_is() -> None:
         ({"speed_upper": 0.7}, "upper face: speed"),  # a blur
         ({"speed_lower": 0.1}, "lower face: speed"),
         ({"closure_auc": 0.5}, "closure AUC"),  # a mouth that never opens, closed in every p, b, m
+        ({"closed_elsewhere": 0.1}, "closed in other"),  # one that closes too often
         ({"acceleration_upper": 1.6}, "acceleration"),
         ({"blinks_per_minute": 80.0}, "blinks over"),
         ({"blinks_per_minute": 0.0}, "blinks over"),
         ({"blinks_single": 0.06}, "single"),
-        ({"closure": 0.7}, "closed"),
+        ({"closure": 0.7}, "closed in p, b, m"),
         ({"lip_lag_ms": -34.0}, "ms"),
     ],
 )
@@ -247,7 +249,7 @@ def test_the_worst_of_all_decides(
 
 def test_the_undistilled_teacher_in_few_steps_counts_for_nothing() -> None:
     found = moved(row("teacher", 2, **{**MOVING, "speed_upper": 9.0}))
-    assert [goal.met for goal in found] == [True] * 8
+    assert [goal.met for goal in found] == [True] * 9
 
 
 def test_a_split_that_was_not_measured_leaves_a_goal_open() -> None:

@@ -18,7 +18,7 @@ from diffusiontalker.training.objectives import RoundObjective, TeacherObjective
 
 WEIGHTS = LossSettings(energy=0.3, energy_chunk=4)
 EVERY_LOSS = {
-    "loss", "mean", "exp", "lip", "vel", "movement", "aperture", "blink", "con_identity",
+    "loss", "mean", "exp", "lip", "vel", "movement", "aperture", "blink", "seal", "con_identity",
     "con_emotion", "pc",
 }  # fmt: skip
 LENGTHS = (20, 14, 17)

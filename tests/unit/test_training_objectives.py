@@ -21,7 +21,7 @@ from diffusiontalker.training.objectives import RoundObjective, TeacherObjective
 from diffusiontalker.training.windows import UNKNOWN
 
 OFF = dict.fromkeys(
-    "exp lip vel movement aperture blink mean con_identity con_emotion dis ae pc energy".split(),
+    "exp lip vel movement aperture blink seal mean con_identity con_emotion dis ae pc energy".split(),
     0.0,
 )
 
@@ -400,3 +400,14 @@ def test_augment_changes_level_tilt_and_a_few_bands_of_each_clip() -> None:
     level = out.mean((1, 2))
     assert level.std().item() == pytest.approx(0.15, rel=0.2)
     assert level.mean().abs().item() < 0.05
+
+
+def test_a_round_between_students_needs_no_features() -> None:
+    batch = models.batch()
+    student, guide = models.talker(0, teacher=False), models.talker(1, teacher=False)
+    task = objectives.RoundObjective(student, guide, 2, LossSettings()).eval()
+    assert not task.takes_features
+    assert objectives.RoundObjective(student, models.talker(), 2, LossSettings()).takes_features
+    with_features = task(batch, torch.Generator().manual_seed(0))["loss"]
+    del batch["features"]
+    assert task(batch, torch.Generator().manual_seed(0))["loss"] == with_features

@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -533,3 +534,14 @@ def test_a_corrupt_or_missing_shard_is_named(tmp_path: Path, split: list[ShardIn
         rows(reader(tmp_path, split), 0)
     with pytest.raises(UserError, match=r"gone/train-\d\.parquet: the shard is missing"):
         rows(reader(tmp_path / "gone", split), 0)
+
+
+def test_rounds_between_students_read_no_features(motion: Callable[..., Clip]) -> None:
+    without = MotionWindows(20, [], [], features=False)
+    assert set(MotionWindows(20, [], []).columns) - set(without.columns) == {"features"}
+    clip = replace(motion(20), features=None)
+    (window,) = without(clip, np.random.default_rng(0))
+    assert "features" not in window
+    (same,) = MotionWindows(20, [], [])(motion(20), np.random.default_rng(0))
+    for key, value in window.items():
+        np.testing.assert_array_equal(value, same[key])

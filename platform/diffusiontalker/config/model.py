@@ -68,6 +68,9 @@ class SharedModelSettings(Section):
     blinks: bool = True
     """Blinks are events, drawn from a learned probability, rather than a part of the noise (ours).
     Where the training data has too few of them they stay a part of it."""
+    lip_seal: bool = True
+    """Whether lips meet is decided frame by frame, and then they do, rather than left to the
+    regression, which half closes them where it is in doubt (ours)."""
 
 
 class TeacherModelSettings(Section):

@@ -44,6 +44,8 @@ class LossSettings(Section):
     """Logarithm of the lips' aperture, of prediction and context's mean: closures (ours)."""
     blink: Weight = 0.3
     """When blinks begin (ours)."""
+    seal: Weight = 0.3
+    """Whether the lips are closed (ours)."""
     mean: Weight = 1.0
     """Context's mean against the recording, all channels and lips (ours)."""
     con_identity: Weight = 0.007

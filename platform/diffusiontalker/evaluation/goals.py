@@ -88,6 +88,8 @@ def _movement(summary: RunSummary, student: str) -> list[Goal]:
         out += [
             at_least(f"lips closed in p, b, m, as a share of the recordings', {whose}",
                      _least(closure), 0.9, fewest, share=True),
+            at_most(f"lips closed in other phones, {whose}",
+                    _most([row.closed_elsewhere for row in rows]), 0.03, fewest, share=True),
             at_least(f"closure AUC, {whose}", _least(aucs), 0.95, fewest),
         ]  # fmt: skip
     if any(row.lip_lag_ms is not None for row in rows):

@@ -134,7 +134,8 @@ class DecoderGraph(nn.Module):
         for (t, s), own in zip(pairwise(times), parts[1:], strict=True):
             x_0 = talker.denoise(x, t[None], context, mean, own, None, cache)
             x = ddim_step(talker.schedule, x, x_0, t, s)
-        return talker.destandardise(x).clamp(0, 1), talker.blink_logit(context).sigmoid()
+        coefficients = talker.coefficients(x, talker.seal_logit(context))
+        return coefficients, talker.blink_logit(context).sigmoid()
 
 
 class FrameGraph(nn.Module):

@@ -23,6 +23,7 @@ from diffusiontalker.model.audio_encoder import FeatureAdapter, HybridEncoder, L
 from diffusiontalker.model.convolutions import ChunkCache, FrameCache, TimeConv, masked
 from diffusiontalker.model.decoder import Context, make_decoder
 from diffusiontalker.model.gaze import from_directions, to_directions
+from diffusiontalker.model.lip_seal import seal_lips
 from diffusiontalker.model.personalizer import Personalizer, VoiceEmbeddings
 from diffusiontalker.runtime.blinks import BlinkParameters
 
@@ -48,6 +49,8 @@ class TalkerConfig:
     look_ahead: int | None = None
     """Later mel frames that a frame of animation depends on (``log_mel.look_ahead``): all other
     layers are causal, and can be streamed. None: no convolution is causal."""
+    lip_seal: bool = True
+    """Whether closed lips are a decision (``model.lip_seal``)."""
 
     def to_dict(self) -> dict[str, Any]:
         """Plain values, for JSON and YAML."""
@@ -62,7 +65,7 @@ class TalkerConfig:
     @classmethod
     def from_dict(cls, plain: dict[str, Any]) -> "TalkerConfig":
         """The inverse of ``to_dict``."""
-        plain = dict(plain)
+        plain = {"lip_seal": False, **plain}  # of a release without one
         plain["context"] = ContextSettings.model_validate(plain["context"])
         plain["decoder"] = DecoderSettings.model_validate(plain["decoder"])
         plain["personalizer"] = PersonalizerSettings.model_validate(plain["personalizer"])
@@ -83,6 +86,8 @@ class Condition:
     """(B, P)."""
     blink: Tensor
     """(B, T): logit of the probability that a blink begins."""
+    seal: Tensor | None
+    """(B, T): logit of the probability that the lips are sealed; None: that is not decided."""
     mask: Tensor | None
     """(B, T, 1), 1 on real frames; None: all are."""
 
@@ -93,6 +98,7 @@ class Condition:
             mean=self.mean.expand(count, -1, -1),
             personalized=self.personalized.expand(count, -1),
             blink=self.blink.expand(count, -1),
+            seal=None if self.seal is None else self.seal.expand(count, -1),
             mask=None if self.mask is None else self.mask.expand(count, -1, -1),
         )
 
@@ -141,6 +147,7 @@ class Talker(nn.Module):
         )
         width = config.context.width if self.context else config.audio_dim
         self.blink = nn.Linear(width, 1)
+        self.seal = nn.Linear(width, 1) if config.lip_seal else None
         self.decoder = make_decoder(config.decoder, width, fused, causal)
         self.upper_encoder = UpperFaceEncoder(fused)
         self.register_buffer("coefficient_mean", torch.zeros(len(CHANNELS)))
@@ -172,7 +179,9 @@ class Talker(nn.Module):
         """The condition of all steps; ``identity``, ``emotion`` are unit embeddings (B, E)."""
         personalized = self.personalizer(identity, emotion)
         context, mean = self.context_and_mean(audio, self.context_modulation(personalized), mask)
-        return Condition(context, mean, personalized, self.blink_logit(context), mask)
+        return Condition(
+            context, mean, personalized, self.blink_logit(context), self.seal_logit(context), mask
+        )
 
     def context_modulation(self, personalized: Tensor) -> list[Tensor]:
         """FiLM scales and shifts of the context's layers from the personalized embedding (B, P)."""
@@ -192,6 +201,17 @@ class Talker(nn.Module):
         """Logit of the probability that a blink begins in a frame, (B, T), from the context (B, T,
         K) (``runtime.blinks``; our choice)."""
         return self.blink(context)[..., 0]
+
+    def seal_logit(self, context: Tensor) -> Tensor | None:
+        """Logit of the probability that the lips are sealed in a frame, (B, T), from the context
+        (B, T, K) (``model.lip_seal``; our choice)."""
+        return None if self.seal is None else self.seal(context)[..., 0]
+
+    def coefficients(self, x_0: Tensor, seal: Tensor | None) -> Tensor:
+        """Coefficients (B, T, 52) in 0-1 from standardised ``x_0``, with lips sealed where the
+        logit ``seal`` (B, T) decides so."""
+        face = self.destandardise(x_0).clamp(0, 1)
+        return face if seal is None else seal_lips(face, seal.sigmoid())
 
     def recognise(
         self, inputs: Tensor, mask: Tensor, emotion: int | None = None
@@ -306,7 +326,7 @@ class Talker(nn.Module):
             sampler,
             lambda: self.noise(noise.shape, generator),
         )
-        return self.destandardise(x_0).clamp(0, 1)
+        return self.coefficients(x_0, condition.seal)
 
 
 class UpperFaceEncoder(nn.Module):

@@ -29,6 +29,9 @@ class Articulation(NamedTuple):
     closure: float
     """Share of p, b, m in which the lips are closed in a frame: the least aperture is below
     ``SEALED``."""
+    closed_elsewhere: float
+    """Share of the other phones in whose middle the lips are closed, but for those beside a p, b, m
+    or a pause: the opposite fault."""
     closure_auc: float
     """Probability that the least aperture in p, b, m is below that in the middle of an open vowel
     (area under the ROC curve): 1 is best, 0.5 is chance."""
@@ -57,6 +60,7 @@ def articulation(faces: Sequence[Array], phones: Sequence[Phones]) -> Articulati
     found = gestures(faces, phones)
     return Articulation(
         closure=mean([gap < SEALED for gap in found.closed]),
+        closed_elsewhere=mean([gap < SEALED for gap in found.others]),
         closure_auc=_auc(low=found.closed, high=found.opened),
         rounding_auc=_auc(low=found.spread, high=found.rounded),
         jaw_in_pauses=mean(found.pauses),
@@ -68,6 +72,8 @@ class Gestures(NamedTuple):
 
     closed: list[float]
     """The least aperture in p, b, m."""
+    others: list[float]
+    """The aperture in the middle of other phones, but for those beside a p, b, m or a pause."""
     opened: list[float]
     """The aperture in the middle of open vowels of at least ``MIN_VOWEL``."""
     rounded: list[float]
@@ -80,13 +86,16 @@ class Gestures(NamedTuple):
 
 def gestures(faces: Sequence[Array], phones: Sequence[Phones]) -> Gestures:
     """As ``articulation``, before anything is averaged."""
-    out = Gestures([], [], [], [], [])
+    out = Gestures([], [], [], [], [], [])
     jaw = INDEX["jawOpen"]
     for face, spoken in zip(faces, phones, strict=True):
         gap, roundness = aperture(face), rounding(face)
+        open_lips = _far_from_closures(spoken)
         for phone, start, end, frames, middle in _frames(spoken, len(face)):
             if phone in BILABIAL:
                 out.closed.append(float(gap[frames].min()))
+            if (phone, start, end) in open_lips:
+                out.others.append(float(gap[middle]))
             if phone in OPEN and end - start > MIN_VOWEL:
                 out.opened.append(float(gap[middle]))
             if phone in ROUNDED:
@@ -110,6 +119,16 @@ def bilabial_frames(phones: Phones, count: int) -> list[tuple[int, int]]:
 def mean(values: Sequence[float]) -> float:
     """The mean; NaN of nothing."""
     return float(np.mean(values)) if len(values) else math.nan
+
+
+def _far_from_closures(phones: Phones) -> set[tuple[str, float, float]]:
+    """The phones that are no p, b, m and no pause, and beside none."""
+    closing = [phone in BILABIAL or phone == PAUSE for phone, _, _ in phones]
+    return {
+        (phone, start, end)
+        for i, (phone, start, end) in enumerate(phones)
+        if 0 < i < len(phones) - 1 and not any(closing[i - 1 : i + 2])
+    }
 
 
 def _frames(phones: Phones, count: int) -> Iterator[tuple[str, float, float, slice, int]]:

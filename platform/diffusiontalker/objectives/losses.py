@@ -85,8 +85,12 @@ def aperture(face_hat: Tensor, face: Tensor, mask: Tensor) -> Tensor:
 
 
 def _log_aperture(face: Tensor) -> Tensor:
+    return (_aperture(face) + SEALED).log()
+
+
+def _aperture(face: Tensor) -> Tensor:
     jaw, close, lower, upper = (face[..., INDEX[name]] for name in APERTURE)
-    return (F.relu(jaw - close) + F.relu(lower + upper) / 2 + SEALED).log()
+    return F.relu(jaw - close) + F.relu(lower + upper) / 2
 
 
 def blink(logit: Tensor, labels: Tensor, mask: Tensor) -> Tensor:
@@ -98,6 +102,14 @@ def blink(logit: Tensor, labels: Tensor, mask: Tensor) -> Tensor:
     counts = mask.bool() & (labels >= 0)
     each = F.binary_cross_entropy_with_logits(logit, labels.clamp(min=0), reduction="none")
     return each.masked_fill(~counts, 0).sum() / _count(counts)
+
+
+def seal(logit: Tensor, face: Tensor, mask: Tensor) -> Tensor:
+    """Negative log-likelihood of whether lips are closed, per frame: whether the aperture of the
+    recorded ``face`` (B, T, 52) is below ``SEALED``. ``logit`` (B, T). Our choice."""
+    sealed = (_aperture(face) < SEALED).to(logit)
+    each = F.binary_cross_entropy_with_logits(logit, sealed, reduction="none")
+    return each.masked_fill(~mask.bool(), 0).sum() / _count(mask)
 
 
 def dis(

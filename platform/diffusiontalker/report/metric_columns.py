@@ -142,6 +142,16 @@ COLUMNS: tuple[Column, ...] = (
         "%",
     ),
     Column(
+        "closed_elsewhere",
+        "Closed elsewhere",
+        "low",
+        "In how many other sounds, far from any p, b, m and pause, the lips are closed: what a "
+        "mouth that closes too often does.",
+        1,
+        100,
+        "%",
+    ),
+    Column(
         "closure_auc",
         "Closure AUC",
         "high",
@@ -286,7 +296,8 @@ COLUMNS: tuple[Column, ...] = (
     Column("params_m", "Parameters", "low", "The number of those weights.", 2, 1.0, "million"),
 )
 SPEECH = (
-    "closure", "closure_auc", "rounding_auc", "jaw_in_pauses", "lip_lag_ms", "closure_lag_ms",
+    "closure", "closed_elsewhere", "closure_auc", "rounding_auc", "jaw_in_pauses", "lip_lag_ms",
+    "closure_lag_ms",
 )  # fmt: skip
 """Keys of the columns of articulation, which have a table of their own."""
 MOVEMENT = (

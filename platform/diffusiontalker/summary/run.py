@@ -96,6 +96,8 @@ class Errors(_Part):
     """Mean absolute difference of the mean course of a blink from the recordings'."""
     closure: Figure = None
     """Share of p, b, m in which the lips are closed, of clips whose phones are known."""
+    closed_elsewhere: Figure = None
+    """Share of other phones, far from p, b, m and pauses, in which they are."""
     closure_auc: Figure = None
     rounding_auc: Figure = None
     jaw_in_pauses: Figure = None

@@ -62,4 +62,5 @@ def _config(
         ),
         schedule=shared.schedule,
         look_ahead=None if ms is None else look_ahead(ms),
+        lip_seal=shared.lip_seal,
     )

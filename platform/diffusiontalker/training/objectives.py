@@ -36,6 +36,11 @@ class TeacherObjective(nn.Module):
         """The teacher."""
         return self.talker
 
+    @property
+    def takes_features(self) -> bool:
+        """Whether batches need the frozen encoder's features."""
+        return self.talker.config.feature_dim is not None
+
     def forward(self, batch: Batch, generator: torch.Generator) -> dict[str, Tensor]:
         """One batch of motion windows."""
         batch = without_padding(batch)
@@ -61,6 +66,7 @@ class TeacherObjective(nn.Module):
             "movement": movement_error(talker, condition, p, g, space, g, batch),
             "aperture": aperture_error(talker, condition, x_0_hat, batch),
             "blink": losses.blink(condition.blink, batch["blinks"], batch["mask"]),
+            **seal_error(condition, batch),
             **contrast(voice, keys, batch, weights.temperature),
             "pc": enhancer(talker, x_0_hat, condition, batch, weights.temperature),
         }
@@ -91,6 +97,11 @@ class RoundObjective(nn.Module):
         """The student alone: the teacher is frozen, and saved by its own stage."""
         return self.talker
 
+    @property
+    def takes_features(self) -> bool:
+        """Whether batches need the frozen encoder's features: in the first round."""
+        return self.teacher.config.feature_dim is not None
+
     def train(self, mode: bool = True) -> "RoundObjective":
         """The teacher stays in evaluation mode."""
         super().train(mode)
@@ -112,7 +123,7 @@ class RoundObjective(nn.Module):
         t = k.to(x_0.dtype) / self.steps
         z = student.schedule.add_noise(x_0, noise, t)
         with torch.no_grad():
-            inputs = teacher.inputs(batch["features"], batch["log_mel"])
+            inputs = teacher.inputs(batch.get("features"), batch["log_mel"])
             teacher_audio = teacher.encode(inputs, mask)
             teacher_condition, _, _ = personalise(teacher, teacher_audio, batch, None)
             x_tilde = distillation.target(
@@ -134,6 +145,7 @@ class RoundObjective(nn.Module):
             "movement": movement_error(student, condition, p, goal, space, g, batch),
             "aperture": aperture_error(student, condition, x_0_hat, batch),
             "blink": losses.blink(condition.blink, batch["blinks"], batch["mask"]),
+            **seal_error(condition, batch),
             "dis": losses.dis(
                 goal, p, batch["mask"], distillation.weight(student.schedule, t)
             ),
@@ -173,6 +185,7 @@ def without_padding(batch: Batch) -> Batch:
     clean = {
         key: batch[key].masked_fill(padding.repeat_interleave(n, dim=1)[..., None], 0)
         for key, n in per_frame.items()
+        if key in batch
     }
     return batch | clean | {"blinks": batch["blinks"].masked_fill(padding, 0)}
 
@@ -269,6 +282,13 @@ def aperture_error(talker: Talker, condition: Condition, x_0_hat: Tensor, batch:
     truth, mask = batch["coefficients"], batch["mask"]
     predicted, mean = (talker.destandardise(x) for x in (x_0_hat, condition.mean))
     return losses.aperture(predicted, truth, mask) + losses.aperture(mean, truth, mask)
+
+
+def seal_error(condition: Condition, batch: Batch) -> dict[str, Tensor]:
+    """The error of the decision whether lips are closed, where the model makes it."""
+    if condition.seal is None:
+        return {}
+    return {"seal": losses.seal(condition.seal, batch["coefficients"], batch["mask"])}
 
 
 @torch.no_grad()

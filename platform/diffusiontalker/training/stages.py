@@ -141,7 +141,7 @@ def _fit_motion(
     assert isinstance(task, objectives.TeacherObjective | objectives.RoundObjective)
     windowing = MotionWindows(
         train.window, data.manifest.identities, data.manifest.emotions,
-        blinks=bool(task.talker.blinks.shape),
+        blinks=bool(task.talker.blinks.shape), features=task.takes_features,
     )  # fmt: skip
     history = fit_stage(settings, train, data, windowing, make, task, run)
     save_talker(out, task.talker)

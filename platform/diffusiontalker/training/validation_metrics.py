@@ -35,7 +35,7 @@ def sample_metrics(
     """
     batch = without_padding(batch)
     talker, mask, truth = task.talker, batch["mask"], batch["coefficients"]
-    inputs = talker.inputs(batch["features"], batch["log_mel"])
+    inputs = talker.inputs(batch.get("features"), batch["log_mel"])
     condition, _, _ = talker.recognise(inputs, mask[..., None])
     generator = torch.Generator(device=truth.device).manual_seed(SEED)
     samples = []

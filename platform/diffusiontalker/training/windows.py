@@ -55,23 +55,18 @@ def windows_in(frames: int, window: int) -> int:
 class MotionWindows:
     """Windows of coefficients with cached features and log-mel, for the teacher and the rounds."""
 
-    columns: tuple[str, ...] = (
-        "id",
-        "identity",
-        "emotion",
-        "frames",
-        "coefficients",
-        "features",
-        "log_mel",
-        "phones",
-        "phone_starts",
-    )
-
     def __init__(
-        self, window: int, identities: Sequence[str], emotions: Sequence[str], blinks: bool = False
-    ) -> None:
-        """``blinks``: remove and label blinks, instead of leaving them in the coefficients."""
-        self.window, self.blinks = window, blinks
+        self, window: int, identities: Sequence[str], emotions: Sequence[str], blinks: bool = False,
+        features: bool = True,
+    ) -> None:  # fmt: skip
+        """``blinks``: remove and label blinks, instead of leaving them in the coefficients.
+        ``features``: those of the frozen encoder, which only the teacher takes, and which are most
+        of a shard."""
+        self.window, self.blinks, self.features = window, blinks, features
+        self.columns: tuple[str, ...] = (
+            "id", "identity", "emotion", "frames", "coefficients", "log_mel", "phones",
+            "phone_starts", *(["features"] if features else []),
+        )  # fmt: skip
         self.identities = {name: i for i, name in enumerate(identities)}
         self.emotions = {name: i for i, name in enumerate(emotions)}
 
@@ -84,7 +79,6 @@ class MotionWindows:
 
         ``bilabials`` (N, 2) are the ``bilabial_frames`` of the p, b, m within the window.
         """
-        assert clip.features is not None
         assert clip.log_mel is not None
         frames = len(clip.coefficients)
         blinks = find_blinks(clip.coefficients) if self.blinks else []
@@ -96,18 +90,19 @@ class MotionWindows:
             start = int(rng.integers(0, frames - length + 1))
             stop = start + length
             inside = (closures[:, 0] >= start) & (closures[:, 1] <= stop)
-            out.append(
-                {
-                    "coefficients": face[start:stop],
-                    "blinks": onsets[start:stop],
-                    "bilabials": closures[inside] - start,
-                    "features": clip.features[start:stop],
-                    "log_mel": clip.log_mel[start * PER_FRAME : stop * PER_FRAME],
-                    "mask": np.ones(length, np.float32),
-                    "identity": np.array(self.identities.get(clip.identity or "", UNKNOWN)),
-                    "emotion": np.array(self.emotions.get(clip.emotion or "", UNKNOWN)),
-                }
-            )
+            window = {
+                "coefficients": face[start:stop],
+                "blinks": onsets[start:stop],
+                "bilabials": closures[inside] - start,
+                "log_mel": clip.log_mel[start * PER_FRAME : stop * PER_FRAME],
+                "mask": np.ones(length, np.float32),
+                "identity": np.array(self.identities.get(clip.identity or "", UNKNOWN)),
+                "emotion": np.array(self.emotions.get(clip.emotion or "", UNKNOWN)),
+            }
+            if self.features:
+                assert clip.features is not None
+                window["features"] = clip.features[start:stop]
+            out.append(window)
         return out
 
 

@@ -19,7 +19,7 @@ from diffusiontalker.objectives.articulation import (
 from diffusiontalker.objectives.behaviour import behaviour
 from diffusiontalker.summary.run import Figure, Goal
 
-CLOSURE, CLOSURE_AUC, ROUNDING_AUC, JAW = 0.6, 0.95, 0.85, 0.06
+CLOSURE, ELSEWHERE, CLOSURE_AUC, ROUNDING_AUC, JAW = 0.6, 0.05, 0.95, 0.85, 0.06
 """Aims."""
 EDGE = 0.1
 """Seconds at either end of a pause in which a mouth may still close, or open already."""
@@ -39,6 +39,7 @@ class Figures(BaseModel):
     """Mean over p, b, m of the least aperture in them."""
     aperture_open: Figure
     """Mean aperture in the middle of open vowels."""
+    closed_elsewhere: Figure
     closure_auc: Figure
     rounding_auc: Figure
     jaw_in_pauses: Figure
@@ -92,6 +93,7 @@ def aims(pooled: Figures) -> list[Goal]:
     """Each aim with its value, its target, and whether it is met."""
     return [
         at_least("lips closed in p, b, m", pooled.closure, CLOSURE, share=True),
+        at_most("lips closed in other phones", pooled.closed_elsewhere, ELSEWHERE, share=True),
         at_least("closure AUC", pooled.closure_auc, CLOSURE_AUC),
         at_least("rounding AUC", pooled.rounding_auc, ROUNDING_AUC),
         at_most("jaw in pauses", pooled.jaw_in_pauses, JAW),

@@ -12,6 +12,7 @@ from diffusiontalker.report.wording import DASH
 COLUMNS = (
     ("p b\nm", "bilabials", "{}"),
     ("lips\nclosed", "closure", "{:.0%}"),
+    ("else-\nwhere", "closed_elsewhere", "{:.0%}"),
     ("gap\nthere", "aperture_closed", "{:.3f}"),
     ("in\nvowels", "aperture_open", "{:.3f}"),
     ("AUC", "closure_auc", "{:.3f}"),
