@@ -22,6 +22,11 @@ help: ## Show this help
 demo: $(INSTALLED) ## Distil a small teacher into a two-step student; results in runs/quickstart
 	$(BIN)/python jobs/distill.py --config configs/quickstart.yaml
 
+.PHONY: release
+release: $(INSTALLED) ## Train the student that ships anew, in runs/release; some two hours
+	bash configs/release-speech.sh
+	$(BIN)/python jobs/distill.py --config configs/release.yaml
+
 # A hundred processes of the tests import the sources: where Python is told to keep no bytecode,
 # each would compile them anew.
 test check: export PYTHONDONTWRITEBYTECODE :=

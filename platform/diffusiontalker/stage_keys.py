@@ -55,7 +55,8 @@ def round_key(s: Settings, steps: int, teacher: str, corpus: Content) -> str:
     from."""
     return _key(
         "round", steps, teacher, s.model.shared, s.model.student, s.losses.student,
-        s.augmentation.lost_bands, _shared(s.training), round_settings(s, steps), corpus,
+        s.augmentation.lost_bands, s.augmentation.vocal_tract, _shared(s.training),
+        round_settings(s, steps), corpus,
     )  # fmt: skip
 
 

@@ -38,6 +38,7 @@ FIRST = {
     "encoder": "features",
     "augmentation.degradation": "features",
     "augmentation.lost_bands": "teacher",
+    "augmentation.vocal_tract": "round-8",
     "encoder.small": "encoder",
     "training": "encoder",
     "training.encoder": "encoder",
@@ -103,7 +104,7 @@ def other(name: str, text: str) -> Settings:
     if isinstance(now, bool):
         candidates = [not now]
     elif isinstance(now, int | float):
-        candidates = [now * 2, now + 1, now + 32, now / 2]
+        candidates = [now * 2, now + 1, now + 32, now / 2, now + 0.1]
     elif isinstance(now, tuple):
         candidates = [now[:-1], now + now]
     elif now is None:

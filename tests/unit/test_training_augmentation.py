@@ -15,6 +15,7 @@ from diffusiontalker.training.augmentation import (
     augment,
     band_limited,
     low_pass_gain,
+    warped,
 )
 
 FLOOR = (np.log(TRAINING.floor) - TRAINING.mean) / TRAINING.scale
@@ -82,3 +83,24 @@ def test_without_a_share_nothing_else_is_drawn() -> None:
     assert_close(augment(torch.ones(3, 4, 80), one), augment(torch.ones(3, 4, 80), other, 0.0))
     drawn: Any = torch.rand(1, generator=one)
     assert drawn == torch.rand(1, generator=other)
+
+
+@pytest.mark.parametrize("factor", [0.9, 1.1, 1.25])
+def test_a_shorter_vocal_tract_raises_frequencies(factor: float) -> None:
+    def tone(hz: float) -> np.ndarray:
+        time = np.arange(16_000) / 16_000
+        return log_mel((0.1 * np.sin(2 * np.pi * hz * time)).astype(np.float32))[20]
+
+    found = warped(torch.from_numpy(tone(1500))[None, None], torch.tensor([factor]))[0, 0]
+    assert abs(int(found.argmax()) - int(tone(1500 * factor).argmax())) <= 1
+    assert int(found.argmax()) != int(tone(1500).argmax())
+
+
+def test_warping_by_nothing_changes_nothing() -> None:
+    mel = torch.randn(2, 4, 80, generator=generator())
+    assert_close(warped(mel, torch.ones(2)), mel, atol=1e-4, rtol=0)
+    assert_close(augment(mel, generator()), augment(mel, generator(), vocal_tract=0.0))
+    one, other = augment(mel, generator(), vocal_tract=0.1), augment(mel, generator())
+    assert one.shape == other.shape
+    assert torch.isfinite(one).all()
+    assert not torch.equal(one, other)

@@ -21,7 +21,9 @@ from diffusiontalker.training.objectives import RoundObjective, TeacherObjective
 from diffusiontalker.training.windows import UNKNOWN
 
 OFF = dict.fromkeys(
-    "exp lip vel movement aperture blink seal mean con_identity con_emotion dis ae pc energy".split(),
+    (
+        "exp lip vel movement aperture blink seal mean con_identity con_emotion dis ae pc energy"
+    ).split(),
     0.0,
 )
 

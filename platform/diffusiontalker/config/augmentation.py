@@ -1,6 +1,8 @@
 """Augmentation of the training clips: rooms, microphones and lines."""
 
-from pydantic import model_validator
+from typing import Annotated
+
+from pydantic import Field, model_validator
 
 from diffusiontalker.config.section import Count, Section, Seed, Share, Weight
 
@@ -59,3 +61,7 @@ class AugmentationSettings(Section):
     """Share of the examples of a training step that lose all mel bands above a random cut-off of
     3.3 to 8 kHz, as telephones and old recordings do; anew in every step. 0 switches it off
     (ours)."""
+    vocal_tract: Annotated[float, Field(ge=0, le=0.5)] = 0.0
+    """Greatest share by which all frequencies of a student's examples are raised or lowered, as by
+    a shorter or longer vocal tract; anew in every step. 0 switches it off (vocal tract length
+    perturbation, Jaitly and Hinton 2013)."""

@@ -9,7 +9,7 @@ from torch import Tensor, nn
 
 from diffusiontalker.arkit import LIP, UPPER
 from diffusiontalker.audio.log_mel import PER_FRAME
-from diffusiontalker.config import LossSettings
+from diffusiontalker.config import AugmentationSettings, LossSettings
 from diffusiontalker.diffusion import distillation
 from diffusiontalker.diffusion.samplers import sample
 from diffusiontalker.model.personalizer import VoiceEmbeddings
@@ -19,6 +19,7 @@ from diffusiontalker.training.augmentation import augment
 from diffusiontalker.training.windows import UNKNOWN
 
 Batch = dict[str, Tensor]
+NO_AUGMENTATION = AugmentationSettings()
 
 
 class TeacherObjective(nn.Module):
@@ -82,15 +83,15 @@ class RoundObjective(nn.Module):
 
     def __init__(
         self, student: Talker, teacher: Talker, steps: int, settings: LossSettings,
-        lost_bands: float = 0.0,
+        augmentation: AugmentationSettings = NO_AUGMENTATION,
     ) -> None:  # fmt: skip
-        """``lost_bands``: share of the student's training examples of a lower bandwidth."""
+        """``augmentation``: of the student's log-mel; what is done to audio does not count here."""
         super().__init__()
         self.talker = student
         self.teacher = teacher.eval().requires_grad_(False)
         self.steps = steps
         self.settings = settings
-        self.lost_bands = lost_bands
+        self.augmentation = augmentation
 
     @property
     def trained(self) -> Talker:
@@ -114,7 +115,8 @@ class RoundObjective(nn.Module):
         student, teacher, mask = self.talker, self.teacher, batch["mask"][..., None]
         log_mel = batch["log_mel"]
         if self.training:
-            log_mel = augment(log_mel, generator, self.lost_bands)
+            own = self.augmentation
+            log_mel = augment(log_mel, generator, own.lost_bands, own.vocal_tract)
         audio = student.encode(log_mel, mask)
         condition, voice, keys = personalise(student, audio, batch, generator)
         x_0, noise = noisy_pair(student, batch, generator)

@@ -129,7 +129,7 @@ def _make_round_objective(
     student = Talker(config)
     copy_matching_weights(student, guide)
     return objectives.RoundObjective(
-        student, guide, steps, settings.losses.student, settings.augmentation.lost_bands
+        student, guide, steps, settings.losses.student, settings.augmentation
     )
 
 
