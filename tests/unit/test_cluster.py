@@ -140,3 +140,41 @@ def test_a_scheduling_loop_that_still_runs_ends_before_ray(
 
     assert refusals.refusal(work) == "no space"
     assert calls[-2:] == ["loop", "shutdown"]
+
+
+def test_the_scheduling_loop_of_ray_data_does_not_spin(monkeypatch: pytest.MonkeyPatch) -> None:
+    now = [100.0]
+    slept: list[float] = []
+
+    def sleep(seconds: float) -> None:
+        slept.append(round(seconds, 4))
+        now[0] += seconds
+
+    monkeypatch.setattr(cluster.time, "monotonic", lambda: now[0])
+    monkeypatch.setattr(cluster.time, "sleep", sleep)
+    loop = cluster.PacedLoop()
+    loop.on_execution_step(None)
+    loop.on_execution_step(None)  # a step of no length
+    now[0] += 0.015
+    loop.on_execution_step(None)
+    now[0] += 5.0  # one that took longer than it had to
+    loop.on_execution_step(None)
+    assert slept == [0.0, cluster.STEP_SECONDS, 0.005, 0.0]
+
+
+def test_ray_data_is_configured_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    from ray.data import DataContext
+
+    before = DataContext.get_current()
+    try:
+        DataContext._set_current(DataContext())
+        cluster.configure()
+        cluster.configure()
+        found = DataContext.get_current()
+        assert found.custom_execution_callback_classes == [cluster.PacedLoop]
+        loop = found.execution_callback_classes[-1]()
+        for name in ("before_execution_starts", "on_execution_step", "after_execution_succeeds"):
+            getattr(loop, name)(None)  # as Ray calls it
+        loop.after_execution_fails(None, RuntimeError())
+    finally:
+        DataContext._set_current(before)
