@@ -43,12 +43,16 @@ while read -r name version sha256; do
 			*.gsm) format=(-f gsm) ;;
 			*) format=(-f wav) ;;
 		esac
-		number=$((number + 1))
-		ffmpeg -nostdin -v error "${format[@]}" -i "$file" -ac 1 -ar 16000 \
-			"$partial/$name/$(printf %04d $number).flac" || rm -f "$partial/$name/$(printf %04d $number).flac"
+		flac="$partial/$name/$(printf %04d $number).flac"
+		if ffmpeg -nostdin -v error "${format[@]}" -i "$file" -ac 1 -ar 16000 "$flac"; then
+			number=$((number + 1))
+		else
+			rm -f "$flac"
+		fi
 	done < <(find "$partial/unpacked" -type f \( -name '*.g722' -o -name '*.gsm' -o -name '*.wav' \) \
 		! -path '*/silence/*' ! -name '*beep*' ! -name '*tone*' ! -name '*music*' ! -name 'tt-*' |
 		LC_ALL=C sort)
+	((number)) || fail "$name: ffmpeg decodes none of its recordings; install one with G.722 and GSM"
 	echo "$name: $number recordings"
 	rm -rf "$partial/unpacked"
 done <<<"$packages"

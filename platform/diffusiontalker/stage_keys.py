@@ -68,9 +68,13 @@ def evaluation_key(s: Settings, models: Sequence[str], corpus: Content) -> str:
 def look_ahead_key(s: Settings, corpus: Content) -> str:
     """Of the comparison of look-aheads: all that determines its figures but for the look-ahead."""
     shared = s.model.shared.model_copy(update={"look_ahead_ms": None})
+    labelled = s.pseudo_labels if s.pseudo_labels.recordings is not None else None
     own = s.model_copy(update={"model": s.model.model_copy(update={"shared": shared})})
     rounds = [round_key(own, steps, "", corpus) for steps in s.diffusion.rounds]
-    return evaluation_key(own, [teacher_key(own, corpus), *rounds], corpus)
+    models = [teacher_key(own, corpus), *rounds]
+    if labelled is not None:  # by their place: to list them takes a while, and may fail
+        models.append(fingerprint(labelled))
+    return evaluation_key(own, models, corpus)
 
 
 def data_key(s: Settings) -> str:

@@ -57,6 +57,12 @@ def test_lips_that_are_closed_elsewhere() -> None:
     jaw[8] = 0.04
     assert articulation([face(21, jawOpen=jaw)], [phones]).closed_elsewhere == 1
     assert math.isnan(articulation([face(21)], [phones[:2]]).closed_elsewhere)
+    # an open vowel counts beside an m, too: closures must not last into it
+    phones = [("m", 0, 0.1), ("ɑ", 0.1, 0.3), ("m", 0.3, 0.4), ("ɑ", 0.4, 0.44)]
+    jaw = [0.0] * 14
+    assert articulation([face(14, jawOpen=jaw)], [phones]).closed_elsewhere == 1
+    jaw[6] = 0.4  # the middle
+    assert articulation([face(14, jawOpen=jaw)], [phones]).closed_elsewhere == 0
 
 
 def test_closure_auc_counts_pairs() -> None:

@@ -198,7 +198,7 @@ MOVING = {
     "closure": 0.8, "closed_elsewhere": 0.01, "closure_auc": 0.98, "lip_lag_ms": -20.0,
     "speed_lower": 1.0,
 }  # fmt: skip
-RECORDED = {"recording": {"blinks_per_minute": 13.0, "closure": 0.8}}
+RECORDED = {"recording": {"blinks_per_minute": 13.0, "closure": 0.8, "closed_elsewhere": 0.0}}
 
 
 def moved(*changed: Row) -> list[Goal]:

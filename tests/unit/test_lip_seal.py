@@ -6,10 +6,12 @@ import torch
 from tests.unit import models
 
 from diffusiontalker.arkit import CHANNELS, INDEX
+from diffusiontalker.config import LossSettings
 from diffusiontalker.model.lip_seal import seal_lips
 from diffusiontalker.model.talker import TalkerConfig
 from diffusiontalker.objectives import losses
 from diffusiontalker.objectives.articulation import aperture
+from diffusiontalker.training.objectives import RoundObjective
 
 
 def face(**channels: float) -> torch.Tensor:
@@ -47,10 +49,26 @@ def test_its_loss_by_hand() -> None:
     # closed, open, and padding
     faces = torch.cat([face(jawOpen=0.02, mouthClose=0.0, mouthLowerDownLeft=0.0,
                             mouthUpperUpLeft=0.0), OPEN, OPEN], dim=1)  # fmt: skip
-    logit = torch.tensor([[0.0, 2.0, 9.0]])
-    mask = torch.tensor([[1.0, 1.0, 0.0]])
+    closed = losses.closed_lips(faces)
+    assert closed.tolist() == [[1, 0, 0]]
+    logit, mask = torch.tensor([[0.0, 2.0, 9.0]]), torch.tensor([[1.0, 1.0, 0.0]])
     expected = (np.log(2) + np.log1p(np.exp(2))) / 2
-    assert losses.seal(logit, faces, mask).item() == pytest.approx(expected, rel=1e-5)
+    assert losses.seal(logit, closed, mask).item() == pytest.approx(expected, rel=1e-5)
+
+
+def test_a_student_learns_the_teachers_probability_and_not_its_decision() -> None:
+    student, teacher = models.talker(0, teacher=False), models.talker(1)
+    batch = models.batch((20,))
+    task = RoundObjective(student, teacher, 2, LossSettings()).eval()
+
+    def error(bias: float) -> float:
+        torch.nn.init.zeros_(student.seal.weight)
+        torch.nn.init.constant_(student.seal.bias, bias)
+        return task(batch, torch.Generator().manual_seed(0))["seal"].item()
+
+    torch.nn.init.zeros_(teacher.seal.weight)
+    torch.nn.init.constant_(teacher.seal.bias, -0.8)  # above the 0.2 from which it closes the lips
+    assert error(-0.8) < min(error(-1.2), error(-0.4), error(3.0))
 
 
 def test_a_talker_seals_what_it_generates() -> None:

@@ -40,7 +40,11 @@ def test_a_card_names_the_speech_that_had_no_faces() -> None:
     row = summaries.row("student-2", 2)
     assert "pseudo-labels" not in model_card(summaries.run(row), "student-2")
     own = summaries.run(row, corpus={**CORPUS, "pseudo_labelled_minutes": 144.4})
-    assert "144 minutes of recordings without faces" in model_card(own, "student-2")
+    card = model_card(own, "student-2")
+    assert "144 minutes of recordings without faces" in card
+    assert "look up their terms" in card
+    assert "Apache-2.0, like the project" not in card
+    assert "The training speech is synthetic" not in card
 
 
 @pytest.mark.parametrize(

@@ -79,14 +79,19 @@ def starts(whole: np.ndarray, part: np.ndarray) -> list[int]:
     return [int(at) for at in hits if np.array_equal(whole[at + 1 : at + 6], window)]
 
 
-def test_batches_are_of_one_speaker_and_of_about_a_size() -> None:
-    size = recordings.SHARD_BYTES // 2
-    files = {f"ada/{i}.wav": size for i in range(5)} | {"ben/a.wav": 9 * size, "c.wav": 1}
+def test_batches_mix_speakers_and_are_of_about_a_size() -> None:
+    size = recordings.SHARD_BYTES // 4
+    files = {f"{who}/{i}.wav": size for who in ("ada", "ben") for i in range(8)}
+    files |= {"c.wav": 9 * size}
     found = recordings.batches(files, seed=0)
-    assert [one.shard for one in found] == [f"train-{i:05d}.parquet" for i in range(5)]
-    assert [one.speaker for one in found] == ["ada", "ada", "ada", "ben", "."]
+    assert [one.shard for one in found] == [f"train-{i:05d}.parquet" for i in range(len(found))]
     assert sorted(name for one in found for name in one.files) == sorted(files)
-    assert [len(one.files) for one in found] == [2, 2, 1, 1, 1]
+    assert max(len(one.files) for one in found) == 4
+    assert ("c.wav",) in [one.files for one in found]  # larger than a shard
+    for one in found:  # a speaker's lie together, so that they can be joined
+        speakers = [recordings.speaker_of(name) for name in one.files]
+        assert speakers == sorted(speakers)
+    assert max(len({recordings.speaker_of(name) for name in one.files}) for one in found) == 2
     assert recordings.batches(dict(reversed(files.items())), seed=0) == found
     assert recordings.batches(files, seed=1) != found
 
@@ -99,10 +104,15 @@ def test_a_folder_without_recordings_is_refused(tmp_path: Path) -> None:
     with pytest.raises(UserError, match="no such folder"):
         recordings.listing(tmp_path / "missing")
     soundfile.write(tmp_path / "ada" / "A.WAV", tone(1), SAMPLE_RATE)
+    for hidden in (".git/annex/a.wav", "ada/._a.wav"):
+        (tmp_path / hidden).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / hidden).write_bytes(b"RIFF")
+    (tmp_path / "ada" / "dead.wav").symlink_to(tmp_path / "nowhere.wav")
     before = recordings.listing(tmp_path)
-    assert set(before) == {"ada/A.WAV"}
+    assert set(before.files) == {"ada/A.WAV"}
+    assert before.left_out[0].startswith("ada/dead.wav: ")
     soundfile.write(tmp_path / "ada" / "A.WAV", tone(2), SAMPLE_RATE)
-    assert recordings.listing(tmp_path) != before
+    assert recordings.listing(tmp_path).files != before.files
 
 
 # From clips to labelled shards
@@ -143,8 +153,9 @@ def label(tmp_path: Path, speech: Path) -> Callable[..., tuple[list[Clip], list[
         actor = stage._Labeller(how, tmp_path / out)
         vars(actor)["encoder"] = Encoder()
         (tmp_path / out).mkdir(exist_ok=True)
-        files = tuple(sorted(recordings.listing(speech)))
-        info, unread = actor.write(Batch("train-00000.parquet", "ada", files))
+        files = tuple(sorted(recordings.listing(speech).files))
+        info, unread, mistake = actor.write(Batch("train-00000.parquet", files))
+        assert not mistake
         path = tmp_path / out / "train-00000.parquet"
         return (shards.clips_of(shards.read_table(path)) if info else []), unread
 
@@ -193,12 +204,34 @@ def test_the_student_takes_a_degraded_recording_and_the_teacher_a_clean_one(labe
         assert not np.array_equal(one.log_mel, other.log_mel)
 
 
-def test_a_shard_that_is_there_is_kept(label: Any, tmp_path: Path) -> None:
-    label()
+def test_a_shard_is_kept_unless_recordings_of_it_could_not_be_read(
+    label: Any, speech: Path, tmp_path: Path
+) -> None:
     path = tmp_path / "out" / "train-00000.parquet"
+    assert len(label()[1]) == 2
     before = path.stat().st_mtime_ns
-    assert label()[1] == []
+    assert len(label()[1]) == 2  # named again after a kill
+    assert path.stat().st_mtime_ns > before
+    soundfile.write(speech / "ada" / "bad.wav", tone(1), SAMPLE_RATE)
+    soundfile.write(speech / "ada" / "still.wav", tone(1), SAMPLE_RATE)
+    clips, unread = label()
+    assert unread == []
+    before = path.stat().st_mtime_ns
+    assert len(label()[0]) == len(clips)
     assert path.stat().st_mtime_ns == before
+
+
+def test_a_recording_that_cannot_be_reached_ends_the_stage(label: Any, speech: Path) -> None:
+    files = recordings.listing(speech).files
+    (speech / "ada" / "0.wav").unlink()  # between the listing and its turn
+    how = Labelling(
+        str(speech), "teacher", 2, "ddim", ("model", (0,), None), PseudoLabelSettings(),
+        DegradationSettings(),
+    )  # fmt: skip
+    actor = stage._Labeller(how, speech.parent / "other")
+    info, unread, mistake = actor.write(Batch("train-00000.parquet", tuple(files)))
+    assert (info, unread) == ("", [])
+    assert "0.wav" in mistake
 
 
 def test_the_key_is_of_the_recordings_and_not_of_their_place() -> None:

@@ -49,7 +49,12 @@ from diffusiontalker.config.model import (
 )
 from diffusiontalker.config.pseudo_labels import PseudoLabelSettings
 from diffusiontalker.config.renamed import with_current_names
-from diffusiontalker.config.results import EvaluationSettings, ExportSettings, Precision
+from diffusiontalker.config.results import (
+    EvaluateJobSettings,
+    EvaluationSettings,
+    ExportSettings,
+    Precision,
+)
 from diffusiontalker.config.run import NO_RESULT, ExportJobSettings, Settings, round_settings
 from diffusiontalker.config.section import Count, Section, Seed, Share, Weight
 from diffusiontalker.config.sweep import Choice, Objective, Spread, SweepSettings
@@ -79,6 +84,7 @@ __all__ = [
     "DiffusionSettings",
     "EncoderSettings",
     "EncoderTrainSettings",
+    "EvaluateJobSettings",
     "EvaluationSettings",
     "ExportJobSettings",
     "ExportSettings",

@@ -9,9 +9,9 @@ from diffusiontalker.config.section import Section, Seed
 
 class PseudoLabelSettings(Section):
     """Recordings without faces, in whatever language: for each the teacher's own face is drawn once
-    and takes the place of a recorded one in every round (ours, after arXiv 1609.08144's teachers of
-    recognisers on untranscribed speech). A student then learns from real voices, rooms and
-    microphones what its small encoder does not learn from a synthesizer."""
+    and takes the place of a recorded one in every round (ours; self-training on untranscribed
+    speech, arXiv 1909.09116, between networks of two sizes). A student then learns from real
+    voices, rooms and microphones what its small encoder does not learn from a synthesizer."""
 
     recordings: str | None = None
     """Folder or s3:// prefix of recordings; every folder in it is a speaker. None: no

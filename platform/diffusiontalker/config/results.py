@@ -20,6 +20,32 @@ class EvaluationSettings(Section):
     """A rig (.npz with mean, deltas, names) for the vertex metrics; None: the Face Cap head."""
 
 
+class EvaluateJobSettings(Section):
+    """All settings of ``jobs/evaluate.py``."""
+
+    model: str = "shipped"
+    """An artifact: a folder or s3:// prefix, or shipped, the student that is part of the package.
+    With ``run``, one of its models in PyTorch: teacher, or student-2 and the like."""
+    run: str | None = None
+    """Folder or s3:// prefix of a finished run."""
+    shards: str
+    """Folder or s3:// prefix of a prepared set, such as jobs/prepare.py writes."""
+    splits: Annotated[tuple[str, ...], Field(min_length=1)] | None = None
+    """None: its test splits."""
+    clips: Count | None = None
+    """Clips of each split at most, the first by name; None: all."""
+    steps: Count | None = None
+    """Sampling steps of a model of a run; None: the run's for a teacher, a student's own."""
+    sampler: Literal["ddim", "ancestral"] = "ddim"
+    """Of a model of a run."""
+    seeds: Annotated[int, Field(ge=2)] = 3
+    """Samples per clip."""
+    rig: str | None = None
+    """As in ``EvaluationSettings``."""
+    out: str = "runs/evaluation"
+    """Folder or s3:// prefix of the figures."""
+
+
 class ExportSettings(Section):
     """How a student becomes an artifact."""
 

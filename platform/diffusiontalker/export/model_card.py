@@ -15,6 +15,13 @@ TERMS = {
 """Terms of the data sets that we know, by the kind of source; docs/data.md."""
 
 
+SPEECH = {
+    True: "The training speech is synthetic and its faces",
+    False: "All training speech with faces is synthetic, and these faces",
+}
+"""Of the procedural corpus: alone, and with recordings beside it."""
+
+
 def model_card(summary: RunSummary, name: str, licence: str | None = None) -> str:
     """The card of the student ``name``: what it is, its training data, its metrics, its limits,
     and its ``licence``; None: the run's, or what the data ask for."""
@@ -63,8 +70,8 @@ def model_card(summary: RunSummary, name: str, licence: str | None = None) -> st
     ]
     if corpus.source == PROCEDURAL:
         lines.append(
-            "- The training speech is synthetic and its faces follow rules, so the face shows what "
-            "is spoken and not how a certain person moves. How well it serves people's voices is "
+            f"- {SPEECH[corpus.pseudo_labelled_minutes is None]} follow rules, so the face shows "
+            "what is spoken and not how a certain person moves. How well it serves people's voices is "
             "measured by `jobs/benchmark.py human`."
         )
     lines += ["", "## Licence", "", licence or summary.licence or _licence(corpus), ""]
@@ -84,6 +91,11 @@ def _pseudo_labelled(corpus: Corpus) -> list[str]:
 
 def _licence(corpus: Corpus) -> str:
     """What is known of the licence of a model that was trained on a corpus."""
+    if corpus.pseudo_labelled_minutes is not None:
+        return (
+            "Depends on the recordings without faces, too: look up their terms. The code that made "
+            "the model is Apache-2.0, which says nothing of the model itself."
+        )
     if corpus.source == PROCEDURAL:
         return "Apache-2.0, like the project that made both it and its training data."
     asked = TERMS.get(corpus.source, "look up the terms of its authors")

@@ -30,8 +30,8 @@ class Articulation(NamedTuple):
     """Share of p, b, m in which the lips are closed in a frame: the least aperture is below
     ``SEALED``."""
     closed_elsewhere: float
-    """Share of the other phones in whose middle the lips are closed, but for those beside a p, b, m
-    or a pause: the opposite fault."""
+    """Share of the other phones in whose middle the lips are closed: the opposite fault. Beside a
+    p, b, m or a pause, where lips close and open, only open vowels of ``MIN_VOWEL`` count."""
     closure_auc: float
     """Probability that the least aperture in p, b, m is below that in the middle of an open vowel
     (area under the ROC curve): 1 is best, 0.5 is chance."""
@@ -73,7 +73,8 @@ class Gestures(NamedTuple):
     closed: list[float]
     """The least aperture in p, b, m."""
     others: list[float]
-    """The aperture in the middle of other phones, but for those beside a p, b, m or a pause."""
+    """The aperture in the middle of other phones, as ``Articulation.closed_elsewhere`` counts
+    them."""
     opened: list[float]
     """The aperture in the middle of open vowels of at least ``MIN_VOWEL``."""
     rounded: list[float]
@@ -90,11 +91,11 @@ def gestures(faces: Sequence[Array], phones: Sequence[Phones]) -> Gestures:
     jaw = INDEX["jawOpen"]
     for face, spoken in zip(faces, phones, strict=True):
         gap, roundness = aperture(face), rounding(face)
-        open_lips = _far_from_closures(spoken)
+        apart = _with_lips_apart(spoken)
         for phone, start, end, frames, middle in _frames(spoken, len(face)):
             if phone in BILABIAL:
                 out.closed.append(float(gap[frames].min()))
-            if (phone, start, end) in open_lips:
+            if (phone, start, end) in apart:
                 out.others.append(float(gap[middle]))
             if phone in OPEN and end - start > MIN_VOWEL:
                 out.opened.append(float(gap[middle]))
@@ -121,13 +122,14 @@ def mean(values: Sequence[float]) -> float:
     return float(np.mean(values)) if len(values) else math.nan
 
 
-def _far_from_closures(phones: Phones) -> set[tuple[str, float, float]]:
-    """The phones that are no p, b, m and no pause, and beside none."""
+def _with_lips_apart(phones: Phones) -> set[tuple[str, float, float]]:
+    """The phones in whose middle lips should not be closed."""
     closing = [phone in BILABIAL or phone == PAUSE for phone, _, _ in phones]
     return {
         (phone, start, end)
         for i, (phone, start, end) in enumerate(phones)
-        if 0 < i < len(phones) - 1 and not any(closing[i - 1 : i + 2])
+        if (0 < i < len(phones) - 1 and not any(closing[i - 1 : i + 2]))
+        or (phone in OPEN and end - start > MIN_VOWEL)
     }
 
 

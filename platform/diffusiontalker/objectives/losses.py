@@ -104,12 +104,17 @@ def blink(logit: Tensor, labels: Tensor, mask: Tensor) -> Tensor:
     return each.masked_fill(~counts, 0).sum() / _count(counts)
 
 
-def seal(logit: Tensor, face: Tensor, mask: Tensor) -> Tensor:
-    """Negative log-likelihood of whether lips are closed, per frame: whether the aperture of the
-    recorded ``face`` (B, T, 52) is below ``SEALED``. ``logit`` (B, T). Our choice."""
-    sealed = (_aperture(face) < SEALED).to(logit)
-    each = F.binary_cross_entropy_with_logits(logit, sealed, reduction="none")
+def seal(logit: Tensor, target: Tensor, mask: Tensor) -> Tensor:
+    """Cross-entropy of whether lips are closed, per frame: ``logit`` (B, T) of the probability,
+    against ``target`` (B, T), 1 where they are (``closed_lips``) or another model's probability.
+    Our choice."""
+    each = F.binary_cross_entropy_with_logits(logit, target, reduction="none")
     return each.masked_fill(~mask.bool(), 0).sum() / _count(mask)
+
+
+def closed_lips(face: Tensor) -> Tensor:
+    """1 where the aperture of coefficients (B, T, 52) is below ``SEALED``, else 0: (B, T)."""
+    return (_aperture(face) < SEALED).to(face)
 
 
 def dis(

@@ -61,19 +61,20 @@ def with_pseudo_labels(run: Run, data: CorpusFolder, teacher: Path) -> CorpusFol
     if own.recordings is None:
         return data
     assert run.encoder is not None
-    files = recordings.listing(storage.location(own.recordings))
+    folder = storage.location(own.recordings)
+    found = recordings.listing(folder)
     how = labels.Labelling(
-        own.recordings, str(teacher), s.diffusion.steps, s.diffusion.sampler,
+        str(folder), str(teacher), s.diffusion.steps, s.diffusion.sampler,
         (run.encoder, s.encoder.layers, s.encoder.revision), own, s.augmentation.degradation,
         s.resources.gpu,
     )  # fmt: skip
-    key = pseudo_labels_key(s, teacher.name, data.manifest.feature_fingerprint, files)
-    folder = run.stage(
+    key = pseudo_labels_key(s, teacher.name, data.manifest.feature_fingerprint, found.files)
+    labelled = run.stage(
         "pseudo-labels",
         run.folder("pseudo-labels", key),
-        lambda out, display: labels.label(how, files, s.extraction, out, display.count),
+        lambda out, display: labels.label(how, found, s.extraction, out, display.count),
     )
-    run.pseudo_labelled = CorpusFolder(folder, open_corpus(folder))
+    run.pseudo_labelled = CorpusFolder(labelled, open_corpus(labelled))
     return replace(data, pseudo_labelled=run.pseudo_labelled)
 
 

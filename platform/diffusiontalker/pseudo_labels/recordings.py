@@ -14,8 +14,8 @@ from diffusiontalker.audio.recording import ALL_SUFFIXES
 from diffusiontalker.corpus import data_folder
 from diffusiontalker.errors import UserError
 
-SHARD_BYTES = 8 << 20
-"""Bytes of recordings whose clips become one shard: some five minutes of FLAC at 16 kHz."""
+SHARD_BYTES = 4 << 20
+"""Bytes of recordings whose clips become one shard: some three minutes of FLAC at 16 kHz."""
 MIN_SECONDS = 0.4
 """A shorter recording is left out."""
 QUIET_DB = 35.0
@@ -25,55 +25,75 @@ FRAME = SAMPLE_RATE // 100
 PAUSE_SECONDS = (0.15, 0.7)
 """Between two recordings of a clip."""
 NOISE = 1e-4
-"""Deviation of the noise in those pauses: digital silence would be audible as such."""
+"""Deviation of the noise in those pauses, instead of digital silence, which no microphone gives."""
 
 
 @dataclass(frozen=True)
 class Batch:
-    """Recordings of one speaker that become one shard."""
+    """Recordings that become one shard."""
 
     shard: str
     """Name of the shard."""
-    speaker: str
     files: tuple[str, ...]
-    """Relative to the folder."""
+    """Relative to the folder; those of a speaker one after the other."""
 
 
-def listing(folder: Path) -> dict[str, str]:
-    """The recordings of a folder, local or in S3, with what changes when their content does.
+@dataclass(frozen=True)
+class Listing:
+    """The recordings of a folder."""
+
+    files: dict[str, str]
+    """By name relative to the folder, with what changes when their content does."""
+    bytes: dict[str, int]
+    left_out: tuple[str, ...]
+    """Names of entries that cannot be read, such as dead links, and why."""
+
+
+def listing(folder: Path) -> Listing:
+    """The recordings of a folder, local or in S3; hidden files and folders do not count.
 
     Raises:
         UserError: no such folder, or one without recordings.
     """
-    found = {
-        name: f"{info.bytes} {info.stamp}"
-        for name, info in data_folder.list_files(folder).files.items()
+    found = data_folder.list_files(folder)
+    files = {
+        name: info
+        for name, info in found.files.items()
         if name.lower().endswith(ALL_SUFFIXES)
+        and not any(part.startswith(".") for part in PurePosixPath(name).parts)
     }
-    if not found:
+    left_out = tuple(f"{name}: {reason}" for name, reason in found.left_out)
+    if not files:
         raise UserError(
             f"pseudo_labels.recordings {folder}: holds no recordings ({', '.join(ALL_SUFFIXES)})"
+            + "".join(f"; {reason}" for reason in left_out[:1])
         )
-    return found
+    return Listing(
+        {name: f"{info.bytes} {info.stamp}" for name, info in files.items()},
+        {name: info.bytes for name, info in files.items()},
+        left_out,
+    )
 
 
-def batches(files: dict[str, int], seed: int) -> list[Batch]:
-    """The recordings, given with their bytes, by speaker, in random order, about ``SHARD_BYTES``
-    together."""
-    speakers: dict[str, list[str]] = {}
-    for name in sorted(files):
-        speakers.setdefault(str(PurePosixPath(name).parent), []).append(name)
-    out: list[Batch] = []
-    for speaker, own in speakers.items():
-        order = np.random.default_rng([seed, len(out)]).permutation(len(own))
-        groups: list[list[str]] = [[]]
-        for name in (own[i] for i in order):
-            if groups[-1] and sum(files[one] for one in groups[-1]) + files[name] > SHARD_BYTES:
-                groups.append([])
-            groups[-1].append(name)
-        for group in groups:
-            out.append(Batch(f"train-{len(out):05d}.parquet", speaker, tuple(group)))
-    return out
+def speaker_of(name: str) -> str:
+    """The speaker of a recording: its folder."""
+    return str(PurePosixPath(name).parent)
+
+
+def batches(sizes: dict[str, int], seed: int) -> list[Batch]:
+    """The recordings, given with their bytes, in random order, about ``SHARD_BYTES`` together, of
+    many speakers in each."""
+    names = sorted(sizes)
+    order = np.random.default_rng(seed).permutation(len(names))
+    groups: list[list[str]] = [[]]
+    for name in (names[i] for i in order):
+        if groups[-1] and sum(sizes[one] for one in groups[-1]) + sizes[name] > SHARD_BYTES:
+            groups.append([])
+        groups[-1].append(name)
+    return [
+        Batch(f"train-{number:05d}.parquet", tuple(sorted(group, key=speaker_of)))
+        for number, group in enumerate(groups)
+    ]
 
 
 def trimmed(audio: np.ndarray) -> np.ndarray:
@@ -103,8 +123,8 @@ def pieces(audio: np.ndarray, seconds: float) -> Iterator[np.ndarray]:
 def joined(
     audios: Sequence[np.ndarray], seconds: float, rng: np.random.Generator
 ) -> list[np.ndarray]:
-    """Recordings (n,) at 16 kHz one after the other, with pauses, in clips of about ``seconds`` at
-    most; a longer recording is a clip of its own."""
+    """Recordings (n,) of a speaker at 16 kHz one after the other, with pauses, in clips of about
+    ``seconds`` at most; a longer recording is a clip of its own."""
     clips: list[list[np.ndarray]] = [[]]
     for audio in audios:
         length = sum(map(len, clips[-1]))

@@ -1,13 +1,16 @@
 """Pseudo-labels on Ray: recordings in, shards with features and a teacher's faces out.
 
 Each actor of a pool holds the frozen encoder and the teacher, and makes one shard at a time, as in
-``features.stage``. Existing shards are kept, so a killed run resumes.
+``features.stage``. Existing shards are kept, so a killed run resumes; one that lacks recordings
+which could not be read is made again.
 """
 
 import hashlib
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cached_property
+from io import BytesIO
+from itertools import groupby
 from pathlib import Path
 from typing import Any
 
@@ -21,13 +24,9 @@ from diffusiontalker.arkit import CHANNELS, FPS
 from diffusiontalker.audio import SAMPLE_RATE
 from diffusiontalker.audio.level import is_quiet, normalize
 from diffusiontalker.audio.log_mel import log_mel
-from diffusiontalker.audio.recording import read_recording
-from diffusiontalker.audio.waveform import as_waveform
-from diffusiontalker.config import (
-    DegradationSettings,
-    ExtractionSettings,
-    PseudoLabelSettings,
-)
+from diffusiontalker.audio.recording import decode_recording
+from diffusiontalker.audio.waveform import MAX_SECONDS, as_waveform
+from diffusiontalker.config import DegradationSettings, ExtractionSettings, PseudoLabelSettings
 from diffusiontalker.corpus import shards
 from diffusiontalker.corpus.manifest import Manifest, ShardInfo, write_manifest
 from diffusiontalker.corpus.shards import Clip
@@ -36,14 +35,19 @@ from diffusiontalker.evaluation.measure import batch_of_one, sample
 from diffusiontalker.features.augmentation import degraded
 from diffusiontalker.features.encoder import FrozenEncoder
 from diffusiontalker.features.stage import RETRIES, distribute, pool_size, to_length
+from diffusiontalker.model.talker import Talker
 from diffusiontalker.pseudo_labels import recordings
-from diffusiontalker.pseudo_labels.recordings import Batch
+from diffusiontalker.pseudo_labels.recordings import Batch, Listing
 from diffusiontalker.training.checkpoints import load_talker
 
 SOURCE = "pseudo-labels"
 """The source of the clips."""
+MAX_UNREADABLE = 0.1
+"""Share of the recordings that may be unreadable, as of takes in ``jobs/prepare.py``."""
 SHOWN = 3
 """Recordings that could not be read, in the line that counts them."""
+UNREAD = ".unread.json"
+"""Ending of the file beside a shard that lists why recordings of it could not be read."""
 
 
 @dataclass(frozen=True)
@@ -51,8 +55,9 @@ class Labelling:
     """How recordings are labelled: what every actor needs."""
 
     recordings: str
+    """Their folder: an absolute path, or s3://."""
     teacher: str
-    """Folder of the teacher."""
+    """Folder of the teacher, likewise."""
     steps: int
     sampler: str
     encoder: tuple[str, tuple[int, ...], str | None]
@@ -60,27 +65,27 @@ class Labelling:
     settings: PseudoLabelSettings
     degradation: DegradationSettings
     gpu: bool = False
+    """Run the frozen encoder on CUDA; the teacher, which is small, runs on the CPU."""
 
 
 def label(
-    how: Labelling, files: dict[str, str], extraction: ExtractionSettings, target: Path,
+    how: Labelling, listing: Listing, extraction: ExtractionSettings, target: Path,
     progress: Callable[[int, int], None],
 ) -> None:  # fmt: skip
     """Label all recordings, into a set of shards in ``target``.
 
     Args:
         how: the teacher and its input.
-        files: of ``recordings.listing``.
+        listing: the recordings.
         extraction: number of actors.
         target: folder of the shards, local or in S3.
         progress: called with the number of shards done, and of all shards.
 
     Raises:
-        UserError: no recording could be read, the target cannot be written, or an actor dies at
-            the same shard repeatedly. A part that cannot be read is skipped, and listed.
+        UserError: more than ``MAX_UNREADABLE`` of the recordings cannot be read, the folder or the
+            target cannot be reached, or an actor dies at the same shard repeatedly.
     """
-    sizes = {name: int(stamp.partition(" ")[0]) for name, stamp in files.items()}
-    planned = recordings.batches(sizes, how.settings.seed)
+    planned = recordings.batches(listing.bytes, how.settings.seed)
     storage.make_folder(target)
     gpus = extraction.gpus_per_actor if how.gpu else 0
     actor = ray.remote(_Labeller).options(
@@ -90,10 +95,13 @@ def label(
     count = pool_size(len(planned), extraction, how.gpu, ray.cluster_resources())
     pool: list[Any] = [actor.remote(how, target) for _ in range(count)]
     done: list[ShardInfo] = []
-    unread: list[str] = []
+    unread = list(listing.left_out)
     try:
-        for number, (info, mistakes) in enumerate(distribute(pool, [(b,) for b in planned]), 1):
-            unread += mistakes
+        pending = distribute(pool, [(batch,) for batch in planned])
+        for number, (info, own, mistake) in enumerate(pending, 1):
+            if mistake:
+                raise UserError(mistake)
+            unread += own
             done += [ShardInfo.from_json(info)] if info else []
             progress(number, len(planned))
     except RayActorError as error:
@@ -104,71 +112,95 @@ def label(
     finally:
         for member in pool:
             ray.kill(member)
-    if not done:
+    first = "; ".join(unread[:SHOWN])
+    total = len(listing.files) + len(listing.left_out)
+    if not done or len(unread) > MAX_UNREADABLE * total:
         raise UserError(
-            f"pseudo_labels.recordings {how.recordings}: none of its {len(files)} recordings can "
-            f"be used; the first: {unread[0]}"
+            f"pseudo_labels.recordings {how.recordings}: {len(unread)} of {total} recordings "
+            f"cannot be used, and at most {MAX_UNREADABLE:.0%} may: {first}; mend them, or take "
+            "them out of the folder"
         )
     if unread:
-        print(f"{len(unread)} recordings are left out: {'; '.join(unread[:SHOWN])}", flush=True)
+        print(
+            f"{len(unread)} of {total} recordings are left out: {first}; to have them read again, "
+            f"delete {target}",
+            flush=True,
+        )
     manifest = Manifest(SOURCE, sorted(done, key=lambda one: one.file), [], [])
     write_manifest(target, manifest)
 
 
 class _Labeller:
-    """An actor: reads recordings of a speaker, draws their faces, writes a shard."""
+    """An actor: reads recordings, draws their faces, writes a shard."""
 
     def __init__(self, how: Labelling, target: Path) -> None:
         torch.set_num_threads(1)  # Ray reserves one CPU
+        torch.backends.cudnn.allow_tf32 = False  # as where the corpus's features were extracted
         self.how, self.target = how, target
-        self.teacher = load_talker(storage.location(how.teacher)).eval()
-        named = how.settings.emotion
-        self.emotion = None if named is None else self.teacher.config.emotions.index(named)
+
+    # Loaded with the first recordings: a mistake in a constructor would look like a dead process.
 
     @cached_property
     def encoder(self) -> FrozenEncoder:
-        """Loaded with the first recordings."""
+        """The frozen encoder."""
         return FrozenEncoder(*self.how.encoder, "cuda" if self.how.gpu else "cpu")
+
+    @cached_property
+    def teacher(self) -> Talker:
+        """The teacher."""
+        return load_talker(storage.location(self.how.teacher)).eval()
+
+    @cached_property
+    def emotion(self) -> int | None:
+        """The teacher's index of the emotion of all recordings."""
+        named = self.how.settings.emotion
+        return None if named is None else self.teacher.config.emotions.index(named)
 
     def ready(self) -> None:
         """Return; the call waits until the actor has started."""
 
-    def write(self, batch: Batch) -> tuple[str, list[str]]:
-        """The entry of a batch's shard in the manifest, empty where no recording could be used, and
-        why some could not."""
+    def write(self, batch: Batch) -> tuple[str, list[str], str]:
+        """The entry of a batch's shard in the manifest, empty where no recording could be used;
+        why some could not; and an error message, which ends the stage."""
         path = self.target / batch.shard
-        if storage.is_file(path):
-            return shards.describe(path).to_json(), []
-        clips, unread = self.clips(batch)
-        if not clips:
-            return "", unread
-        labelled = [self.labelled(clip, clips[:i] + clips[i + 1 :]) for i, clip in enumerate(clips)]
-        return shards.write_shard(path, labelled).to_json(), unread
+        listed = self.target / f"{batch.shard}{UNREAD}"
+        try:
+            if storage.is_file(path) and not storage.is_file(listed):
+                return shards.describe(path).to_json(), [], ""
+            clips, unread = self.clips(batch)
+            if unread:  # before the shard, which would be complete without
+                storage.write_json(listed, unread)
+            elif storage.is_file(listed):
+                storage.remove(listed)
+            if not clips:
+                return "", unread, ""
+            labelled = [self.labelled(clip, clips) for clip in clips]
+            return shards.write_shard(path, labelled).to_json(), unread, ""
+        except UserError as error:
+            return "", [], str(error)
 
     def clips(self, batch: Batch) -> tuple[list[Clip], list[str]]:
-        """The clips of a batch, without faces, and why recordings could not be used."""
-        settings = self.how.settings
-        found: list[np.ndarray] = []
+        """The clips of a batch, without faces, and why recordings could not be used.
+
+        Raises:
+            UserError: a file cannot be reached, which is not the recording's fault.
+        """
+        clips: list[Clip] = []
         unread: list[str] = []
-        for name in batch.files:
-            path = storage.location(self.how.recordings) / name
-            try:
-                decoded = read_recording(path, to=SAMPLE_RATE)
-                audio = as_waveform(decoded.samples, decoded.rate, str(path))
-            except UserError as error:
-                if storage.is_remote(path) and storage.may_pass(error):
-                    raise  # the network's fault, not the recording's
-                unread.append(str(error))
-                continue
-            audio = recordings.trimmed(normalize(audio)) if not is_quiet(audio) else audio[:0]
-            if not len(audio):
-                unread.append(f"{path}: shorter than {recordings.MIN_SECONDS} s, or silent")
-                continue
-            found += recordings.pieces(audio, settings.clip_seconds)
-        rng = np.random.default_rng([settings.seed, _number(batch.shard)])
-        audios = recordings.joined(found, settings.clip_seconds, rng)
-        name = f"{batch.speaker}-{batch.shard.partition('.')[0]}"
-        clips = [self.without_face(f"{name}-{i:04d}", audio) for i, audio in enumerate(audios)]
+        name = batch.shard.partition(".")[0]
+        rng = np.random.default_rng([self.how.settings.seed, _number(name)])
+        seconds = self.how.settings.clip_seconds
+        for _, files in groupby(batch.files, recordings.speaker_of):
+            own: list[np.ndarray] = []
+            for file in files:
+                path = storage.location(self.how.recordings) / file
+                content = storage.read_bytes(path)
+                try:
+                    own += recordings.pieces(usable(content, str(path)), seconds)
+                except UserError as error:
+                    unread.append(str(error))
+            for audio in recordings.joined(own, seconds, rng):
+                clips.append(self.without_face(f"{name}-{len(clips):04d}", audio))
         return clips, unread
 
     def without_face(self, name: str, audio: np.ndarray) -> Clip:
@@ -179,26 +211,46 @@ class _Labeller:
             np.zeros((frames, len(CHANNELS)), np.float32), source=SOURCE,
         )  # fmt: skip
 
-    def labelled(self, clip: Clip, others: list[Clip]) -> Clip:
-        """The clip with the teacher's face, features, and log-mel of its degraded audio."""
-        frames, teacher = len(clip.coefficients), self.teacher
+    def labelled(self, clip: Clip, clips: list[Clip]) -> Clip:
+        """The clip with the teacher's face, features, and log-mel of its degraded audio; ``clips``
+        speak in the background. Raises UserError."""
+        frames, teacher, degradation = len(clip.coefficients), self.teacher, self.how.degradation
         features = self.encoder.many([clip.audio], [frames], 0.0)[0]
-        clean = to_length(log_mel(clip.audio), frames)
-        mels, inputs = batch_of_one(clean), batch_of_one(features)
-        assert mels is not None
+        clean = batch_of_one(to_length(log_mel(clip.audio), frames))
+        assert clean is not None
         drawn = sample(
-            teacher, teacher.inputs(inputs, mels), frames, self.how.steps, self.how.sampler, 1,
-            _number(clip.id) + self.how.settings.seed, self.emotion,
+            teacher, teacher.inputs(batch_of_one(features), clean), frames, self.how.steps,
+            self.how.sampler, 1, _number(clip.id) + self.how.settings.seed, self.emotion,
         )  # fmt: skip
-        degradation = self.how.degradation
-        line = degraded(clip, others, degradation)
+        others = [other for other in clips if other is not clip]
+        audio = degraded(clip, others, degradation)
         if degradation.features:
-            features = self.encoder.many([line], [frames], 0.0)[0]
-        mel = to_length(log_mel(line), frames)
+            features = self.encoder.many([audio], [frames], 0.0)[0]
+        with np.errstate(over="ignore"):  # refused below
+            if not np.isfinite(features.astype(np.float16)).all():
+                raise UserError(
+                    f"encoder.name {self.how.encoder[0]!r}: features of {clip.id} are not finite "
+                    "in half precision; choose other encoder.layers, or another model"
+                )
         return Clip(
             clip.id, None, drawn.emotion, "train", None, clip.audio,
-            np.clip(drawn.samples[0], 0, 1), features=features, log_mel=mel, source=SOURCE,
+            np.clip(drawn.samples[0], 0, 1), features=features,
+            log_mel=to_length(log_mel(audio), frames), source=SOURCE,
         )  # fmt: skip
+
+
+def usable(content: bytes, where: str) -> np.ndarray:
+    """A recording as audio (n,) at 16 kHz, at a common level, without silence at its ends.
+
+    Raises:
+        UserError: it cannot be decoded, is silent, or is too short or too long.
+    """
+    decoded = decode_recording(BytesIO(content), where, MAX_SECONDS, SAMPLE_RATE, others=True)
+    audio = as_waveform(decoded.samples, decoded.rate, where)
+    audio = recordings.trimmed(normalize(audio)) if not is_quiet(audio) else audio[:0]
+    if not len(audio):
+        raise UserError(f"{where}: silent, or shorter than {recordings.MIN_SECONDS} s")
+    return audio
 
 
 def _number(name: str) -> int:

@@ -145,8 +145,8 @@ COLUMNS: tuple[Column, ...] = (
         "closed_elsewhere",
         "Closed elsewhere",
         "low",
-        "In how many other sounds, far from any p, b, m and pause, the lips are closed: what a "
-        "mouth that closes too often does.",
+        "In how many other sounds the lips are closed in the middle: what a mouth that closes too "
+        "often or too long does. Near the recordings' is right.",
         1,
         100,
         "%",

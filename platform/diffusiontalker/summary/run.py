@@ -97,7 +97,7 @@ class Errors(_Part):
     closure: Figure = None
     """Share of p, b, m in which the lips are closed, of clips whose phones are known."""
     closed_elsewhere: Figure = None
-    """Share of other phones, far from p, b, m and pauses, in which they are."""
+    """Share of other phones in whose middle they are."""
     closure_auc: Figure = None
     rounding_auc: Figure = None
     jaw_in_pauses: Figure = None

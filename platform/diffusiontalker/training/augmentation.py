@@ -18,8 +18,8 @@ def augment(
     ``lost_bands`` of the examples with a random bandwidth, and all with frequencies raised or
     lowered by up to a share ``vocal_tract``.
 
-    Simulates rooms and microphones, to which identity and emotion must be invariant. Units are
-    those of the standardised log-mel; 0.77 is 10 dB. Our choice.
+    Simulates rooms and microphones, to which identity and emotion must be invariant, and voices of
+    other vocal tracts. Units are those of the standardised log-mel; 0.77 is 10 dB. Our choice.
     """
     shape = (len(log_mel), 1, 1)
 

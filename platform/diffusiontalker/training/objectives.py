@@ -147,7 +147,7 @@ class RoundObjective(nn.Module):
             "movement": movement_error(student, condition, p, goal, space, g, batch),
             "aperture": aperture_error(student, condition, x_0_hat, batch),
             "blink": losses.blink(condition.blink, batch["blinks"], batch["mask"]),
-            **seal_error(condition, batch),
+            **seal_error(condition, batch, teacher_condition),
             "dis": losses.dis(
                 goal, p, batch["mask"], distillation.weight(student.schedule, t)
             ),
@@ -286,11 +286,19 @@ def aperture_error(talker: Talker, condition: Condition, x_0_hat: Tensor, batch:
     return losses.aperture(predicted, truth, mask) + losses.aperture(mean, truth, mask)
 
 
-def seal_error(condition: Condition, batch: Batch) -> dict[str, Tensor]:
-    """The error of the decision whether lips are closed, where the model makes it."""
+def seal_error(
+    condition: Condition, batch: Batch, teacher: Condition | None = None
+) -> dict[str, Tensor]:
+    """The error of the decision whether lips are closed, where the model makes it: against the
+    recording, or against the probability of a ``teacher``, whose own decision may be in the data
+    (``pseudo_labels``), and would be made twice."""
     if condition.seal is None:
         return {}
-    return {"seal": losses.seal(condition.seal, batch["coefficients"], batch["mask"])}
+    if teacher is None or teacher.seal is None:
+        target = losses.closed_lips(batch["coefficients"])
+    else:
+        target = teacher.seal.sigmoid()
+    return {"seal": losses.seal(condition.seal, target, batch["mask"])}
 
 
 @torch.no_grad()

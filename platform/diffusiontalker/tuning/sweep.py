@@ -19,6 +19,7 @@ from diffusiontalker.errors import UserError
 from diffusiontalker.pipeline.data import prepare_data, with_obtainable_corpus
 from diffusiontalker.pipeline.run import Run
 from diffusiontalker.pipeline.training import train_round, train_teacher, with_pseudo_labels
+from diffusiontalker.pseudo_labels.recordings import listing
 from diffusiontalker.summary.sweep import MISSED_CLOSURES, Trial
 from diffusiontalker.tuning import results, schedulers, space, study, trial_store
 from diffusiontalker.tuning.callbacks import SweepCallback
@@ -43,6 +44,11 @@ def begin(sweep: SweepSettings) -> Settings:
     """
     base = space.base_of(sweep)
     space.check(sweep, base)
+    if sweep.stage == "chain" and base.pseudo_labels.recordings is not None:
+        raise UserError(
+            "pseudo_labels.recordings: a trial of the chain has a teacher of its own, and does not "
+            "draw their faces anew; set changes.pseudo_labels.recordings=null, or sweep one round"
+        )
     if sweep.mlflow is not None and importlib.util.find_spec("mlflow") is None:
         raise UserError("mlflow: the package is not installed; pip install mlflow, or leave it out")
     folder = storage.location(sweep.output)
@@ -86,6 +92,9 @@ def key_of(sweep: SweepSettings, base: Settings) -> str:
         contents.append(generation.key_of(base.corpus))
     else:
         contents.append(open_corpus(storage.location(base.corpus.path)).fingerprint)
+    if (own_speech := base.pseudo_labels.recordings) is not None:
+        listed = listing(storage.location(own_speech)).files
+        contents += [base.pseudo_labels.model_dump(mode="json"), listed]
     if base.encoder.name is not None:
         contents.append(pretrained.content(base.encoder.name, base.encoder.revision))
     return fingerprint(own, space.key_of(base, space.stages_of(sweep, base)), *contents)
