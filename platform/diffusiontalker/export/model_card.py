@@ -71,8 +71,8 @@ def model_card(summary: RunSummary, name: str, licence: str | None = None) -> st
     if corpus.source == PROCEDURAL:
         lines.append(
             f"- {SPEECH[corpus.pseudo_labelled_minutes is None]} follow rules, so the face shows "
-            "what is spoken and not how a certain person moves. How well it serves people's voices is "
-            "measured by `jobs/benchmark.py human`."
+            "what is spoken and not how a certain person moves. How well it serves people's voices "
+            "is measured by `jobs/benchmark.py human`."
         )
     lines += ["", "## Licence", "", licence or summary.licence or _licence(corpus), ""]
     return "\n".join(lines)
