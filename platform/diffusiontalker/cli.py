@@ -40,10 +40,11 @@ def main(job: Callable[P, None] | Sequence[Callable[..., None]], resumes: bool =
     app()
 
 
-def show(table: Table, *lines: str) -> None:
-    """Print a table, and lines below it."""
-    Console().print(table)
-    print(*lines, sep="\n")
+def show(*parts: Table | str) -> None:
+    """Print tables and lines, one below the other."""
+    console = Console()
+    for part in parts:
+        print(part) if isinstance(part, str) else console.print(part)
 
 
 def _choose() -> None:

@@ -37,8 +37,15 @@ def finished(tmp_path_factory) -> tuple[Path, str, str]:
     assert not list(output.glob("teacher-*/stage.json")), "killed too late to test anything"
     with cluster.session():
         done = [jobs.call(job, *arguments) for job in ("train", "distill")]
+        shards = next(output.glob("corpus-*"))
+        measured = [
+            jobs.call("evaluate", f"run={output}", f"model={model}", f"shards={shards}", "seeds=2",
+                      "splits=[test_seen]", f"out={output / model}")
+            for model in ("teacher", "student-2")
+        ]  # fmt: skip
     after = "".join(one.stdout + one.stderr for one in done)
     assert [one.returncode for one in done] == [0, 0], after
+    assert [one.returncode for one in measured] == [0, 0], measured
     return output, log.read_text(), after
 
 
@@ -89,6 +96,20 @@ def test_summary_holds_the_contract(finished) -> None:
     assert "Students were also trained on" in (output / "student" / "README.md").read_text()
     assert (output / "settings.yaml").is_file()
     assert (output / "environment.json").is_file()
+
+
+def test_a_model_is_measured_on_shards_as_in_the_run(finished) -> None:
+    output, _, _ = finished
+    rows = json.loads((output / "summary.json").read_text())["rows"]
+    for name, steps in (("teacher", 4), ("student-2", 2)):
+        found = json.loads((output / name / "evaluation.json").read_text())
+        (own,) = found["rows"]
+        (same,) = [r for r in rows if (r["name"], r["steps"]) == (name, steps)
+                   and r["split"] == "test_seen"]  # fmt: skip
+        # Features and log-mel are in half precision in the run's shards.
+        for key in ("mbe", "lbe", "energy_score", "spread_upper"):
+            assert own[key] == pytest.approx(same[key], rel=0.02), (name, key)
+        assert set(found["floor"]) == {"test_seen"}
 
 
 def test_report_opens_without_network(finished) -> None:

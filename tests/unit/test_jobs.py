@@ -12,6 +12,7 @@ from diffusiontalker import cli, config
 from diffusiontalker.config import (
     DataBenchmarkSettings,
     DataSettings,
+    EvaluateJobSettings,
     ExportJobSettings,
     HumanBenchmarkSettings,
     RobustnessBenchmarkSettings,
@@ -29,6 +30,7 @@ JOBS: dict[str, type[Section]] = {
     "train": Settings,
     "prepare": DataSettings,
     "sweep": SweepSettings,
+    "evaluate": EvaluateJobSettings,
     "export": ExportJobSettings,
     "benchmark data": DataBenchmarkSettings,
     "benchmark runtime": RuntimeBenchmarkSettings,

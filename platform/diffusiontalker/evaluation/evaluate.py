@@ -103,9 +103,9 @@ def load_clips(folder: Path, manifest: Manifest, split: str) -> list[Clip]:
     return sorted(clips, key=lambda clip: clip.id)
 
 
-def rig_of(settings: EvaluationSettings) -> Rig:
+def load_rig(rig: str | None) -> Rig:
     """The user's rig, or the Face Cap head."""
-    return Rig.load(settings.rig) if settings.rig else default_rig()
+    return Rig.load(rig) if rig else default_rig()
 
 
 @ray.remote(num_cpus=1)
@@ -124,7 +124,7 @@ def _measure_one(
         measure.embed_and_sample(talker, clip, model.steps, sampler, settings.seeds, seed=i)
         for i, clip in enumerate(clips)
     ]
-    metrics = measure.measure(samples, clips, measure.Vertices(rig_of(settings)))
+    metrics = measure.measure(samples, clips, measure.Vertices(load_rig(settings.rig)))
     if any(clip.identity in talker.config.identities for clip in clips):
         return metrics
     # No speaker of this split is in the library, so no prediction of the identity can be right.
@@ -135,7 +135,7 @@ def _measure_one(
 @ray.remote(num_cpus=1)
 def _floors(split: str, folder: Path, manifest: Manifest, settings: EvaluationSettings) -> Floors:
     clips = load_clips(folder, manifest, split)
-    return measure.floors(clips, measure.Vertices(rig_of(settings)))
+    return measure.floors(clips, measure.Vertices(load_rig(settings.rig)))
 
 
 @ray.remote(num_cpus=1)

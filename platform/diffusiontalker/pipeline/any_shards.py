@@ -1,0 +1,161 @@
+"""One model, exported or of a run, on any shards: its metrics beside those of the recordings."""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
+from pathlib import Path
+
+import ray
+import torch
+from pydantic import ValidationError
+from rich.box import SIMPLE_HEAD
+from rich.table import Table
+from rich.text import Text
+
+from diffusiontalker import storage
+from diffusiontalker.config import EncoderSettings, EvaluateJobSettings
+from diffusiontalker.corpus import shards
+from diffusiontalker.corpus.manifest import ShardInfo, open_corpus
+from diffusiontalker.corpus.shards import Clip
+from diffusiontalker.errors import UserError
+from diffusiontalker.evaluation import measure
+from diffusiontalker.evaluation.evaluate import load_rig
+from diffusiontalker.evaluation.measure import ClipSamples
+from diffusiontalker.evaluation.models import ExportedModel, TrainedModel
+from diffusiontalker.pipeline.finished import summary_of
+from diffusiontalker.report.metric_columns import COLUMNS
+from diffusiontalker.report.splits import FLOOR_TITLES
+from diffusiontalker.runtime import artifact
+from diffusiontalker.summary.run import TEACHER, Evaluation, Floors, Row, RunSummary
+from diffusiontalker.training.progress import StageDisplay
+
+FIGURES = "evaluation.json"
+"""The metrics, in the folder ``out``."""
+ENCODER = "encoder-"
+"""How the folder of an encoder begins that a run trained itself."""
+READ = [name for name in shards.SCHEMA.names if name not in ("features", "log_mel")]
+"""Columns of a shard: a model makes its own features."""
+COSTS = ("fps", "size_mb", "params_m")
+"""Columns of a run's report that are not measured here."""
+Model = ExportedModel | TrainedModel
+Sampled = list[tuple[Clip, ClipSamples]]
+
+
+def run(settings: EvaluateJobSettings) -> Evaluation:
+    """Sample every clip of the splits, measure, and write ``evaluation.json``.
+
+    A Ray task samples one shard. Recorded faces and samples of a split are held in memory: some
+    0.1 GB for an hour of speech with 3 seeds.
+
+    Raises:
+        UserError: no such model, run, set or split; a shard or a rig that cannot be read.
+    """
+    out, folder = storage.location(settings.out), storage.location(settings.shards)
+    manifest = open_corpus(folder)
+    chosen = {
+        split: manifest.of(split) for split in settings.splits or tuple(manifest.test_splits())
+    }
+    name, model = model_of(settings)
+    vertices = measure.Vertices(load_rig(settings.rig))
+    storage.make_folder(out)
+    rows: list[Row] = []
+    floor: dict[str, Floors | None] = {}
+    done, total = 0, sum(map(len, chosen.values()))
+    with StageDisplay("evaluation") as display:
+        for split, own in chosen.items():
+            found: Sampled = []
+            for part in _sampled(model, folder, own, settings.clips):
+                found += part
+                done += 1
+                display.count(done, total)
+            clips, samples = [clip for clip, _ in found], [one for _, one in found]
+            metrics = measure.measure(samples, clips, vertices).model_dump()
+            bare = Row(name=name, steps=model.steps, distilled=name != TEACHER, split=split)
+            rows.append(bare.model_copy(update=metrics))
+            floor[split] = measure.floors(clips, vertices)
+    evaluation = Evaluation(rows=tuple(rows), floor=floor)
+    evaluation.write(out / FIGURES)
+    return evaluation
+
+
+def model_of(settings: EvaluateJobSettings) -> tuple[str, Model]:
+    """The model that is measured, and its name. Raises UserError."""
+    if settings.run is None:
+        if settings.steps is not None:
+            raise UserError("steps: an artifact has its own; give run=FOLDER model=teacher, or so")
+        folder = artifact.location(settings.model)
+        steps = artifact.read_config(folder).steps
+        return folder.name, ExportedModel(str(folder), steps, settings.seeds)
+    root = storage.location(settings.run)
+    summary = summary_of(root)
+    models = {model.name: model for model in summary.models}
+    if settings.model not in models:
+        raise UserError(f"{root}: has no model {settings.model!r}; it has {', '.join(models)}")
+    own = models[settings.model]
+    encoder = _encoder(root, summary) if own.name == TEACHER else None
+    steps = settings.steps or own.steps
+    return own.name, TrainedModel(own.folder, steps, settings.sampler, settings.seeds, encoder)
+
+
+def _encoder(root: Path, summary: RunSummary) -> tuple[str, tuple[int, ...], str | None]:
+    """The frozen encoder of a run's teacher: the user's, or the run's own. Raises UserError."""
+    try:
+        own = EncoderSettings.model_validate(summary.settings.get("encoder", {}))
+    except ValidationError as error:
+        raise UserError(f"{root}: is of another release, so its encoder is not known") from error
+    if own.name is not None:
+        return own.name, own.layers, own.revision
+    found = {name.partition("/")[0] for name in storage.files(root) if name.startswith(ENCODER)}
+    if len(found) != 1:
+        raise UserError(f"{root}: {len(found)} folders {ENCODER}..., where one holds the encoder")
+    return str(root / found.pop()), own.layers, None
+
+
+def _sampled(
+    model: Model, folder: Path, infos: Sequence[ShardInfo], most: int | None
+) -> Iterator[Sampled]:
+    """The clips of each shard with their samples, in order; ``most`` clips in all."""
+    pending = []
+    first = 0
+    for info in infos:
+        count = info.clips if most is None else min(info.clips, most - first)
+        if count > 0:
+            pending.append(_sample_shard.remote(model, folder / info.file, first, count))
+        first += info.clips
+    for reference in pending:
+        yield ray.get(reference)
+
+
+@ray.remote(num_cpus=1)
+def _sample_shard(model: Model, path: Path, first: int, count: int) -> Sampled:
+    """The first ``count`` clips of a shard without their audio, and their samples; ``first`` clips
+    come before them, which determines the noise."""
+    torch.set_num_threads(1)
+    sample = model.load()
+    clips = shards.clips_of(shards.read_table(path, READ))[:count]
+    return [
+        (replace(clip, audio=clip.audio[:0]), sample(clip, first + number))
+        for number, clip in enumerate(clips)
+    ]
+
+
+def tables(evaluation: Evaluation) -> list[Table]:
+    """For each split a table with a line for each metric: of the model, and of the floors."""
+    return [_table(row, evaluation.floor.get(row.split) or Floors()) for row in evaluation.rows]
+
+
+def _table(row: Row, floors: Floors) -> Table:
+    out = Table(
+        title=f"{row.name}, {row.steps} steps, on {row.clips} clips of {row.split}",
+        title_justify="left", box=SIMPLE_HEAD,
+    )  # fmt: skip
+    out.add_column("", no_wrap=True)
+    for heading in (row.name, FLOOR_TITLES["recording"], FLOOR_TITLES["sampling"]):
+        out.add_column(Text(heading), justify="right")
+    for column in COLUMNS:
+        if column.key in COSTS:
+            continue
+        beside = (floors.recording, floors.sampling)
+        cells = [column.show(column.of(row))]
+        cells += [column.show(None if one is None else column.of(one)) for one in beside]
+        out.add_row(f"{column.label}{f', {column.unit}' if column.unit else ''}", *cells)
+    return out
