@@ -125,11 +125,7 @@ def _measure_one(
         for i, clip in enumerate(clips)
     ]
     metrics = measure.measure(samples, clips, measure.Vertices(load_rig(settings.rig)))
-    if any(clip.identity in talker.config.identities for clip in clips):
-        return metrics
-    # No speaker of this split is in the library, so no prediction of the identity can be right.
-    unknown = dict.fromkeys(("identity_precision", "identity_recall", "identity_f1"), None)
-    return metrics.model_copy(update=unknown)
+    return measure.without_strangers(metrics, clips, talker.config.identities)
 
 
 @ray.remote(num_cpus=1)

@@ -1,6 +1,6 @@
 """All metrics of one model on one split: pure functions of sampled and recorded faces."""
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -183,6 +183,17 @@ def measure(
         emotion_recall=emotion.recall,
         emotion_f1=emotion.f1,
     )
+
+
+def without_strangers(
+    metrics: SplitMetrics, clips: Sequence[Clip], identities: Collection[str]
+) -> SplitMetrics:
+    """The metrics, without scores of the identity where no speaker of the clips is in the library
+    of ``identities``: no prediction could be right."""
+    if any(clip.identity in identities for clip in clips):
+        return metrics
+    unknown = dict.fromkeys(("identity_precision", "identity_recall", "identity_f1"), None)
+    return metrics.model_copy(update=unknown)
 
 
 def floors(clips: Sequence[Clip], vertices: Vertices) -> Floors:

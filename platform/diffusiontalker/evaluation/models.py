@@ -1,6 +1,6 @@
 """Models that sample faces for clips: exported, or of a run in PyTorch."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from dataclasses import dataclass
 
 import numpy as np
@@ -13,6 +13,7 @@ from diffusiontalker.evaluation import measure
 from diffusiontalker.evaluation.measure import ClipSamples
 from diffusiontalker.features.encoder import FrozenEncoder
 from diffusiontalker.features.stage import to_length
+from diffusiontalker.runtime import artifact
 from diffusiontalker.runtime.student import Student
 from diffusiontalker.training.checkpoints import load_talker
 
@@ -29,6 +30,10 @@ class ExportedModel:
     """Sampling steps, which are unrolled into its graphs."""
     seeds: int
     """Samples per clip."""
+
+    def identities(self) -> Collection[str]:
+        """Names of its library. Raises UserError."""
+        return artifact.read_config(storage.location(self.folder)).identities
 
     def load(self) -> Sample:
         """The function that samples. Raises UserError: no artifact of this release."""
@@ -58,6 +63,10 @@ class TrainedModel:
     encoder: tuple[str, tuple[int, ...], str | None] | None = None
     """Name, layers and revision of a teacher's frozen encoder. It runs anew: features in shards
     may be another encoder's, or of degraded audio."""
+
+    def identities(self) -> Collection[str]:
+        """Names of its library. Raises UserError."""
+        return load_talker(storage.location(self.folder)).config.identities
 
     def load(self) -> Sample:
         """The function that samples. Raises UserError: no such model or encoder."""

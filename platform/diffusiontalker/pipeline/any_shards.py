@@ -68,9 +68,10 @@ def run(settings: EvaluateJobSettings) -> Evaluation:
                 done += 1
                 display.count(done, total)
             clips, samples = [clip for clip, _ in found], [one for _, one in found]
-            metrics = measure.measure(samples, clips, vertices).model_dump()
+            metrics = measure.measure(samples, clips, vertices)
+            metrics = measure.without_strangers(metrics, clips, model.identities())
             bare = Row(name=name, steps=model.steps, distilled=name != TEACHER, split=split)
-            rows.append(bare.model_copy(update=metrics))
+            rows.append(bare.model_copy(update=metrics.model_dump()))
             floor[split] = measure.floors(clips, vertices)
     evaluation = Evaluation(rows=tuple(rows), floor=floor)
     evaluation.write(out / FIGURES)
