@@ -2,6 +2,7 @@
 
 import io
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -15,10 +16,12 @@ from tests.unit import models
 from diffusiontalker import config, storage
 from diffusiontalker.config import EvaluateJobSettings
 from diffusiontalker.corpus.shards import Clip
+from diffusiontalker.evaluation import measure
 from diffusiontalker.evaluation import models as evaluated
 from diffusiontalker.evaluation.models import ExportedModel, TrainedModel, to_frames
 from diffusiontalker.pipeline import any_shards
-from diffusiontalker.summary.run import Errors, Evaluation, Floors
+from diffusiontalker.runtime import artifact
+from diffusiontalker.summary.run import Errors, Evaluation, Floors, SplitMetrics
 from diffusiontalker.training.checkpoints import save_talker
 
 
@@ -107,6 +110,16 @@ def test_a_trained_student_samples_by_the_clips_number(run: Path, clip: Clip) ->
     np.testing.assert_array_equal(one.samples, same.samples)
     assert not np.array_equal(one.samples, other.samples)
     assert not np.array_equal(one.samples[0], one.samples[1])
+
+
+def test_speakers_that_a_model_does_not_know_have_no_score(run: Path, clip: Clip) -> None:
+    library = TrainedModel(str(run / "round-2-a"), 2, "ddim", seeds=2).identities()
+    assert tuple(library) == models.IDENTITIES
+    scored = SplitMetrics(identity_f1=0.0, emotion_f1=0.5)
+    assert measure.without_strangers(scored, [clip], library).identity_f1 == 0.0  # ada
+    found = measure.without_strangers(scored, [replace(clip, identity="zoe")], library)
+    assert (found.identity_f1, found.emotion_f1) == (None, 0.5)
+    assert "auto" not in ExportedModel(str(artifact.location("shipped")), 4, 2).identities()
 
 
 def test_faces_get_the_length_of_the_recording() -> None:
