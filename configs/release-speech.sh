@@ -21,7 +21,7 @@ fail() { echo "release-speech: $*" >&2; exit 2; }
 [[ ! -d $out ]] || { echo "$out is there already: kept"; exit 0; }
 for tool in apt-get dpkg-deb ffmpeg sha256sum; do
 	command -v "$tool" >/dev/null || fail "$tool is missing; install it, or train without these" \
-		"recordings: pseudo_labels.recordings=null"
+		"recordings: pseudo_labels.recordings=null export.licence=Apache-2.0"
 done
 rm -rf "$partial"
 mkdir -p "$partial/packages"
@@ -30,7 +30,7 @@ while read -r name version sha256; do
 	echo "fetching $name $version"
 	(cd "$partial/packages" && apt-get download -qq "$name=$version") 2>"$partial/error" ||
 		fail "$name $version: apt-get cannot download it ($(tail -n 1 "$partial/error")); run apt-get" \
-			"update once, or train without these recordings: pseudo_labels.recordings=null"
+			"update once, or train without: pseudo_labels.recordings=null export.licence=Apache-2.0"
 	package=$(echo "$partial/packages/$name"_*.deb)
 	echo "$sha256  $package" | sha256sum --check --status ||
 		fail "$package: is not the pinned $name $version, by its sha256; do not use it"

@@ -61,10 +61,9 @@ def session() -> Iterator[None]:
     configure()
     try:
         yield
-    except UserError:
-        raise
     except Exception as error:
-        cause = user_error(error)
+        # What a task raised is a UserError, too, whose text is a traceback.
+        cause = None if type(error) is UserError else user_error(error)
         if cause is None:
             raise
         raise cause from error

@@ -14,7 +14,7 @@ from collections.abc import Mapping, Sequence
 from diffusiontalker import storage
 from diffusiontalker.config import Section, Settings, TrainingSettings, fingerprint, round_settings
 
-VERSIONS = {"encoder": 1, "teacher": 5, "pseudo_labels": 1, "round": 5, "evaluation": 4}
+VERSIONS = {"encoder": 1, "teacher": 5, "pseudo_labels": 2, "round": 6, "evaluation": 5}
 """Raise a stage's when the same settings and data give another result: old ones are left alone
 then, and so are those of the stages after it."""
 Content = Sequence[str | None]

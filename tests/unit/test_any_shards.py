@@ -71,9 +71,10 @@ def test_the_shipped_student_is_measured_unless_another_is_named() -> None:
     assert name == "shipped"
     assert isinstance(model, ExportedModel)
     assert model.steps == 4
-    assert "an artifact has its own" in refusals.refusal(
-        lambda: any_shards.model_of(settings("steps=2"))
-    )
+    for own in ("steps=2", "sampler=ancestral"):
+        assert "an artifact has its own" in refusals.refusal(
+            lambda one=own: any_shards.model_of(settings(one))
+        )
     assert "no such artifact" in refusals.refusal(
         lambda: any_shards.model_of(settings("model=nowhere"))
     )
@@ -129,13 +130,13 @@ def test_faces_get_the_length_of_the_recording() -> None:
 
 
 def test_tables_show_the_recordings_beside_the_model() -> None:
-    row = summaries.row("student-[2]", 2, closure=0.5, fps=9.0)
+    row = summaries.row("student-[b]", 2, closure=0.5, fps=9.0)
     floor: dict[str, Floors | None] = {"test_seen": Floors(recording=Errors(closure=0.75))}
     (table,) = any_shards.tables(Evaluation(rows=(row,), floor=floor))
     console = Console(file=io.StringIO(), width=100)
     console.print(table)
     text = console.file.getvalue()  # type: ignore[attr-defined]
-    assert "student-[2]" in text
+    assert text.count("student-[b]") == 2
     (closed,) = [line.split() for line in text.splitlines() if "Lips closed" in line]
     assert closed[-3:] == ["50", "75", "–"]
     assert "Frames/s" not in text

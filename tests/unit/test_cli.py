@@ -11,7 +11,7 @@ import ray.exceptions
 import typer
 from ray.train import ControllerError, WorkerGroupError
 
-from diffusiontalker import cli
+from diffusiontalker import cli, cluster
 from diffusiontalker.cluster import user_error
 from diffusiontalker.errors import UserError
 
@@ -157,6 +157,20 @@ def test_users_mistake_is_found(error: Callable[[], BaseException]) -> None:
     found = user_error(error())
     assert type(found) is UserError
     assert str(found) == str(MISTAKE)
+
+
+def test_a_task_s_mistake_ends_a_session_as_one_line(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(ray, "is_initialized", lambda: True)
+    monkeypatch.setattr(cluster, "configure", lambda: None)
+    raised = task_error(MISTAKE).as_instanceof_cause()  # as ray.get raises it
+    assert isinstance(raised, UserError)
+    assert "a long traceback" in str(raised)
+    with pytest.raises(UserError) as caught, cluster.session():
+        raise raised
+    assert str(caught.value) == str(MISTAKE)
+    with pytest.raises(UserError) as caught, cluster.session():
+        raise MISTAKE
+    assert caught.value is MISTAKE
 
 
 APPENDED = (

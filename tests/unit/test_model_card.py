@@ -42,7 +42,12 @@ def test_a_card_names_the_speech_that_had_no_faces() -> None:
     own = summaries.run(row, corpus={**CORPUS, "pseudo_labelled_minutes": 144.4})
     card = model_card(own, "student-2")
     assert "144 minutes of recordings without faces" in card
-    assert "look up their terms" in card
+    assert "terms of the recordings without faces" in card
+    beat = {**CORPUS, "source": "beat", "pseudo_labelled_minutes": 3.0}
+    card = model_card(summaries.run(row, corpus=beat), "student-2")
+    assert "for research that is not commercial" in card
+    assert "terms of the recordings without faces" in card
+    card = model_card(own, "student-2")
     assert "Apache-2.0, like the project" not in card
     assert "The training speech is synthetic" not in card
 

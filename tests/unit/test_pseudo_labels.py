@@ -108,9 +108,10 @@ def test_a_folder_without_recordings_is_refused(tmp_path: Path) -> None:
         (tmp_path / hidden).parent.mkdir(parents=True, exist_ok=True)
         (tmp_path / hidden).write_bytes(b"RIFF")
     (tmp_path / "ada" / "dead.wav").symlink_to(tmp_path / "nowhere.wav")
+    (tmp_path / "ada" / "dead.txt").symlink_to(tmp_path / "nowhere.txt")
     before = recordings.listing(tmp_path)
     assert set(before.files) == {"ada/A.WAV"}
-    assert before.left_out[0].startswith("ada/dead.wav: ")
+    assert [reason.split(": ")[0] for reason in before.left_out] == ["ada/dead.wav"]
     soundfile.write(tmp_path / "ada" / "A.WAV", tone(2), SAMPLE_RATE)
     assert recordings.listing(tmp_path).files != before.files
 
@@ -219,6 +220,32 @@ def test_a_shard_is_kept_unless_recordings_of_it_could_not_be_read(
     before = path.stat().st_mtime_ns
     assert len(label()[0]) == len(clips)
     assert path.stat().st_mtime_ns == before
+
+
+def test_a_shard_that_is_made_again_is_incomplete_until_it_is_there(
+    label: Any, speech: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    label()
+    soundfile.write(speech / "ada" / "bad.wav", tone(1), SAMPLE_RATE)
+    soundfile.write(speech / "ada" / "still.wav", tone(1), SAMPLE_RATE)
+
+    def killed(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr(stage._Labeller, "labelled", killed)
+        with pytest.raises(KeyboardInterrupt):
+            label()
+    assert len(label()[0]) > 3  # with the two that were unreadable before
+    assert not list((tmp_path / "out").glob("*.unread.json"))
+
+
+def test_too_many_unreadable_recordings_end_the_stage_at_once() -> None:
+    stage.check_readable("here", ["a: bad"], 10)
+    with pytest.raises(UserError, match=r"2 of 10 recordings, or more.*a: bad; b: bad"):
+        stage.check_readable("here", ["a: bad", "b: bad"], 10)
+    with pytest.raises(UserError):
+        stage.check_readable("here", ["a: bad"], 1)
 
 
 def test_a_recording_that_cannot_be_reached_ends_the_stage(label: Any, speech: Path) -> None:

@@ -33,11 +33,12 @@ class EvaluateJobSettings(Section):
     splits: Annotated[tuple[str, ...], Field(min_length=1)] | None = None
     """None: its test splits."""
     clips: Count | None = None
-    """Clips of each split at most, the first by name; None: all."""
+    """Clips of each split at most, the first of its shards, whose order is random but fixed; None:
+    all."""
     steps: Count | None = None
     """Sampling steps of a model of a run; None: the run's for a teacher, a student's own."""
-    sampler: Literal["ddim", "ancestral"] = "ddim"
-    """Of a model of a run."""
+    sampler: Literal["ddim", "ancestral"] | None = None
+    """Of a model of a run; None: the run's."""
     seeds: Annotated[int, Field(ge=2)] = 3
     """Samples per clip."""
     rig: str | None = None

@@ -91,15 +91,19 @@ def _pseudo_labelled(corpus: Corpus) -> list[str]:
 
 def _licence(corpus: Corpus) -> str:
     """What is known of the licence of a model that was trained on a corpus."""
-    if corpus.pseudo_labelled_minutes is not None:
-        return (
-            "Depends on the recordings without faces, too: look up their terms. The code that made "
-            "the model is Apache-2.0, which says nothing of the model itself."
-        )
-    if corpus.source == PROCEDURAL:
+    own = "Apache-2.0, which says nothing of the model itself."
+    recordings = (
+        ""
+        if corpus.pseudo_labelled_minutes is None
+        else ("the terms of the recordings without faces, which are not known here")
+    )
+    if corpus.source == PROCEDURAL and not recordings:
         return "Apache-2.0, like the project that made both it and its training data."
+    if corpus.source == PROCEDURAL:
+        return f"Depends on {recordings}. The code that made the model is {own}"
     asked = TERMS.get(corpus.source, "look up the terms of its authors")
+    more = f"; and on {recordings}" if recordings else ""
     return (
-        f"Depends on the training data ({corpus.source}): {asked}. The code that made the model is "
-        "Apache-2.0, which says nothing of the model itself."
+        f"Depends on the training data ({corpus.source}): {asked}{more}. The code that made the "
+        f"model is {own}"
     )

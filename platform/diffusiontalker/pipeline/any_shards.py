@@ -6,7 +6,7 @@ from pathlib import Path
 
 import ray
 import torch
-from pydantic import ValidationError
+from pydantic import JsonValue, ValidationError
 from rich.box import SIMPLE_HEAD
 from rich.table import Table
 from rich.text import Text
@@ -40,6 +40,12 @@ Model = ExportedModel | TrainedModel
 Sampled = list[tuple[Clip, ClipSamples]]
 
 
+class Measured(Evaluation):
+    """``evaluation.json``."""
+
+    settings: dict[str, JsonValue]
+
+
 def run(settings: EvaluateJobSettings) -> Evaluation:
     """Sample every clip of the splits, measure, and write ``evaluation.json``.
 
@@ -70,10 +76,13 @@ def run(settings: EvaluateJobSettings) -> Evaluation:
             clips, samples = [clip for clip, _ in found], [one for _, one in found]
             metrics = measure.measure(samples, clips, vertices)
             metrics = measure.without_strangers(metrics, clips, model.identities())
-            bare = Row(name=name, steps=model.steps, distilled=name != TEACHER, split=split)
-            rows.append(bare.model_copy(update=metrics.model_dump()))
+            rows.append(
+                Row(name=name, steps=model.steps, distilled=name != TEACHER, split=split,
+                    **metrics.model_dump())
+            )  # fmt: skip
             floor[split] = measure.floors(clips, vertices)
-    evaluation = Evaluation(rows=tuple(rows), floor=floor)
+    about = settings.model_dump(mode="json")
+    evaluation = Measured(rows=tuple(rows), floor=floor, settings=about)
     evaluation.write(out / FIGURES)
     return evaluation
 
@@ -81,8 +90,11 @@ def run(settings: EvaluateJobSettings) -> Evaluation:
 def model_of(settings: EvaluateJobSettings) -> tuple[str, Model]:
     """The model that is measured, and its name. Raises UserError."""
     if settings.run is None:
-        if settings.steps is not None:
-            raise UserError("steps: an artifact has its own; give run=FOLDER model=teacher, or so")
+        for key in ("steps", "sampler"):
+            if getattr(settings, key) is not None:
+                raise UserError(
+                    f"{key}: an artifact has its own; give run=FOLDER model=teacher, or so"
+                )
         folder = artifact.location(settings.model)
         steps = artifact.read_config(folder).steps
         return folder.name, ExportedModel(str(folder), steps, settings.seeds)
@@ -93,8 +105,10 @@ def model_of(settings: EvaluateJobSettings) -> tuple[str, Model]:
         raise UserError(f"{root}: has no model {settings.model!r}; it has {', '.join(models)}")
     own = models[settings.model]
     encoder = _encoder(root, summary) if own.name == TEACHER else None
-    steps = settings.steps or own.steps
-    return own.name, TrainedModel(own.folder, steps, settings.sampler, settings.seeds, encoder)
+    diffusion = summary.settings.get("diffusion")
+    run_s = diffusion.get("sampler", "ddim") if isinstance(diffusion, dict) else "ddim"
+    steps, sampler = settings.steps or own.steps, settings.sampler or str(run_s)
+    return own.name, TrainedModel(own.folder, steps, sampler, settings.seeds, encoder)
 
 
 def _encoder(root: Path, summary: RunSummary) -> tuple[str, tuple[int, ...], str | None]:
@@ -107,7 +121,10 @@ def _encoder(root: Path, summary: RunSummary) -> tuple[str, tuple[int, ...], str
         return own.name, own.layers, own.revision
     found = {name.partition("/")[0] for name in storage.files(root) if name.startswith(ENCODER)}
     if len(found) != 1:
-        raise UserError(f"{root}: {len(found)} folders {ENCODER}..., where one holds the encoder")
+        raise UserError(
+            f"{root}: {len(found)} folders {ENCODER}..., where one holds the teacher's encoder; "
+            "remove those of earlier settings"
+        )
     return str(root / found.pop()), own.layers, None
 
 
@@ -146,7 +163,7 @@ def tables(evaluation: Evaluation) -> list[Table]:
 
 def _table(row: Row, floors: Floors) -> Table:
     out = Table(
-        title=f"{row.name}, {row.steps} steps, on {row.clips} clips of {row.split}",
+        title=Text(f"{row.name}, {row.steps} steps, on {row.clips} clips of {row.split}"),
         title_justify="left", box=SIMPLE_HEAD,
     )  # fmt: skip
     out.add_column("", no_wrap=True)

@@ -56,13 +56,8 @@ def listing(folder: Path) -> Listing:
         UserError: no such folder, or one without recordings.
     """
     found = data_folder.list_files(folder)
-    files = {
-        name: info
-        for name, info in found.files.items()
-        if name.lower().endswith(ALL_SUFFIXES)
-        and not any(part.startswith(".") for part in PurePosixPath(name).parts)
-    }
-    left_out = tuple(f"{name}: {reason}" for name, reason in found.left_out)
+    files = {name: info for name, info in found.files.items() if _is_recording(name)}
+    left_out = tuple(f"{name}: {reason}" for name, reason in found.left_out if _is_recording(name))
     if not files:
         raise UserError(
             f"pseudo_labels.recordings {folder}: holds no recordings ({', '.join(ALL_SUFFIXES)})"
@@ -73,6 +68,12 @@ def listing(folder: Path) -> Listing:
         {name: info.bytes for name, info in files.items()},
         left_out,
     )
+
+
+def _is_recording(name: str) -> bool:
+    """Whether a name is that of a recording, neither hidden nor in a hidden folder."""
+    hidden = any(part.startswith(".") for part in PurePosixPath(name).parts)
+    return name.lower().endswith(ALL_SUFFIXES) and not hidden
 
 
 def speaker_of(name: str) -> str:

@@ -12,7 +12,7 @@ from functools import cached_property
 from io import BytesIO
 from itertools import groupby
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO, cast
 
 import numpy as np
 import ray
@@ -95,13 +95,15 @@ def label(
     count = pool_size(len(planned), extraction, how.gpu, ray.cluster_resources())
     pool: list[Any] = [actor.remote(how, target) for _ in range(count)]
     done: list[ShardInfo] = []
-    unread = list(listing.left_out)
+    unread, total = list(listing.left_out), len(listing.files) + len(listing.left_out)
+    check_readable(how.recordings, unread, total)
     try:
         pending = distribute(pool, [(batch,) for batch in planned])
         for number, (info, own, mistake) in enumerate(pending, 1):
             if mistake:
                 raise UserError(mistake)
             unread += own
+            check_readable(how.recordings, unread, total)
             done += [ShardInfo.from_json(info)] if info else []
             progress(number, len(planned))
     except RayActorError as error:
@@ -112,22 +114,25 @@ def label(
     finally:
         for member in pool:
             ray.kill(member)
-    first = "; ".join(unread[:SHOWN])
-    total = len(listing.files) + len(listing.left_out)
-    if not done or len(unread) > MAX_UNREADABLE * total:
-        raise UserError(
-            f"pseudo_labels.recordings {how.recordings}: {len(unread)} of {total} recordings "
-            f"cannot be used, and at most {MAX_UNREADABLE:.0%} may: {first}; mend them, or take "
-            "them out of the folder"
-        )
     if unread:
         print(
-            f"{len(unread)} of {total} recordings are left out: {first}; to have them read again, "
-            f"delete {target}",
+            f"{len(unread)} of {total} recordings are left out: {'; '.join(unread[:SHOWN])}; to "
+            f"have them read again, delete {target}",
             flush=True,
         )
     manifest = Manifest(SOURCE, sorted(done, key=lambda one: one.file), [], [])
     write_manifest(target, manifest)
+
+
+def check_readable(folder: str, unread: list[str], total: int) -> None:
+    """Raises UserError where more than ``MAX_UNREADABLE`` of ``total`` recordings are ``unread``,
+    given by their reasons."""
+    if len(unread) > MAX_UNREADABLE * total:
+        raise UserError(
+            f"pseudo_labels.recordings {folder}: {len(unread)} of {total} recordings, or more, "
+            f"cannot be used, and at most {MAX_UNREADABLE:.0%} may: {'; '.join(unread[:SHOWN])}; "
+            "mend them, or take them out of the folder"
+        )
 
 
 class _Labeller:
@@ -170,12 +175,12 @@ class _Labeller:
             clips, unread = self.clips(batch)
             if unread:  # before the shard, which would be complete without
                 storage.write_json(listed, unread)
-            elif storage.is_file(listed):
-                storage.remove(listed)
             if not clips:
                 return "", unread, ""
-            labelled = [self.labelled(clip, clips) for clip in clips]
-            return shards.write_shard(path, labelled).to_json(), unread, ""
+            info = shards.write_shard(path, [self.labelled(clip, clips) for clip in clips])
+            if not unread and storage.is_file(listed):  # of an earlier attempt
+                storage.remove(listed)
+            return info.to_json(), unread, ""
         except UserError as error:
             return "", [], str(error)
 
@@ -194,11 +199,11 @@ class _Labeller:
             own: list[np.ndarray] = []
             for file in files:
                 path = storage.location(self.how.recordings) / file
-                content = storage.read_bytes(path)
-                try:
-                    own += recordings.pieces(usable(content, str(path)), seconds)
-                except UserError as error:
-                    unread.append(str(error))
+                with opened(path) as content:
+                    try:
+                        own += recordings.pieces(usable(content, str(path)), seconds)
+                    except UserError as error:
+                        unread.append(str(error))
             for audio in recordings.joined(own, seconds, rng):
                 clips.append(self.without_face(f"{name}-{len(clips):04d}", audio))
         return clips, unread
@@ -239,13 +244,20 @@ class _Labeller:
         )  # fmt: skip
 
 
-def usable(content: bytes, where: str) -> np.ndarray:
+def opened(path: Path) -> BinaryIO:
+    """A recording for reading, local or in S3. Raises UserError: it cannot be reached."""
+    if storage.is_remote(path):
+        return BytesIO(storage.read_bytes(path))
+    return cast(BinaryIO, storage.explained("read", path, lambda: path.open("rb")))
+
+
+def usable(content: BinaryIO, where: str) -> np.ndarray:
     """A recording as audio (n,) at 16 kHz, at a common level, without silence at its ends.
 
     Raises:
         UserError: it cannot be decoded, is silent, or is too short or too long.
     """
-    decoded = decode_recording(BytesIO(content), where, MAX_SECONDS, SAMPLE_RATE, others=True)
+    decoded = decode_recording(content, where, MAX_SECONDS, SAMPLE_RATE, others=True)
     audio = as_waveform(decoded.samples, decoded.rate, where)
     audio = recordings.trimmed(normalize(audio)) if not is_quiet(audio) else audio[:0]
     if not len(audio):
