@@ -70,7 +70,7 @@ def test_the_shipped_student_is_measured_unless_another_is_named() -> None:
     name, model = any_shards.model_of(settings())
     assert name == "shipped"
     assert isinstance(model, ExportedModel)
-    assert model.steps == 4
+    assert model.steps == 2
     for own in ("steps=2", "sampler=ancestral"):
         assert "an artifact has its own" in refusals.refusal(
             lambda one=own: any_shards.model_of(settings(one))

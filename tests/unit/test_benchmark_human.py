@@ -2,6 +2,7 @@
 
 import io
 import json
+import re
 from importlib import resources
 from pathlib import Path
 
@@ -136,6 +137,7 @@ def test_the_benchmark_writes_figures_and_a_page(folder: Path, tmp_path: Path) -
     printed = output.getvalue()
     assert "one.wav" in printed
     assert "two.raw" in printed
+    assert not re.search(r"\d…|…\d", printed)  # it fits into a narrow terminal
     assert len(lines) == 6
     written = json.loads((out / "human.json").read_text())
     assert set(written["recordings"]) == {"a/one.wav", "a/two.raw"}

@@ -27,7 +27,7 @@ def test_it_is_small_and_has_a_card(shipped: Student) -> None:
 
 
 def test_it_streams_with_at_most_80_ms_look_ahead(shipped: Student) -> None:
-    assert shipped.config.steps <= 4
+    assert shipped.config.steps == 2
     stream = shipped.stream(SAMPLE_RATE)
     assert stream.look_ahead_ms <= 80
     speech = 0.1 * np.random.default_rng(0).normal(size=2 * SAMPLE_RATE)

@@ -13,19 +13,19 @@ COLUMNS = (
     ("p b\nm", "bilabials", "{}"),
     ("lips\nclosed", "closure", "{:.0%}"),
     ("else-\nwhere", "closed_elsewhere", "{:.0%}"),
-    ("gap\nthere", "aperture_closed", "{:.3f}"),
-    ("in\nvowels", "aperture_open", "{:.3f}"),
-    ("AUC", "closure_auc", "{:.3f}"),
+    ("gap\nthere", "aperture_closed", "{:.2f}"),
+    ("in\nvowel", "aperture_open", "{:.2f}"),
+    ("AUC", "closure_auc", "{:.2f}"),
     ("lag\nms", "closure_lag_ms", "{:.0f}"),
-    ("round\nAUC", "rounding_auc", "{:.3f}"),
-    ("pause\njaw", "jaw_in_pauses", "{:.3f}"),
-    ("mouth", "mouth_in_pauses", "{:.3f}"),
-    ("blinks\n/min", "blinks_per_minute", "{:.0f}"),
+    ("round\nAUC", "rounding_auc", "{:.2f}"),
+    ("pause\njaw", "jaw_in_pauses", "{:.2f}"),
+    ("mouth", "mouth_in_pauses", "{:.2f}"),
+    ("blink\n/min", "blinks_per_minute", "{:.0f}"),
     ("of 1\nframe", "blinks_single", "{:.0%}"),
 )
 """Heading, name in ``Figures``, format."""
-ALL = "all together"
-WIDTH = 12
+ALL = "together"
+WIDTH = 9
 """Characters of a name on the console."""
 
 
