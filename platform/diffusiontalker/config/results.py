@@ -33,8 +33,7 @@ class EvaluateJobSettings(Section):
     splits: Annotated[tuple[str, ...], Field(min_length=1)] | None = None
     """None: its test splits."""
     clips: Count | None = None
-    """Clips of each split at most, the first of its shards, whose order is random but fixed; None:
-    all."""
+    """Clips of each split at most, the first by name of each of its shards in turn; None: all."""
     steps: Count | None = None
     """Sampling steps of a model of a run; None: the run's for a teacher, a student's own."""
     sampler: Literal["ddim", "ancestral"] | None = None

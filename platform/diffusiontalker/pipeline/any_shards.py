@@ -145,11 +145,12 @@ def _sampled(
 
 @ray.remote(num_cpus=1)
 def _sample_shard(model: Model, path: Path, first: int, count: int) -> Sampled:
-    """The first ``count`` clips of a shard without their audio, and their samples; ``first`` clips
-    come before them, which determines the noise."""
+    """The first ``count`` clips of a shard by name, without their audio, and their samples;
+    ``first`` clips come before them, which determines the noise."""
     torch.set_num_threads(1)
     sample = model.load()
-    clips = shards.clips_of(shards.read_table(path, READ))[:count]
+    clips = shards.clips_of(shards.read_table(path, READ))
+    clips = sorted(clips, key=lambda clip: clip.id)[:count]
     return [
         (replace(clip, audio=clip.audio[:0]), sample(clip, first + number))
         for number, clip in enumerate(clips)
