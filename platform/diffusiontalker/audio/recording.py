@@ -53,7 +53,7 @@ def read_recording(
         UserError: missing, unreadable, or as ``decode_recording``.
     """
     path = storage.location(path)
-    with BytesIO(storage.read_bytes(path)) if storage.is_remote(path) else _open(path) as file:
+    with open_recording(path) as file:
         return decode_recording(file, str(path), max_seconds, to, others=True)
 
 
@@ -113,6 +113,11 @@ def decode_recording(
         decoded = decode_recording(sound, where, max_seconds, to, check=check)
     notes = (*decoded.notes, *([message] if message else []))
     return DecodedAudio(decoded.samples, decoded.rate, notes)
+
+
+def open_recording(path: Path) -> BinaryIO:
+    """A file for ``decode_recording``, local or in S3. Raises UserError: it cannot be reached."""
+    return BytesIO(storage.read_bytes(path)) if storage.is_remote(path) else _open(path)
 
 
 def _open(path: Path) -> BinaryIO:

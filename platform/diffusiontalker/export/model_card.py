@@ -15,13 +15,6 @@ TERMS = {
 """Terms of the data sets that we know, by the kind of source; docs/data.md."""
 
 
-SPEECH = {
-    True: "The training speech is synthetic and its faces",
-    False: "All training speech with faces is synthetic, and these faces",
-}
-"""Of the procedural corpus: alone, and with recordings beside it."""
-
-
 def model_card(summary: RunSummary, name: str, licence: str | None = None) -> str:
     """The card of the student ``name``: what it is, its training data, its metrics, its limits,
     and its ``licence``; None: the run's, or what the data ask for."""
@@ -69,8 +62,14 @@ def model_card(summary: RunSummary, name: str, licence: str | None = None) -> st
         "another seed gives another performance.",
     ]
     if corpus.source == PROCEDURAL:
+        alone = corpus.pseudo_labelled_minutes is None
+        speech = (
+            "The training speech is synthetic and its faces"
+            if alone
+            else "All training speech with faces is synthetic, and these faces"
+        )
         lines.append(
-            f"- {SPEECH[corpus.pseudo_labelled_minutes is None]} follow rules, so the face shows "
+            f"- {speech} follow rules, so the face shows "
             "what is spoken and not how a certain person moves. How well it serves people's voices "
             "is measured by `jobs/benchmark.py human`."
         )
@@ -91,19 +90,15 @@ def _pseudo_labelled(corpus: Corpus) -> list[str]:
 
 def _licence(corpus: Corpus) -> str:
     """What is known of the licence of a model that was trained on a corpus."""
-    own = "Apache-2.0, which says nothing of the model itself."
-    recordings = (
-        ""
-        if corpus.pseudo_labelled_minutes is None
-        else ("the terms of the recordings without faces, which are not known here")
-    )
-    if corpus.source == PROCEDURAL and not recordings:
+    parts = []
+    if corpus.source != PROCEDURAL:
+        asked = TERMS.get(corpus.source, "look up the terms of its authors")
+        parts.append(f"the training data ({corpus.source}): {asked}")
+    if corpus.pseudo_labelled_minutes is not None:
+        parts.append("the terms of the recordings without faces, which are not known here")
+    if not parts:
         return "Apache-2.0, like the project that made both it and its training data."
-    if corpus.source == PROCEDURAL:
-        return f"Depends on {recordings}. The code that made the model is {own}"
-    asked = TERMS.get(corpus.source, "look up the terms of its authors")
-    more = f"; and on {recordings}" if recordings else ""
     return (
-        f"Depends on the training data ({corpus.source}): {asked}{more}. The code that made the "
-        f"model is {own}"
+        f"Depends on {'; and on '.join(parts)}. The code that made the model is Apache-2.0, which "
+        "says nothing of the model itself."
     )

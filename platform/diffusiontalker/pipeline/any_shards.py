@@ -61,7 +61,7 @@ def run(settings: EvaluateJobSettings) -> Evaluation:
         split: manifest.of(split) for split in settings.splits or tuple(manifest.test_splits())
     }
     name, model = model_of(settings)
-    vertices = measure.Vertices(load_rig(settings.rig))
+    vertices, library = measure.Vertices(load_rig(settings.rig)), model.identities()
     storage.make_folder(out)
     rows: list[Row] = []
     floor: dict[str, Floors | None] = {}
@@ -75,7 +75,7 @@ def run(settings: EvaluateJobSettings) -> Evaluation:
                 display.count(done, total)
             clips, samples = [clip for clip, _ in found], [one for _, one in found]
             metrics = measure.measure(samples, clips, vertices)
-            metrics = measure.without_strangers(metrics, clips, model.identities())
+            metrics = measure.without_strangers(metrics, clips, library)
             rows.append(
                 Row(name=name, steps=model.steps, distilled=name != TEACHER, split=split,
                     **metrics.model_dump())
@@ -106,8 +106,8 @@ def model_of(settings: EvaluateJobSettings) -> tuple[str, Model]:
     own = models[settings.model]
     encoder = _encoder(root, summary) if own.name == TEACHER else None
     diffusion = summary.settings.get("diffusion")
-    run_s = diffusion.get("sampler", "ddim") if isinstance(diffusion, dict) else "ddim"
-    steps, sampler = settings.steps or own.steps, settings.sampler or str(run_s)
+    default = diffusion.get("sampler", "ddim") if isinstance(diffusion, dict) else "ddim"
+    steps, sampler = settings.steps or own.steps, settings.sampler or str(default)
     return own.name, TrainedModel(own.folder, steps, sampler, settings.seeds, encoder)
 
 

@@ -9,10 +9,9 @@ import hashlib
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cached_property
-from io import BytesIO
 from itertools import groupby
 from pathlib import Path
-from typing import Any, BinaryIO, cast
+from typing import Any, BinaryIO
 
 import numpy as np
 import ray
@@ -24,7 +23,7 @@ from diffusiontalker.arkit import CHANNELS, FPS
 from diffusiontalker.audio import SAMPLE_RATE
 from diffusiontalker.audio.level import is_quiet, normalize
 from diffusiontalker.audio.log_mel import log_mel
-from diffusiontalker.audio.recording import decode_recording
+from diffusiontalker.audio.recording import decode_recording, open_recording
 from diffusiontalker.audio.waveform import MAX_SECONDS, as_waveform
 from diffusiontalker.config import DegradationSettings, ExtractionSettings, PseudoLabelSettings
 from diffusiontalker.corpus import shards
@@ -199,7 +198,7 @@ class _Labeller:
             own: list[np.ndarray] = []
             for file in files:
                 path = storage.location(self.how.recordings) / file
-                with opened(path) as content:
+                with open_recording(path) as content:
                     try:
                         own += recordings.pieces(usable(content, str(path)), seconds)
                     except UserError as error:
@@ -242,13 +241,6 @@ class _Labeller:
             np.clip(drawn.samples[0], 0, 1), features=features,
             log_mel=to_length(log_mel(audio), frames), source=SOURCE,
         )  # fmt: skip
-
-
-def opened(path: Path) -> BinaryIO:
-    """A recording for reading, local or in S3. Raises UserError: it cannot be reached."""
-    if storage.is_remote(path):
-        return BytesIO(storage.read_bytes(path))
-    return cast(BinaryIO, storage.explained("read", path, lambda: path.open("rb")))
 
 
 def usable(content: BinaryIO, where: str) -> np.ndarray:
