@@ -10,6 +10,7 @@ ends the pool. Here arguments are passed by value.
 """
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -104,32 +105,22 @@ def extract(
     if is_published(target):
         return _matching(target, corpus, made_of)
     storage.make_folder(target)
-    actor = ray.remote(_FeatureWriter).options(
-        num_cpus=1, num_gpus=settings.gpus_per_actor if gpu else 0,
-        max_restarts=-1, max_task_retries=RETRIES, scheduling_strategy="SPREAD",
-    )  # fmt: skip
-    count = pool_size(len(corpus.shards), settings, gpu, ray.cluster_resources())
     origin = encoder.name, encoder.layers, encoder.revision
-    pool: list[Any] = [
-        actor.remote(source, target, origin, weights, degradation, settings.batch_seconds, gpu)
-        for _ in range(count)
-    ]
+    own = source, target, origin, weights, degradation, settings.batch_seconds, gpu
     done: list[ShardInfo] = []
     try:
-        for info, mistake in distribute(pool, [(s.file, s.sha256) for s in corpus.shards]):
-            if mistake:
-                raise UserError(mistake)
-            done.append(ShardInfo.from_json(info))
-            progress(len(done), len(corpus.shards))
+        with actor_pool(_FeatureWriter, own, len(corpus.shards), settings, gpu) as pool:
+            for info, mistake in distribute(pool, [(s.file, s.sha256) for s in corpus.shards]):
+                if mistake:
+                    raise UserError(mistake)
+                done.append(ShardInfo.from_json(info))
+                progress(len(done), len(corpus.shards))
     except RayActorError as error:
         raise UserError(
             f"{source}: the process of an encoder ended {RETRIES + 1} times at the same shard; if "
             "its machine ran out of memory, lower extraction.actors or extraction.batch_seconds, "
             "or prepare the corpus with shorter clips"
         ) from error
-    finally:
-        for member in pool:
-            ray.kill(member)
     out = Manifest(
         source=corpus.source,
         shards=sorted(done, key=lambda shard: shard.file),
@@ -141,6 +132,36 @@ def extract(
     )
     write_manifest(target, out)
     return out
+
+
+@contextmanager
+def actor_pool(
+    kind: type, arguments: Sequence[Any], shard_count: int, settings: ExtractionSettings, gpu: bool
+) -> Iterator[list[Any]]:
+    """Actors of a class with ``ready`` and ``write``, which Ray restarts, and ends afterwards.
+
+    Args:
+        kind: the class.
+        arguments: of its constructor.
+        shard_count: there are no more actors than shards.
+        settings: their number, and the share of a GPU that each takes.
+        gpu: they take one.
+
+    Raises:
+        UserError: the cluster has no room for one.
+    """
+    actor: Any = ray.remote(kind)
+    actor = actor.options(
+        num_cpus=1, num_gpus=settings.gpus_per_actor if gpu else 0, max_restarts=-1,
+        max_task_retries=RETRIES, scheduling_strategy="SPREAD",
+    )  # fmt: skip
+    count = pool_size(shard_count, settings, gpu, ray.cluster_resources())
+    pool = [actor.remote(*arguments) for _ in range(count)]
+    try:
+        yield pool
+    finally:
+        for member in pool:
+            ray.kill(member)
 
 
 def distribute(pool: list[Any], shards: Sequence[tuple[Any, ...]]) -> Iterator[Any]:

@@ -11,10 +11,9 @@ from dataclasses import dataclass
 from functools import cached_property
 from itertools import groupby
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import BinaryIO
 
 import numpy as np
-import ray
 import torch
 from ray.exceptions import RayActorError
 
@@ -33,7 +32,7 @@ from diffusiontalker.errors import UserError
 from diffusiontalker.evaluation.measure import batch_of_one, sample
 from diffusiontalker.features.augmentation import degraded
 from diffusiontalker.features.encoder import FrozenEncoder
-from diffusiontalker.features.stage import RETRIES, distribute, pool_size, to_length
+from diffusiontalker.features.stage import RETRIES, actor_pool, distribute, to_length
 from diffusiontalker.model.talker import Talker
 from diffusiontalker.pseudo_labels import recordings
 from diffusiontalker.pseudo_labels.recordings import Batch, Listing
@@ -86,33 +85,24 @@ def label(
     """
     planned = recordings.batches(listing.bytes, how.settings.seed)
     storage.make_folder(target)
-    gpus = extraction.gpus_per_actor if how.gpu else 0
-    actor = ray.remote(_Labeller).options(
-        num_cpus=1, num_gpus=gpus, max_restarts=-1, max_task_retries=RETRIES,
-        scheduling_strategy="SPREAD",
-    )  # fmt: skip
-    count = pool_size(len(planned), extraction, how.gpu, ray.cluster_resources())
-    pool: list[Any] = [actor.remote(how, target) for _ in range(count)]
     done: list[ShardInfo] = []
     unread, total = list(listing.left_out), len(listing.files) + len(listing.left_out)
     check_readable(how.recordings, unread, total)
     try:
-        pending = distribute(pool, [(batch,) for batch in planned])
-        for number, (info, own, mistake) in enumerate(pending, 1):
-            if mistake:
-                raise UserError(mistake)
-            unread += own
-            check_readable(how.recordings, unread, total)
-            done += [ShardInfo.from_json(info)] if info else []
-            progress(number, len(planned))
+        with actor_pool(_Labeller, (how, target), len(planned), extraction, how.gpu) as pool:
+            written = distribute(pool, [(batch,) for batch in planned])
+            for number, (info, own, mistake) in enumerate(written, 1):
+                if mistake:
+                    raise UserError(mistake)
+                unread += own
+                check_readable(how.recordings, unread, total)
+                done += [ShardInfo.from_json(info)] if info else []
+                progress(number, len(planned))
     except RayActorError as error:
         raise UserError(
             f"{how.recordings}: the process of a teacher ended {RETRIES + 1} times at the same "
             "recordings; if its machine ran out of memory, lower extraction.actors"
         ) from error
-    finally:
-        for member in pool:
-            ray.kill(member)
     if unread:
         print(
             f"{len(unread)} of {total} recordings are left out: {'; '.join(unread[:SHOWN])}; to "
