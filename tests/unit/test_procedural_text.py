@@ -4,7 +4,7 @@ import itertools
 
 import numpy as np
 
-from diffusiontalker.corpus.procedural import text
+from diffusiontalker.corpus.procedural import invented_words, speech, text
 
 
 def some(count: int, seed: int = 0) -> list[str]:
@@ -64,3 +64,38 @@ def test_splits_follow_the_seed():
     assert drawn(1) == drawn(1)
     assert drawn(1) != drawn(2)
     assert text.split_utterances([0, 2], np.random.default_rng(1))[0] == []
+
+
+def test_invented_words_have_every_onset_and_coda_and_are_hardly_repeated():
+    rng = np.random.default_rng(0)
+    words = [invented_words.invent(rng) for _ in range(5000)]
+    assert len(set(words)) > 4500
+    assert all(word.isalpha() and word.islower() for word in words)
+    for onset in invented_words.ONSETS:
+        assert any(word.startswith(onset) for word in words), onset
+    for coda in invented_words.CODAS:
+        assert any(word.endswith(coda) for word in words), coda
+
+
+def test_a_share_of_the_words_is_invented_and_none_changes_nothing():
+    own = {word for sentence in some(4000) for word in text.ngrams(sentence) for word in word}
+
+    def foreign(share: float) -> float:
+        drawn = itertools.islice(text.sentences(np.random.default_rng(1), share), 500)
+        lists = [[w.strip(".,!?").lower() for w in sentence.split()] for sentence in drawn]
+        return float(np.mean([sum(w not in own for w in words) for words in lists]))
+
+    assert foreign(0.0) < 0.05
+    assert 0.8 < foreign(0.5) / (foreign(1.0) / 2) < 1.2
+    drawn = itertools.islice(text.sentences(np.random.default_rng(0), 0.0), 50)
+    assert list(drawn) == some(50)
+
+
+def test_invented_words_are_pronounced_in_whole():
+    """By eSpeak, whose phonemes all synthesizers take: letters of their own would be a spelling."""
+    rng = np.random.default_rng(2)
+    for _ in range(50):
+        word = invented_words.invent(rng)
+        spoken = speech.transcribe(word, "en-us")
+        assert len(spoken) == 1, word
+        assert len(spoken[0]) <= len(word) + 1, (word, spoken)

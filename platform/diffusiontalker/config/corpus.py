@@ -4,7 +4,7 @@ from typing import Annotated
 
 from pydantic import Field, model_validator
 
-from diffusiontalker.config.section import Count, Section, Seed, Weight
+from diffusiontalker.config.section import Count, Section, Seed, Share, Weight
 
 
 class VoiceWeights(Section):
@@ -38,6 +38,10 @@ class CorpusSettings(Section):
     """Minutes of speech to aim for in train."""
     eval_clips: Annotated[int, Field(ge=4)] = 56
     """Clips in each of val, test_seen and test_unseen."""
+    invented_words: Share = 0.0
+    """Share of the nouns, verbs and adjectives of every split that are invented words of English
+    sounds: the grammar's own are a few hundred, and a network that knows them by heart closes the
+    lips in fewer p, b, m of others."""
     emotions: Annotated[tuple[str, ...], Field(min_length=1)] = (
         "neutral",
         "happiness",

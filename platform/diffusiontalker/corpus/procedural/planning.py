@@ -59,7 +59,7 @@ def plan(settings: CorpusSettings) -> list[ClipPlan]:
         if own
     ]
     counts = [max(_train_clips(settings), *needed), *[settings.eval_clips] * 3]
-    texts = text.split_utterances(counts, rng)
+    texts = text.split_utterances(counts, rng, settings.invented_words)
     plans: list[ClipPlan] = []
     for split, utterances in zip(SPLITS, texts, strict=True):
         kinds = unseen if split == "test_unseen" else seen

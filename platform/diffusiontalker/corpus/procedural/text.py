@@ -1,12 +1,14 @@
 """Sentences for the procedural corpus: a small grammar, and splits that share no word 5-gram.
 
-The words cover the phonemes of English, with many bilabials and labiodentals, because viewers
-notice lip closures first.
+Its words cover the phonemes of English, with many bilabials and labiodentals, because viewers
+notice lip closures first. They are few: a share of them can be invented instead.
 """
 
 from collections.abc import Iterator, Sequence
 
 import numpy as np
+
+from diffusiontalker.corpus.procedural.invented_words import invent
 
 NGRAM = 5
 """Words in an n-gram; no two splits share an n-gram of this length."""
@@ -82,6 +84,17 @@ PATTERNS = (
     "it was {state} when {name} {past} the {thing}.",
     "nobody {past} {name}'s {adjective} {thing} {adverb}.",
 )
+INVENTED = {
+    "name": "{}",
+    "person": "the {}",
+    "animal": "the {}s",
+    "adjective": "{}",
+    "thing": "{}",
+    "past": "{}ed",
+    "move": "{}ed",
+    "verb": "{}",
+}
+"""Kinds of words that can be invented, and what stands around one."""
 _CHOICES = {kind: [" ".join(w.split()) for w in words.split(",")] for kind, words in WORDS.items()}
 
 
@@ -96,30 +109,40 @@ def ngrams(text: str) -> set[tuple[str, ...]]:
     return {tuple(words[i : i + NGRAM]) for i in range(len(words) - NGRAM + 1)}
 
 
-def sentences(rng: np.random.Generator) -> Iterator[str]:
-    """Endless sentences of the grammar, drawn with ``rng``."""
+def sentences(rng: np.random.Generator, invented: float = 0.0) -> Iterator[str]:
+    """Endless sentences of the grammar, drawn with ``rng``; a share ``invented`` of the nouns,
+    verbs and adjectives are ``invented_words``."""
     while True:
         text = PATTERNS[rng.integers(len(PATTERNS))]
         while "{" in text:
             start, end = text.index("{"), text.index("}")
-            choices = _CHOICES[text[start + 1 : end]]
-            text = text[:start] + choices[rng.integers(len(choices))] + text[end + 1 :]
+            text = text[:start] + _choose(text[start + 1 : end], rng, invented) + text[end + 1 :]
         yield text[0].upper() + text[1:]
 
 
-def utterances(rng: np.random.Generator) -> Iterator[list[str]]:
-    """Endless utterances of one or two sentences, equally often."""
-    source = sentences(rng)
+def _choose(kind: str, rng: np.random.Generator, invented: float) -> str:
+    if invented and kind in INVENTED and rng.random() < invented:
+        word = invent(rng)
+        return INVENTED[kind].format(word.capitalize() if kind == "name" else word)
+    return _CHOICES[kind][rng.integers(len(_CHOICES[kind]))]
+
+
+def utterances(rng: np.random.Generator, invented: float = 0.0) -> Iterator[list[str]]:
+    """Endless utterances of one or two ``sentences``, equally often."""
+    source = sentences(rng, invented)
     while True:
         yield [next(source) for _ in range(rng.integers(1, 3))]
 
 
-def split_utterances(counts: Sequence[int], rng: np.random.Generator) -> list[list[str]]:
+def split_utterances(
+    counts: Sequence[int], rng: np.random.Generator, invented: float = 0.0
+) -> list[list[str]]:
     """Distinct utterances for each split; no two splits share a word 5-gram.
 
     Args:
         counts: number of utterances in each split.
         rng: source of the choice.
+        invented: share of words as for ``sentences``.
 
     Returns:
         One list of utterances for each count. No sentence occurs twice.
@@ -129,7 +152,7 @@ def split_utterances(counts: Sequence[int], rng: np.random.Generator) -> list[li
     splits: list[list[str]] = [[] for _ in counts]
     # The smallest splits choose first: a large one would soon take every common n-gram.
     for split in sorted(range(len(counts)), key=lambda i: counts[i]):
-        for drawn in utterances(rng):
+        for drawn in utterances(rng, invented):
             if len(splits[split]) == counts[split]:
                 break
             utterance = " ".join(drawn)
