@@ -2,7 +2,6 @@
 
 import logging
 import os
-import re
 import signal
 import socket
 import sys
@@ -13,6 +12,7 @@ from contextlib import contextmanager
 from typing import Any
 
 from diffusiontalker.errors import UserError
+from diffusiontalker.ray_errors import user_error
 
 os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")  # no usage reports
 
@@ -21,12 +21,6 @@ from ray.exceptions import AuthenticationError
 
 LOCAL = "local"
 """The address of a private Ray, which is started on this machine for the job."""
-FULL = "No space left on device"
-"""The system's message for a full disk, whichever library wrote."""
-_IN_TRACEBACK = re.compile(r"diffusiontalker\.errors\.UserError: (.+)")
-"""A ``UserError`` at the end of a traceback."""
-_RETRIES = re.compile(r"\s+Failed to [\w ]+ after \d+/\d+ attempts .*", re.DOTALL)
-"""What Ray Data appends to the message of an error."""
 TOKEN = (
     "export RAY_AUTH_MODE=token, and give ~/.ray/auth_token the token that the cluster's head has "
     "there"
@@ -170,39 +164,6 @@ def _reachable(address: str) -> None:
             f"no Ray cluster answers at {address!r} ({error.strerror or error}); start one with "
             "`ray start --head`, or unset RAY_ADDRESS to use this machine alone"
         ) from error
-
-
-def user_error(error: BaseException) -> UserError | None:
-    """The ``UserError`` that caused what Ray raised, or one for a full disk; None if neither did.
-
-    Ray passes most errors on as objects, and some, of nested workers, as the text of a traceback.
-    """
-    chain = _chain(error)
-    lines = [str(e) for e in chain if isinstance(e, UserError) and not hasattr(e, "cause")]
-    # A traceback ends with the outermost error.
-    lines += [text for e in chain for text in reversed(_IN_TRACEBACK.findall(str(e)))]
-    if lines:
-        return UserError(_RETRIES.sub("", lines[0]))
-    if any(FULL in str(e) for e in chain):
-        return UserError(f"the disk is full: {FULL.lower()}; free some, then run the same again")
-    return None
-
-
-def _chain(error: BaseException) -> list[BaseException]:
-    """An error and its causes, each once."""
-    pending = [error]
-    found: list[BaseException] = []
-    while pending:
-        one = pending.pop()
-        if any(one is other for other in found):
-            continue
-        found.append(one)
-        # RayTaskError, ray.train's ControllerError and its WorkerGroupError keep it in attributes.
-        inner = [one.__cause__, one.__context__, getattr(one, "cause", None)]
-        inner.append(getattr(one, "controller_failure", None))
-        inner += list(getattr(one, "worker_failures", {}).values())
-        pending.extend(e for e in inner if isinstance(e, BaseException))
-    return found
 
 
 class PacedLoop:

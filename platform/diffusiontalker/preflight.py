@@ -145,7 +145,7 @@ def _changed(text: str, settings: Settings) -> list[str]:
     now = settings.model_dump(mode="json")
     old = with_current_names(Settings, before if isinstance(before, dict) else {})
     found = differences(old, now)
-    return [key for key in found if key.partition(".")[0] not in NO_RESULT]
+    return [key for key in found if not f"{key}.".startswith(tuple(f"{own}." for own in NO_RESULT))]
 
 
 def _check_machine(settings: Settings) -> None:
@@ -238,7 +238,8 @@ def _check_batches(settings: Settings, data: CorpusFolder, measured: bool) -> No
         runs |= {"first_round": training.first_round, "round": training.round}
     for name, train in runs.items():
         motion = windows.MotionWindows(train.window, manifest.identities, manifest.emotions)
-        count = ray_data.batches_of(data, "train", motion, train.batch) * train.passes
+        size = training.worker_batch(train.batch)
+        count = ray_data.batches_of(data, "train", motion, size) * train.passes
         if count < training.workers:
             raise UserError(
                 f"training.{name}: {count} batches are too few for {training.workers} workers; "

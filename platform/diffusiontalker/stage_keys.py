@@ -1,7 +1,7 @@
 """What determines the result of each stage, as a short hash that names the stage's folder.
 
 A key is made of whole sections of the settings, so a new setting is part of a key from the start;
-what does not change results lies in sections that no key includes (``config.NO_RESULT``). A key
+what does not change results is in no key (``config.NO_RESULT``). A key
 holds the version of the code, too. Versions are raised by hand rather than hashed from the sources,
 or every renamed variable would train everything anew after an upgrade; ``tests/stage_sources.py``
 sees that nobody forgets. Corpus and features are named where they are made
@@ -14,7 +14,7 @@ from collections.abc import Mapping, Sequence
 from diffusiontalker import storage
 from diffusiontalker.config import Section, Settings, TrainingSettings, fingerprint, round_settings
 
-VERSIONS = {"encoder": 1, "teacher": 5, "pseudo_labels": 2, "round": 6, "evaluation": 5}
+VERSIONS = {"encoder": 2, "teacher": 6, "pseudo_labels": 2, "round": 7, "evaluation": 5}
 """Raise a stage's when the same settings and data give another result: old ones are left alone
 then, and so are those of the stages after it."""
 Content = Sequence[str | None]
@@ -94,7 +94,8 @@ def _key(stage: str, *parts: object) -> str:
 
 
 def _shared(training: TrainingSettings) -> dict[str, object]:
-    """What all training stages share: the values of the section, without the sections in it. One
-    worker is one, in a process of its own or not."""
+    """What all training stages share: the values of the section, without the sections in it. The
+    number of workers changes the time that training takes."""
     own = {key: value for key, value in training if not isinstance(value, Section)}
-    return own | {"workers": max(training.workers, 1)}
+    del own["workers"]
+    return own

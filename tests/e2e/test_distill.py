@@ -112,6 +112,13 @@ def test_a_model_is_measured_on_shards_as_in_the_run(finished) -> None:
         assert set(found["floor"]) == {"test_seen"}
 
 
+def test_tensorboard_has_the_curves_of_every_training_stage(finished) -> None:
+    output, _, _ = finished
+    boards = {path.parent.name for path in output.glob("tensorboard/*/events.*")}
+    assert {name.rpartition("-")[0] for name in boards} == {"encoder", "teacher", "round-2"}
+    assert boards <= {path.name for path in output.iterdir()}, "named as the stages"
+
+
 def test_report_opens_without_network(finished) -> None:
     output, _, _ = finished
     page = (output / "report.html").read_text()

@@ -18,15 +18,17 @@ from tests.s3 import Server
 from tests.tiny import CONFIG, OVERRIDES
 from torch import Tensor, nn
 
-from diffusiontalker import cluster, storage
+from diffusiontalker import storage
 from diffusiontalker.config import CorpusSettings, Settings, TrainSettings
 from diffusiontalker.corpus import shards
 from diffusiontalker.corpus.manifest import CorpusFolder, Manifest, open_corpus, write_manifest
 from diffusiontalker.corpus.procedural import generation, planning
 from diffusiontalker.corpus.shards import Clip
 from diffusiontalker.errors import UserError
+from diffusiontalker.ray_errors import user_error
 from diffusiontalker.training import ray_data, stage_run
 from diffusiontalker.training.epoch import Epoch
+from diffusiontalker.training.progress import start_progress_board
 from diffusiontalker.training.windows import MotionWindows, ShardReader, located, shard_groups
 
 cloudpickle.register_pickle_by_value(sys.modules[__name__])  # workers do not know this file
@@ -104,7 +106,7 @@ def test_a_corrupt_shard_ends_the_stream_with_its_name(ray_s3: Server, tmp_path:
     flip(tmp_path / "train-2.parquet", "coefficients")
     with pytest.raises(Exception) as caught:
         sums(ray_data.dataset(CorpusFolder(tmp_path, manifest), "train", EXAMPLES, BATCH))
-    cause = cluster.user_error(caught.value)
+    cause = user_error(caught.value)
     assert isinstance(cause, UserError)
     assert "train-2.parquet: the shard is corrupt" in str(cause)
 
@@ -128,11 +130,12 @@ def test_a_corrupt_shard_in_a_training_worker_is_one_line(ray_s3: Server, tmp_pa
     flip(shard, "audio")  # which the encoder's pipeline of data reads, far from this process
     done = jobs.call(
         "train", "--config", CONFIG, *OVERRIDES, f"output={tmp_path / 'run'}",
-        f"corpus.path={corpus}", "resources.max_failures=0",
+        f"corpus.path={corpus}",
     )  # fmt: skip
     assert "encoder      started" in done.stdout
     assert f"{shard}: the shard is corrupt" in jobs.mistake(done)
     assert "attempts" not in done.stderr
+    assert "lost worker" not in done.stdout, "a mistake was tried again"
 
 
 class Witness(nn.Module):
@@ -174,14 +177,19 @@ def test_a_killed_run_on_s3_goes_on_with_the_data_of_its_epoch(
     manifest = write(root / "corpus")
     own = {"training": {"workers": 2, "seed": 3}, "resources": {"worker_cpus": 0.25}}
     settings = Settings.model_validate({"output": str(tmp_path), **own})
-    train = TrainSettings(epochs=3, passes=2, batch=BATCH)
+    train = TrainSettings(epochs=3, passes=2, batch=2 * BATCH)
+    board = start_progress_board()
     own = CorpusFolder(root / "corpus", manifest)
     per_epoch = ray_data.batches_of(own, "train", EXAMPLES, BATCH) * train.passes // 2
     history = stage_run.fit_stage(
         settings, train, own, EXAMPLES,
         lambda: Witness(tmp_path, per_epoch + 5), Witness(tmp_path, 0),
-        stage_run.StageRun(root / "train", uuid.uuid4().hex, "witness"),
+        stage_run.StageRun(root / "train", uuid.uuid4().hex, "witness", board),
     )  # fmt: skip
+    _, lines, points = ray.get(board.get.remote("witness"))
+    assert [line.split(" (")[0] for line in lines] == ["witness      lost worker 1"]
+    assert {"gradient_norm", "learning_rate", "windows_per_second", "loss"} <= points[0].keys()
+    assert [p["step"] for p in points if "val_loss" in p][-1] == 3 * per_epoch
     assert (tmp_path / "died").is_file()
     assert [point["step"] for point in history if "val_loss" in point] == [
         per_epoch, 2 * per_epoch, 3 * per_epoch,

@@ -12,8 +12,8 @@ import typer
 from ray.train import ControllerError, WorkerGroupError
 
 from diffusiontalker import cli, cluster
-from diffusiontalker.cluster import user_error
 from diffusiontalker.errors import UserError
+from diffusiontalker.ray_errors import user_error
 
 
 def run(job: Callable[..., None], monkeypatch: pytest.MonkeyPatch, *arguments: str) -> int:

@@ -2,7 +2,7 @@
 
 import copy
 import math
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -13,6 +13,7 @@ from safetensors.torch import load_file
 from torch import Tensor, nn
 
 from diffusiontalker.config import TrainSettings
+from diffusiontalker.errors import UserError
 from diffusiontalker.training import checkpoints
 from diffusiontalker.training.checkpoints import RunState
 from diffusiontalker.training.fit import (
@@ -113,12 +114,19 @@ def test_training_has_diverged_where_validation_is_not_finite() -> None:
 
 def test_curve_averages_whole_pieces() -> None:
     state = RunState()
-    curve = LossCurve(state, every=2)
+    points: list[dict[str, float]] = []
+    curve = LossCurve(state, 2, points.append)
     assert math.isnan(curve.last)
     for step, (loss, part) in enumerate([(1.0, 10.0), (3.0, 20.0), (8.0, 0.0)], start=1):
         state.step = step
-        curve.add({"loss": torch.tensor(loss), "part": torch.tensor(part)})
-    assert state.history == [{"step": 2, "loss": 2.0, "part": 15.0}]
+        norm = torch.tensor(step / 2)
+        curve.add({"loss": torch.tensor(loss), "part": torch.tensor(part)}, norm, 0.1 * step)
+    (point,) = state.history
+    assert point == {
+        "step": 2, "loss": 2.0, "part": 15.0, "gradient_norm": 0.75,
+        "learning_rate": pytest.approx(0.15),
+    }  # fmt: skip
+    assert points == [point]
     assert curve.last == 8.0
 
 
@@ -222,6 +230,76 @@ def test_a_resumed_run_has_the_weights_of_one_that_was_not_stopped(tmp_path: Pat
                 (tmp_path / name / "3" / file).read_bytes() for name in ("whole", f"from-{epoch}")
             ]
             assert content[0] == content[1], file
+
+
+def spoiled(bad: dict[int, float]) -> Callable[[int], Iterator[Batch]]:
+    """``epoch_of`` with values that are not finite in some steps of the whole run."""
+
+    def batches(epoch: int) -> Iterator[Batch]:
+        for number, batch in enumerate(epoch_of(epoch)):
+            batch["clip"] = torch.tensor([[97, 49, 0], [98, 50, 51], [97, 49, 0], [99, 0, 0]])
+            batch["x"][1] *= bad.get(epoch * STEPS + number, 1.0)
+            yield batch
+
+    return batches
+
+
+def test_steps_that_are_not_finite_are_skipped(tmp_path: Path) -> None:
+    task = Guided()
+    for bad in (math.nan, math.inf):
+        state = fit(
+            task, spoiled({2: bad, 7: -bad}), lambda: epoch_of(99), SETTINGS, max_skipped=2,
+            steps_per_epoch=STEPS, seed=7, device=CPU,
+        )  # fmt: skip
+        assert state.skipped == 2
+        assert state.step == 15
+        assert [p["skipped"] for p in state.history if "val_loss" in p] == [1, 2, 2]
+        assert all(value.isfinite().all() for value in task.state_dict().values())
+        assert all(math.isfinite(value) for point in state.history for value in point.values())
+
+
+def test_too_many_of_them_end_the_run_and_name_the_clips(tmp_path: Path) -> None:
+    saved: list[int] = []
+    with pytest.raises(UserError) as error:
+        fit(
+            Guided(), spoiled({6: math.nan, 8: math.nan}), lambda: epoch_of(99), SETTINGS,
+            max_skipped=1, steps_per_epoch=STEPS, seed=7, device=CPU,
+            on_epoch=lambda state, save: saved.append(state.epoch),
+        )  # fmt: skip
+    assert "not finite in 2 steps, last in epoch 2 on the clips a1, b23, c;" in str(error.value)
+    assert "checkpoint of epoch 1 is kept" in str(error.value)
+    assert saved == [1]
+
+
+def test_the_learning_rate_follows_the_share_of_epochs(tmp_path: Path) -> None:
+    """So that a run that goes on with another number of workers, and of steps, is where it was."""
+
+    def rates(first: int, then: int, folder: Path) -> list[float]:
+        """Learning rates at each epoch's last step, with other steps per epoch after epoch 1."""
+        found: list[float] = []
+        for steps, start, resume in ((first, 0, None), (then, 1, folder / "1")):
+            settings = SETTINGS if start else SETTINGS.model_copy(update={"epochs": 3})
+
+            def keep(state: RunState, save: Save, only: int = start) -> None:
+                if state.epoch == 1 and not only:
+                    (folder / "1").mkdir(parents=True)
+                    save(folder / "1")
+
+            more = {"resume": open_checkpoint(resume)} if resume else {}
+            state = fit(
+                Guided(), lambda epoch, n=steps: list(epoch_of(epoch))[:1] * n,
+                lambda: epoch_of(99), settings, steps_per_epoch=steps, seed=7, device=CPU,
+                on_epoch=keep, **more,
+            )  # fmt: skip
+            found = [p["learning_rate"] for p in state.history if "learning_rate" in p]
+        return found
+
+    # a point for each step: 24 points an epoch are kept
+    same, more = rates(4, 4, tmp_path / "a"), rates(4, 8, tmp_path / "b")
+    assert len(same) == 12
+    assert len(more) == 4 + 16
+    assert more[:4] == same[:4]
+    assert more[4::2] == pytest.approx(same[4:])
 
 
 def test_it_learns_and_validates_the_average(tmp_path: Path) -> None:

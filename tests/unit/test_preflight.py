@@ -208,7 +208,7 @@ def test_more_workers_than_the_machine_holds(
     check("resources.gpu=true", "training.workers=1")
     assert "resources.gpu" in refusal(check, "resources.gpu=true")  # the file has two workers
     monkeypatch.setenv("RAY_ADDRESS", "127.0.0.1:6379")  # a cluster may grow
-    check("training.workers=64", "resources.gpu=true")
+    check("training.workers=8", "resources.gpu=true")
 
 
 def test_pseudo_labels_without_recordings_or_with_an_unknown_emotion(

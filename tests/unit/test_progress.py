@@ -1,6 +1,7 @@
 """What people see of a long run where output is no terminal: few lines, and the right ones."""
 
 import time
+from collections.abc import Callable
 from types import SimpleNamespace
 
 import pytest
@@ -83,11 +84,38 @@ def test_a_board_that_does_not_answer_ends_nothing(monkeypatch: pytest.MonkeyPat
 def test_a_board_is_followed(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    board = SimpleNamespace(
-        get=SimpleNamespace(remote=lambda stage: {"round-2": (0.25, "loss 1")}[stage])
-    )
+    own = progress.ProgressBoard()
+    board = SimpleNamespace(get=SimpleNamespace(remote=own.get))
     monkeypatch.setattr(progress.ray, "get", lambda entry, timeout: entry)
     monkeypatch.setattr(progress, "LOG_EVERY", 0.0)
-    with StageDisplay("round-2", board):
+    own.put("round-2", 0.25, "loss 1")
+    own.print_line("round-2", "a worker was lost")
+    own.add_point("round-2", {"step": 1, "loss": 2.0})
+    own.add_point("teacher", {"step": 9, "loss": 9.0})
+    points: list[dict[str, float]] = []
+    with StageDisplay("round-2", board, points.append):
         time.sleep(1.2)
-    assert "round-2       25% loss 1" in capsys.readouterr().out
+        own.add_point("round-2", {"step": 2, "loss": 1.0})
+    lines = capsys.readouterr().out.splitlines()
+    assert lines.count("a worker was lost") == 1
+    assert any(line.startswith("round-2       25% loss 1") for line in lines)
+    assert points == [{"step": 1, "loss": 2.0}, {"step": 2, "loss": 1.0}]  # the last at its end
+
+
+def test_steps_report_throughput_of_all_workers(now: SimpleNamespace) -> None:
+    own = progress.ProgressBoard()
+
+    def remote(call: Callable[..., None]) -> SimpleNamespace:
+        return SimpleNamespace(remote=call)
+
+    board = SimpleNamespace(put=remote(own.put), add_point=remote(own.add_point))
+    steps = progress.StepProgress(board, "teacher", epochs=2, steps_per_epoch=10, workers=3)
+    for number in range(1, 6):
+        steps(1, number, 4, 0.5)
+        now.seconds += 1.0 if number < 5 else 0.0
+    assert own.get("teacher")[0] == (0.75, "epoch 2/2, loss 0.5000, 15 windows/s")
+    steps.add_point({"step": 5, "loss": 0.5})
+    (point,) = own.get("teacher")[2]
+    assert point["windows_per_second"] == 15.0
+    assert 10 < point["peak_memory_mb"] < 100_000
+    assert own.get("teacher")[1:] == ([], [])

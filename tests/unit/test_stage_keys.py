@@ -41,6 +41,7 @@ FIRST = {
     "augmentation.vocal_tract": "round-8",
     "encoder.small": "encoder",
     "training": "encoder",
+    "training.workers": None,
     "training.encoder": "encoder",
     "training.teacher": "teacher",
     "training.first_round": "round-8",
@@ -139,11 +140,6 @@ def test_sections_without_results_are_those_that_change_no_key() -> None:
     assert {name for name, stage in FIRST.items() if stage is None} == {
         *config.NO_RESULT, "export",
     }  # fmt: skip
-
-
-def test_one_worker_is_one_wherever_it_runs() -> None:
-    alone = config.changed(SETTINGS, {"training.workers": 0}, "here")
-    assert keys(alone) == keys(SETTINGS)
 
 
 @pytest.mark.parametrize("stage", sorted(stage_keys.VERSIONS))

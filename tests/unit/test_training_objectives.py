@@ -2,6 +2,7 @@
 
 import copy
 import math
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -339,6 +340,35 @@ def test_enhancer_counts_clips_of_one_speaker_and_emotion_as_positives(
     expected[:2, :2] = True
     expected[2, 2] = True
     assert torch.equal(seen[0], expected)
+
+
+def test_same_labels_are_those_that_the_embedding_depends_on() -> None:
+    batch = {
+        "identity": torch.tensor([0, 0, 1, 0]),
+        "emotion": torch.tensor([1, 2, 1, UNKNOWN]),
+    }
+    expected = {
+        (True, True): torch.tensor([[1, 0, 0, 0], [0, 1, 0, 0], [0, 0, 1, 0], [0, 0, 0, 0]]),
+        (True, False): torch.tensor([[1, 1, 0, 1], [1, 1, 0, 1], [0, 0, 1, 0], [1, 1, 0, 1]]),
+        (False, True): torch.tensor([[1, 0, 1, 0], [0, 1, 0, 0], [1, 0, 1, 0], [0, 0, 0, 0]]),
+    }
+    for (identity, emotion), same in expected.items():
+        talker = models.talker()
+        own = talker.config.personalizer.model_copy(
+            update={"use_identity": identity, "use_emotion": emotion}
+        )
+        talker.config = replace(talker.config, personalizer=own)
+        found = objectives.same_labels(objectives.personal_labels(talker, batch))
+        assert torch.equal(found, same.bool()), (identity, emotion)
+
+
+def test_a_step_that_is_not_finite_leaves_the_residual_variance_alone() -> None:
+    talker, batch = models.talker(), models.batch((20, 14))
+    condition = models.listen(talker, batch)
+    talker.residual_variance.fill_(0.5)
+    x_0 = torch.full_like(condition.mean, math.nan)
+    objectives.track_residual(talker, x_0, condition, batch["mask"][..., None])
+    assert (talker.residual_variance == 0.5).all()
 
 
 def test_residual_variance_by_hand() -> None:

@@ -106,7 +106,7 @@ def test_what_makes_comparable_trials_is_accepted(
         (
             "training.teacher.batch",
             choice(16, 32),
-            "space.training.teacher.batch: the base's own value 4 is not among 16, 32; widen that, "
+            "space.training.teacher.batch: the base's own value 8 is not among 16, 32; widen that, "
             "or set changes.training.teacher.batch",
         ),
         (

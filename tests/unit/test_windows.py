@@ -28,6 +28,7 @@ from diffusiontalker.training.windows import (
     ShardReader,
     batch_count,
     buckets,
+    clip_ids,
     collate,
     located,
     shard_groups,
@@ -69,7 +70,9 @@ def test_a_motion_window_has_the_shapes_of_the_batch(motion: MakeClip):
     cut = MotionWindows(20, ["ada", "ben"], ["neutral", "anger"])(motion(100), rng())
     assert len(cut) == 5
     for example in cut:
+        assert clip_ids({"clip": example["clip"][None]}) == ["a"]
         assert {k: v.shape for k, v in example.items()} == {
+            "clip": (1,),
             "coefficients": (20, 52),
             "features": (20, 6),
             "log_mel": (40, 80),
@@ -447,7 +450,9 @@ def test_a_turn_gives_the_batches_of_one_shard(tmp_path: Path, split: list[Shard
     assert sorted(len(row["mask"][0]) for row in found) == [2, 2, 3]
     for row in found:
         count, frames = row["mask"].shape[1:]
+        assert len(clip_ids({"clip": row["clip"][0]})) == count
         assert {k: v.shape[1:] for k, v in row.items()} == {
+            "clip": (count, row["clip"].shape[2]),
             "coefficients": (count, frames, 52),
             "features": (count, frames, 6),
             "log_mel": (count, 2 * frames, 80),

@@ -21,9 +21,9 @@ from diffusiontalker.config.training import (
     TrainingSettings,
 )
 
-NO_RESULT = frozenset({"output", "extraction", "resources"})
-"""Sections that say where and with what a run works: no result depends on them, and no key of a
-stage includes them."""
+NO_RESULT = ("output", "extraction", "resources", "training.workers")
+"""Sections and settings that say where and with what a run works: no result depends on them, and no
+key of a stage includes them."""
 
 
 class Settings(Section):

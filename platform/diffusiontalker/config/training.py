@@ -90,7 +90,8 @@ class TrainSettings(Section):
     """Passes over the data in an epoch: small corpora need many, since each epoch starts its
     readers anew."""
     batch: Count = 32
-    """Windows in a batch, per worker, at most: those of a shard are divided evenly."""
+    """Windows in a batch, of all workers together, at most: those of a shard are divided evenly,
+    and each worker takes as many. Best a multiple of the workers."""
     learning_rate: Annotated[float, Field(gt=0)] = 1.5e-3
     warmup: Share = 0.05
     """Share of the steps in which the learning rate rises; it falls along a cosine after."""
@@ -122,7 +123,7 @@ class TrainingSettings(Section):
     """What every training stage shares, and each stage's own schedule."""
 
     workers: Annotated[int, Field(ge=0)] = 1
-    """Ray Train workers; a step takes a batch of each, and each has its own GPU if
+    """Ray Train workers, which divide every batch among them; each has its own GPU if
     ``resources.gpu``. 0: one, in the calling process, which starts at once where workers need some
     15 seconds: for small runs, and sweeps."""
     seed: Seed = 0
@@ -134,6 +135,20 @@ class TrainingSettings(Section):
     weights."""
     round: MotionTrainSettings = MotionTrainSettings()
     """Every later round."""
+
+    @model_validator(mode="after")
+    def _a_window_each(self) -> "TrainingSettings":
+        stages = {"teacher": self.teacher, "first_round": self.first_round, "round": self.round}
+        for name, stage in stages.items():
+            if stage.batch < self.workers:
+                raise ValueError(
+                    f"{name}.batch {stage.batch} is not a window for each of {self.workers} workers"
+                )
+        return self
+
+    def worker_batch(self, batch: int) -> int:
+        """Windows of a batch that one worker takes, at most."""
+        return batch // max(self.workers, 1)
 
 
 class ResourceSettings(Section):
@@ -147,3 +162,6 @@ class ResourceSettings(Section):
     """CPU threads of a worker."""
     max_failures: Annotated[int, Field(ge=0)] = 2
     """Times that a stage may lose its workers and go on from its last checkpoint."""
+    max_skipped_steps: Annotated[int, Field(ge=0)] = 5
+    """Steps of a stage that may be skipped because their gradient is not finite, before it stops
+    with its last checkpoint kept."""

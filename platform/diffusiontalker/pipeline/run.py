@@ -3,14 +3,17 @@
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 
 from diffusiontalker import storage
 from diffusiontalker.config import Settings
 from diffusiontalker.corpus.manifest import CorpusFolder
 from diffusiontalker.environment import environment
+from diffusiontalker.event_files import FOLDER as TENSORBOARD
+from diffusiontalker.event_files import EventFiles
 from diffusiontalker.stage_keys import Content
-from diffusiontalker.training.progress import StageDisplay, start_progress_board
+from diffusiontalker.training.progress import Point, StageDisplay, start_progress_board
 from diffusiontalker.training.stage_run import StageRun
 
 DONE = "stage.json"
@@ -44,8 +47,12 @@ class Run:
             return folder
         storage.make_folder(folder)
         started = time.monotonic()
-        with StageDisplay(name, self.board) as display:
-            work(folder, display)
+        curves = EventFiles(self.root / TENSORBOARD / folder.name)
+        try:
+            with StageDisplay(name, self.board, partial(add_point, curves)) as display:
+                work(folder, display)
+        finally:
+            curves.close()
         self.seconds[name] = round(time.monotonic() - started, 1)
         storage.write_json(mark, {"seconds": self.seconds[name]})
         return folder
@@ -65,6 +72,17 @@ class Run:
     def place(self, name: str, key: str) -> StageRun:
         """Where Ray Train keeps the run of a stage."""
         return StageRun(self.root / "train", f"{name}-{key}", name, self.board)
+
+
+def add_point(curves: EventFiles, point: Point) -> None:
+    """Add a point of a training stage's history: losses, and validation after every epoch."""
+    scalars = {
+        f"validation/{key.removeprefix('val_')}" if key.startswith("val_") else f"training/{key}": v
+        for key, v in point.items()
+        if key != "step"
+    }
+    curves.add(scalars, int(point["step"]))
+    curves.flush()
 
 
 def stage_folder(root: Path, name: str, key: str) -> Path:

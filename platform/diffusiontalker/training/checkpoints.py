@@ -50,6 +50,8 @@ class RunState:
     epoch: int = 0
     """Completed epochs."""
     step: int = 0
+    skipped: int = 0
+    """Steps whose gradient was not finite, so that the weights stayed as they were."""
     history: list[dict[str, float]] = field(default_factory=list)
     """Points of the loss curves, a few dozen per epoch, and validation after each epoch."""
 

@@ -14,14 +14,18 @@ import torch
 from torch import Tensor, nn
 
 from diffusiontalker.config import TrainSettings
+from diffusiontalker.errors import UserError
 from diffusiontalker.training import checkpoints
 from diffusiontalker.training.checkpoints import RunState
+from diffusiontalker.training.windows import clip_ids
 
 CURVE_POINTS = 24
 """Points of a loss curve per epoch."""
 Batch = dict[str, Tensor]
 Metrics = Callable[[nn.Module, Batch], dict[str, Tensor]]
 """Metrics of an objective on a validation batch, beside its losses: means over windows."""
+OnPoint = Callable[[dict[str, float]], None]
+"""Takes a new point of a run's history."""
 Save = Callable[[Path], None]
 """Writes a checkpoint, from which ``fit`` resumes, into an empty local folder."""
 
@@ -47,7 +51,9 @@ def fit(
     parallel: Callable[[nn.Module], nn.Module] = lambda module: module,
     resume: AbstractContextManager[Path | None] | None = None,
     metrics: Metrics | None = None,
+    max_skipped: int = 0,
     on_step: Callable[[int, int, int, float], None] | None = None,
+    on_point: OnPoint | None = None,
     on_epoch: Callable[[RunState, Save], None] | None = None,
 ) -> RunState:
     """Train an objective for ``settings.epochs``; its averaged weights are in the checkpoints.
@@ -66,12 +72,16 @@ def fit(
         parallel: wraps the task for several workers (DDP).
         resume: opens a local folder with a checkpoint of the same run; None starts from scratch.
         metrics: of validation, beside the losses.
+        max_skipped: steps of the whole run that may be skipped because their gradient is not
+            finite: the weights stay as they were.
         on_step: called with the epoch, the steps done in it, the windows of the last one and the
             mean loss since the last point of the loss curve.
+        on_point: called with each new point of the history.
         on_epoch: called after every epoch, on every worker.
 
     Raises:
-        UserError: the checkpoint is damaged or of another release.
+        UserError: the checkpoint is damaged or of another release; or more than ``max_skipped``
+            steps had a gradient that is not finite.
     """
     task = task.to(device)
     trained = trained_module(task)
@@ -84,8 +94,8 @@ def fit(
     with resume or nullcontext() as folder:
         if folder is not None:
             state = checkpoints.load_run(folder, trained, average.weights, optimizer)
-            average.updates = state.step
-    wrapped, total = parallel(task), settings.epochs * steps_per_epoch
+            average.updates = state.step - state.skipped
+    wrapped = parallel(task)
     for epoch in range(state.epoch, settings.epochs):
         # Weights that are not finite stay so. All workers validate on the same data, so all stop.
         if diverged_epoch(state.history) is not None:
@@ -94,19 +104,26 @@ def fit(
         own = seed * 1_000_003 + epoch * 1009 + rank
         generator = torch.Generator(device=device).manual_seed(own)
         torch.manual_seed(own + 500)  # the global generator, from which dropout draws
-        curve = LossCurve(state, max(steps_per_epoch // CURVE_POINTS, 1))
+        curve = LossCurve(state, max(steps_per_epoch // CURVE_POINTS, 1), on_point)
         started = time.monotonic()
         for number, batch in enumerate(train(epoch), start=1):
+            # Of epochs, not of steps: a run may go on with another number of workers.
+            share = (epoch + (number - 1) / steps_per_epoch) / settings.epochs
             for group in optimizer.param_groups:
-                group["lr"] = learning_rate(settings, state.step / total)
+                group["lr"] = learning_rate(settings, share)
             losses = wrapped(batch, generator)
             optimizer.zero_grad(set_to_none=True)
             losses["loss"].backward()
-            nn.utils.clip_grad_norm_(parameters, settings.clip_norm)
-            optimizer.step()
-            average.update(trained)
+            norm = nn.utils.clip_grad_norm_(parameters, settings.clip_norm)
             state.step += 1
-            curve.add(losses)
+            # The gradient is the mean over all workers, so all skip the same steps.
+            if norm.isfinite():
+                optimizer.step()
+                average.update(trained)
+                curve.add(losses, norm, optimizer.param_groups[0]["lr"])
+            else:
+                state.skipped += 1
+                check_skipped(state, max_skipped, batch)
             if on_step is not None:
                 on_step(epoch, number, batch_size_of(batch), curve.last)
         with average.applied(trained):
@@ -116,9 +133,12 @@ def fit(
             {
                 "step": state.step,
                 "seconds": time.monotonic() - started,
+                "skipped": state.skipped,
                 **{f"val_{key}": value for key, value in validation.items()},
             }
         )
+        if on_point is not None:
+            on_point(state.history[-1])
         if on_epoch is not None:
             on_epoch(
                 state,
@@ -156,6 +176,18 @@ def diverged_epoch(history: Sequence[Mapping[str, float]]) -> int | None:
         if not math.isfinite(point["val_loss"]):
             return number
     return None
+
+
+def check_skipped(state: RunState, most: int, batch: Batch) -> None:
+    """Raises UserError if more than ``most`` steps were skipped; ``batch`` is that of the last."""
+    if state.skipped <= most:
+        return
+    clips = ", ".join(sorted(set(clip_ids(batch))))
+    raise UserError(
+        f"the gradient was not finite in {state.skipped} steps, last in epoch {state.epoch + 1} on "
+        f"the clips {clips}; the checkpoint of epoch {state.epoch} is kept. Look for extreme "
+        "values in those clips, or lower learning_rate or clip_norm"
+    )
 
 
 def batch_size_of(batch: Batch) -> int:
@@ -208,21 +240,30 @@ class WeightAverage:
 
 
 class LossCurve:
-    """Averages losses over ``every`` steps and appends a point to the run's history."""
+    """Averages losses, gradient norm and learning rate over ``every`` steps and appends a point to
+    the run's history."""
 
-    def __init__(self, state: RunState, every: int) -> None:
-        self.state, self.every = state, every
+    def __init__(
+        self,
+        state: RunState,
+        every: int,
+        on_point: OnPoint | None = None,
+    ) -> None:
+        self.state, self.every, self.on_point = state, every, on_point
         self.sums: dict[str, float] = {}
         self.count = 0
         self.last = math.nan
 
-    def add(self, losses: dict[str, Tensor]) -> None:
-        """Add one step's losses."""
-        for key, value in as_floats(losses).items():
+    def add(self, losses: dict[str, Tensor], norm: Tensor, rate: float) -> None:
+        """Add one step's losses, the norm of its gradient and its learning rate."""
+        found = as_floats(losses | {"gradient_norm": norm}) | {"learning_rate": rate}
+        for key, value in found.items():
             self.sums[key] = self.sums.get(key, 0.0) + value
         self.count += 1
         self.last = self.sums["loss"] / self.count
         if self.count == self.every:
             point = {key: value / self.count for key, value in self.sums.items()}
             self.state.history.append({"step": self.state.step, **point})
+            if self.on_point is not None:
+                self.on_point(self.state.history[-1])
             self.sums, self.count = {}, 0

@@ -17,6 +17,7 @@ from diffusiontalker.model.talker import Condition, Talker
 from diffusiontalker.objectives import losses
 from diffusiontalker.training.augmentation import augment
 from diffusiontalker.training.windows import UNKNOWN
+from diffusiontalker.training.workers import gather, total
 
 Batch = dict[str, Tensor]
 NO_AUGMENTATION = AugmentationSettings()
@@ -252,12 +253,28 @@ def contrast(
 def enhancer(
     talker: Talker, x_0: Tensor, condition: Condition, batch: Batch, temperature: float
 ) -> Tensor:
-    """v2's L_pc between personalized embeddings and the upper faces of predictions."""
-    same = torch.ones(len(x_0), len(x_0), dtype=torch.bool, device=x_0.device)
-    for label in (batch["identity"], batch["emotion"]):
-        same &= (label[:, None] == label) & (label != UNKNOWN)
+    """v2's L_pc between personalized embeddings and the upper faces of predictions, of the batches
+    of all workers while they train."""
     upper = talker.upper_encoder(x_0, batch["mask"][..., None])
-    return losses.pc(condition.personalized, upper, temperature, same)
+    labels = personal_labels(talker, batch)
+    embeddings = condition.personalized
+    if talker.training:
+        upper, labels, embeddings = (gather(rows) for rows in (upper, labels, embeddings))
+    return losses.pc(embeddings, upper, temperature, same_labels(labels))
+
+
+def personal_labels(talker: Talker, batch: Batch) -> Tensor:
+    """The labels (B, L) on which a personalized embedding depends: identity, emotion, or both."""
+    settings = talker.config.personalizer
+    used = {"identity": settings.use_identity, "emotion": settings.use_emotion}
+    names = [name for name, is_used in used.items() if is_used] or list(used)
+    return torch.stack([batch[name] for name in names], dim=-1)
+
+
+def same_labels(labels: Tensor) -> Tensor:
+    """Whether two examples have the same labels (B, L), all of them known: (B, B)."""
+    known = (labels != UNKNOWN).all(-1)
+    return (labels[:, None] == labels).all(-1) & known[:, None] & known
 
 
 def mean_error(condition: Condition, goal: Tensor, space: Tensor, batch: Batch) -> Tensor:
@@ -305,12 +322,15 @@ def seal_error(
 def track_residual(
     talker: Talker, x_0: Tensor, condition: Condition, mask: Tensor, keep: float = 0.98
 ) -> None:
-    """Moving average of the residual variance around the context's mean, bounded from below."""
+    """Moving average of the residual variance around the context's mean, bounded from below, of the
+    batches of all workers. What is not finite is left out: its step is skipped, too."""
     if talker.context is None:
         return
     error = (x_0 - condition.mean).square() * mask
-    variance = (error.sum((0, 1)) / mask.sum()).clamp(1e-3, 1.0)
-    talker.residual_variance.lerp_(variance, 1 - keep)
+    sums = total(torch.cat([error.sum((0, 1)), mask.sum()[None]]))
+    variance = (sums[:-1] / sums[-1]).clamp(1e-3, 1.0)
+    if variance.isfinite().all():
+        talker.residual_variance.lerp_(variance, 1 - keep)
 
 
 def loss_space(talker: Talker, settings: LossSettings) -> Tensor:

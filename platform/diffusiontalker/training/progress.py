@@ -4,9 +4,11 @@ Workers report to a small actor, which the driver polls and displays. Workers' o
 arrive late, prefixed and in bulk on a cluster.
 """
 
+import resource
 import sys
 import threading
 import time
+from collections.abc import Callable
 from types import TracebackType
 
 import ray
@@ -21,19 +23,34 @@ EVERY_STEPS = 5
 """Training steps between two messages to the progress board."""
 
 
+Point = dict[str, float]
+"""A point of a training curve: its ``step``, losses and other figures."""
+
+
 class ProgressBoard:
-    """The last reported progress of each stage."""
+    """What each stage last reported: its progress, lines to print, points of its curves."""
 
     def __init__(self) -> None:
         self.entries: dict[str, tuple[float, str]] = {}
+        self.lines: dict[str, list[str]] = {}
+        self.points: dict[str, list[Point]] = {}
 
     def put(self, stage: str, share: float, text: str) -> None:
         """Report that ``share`` (0-1) of the stage is done."""
         self.entries[stage] = (share, text)
 
-    def get(self, stage: str) -> tuple[float, str] | None:
-        """The last ``put`` of the stage."""
-        return self.entries.get(stage)
+    def print_line(self, stage: str, line: str) -> None:
+        """Have a line printed."""
+        self.lines.setdefault(stage, []).append(line)
+
+    def add_point(self, stage: str, point: Point) -> None:
+        """Add a point to the stage's curves."""
+        self.points.setdefault(stage, []).append(point)
+
+    def get(self, stage: str) -> tuple[tuple[float, str] | None, list[str], list[Point]]:
+        """The last ``put`` of the stage, and the lines and points since the last ``get``."""
+        lines, points = self.lines.pop(stage, []), self.points.pop(stage, [])
+        return self.entries.get(stage), lines, points
 
 
 class StepProgress:
@@ -54,10 +71,20 @@ class StepProgress:
         self.windows += windows
         if step % EVERY_STEPS:
             return
-        rate = self.windows * self.workers / (time.monotonic() - self.started)
         share = (epoch + min(step / self.steps_per_epoch, 1.0)) / self.epochs
-        text = f"epoch {epoch + 1}/{self.epochs}, loss {loss:.4f}, {rate:.0f} windows/s"
+        text = f"epoch {epoch + 1}/{self.epochs}, loss {loss:.4f}, {self.rate:.0f} windows/s"
         self.board.put.remote(self.stage, share, text)
+
+    @property
+    def rate(self) -> float:
+        """Windows in a second in this epoch, of all workers."""
+        return self.windows * self.workers / max(time.monotonic() - self.started, 1e-9)
+
+    def add_point(self, point: Point) -> None:
+        """Report a point of the run's history, with throughput and memory of this worker."""
+        peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1e3
+        own = {"windows_per_second": self.rate, "peak_memory_mb": peak}
+        self.board.add_point.remote(self.stage, point | own)
 
 
 def start_progress_board() -> ray.actor.ActorHandle:
@@ -68,9 +95,14 @@ def start_progress_board() -> ray.actor.ActorHandle:
 class StageDisplay:
     """Displays the progress of a stage; a context manager around it."""
 
-    def __init__(self, stage: str, board: ray.actor.ActorHandle | None = None) -> None:
+    def __init__(
+        self, stage: str, board: ray.actor.ActorHandle | None = None,
+        on_point: Callable[[Point], None] | None = None,
+    ) -> None:  # fmt: skip
+        """``on_point``: called with each point of the curves that the board receives."""
         self.stage = stage
         self.board = board
+        self.on_point = on_point
         self.live = sys.stdout.isatty()
         self.console = Console(soft_wrap=True)
         self.started = time.monotonic()
@@ -122,12 +154,20 @@ class StageDisplay:
 
     def _follow(self) -> None:
         while not self.stop.wait(1.0):
-            try:
-                entry = ray.get(self.board.get.remote(self.stage), timeout=5)  # type: ignore[union-attr]
-            except Exception:  # a failure to display progress must not end the stage
-                continue
-            if entry is not None:
-                self.update(*entry)
+            self._poll()
+        self._poll()
+
+    def _poll(self) -> None:
+        try:
+            entry, lines, points = ray.get(self.board.get.remote(self.stage), timeout=5)  # type: ignore[union-attr]
+            for line in lines:
+                self.print_line(line)
+            for point in points if self.on_point else ():
+                self.on_point(point)  # type: ignore[misc]
+        except Exception:  # a failure to display progress must not end the stage
+            return
+        if entry is not None:
+            self.update(*entry)
 
     def __exit__(
         self,

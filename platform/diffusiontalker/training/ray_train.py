@@ -12,16 +12,18 @@ from typing import Any
 import ray.train
 import ray.train.torch
 import torch
+from ray.train import UserCallback
 from ray.train.v2._internal.constants import ENV_VARS_TO_PROPAGATE
 from torch import nn
 
 from diffusiontalker.config import TrainSettings
 from diffusiontalker.errors import UserError
+from diffusiontalker.ray_errors import user_error
 from diffusiontalker.training import ray_data
 from diffusiontalker.training.checkpoints import RunState
 from diffusiontalker.training.epoch import Epoch
 from diffusiontalker.training.fit import Batch, Metrics, Save, fit
-from diffusiontalker.training.progress import StepProgress
+from diffusiontalker.training.progress import Point, StepProgress
 
 ADDRESS = "RAY_ADDRESS"
 """The variable with the address of the cluster to use."""
@@ -43,6 +45,12 @@ class TrainLoopConfig:
     seed: int
     progress: StepProgress | None
     metrics: Metrics | None
+    max_skipped: int
+
+    @property
+    def on_point(self) -> Callable[[Point], None] | None:
+        """Reports points of the history, where progress is reported."""
+        return None if self.progress is None else self.progress.add_point
 
     def task(self) -> nn.Module:
         """The objective with its initial weights, the same on every worker and in every attempt."""
@@ -79,7 +87,9 @@ def train_loop(config: dict[str, Any]) -> None:
         parallel=wrap_ddp,
         resume=open_checkpoint(ray.train.get_checkpoint()),
         metrics=own.metrics,
+        max_skipped=own.max_skipped,
         on_step=own.progress if rank == 0 else None,
+        on_point=own.on_point if rank == 0 else None,
         on_epoch=report_epoch,
     )
 
@@ -103,6 +113,27 @@ def report_epoch(state: RunState, save: Save) -> None:
         ray.train.report(metrics, checkpoint=ray.train.Checkpoint.from_directory(folder))
     finally:
         shutil.rmtree(folder, ignore_errors=True)
+
+
+class WorkerFailures(UserCallback):
+    """Prints that workers were lost, and keeps a mistake of the user's from being tried again.
+
+    Ray Train runs it in its controller, and starts the workers again after every other error.
+    """
+
+    def __init__(self, stage: str, board: ray.actor.ActorHandle | None) -> None:
+        self.stage, self.board = stage, board
+
+    def after_exception(self, run_context: Any, worker_exceptions: dict[int, Exception]) -> None:
+        """Called with the errors by rank. Raises UserError: then the controller gives up."""
+        for error in worker_exceptions.values():
+            if (mistake := user_error(error)) is not None:
+                raise mistake
+        rank, error = next(iter(worker_exceptions.items()))
+        reason = (str(error).strip() or type(error).__name__).splitlines()[-1][:200]
+        line = f"{self.stage:<12} lost worker {rank} ({reason}); goes on from the last checkpoint"
+        if self.board is not None:
+            self.board.print_line.remote(self.stage, line)
 
 
 @contextmanager

@@ -26,7 +26,7 @@ from diffusiontalker.training.checkpoints import RunState
 from diffusiontalker.training.epoch import Epoch
 from diffusiontalker.training.fit import Metrics, Save, diverged_epoch, fit, trained_module
 from diffusiontalker.training.progress import StepProgress
-from diffusiontalker.training.ray_train import MakeObjective, TrainLoopConfig
+from diffusiontalker.training.ray_train import MakeObjective, TrainLoopConfig, WorkerFailures
 from diffusiontalker.training.windows import Windowing
 
 
@@ -54,7 +54,8 @@ def fit_stage(
     checkpoint into ``task``."""
     training = settings.training
     workers = max(training.workers, 1)
-    batches = ray_data.batches_of(data, "train", windowing, train.batch) * train.passes
+    size = training.worker_batch(train.batch)
+    batches = ray_data.batches_of(data, "train", windowing, size) * train.passes
     if batches < workers:
         raise UserError(
             f"{run.stage}: {batches} training batches are too few for {workers} "
@@ -63,15 +64,16 @@ def fit_stage(
     # Ray Train gives every worker the same number of batches and drops the rest.
     steps, epoch = batches // workers, Epoch()
     train_set = ray_data.dataset(
-        data, "train", windowing, train.batch, train.passes, training.seed, epoch
+        data, "train", windowing, size, train.passes, training.seed, epoch
     )  # fmt: skip
-    val_set = ray_data.dataset(data, "val", windowing, train.batch)
+    val_set = ray_data.dataset(data, "val", windowing, size)
     progress = None
     if run.board is not None:
         progress = StepProgress(run.board, run.stage, train.epochs, steps, workers)
     loop = TrainLoopConfig(
-        make, train, epoch, steps, settings.resources.threads, training.seed, progress, run.metrics
-    )
+        make, train, epoch, steps, settings.resources.threads, training.seed, progress,
+        run.metrics, settings.resources.max_skipped_steps,
+    )  # fmt: skip
     run_fit = fit_in_workers if training.workers else fit_in_process
     with run_fit(settings, loop, train_set, val_set, run) as folder:
         if folder is None:
@@ -106,7 +108,8 @@ def fit_in_process(
         loop.task(), loop.batches(train_set.iterator(), device),
         lambda: ray_data.batches(val, device), loop.settings, steps_per_epoch=loop.steps_per_epoch,
         seed=loop.seed, device=device, resume=folder.last(), metrics=loop.metrics,
-        on_step=loop.progress, on_epoch=on_epoch,
+        max_skipped=loop.max_skipped, on_step=loop.progress, on_point=loop.on_point,
+        on_epoch=on_epoch,
     )  # fmt: skip
     return folder.last()
 
@@ -117,7 +120,7 @@ def fit_in_workers(
 ) -> AbstractContextManager[Path | None]:  # fmt: skip
     """Train in the workers of Ray Train; opens the last checkpoint."""
     resources = settings.resources
-    callbacks: list[Any] = list(run.callbacks)  # Ray's types name those of its older Train
+    callbacks: list[Any] = [*run.callbacks, WorkerFailures(run.stage, run.board)]
     trainer = TorchTrainer(
         ray_train.train_loop,
         train_loop_config={"loop": loop},

@@ -59,7 +59,7 @@ def train_encoder(
     train = TrainSettings(
         epochs=schedule.epochs,
         passes=schedule.passes,
-        batch=max(round(schedule.batch_seconds / ENCODER_WINDOW / workers), 1),
+        batch=workers * max(round(schedule.batch_seconds / ENCODER_WINDOW / workers), 1),
         learning_rate=schedule.learning_rate,
     )
     history = fit_stage(

@@ -4,7 +4,7 @@ Pure functions of a table of clips and a seed; Ray Data calls them shard by shar
 in the manifest determine how many windows and batches there are.
 """
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Protocol
@@ -91,6 +91,7 @@ class MotionWindows:
             stop = start + length
             inside = (closures[:, 0] >= start) & (closures[:, 1] <= stop)
             window = {
+                "clip": encoded_id(clip.id),
                 "coefficients": face[start:stop],
                 "blinks": onsets[start:stop],
                 "bilabials": closures[inside] - start,
@@ -145,8 +146,24 @@ class PhonemeWindows:
             label = np.where(centres < len(audio), labels[np.maximum(at, 0)], IGNORED_LABEL)
             mixed = (noise * rng.normal(size=self.samples)).astype(np.float32)
             mixed[: len(audio)] += audio
-            out.append({"audio": mixed, "labels": label.astype(np.int64)})
+            out.append(
+                {
+                    "clip": encoded_id(clip.id),
+                    "audio": mixed,
+                    "labels": label.astype(np.int64),
+                }
+            )
         return out
+
+
+def encoded_id(id: str) -> np.ndarray:
+    """A clip's id as bytes, which a batch of arrays can hold."""
+    return np.frombuffer(id.encode(), np.uint8)
+
+
+def clip_ids(batch: Mapping[str, Any]) -> list[str]:
+    """The ids of a batch's clips, from NumPy arrays or tensors."""
+    return [bytes(row.tolist()).rstrip(b"\0").decode() for row in batch.get("clip", ())]
 
 
 def batch_count(lengths: Sequence[int], size: int) -> int:

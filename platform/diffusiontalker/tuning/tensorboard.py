@@ -4,24 +4,16 @@ Ray Tune's own logger creates a folder per session of a sweep, named by an id: a
 appear twice, with its epochs counted from 1 again.
 """
 
-import math
-import tempfile
-import uuid
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 from ray.tune.experiment import Trial as TuneTrial
-from tensorboardX import SummaryWriter
-from tensorboardX.summary import hparams
 
-from diffusiontalker import storage
+from diffusiontalker.event_files import FOLDER, EventFiles
 from diffusiontalker.summary.sweep import METRICS
 from diffusiontalker.tuning.callbacks import LocalCallback
 from diffusiontalker.tuning.trial_store import TRIAL
-
-FOLDER = "tensorboard"
-"""In a sweep's output; holds a folder per trial."""
 
 
 class TensorBoardWriter(LocalCallback):
@@ -33,10 +25,8 @@ class TensorBoardWriter(LocalCallback):
     """
 
     def __init__(self, folder: Path, name: Callable[[str], str]) -> None:
-        self.target, self.name = folder / FOLDER, name
-        self.scratch = tempfile.TemporaryDirectory() if storage.is_remote(folder) else None
-        self.root = Path(self.scratch.name) if self.scratch else self.target
-        self.writers: dict[str, SummaryWriter] = {}
+        self.folder, self.name = folder / FOLDER, name
+        self.files: dict[str, EventFiles] = {}
         self.last: dict[str, dict[str, float]] = {}
         """The scalars of each trial's last epoch."""
 
@@ -48,19 +38,15 @@ class TensorBoardWriter(LocalCallback):
         id = trial.config[TRIAL]["id"]
         if "error" in result or self.last.get(id, {}).get("epochs") == result["epochs"]:
             return
-        if id not in self.writers:
-            # Its own file names are unique only to the second.
-            self.writers[id] = SummaryWriter(
-                str(self.root / self.name(id)), filename_suffix=f".{uuid.uuid4().hex[:8]}"
-            )
+        if id not in self.files:
+            self.files[id] = EventFiles(self.folder / self.name(id))
         found = {
             key: float(value)
             for key, value in result.items()
-            if (key in METRICS or key.startswith("val_")) and math.isfinite(value)
+            if key in METRICS or key.startswith("val_")
         }
-        for key, value in found.items():
-            self.writers[id].add_scalar(key, value, int(result["epochs"]))
-        self.writers[id].flush()
+        self.files[id].add(found, int(result["epochs"]))
+        self.files[id].flush()
         self.last[id] = {"epochs": result["epochs"], **found}
 
     def on_trial_complete(
@@ -68,15 +54,11 @@ class TensorBoardWriter(LocalCallback):
     ) -> None:
         """A trial has ended."""
         own = trial.config[TRIAL]
-        writer = self.writers.pop(own["id"], None)
-        if writer is None:
+        files = self.files.pop(own["id"], None)
+        if files is None:
             return
-        for part in hparams(hparam_dict=own["params"], metric_dict=self.last[own["id"]]):
-            writer.file_writer.add_summary(part)
-        writer.close()
-        if self.scratch:
-            name = self.name(own["id"])
-            storage.store(self.root / name, self.target / name)
+        files.add_hparams(own["params"], self.last[own["id"]])
+        files.close()
 
     def on_trial_error(
         self, iteration: int, trials: list[TuneTrial], trial: TuneTrial, **info: Any

@@ -16,6 +16,7 @@ from diffusiontalker.config import Settings
 from diffusiontalker.corpus.manifest import CorpusFolder
 from diffusiontalker.errors import UserError
 from diffusiontalker.pipeline.training import HISTORY, keep_history
+from diffusiontalker.ray_errors import user_error
 from diffusiontalker.summary.sweep import METRICS, MISSED_CLOSURES
 from diffusiontalker.training import stages as training_stages
 from diffusiontalker.training.stage_run import StageRun
@@ -57,7 +58,7 @@ def run_trial(config: dict[str, Any], setup: TrialSetup) -> None:
     try:
         last = train(setup, apply(setup.base, params), folder)
     except Exception as error:
-        cause = error if isinstance(error, UserError) else cluster.user_error(error)
+        cause = error if isinstance(error, UserError) else user_error(error)
         if cause is None:
             raise
         worst: Figures = dict.fromkeys(METRICS, math.inf)

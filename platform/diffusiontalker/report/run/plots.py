@@ -22,6 +22,9 @@ History = Sequence[Mapping[str, float | None]]
 """Losses of a stage (``history.json``): training points hold ``step``, ``loss`` and its parts,
 validation points ``step`` and ``val_*``."""
 
+COURSE = frozenset({"step", "seconds", "skipped", "gradient_norm", "learning_rate"})
+"""What a point of a history holds beside losses."""
+
 _FLOOR_DASH = {"recording": "solid", "sampling": "dash", "regression": "dot"}
 KEY = (
     ("teacher", "none", "circle", "teacher, not distilled"),
@@ -103,7 +106,7 @@ def speed_against_error(summary: RunSummary, split: str) -> go.Figure:
 def loss_curves(stage: str, history: History) -> go.Figure:
     """Losses of one stage against optimiser steps; the parts of the loss are hidden at first."""
     figure = go.Figure()
-    keys = {key for point in history for key in point} - {"step", "seconds"}
+    keys = {key for point in history for key in point} - COURSE
     parts = sorted(key for key in keys - {"loss", "val_loss"} if not key.startswith("val_"))
     styles: list[tuple[str, str, dict[str, Any], bool]] = [
         ("loss", "training", {"color": COLOR["teacher"], "width": 2}, True),
