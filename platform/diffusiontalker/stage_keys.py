@@ -17,6 +17,8 @@ from diffusiontalker.config import Section, Settings, TrainingSettings, fingerpr
 VERSIONS = {"encoder": 2, "teacher": 6, "pseudo_labels": 2, "round": 7, "evaluation": 5}
 """Raise a stage's when the same settings and data give another result: old ones are left alone
 then, and so are those of the stages after it."""
+DONE = "stage.json"
+"""The last file of a stage: its folder is complete, and never made again."""
 Content = Sequence[str | None]
 """What identifies a corpus: the content of its shards, and of its features."""
 

@@ -119,6 +119,16 @@ def test_tensorboard_has_the_curves_of_every_training_stage(finished) -> None:
     assert boards <= {path.name for path in output.iterdir()}, "named as the stages"
 
 
+def test_status_shows_a_finished_run(finished) -> None:
+    output, _, _ = finished
+    done = jobs.call("status", str(output))
+    assert done.returncode == 0, done.stderr
+    states = {line.split()[0]: line.split()[1] for line in done.stdout.splitlines() if line.strip()}
+    assert states["teacher"] == "kept"  # jobs/train.py was there before
+    assert states["round-2"] == states["evaluation"] == states["export"] == "done"
+    assert "running" not in done.stdout
+
+
 def test_report_opens_without_network(finished) -> None:
     output, _, _ = finished
     page = (output / "report.html").read_text()

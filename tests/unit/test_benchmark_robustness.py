@@ -15,7 +15,7 @@ from diffusiontalker.corpus import shards
 from diffusiontalker.corpus.manifest import Manifest, write_manifest
 from diffusiontalker.corpus.shards import Clip
 from diffusiontalker.errors import UserError
-from diffusiontalker.pipeline.run import DONE
+from diffusiontalker.stage_keys import DONE
 
 PHONES = ["p", "ɑ", "w", "s", ""]
 

@@ -17,7 +17,8 @@ from diffusiontalker.corpus.manifest import CorpusFolder, open_corpus
 from diffusiontalker.errors import UserError
 from diffusiontalker.pipeline.delivery import LOOK_AHEAD, look_ahead_rows
 from diffusiontalker.pipeline.finished import summary_of
-from diffusiontalker.pipeline.run import DONE, corpus_content
+from diffusiontalker.pipeline.run import corpus_content
+from diffusiontalker.stage_keys import DONE
 from diffusiontalker.training import checkpoints, stage_run
 from diffusiontalker.training.checkpoints import RunState
 

@@ -142,6 +142,13 @@ def test_a_truncated_shard(shard: Path, share: float):
     assert refusal(lambda: shards.read_table(shard)).startswith(f"{shard}: the shard is corrupt")
 
 
+def test_a_corrupt_shard_of_a_stage_that_is_done_names_its_folder(shard: Path):
+    shard.write_bytes(b"PAR1")
+    assert "delete it and prepare it again" in refusal(lambda: shards.read_table(shard))
+    (shard.parent / "stage.json").write_text("{}")
+    assert f"remove {shard.parent}, and run" in refusal(lambda: shards.read_table(shard))
+
+
 def test_a_flipped_byte_is_found_or_harmless(shard: Path):
     content = shard.read_bytes()
     whole = shards.read_table(shard)

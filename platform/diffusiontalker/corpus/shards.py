@@ -21,6 +21,7 @@ from diffusiontalker.audio import SAMPLE_RATE
 from diffusiontalker.corpus.manifest import SCHEMA_VERSION, ShardInfo, read_checked
 from diffusiontalker.corpus.phonemes import intervals
 from diffusiontalker.errors import UserError
+from diffusiontalker.stage_keys import DONE
 
 _METADATA = {
     b"diffusiontalker.schema_version": str(SCHEMA_VERSION).encode(),
@@ -201,7 +202,15 @@ def _parse(source: Any, path: Path, columns: list[str] | None) -> pa.Table:
     except _DAMAGE as error:
         if storage.is_remote(path) and not isinstance(error, pa.ArrowException | ValueError):
             raise  # a network error, which is retried
-        raise UserError(f"{path}: the shard is corrupt; delete it and prepare it again") from error
+        raise UserError(f"{path}: the shard is corrupt; {_mend(path)}") from error
+
+
+def _mend(path: Path) -> str:
+    """How a corrupt shard is made again: a stage of a run that is done stays as it is."""
+    folder = path.parent
+    if storage.is_file(folder / DONE):
+        return f"remove {folder}, and run the same again"
+    return "delete it and prepare it again"
 
 
 def _check_schema(schema: pa.Schema, path: Path) -> None:

@@ -217,7 +217,7 @@ def check(folder: Path, talker: Talker, steps: int, frames: int = 90) -> float:
     if student.look_ahead is not None:
         ours.append(_frame_by_frame(graphs, mel, x_T, modulation))
     difference = float(np.abs(np.stack(ours) - theirs).max())
-    if difference > TOLERANCE:
+    if not difference <= TOLERANCE:  # NaN, too
         raise UserError(
             f"{folder}: the exported graphs differ from the model by {difference:.2g}, "
             f"more than {TOLERANCE}"

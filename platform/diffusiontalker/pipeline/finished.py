@@ -11,8 +11,8 @@ from diffusiontalker.errors import UserError
 from diffusiontalker.evaluation import evaluate, goals
 from diffusiontalker.export import artifact
 from diffusiontalker.export.model_card import model_card
-from diffusiontalker.pipeline.run import DONE
 from diffusiontalker.report.run.console import console_table
+from diffusiontalker.stage_keys import DONE
 from diffusiontalker.summary.run import SUMMARY, RunSummary
 from diffusiontalker.training.checkpoints import load_talker
 

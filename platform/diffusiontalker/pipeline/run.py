@@ -12,12 +12,10 @@ from diffusiontalker.corpus.manifest import CorpusFolder
 from diffusiontalker.environment import environment
 from diffusiontalker.event_files import FOLDER as TENSORBOARD
 from diffusiontalker.event_files import EventFiles
-from diffusiontalker.stage_keys import Content
+from diffusiontalker.pipeline.progress_file import ProgressFile
+from diffusiontalker.stage_keys import DONE, Content
 from diffusiontalker.training.progress import Point, StageDisplay, start_progress_board
 from diffusiontalker.training.stage_run import StageRun
-
-DONE = "stage.json"
-"""The last file of a stage: its folder is complete."""
 
 
 class Run:
@@ -28,6 +26,7 @@ class Run:
         self.root = storage.location(settings.output)
         storage.make_folder(self.root)
         self.board = start_progress_board()
+        self.progress = ProgressFile(self.root, settings)
         self.seconds: dict[str, float] = {}
         self.encoder = settings.encoder.name
         """The frozen encoder: the user's, or ours once it is trained."""
@@ -43,27 +42,41 @@ class Run:
         mark = folder / DONE
         if storage.is_file(mark):
             self.seconds[name] = storage.read_json(mark)["seconds"]
+            self.progress.end(name, "kept", self.seconds[name])
             print(f"{name:<12} is there already: kept", flush=True)
             return folder
         storage.make_folder(folder)
-        started = time.monotonic()
         curves = EventFiles(self.root / TENSORBOARD / folder.name)
+
+        def on_point(point: Point) -> None:
+            add_point(curves, point)
+            self.progress.add_point(name, point)
+
         try:
-            with StageDisplay(name, self.board, partial(add_point, curves)) as display:
+            with self.timed(name, on_point) as display:
                 work(folder, display)
         finally:
             curves.close()
-        self.seconds[name] = round(time.monotonic() - started, 1)
         storage.write_json(mark, {"seconds": self.seconds[name]})
         return folder
 
     @contextmanager
-    def timed(self, name: str) -> Iterator[StageDisplay]:
-        """A step without a folder of its own, which is repeated in every session."""
+    def timed(
+        self, name: str, on_point: Callable[[Point], None] | None = None
+    ) -> Iterator[StageDisplay]:
+        """A step with its progress; without ``stage``, one that is repeated in every session."""
         started = time.monotonic()
-        with StageDisplay(name) as display:
-            yield display
+        self.progress.begin(name)
+        try:
+            with StageDisplay(
+                name, self.board, on_point, partial(self.progress.update, name)
+            ) as display:
+                yield display
+        except BaseException as error:
+            self.progress.fail(name, error)
+            raise
         self.seconds[name] = round(time.monotonic() - started, 1)
+        self.progress.end(name, "done", self.seconds[name])
 
     def folder(self, name: str, key: str) -> Path:
         """The folder of a stage whose result ``key`` determines."""

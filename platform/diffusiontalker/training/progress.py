@@ -98,11 +98,13 @@ class StageDisplay:
     def __init__(
         self, stage: str, board: ray.actor.ActorHandle | None = None,
         on_point: Callable[[Point], None] | None = None,
+        on_update: Callable[[float, str], None] | None = None,
     ) -> None:  # fmt: skip
-        """``on_point``: called with each point of the curves that the board receives."""
+        """``on_point``: called with each point of the curves that the board receives;
+        ``on_update``: with each share that is done, and its text."""
         self.stage = stage
         self.board = board
-        self.on_point = on_point
+        self.on_point, self.on_update = on_point, on_update
         self.live = sys.stdout.isatty()
         self.console = Console(soft_wrap=True)
         self.started = time.monotonic()
@@ -134,6 +136,8 @@ class StageDisplay:
 
     def update(self, share: float, text: str = "") -> None:
         """Show that ``share`` (0-1) is done."""
+        if self.on_update is not None:
+            self.on_update(share, text)
         if self.bar is not None:
             self.bar.update(self.task, completed=share, description=text)
         elif time.monotonic() - self.logged > LOG_EVERY:
