@@ -40,7 +40,12 @@ def refusal(path: Path | None, *overrides: str) -> str:
     return refusals.refusal(lambda: load(path, overrides))
 
 
-RUNS = [path for path in (ROOT / "configs").glob("*.yaml") if not path.name.startswith("sweep")]
+RUNS = [
+    path
+    for folder in ("configs", "configs/papers")
+    for path in (ROOT / folder).glob("*.yaml")
+    if not path.name.startswith("sweep")
+]
 
 
 @pytest.mark.parametrize("path", sorted(RUNS), ids=lambda p: p.name)

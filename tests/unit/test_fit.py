@@ -96,6 +96,26 @@ def test_learning_rate_by_hand() -> None:
         assert learning_rate(settings, share) == pytest.approx(expected), share
 
 
+def test_a_constant_learning_rate_stays_after_the_warm_up() -> None:
+    settings = TrainSettings(learning_rate=2.0, warmup=0.2, decay="constant")
+    rates = [learning_rate(settings, share) for share in (0.1, 0.2, 0.6, 1.0)]
+    assert rates == [1.0, 2.0, 2.0, 2.0]
+
+
+def test_a_gradient_is_clipped_or_not() -> None:
+    def moved(clip_norm: float | None) -> float:
+        settings = TrainSettings(
+            epochs=1, learning_rate=0.1, clip_norm=clip_norm, weight_decay=0, warmup=0, ema=0
+        )
+        state = fit(
+            Guided(), lambda _: list(epoch_of(0))[:1], lambda: epoch_of(99), settings,
+            steps_per_epoch=1, seed=7, device=CPU,
+        )  # fmt: skip
+        return state.history[0]["gradient_norm"]
+
+    assert moved(None) == moved(1e-3)  # the norm before clipping
+
+
 @pytest.mark.parametrize("warmup", [0.0, 1.0])
 def test_learning_rate_at_the_ends_of_warmup(warmup: float) -> None:
     settings = TrainSettings(learning_rate=1.0, warmup=warmup)

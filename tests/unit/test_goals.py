@@ -79,6 +79,22 @@ def test_lips_are_held_against_the_teacher_of_most_steps_on_seen_speakers() -> N
     assert (lips.value, lips.target, lips.met) == (0.06, "<= 0.05", False)
 
 
+def test_a_teacher_alone_has_the_teachers_goals() -> None:
+    alone = summary(row("teacher", 16), row("teacher", 2), row("teacher", 16, "test_unseen"))
+    found = goals.check(alone, "teacher")
+    assert [goal.name for goal in found] == ["teacher: MBE, at most 1.25 x the sampling floor"]
+    moving = [row("teacher", 16, speed_upper=1.0, blinks_per_minute=10.0)]
+    names = [goal.name for goal in goals.check(summary(*moving), "teacher")]
+    assert names[1].endswith("speed, teacher, all speakers")
+
+
+def test_without_an_artifact_there_are_no_goals_of_one() -> None:
+    rows = (row("teacher", 16), row("student-2", 2))
+    names = [goal.name for goal in goals.check(summary(*rows, artifact=None), "student-2")]
+    assert len(names) == 5
+    assert not [name for name in names if "artifact" in name or "stream" in name]
+
+
 def test_what_streaming_costs_is_said_in_three_ways() -> None:
     rows = (row("teacher", 16), row("student-2", 2))
     found = goals.check(summary(*rows), "student-2")[-3:]

@@ -7,7 +7,8 @@ from dataclasses import replace
 import pytest
 import torch
 from tests.unit import models
-from torch import Tensor
+from torch import Tensor, nn
+from torch.nn import functional as F
 from torch.testing import assert_close
 
 from diffusiontalker.arkit import CHANNELS, UPPER
@@ -15,6 +16,7 @@ from diffusiontalker.config import ContextSettings, PersonalizerSettings
 from diffusiontalker.errors import UserError
 from diffusiontalker.model.decoder import STEP_DIM, step_embedding
 from diffusiontalker.model.gaze import from_directions, to_directions
+from diffusiontalker.model.personalizer import Personalizer
 from diffusiontalker.model.talker import Condition, Talker, TalkerConfig, copy_matching_weights
 
 KINDS = [
@@ -246,3 +248,23 @@ def test_bad_shapes_are_named() -> None:
     condition = models.listen(talker, models.batch())
     with pytest.raises(UserError, match="sampler 'euler'"):
         talker.generate(condition, torch.zeros(2, 20, 52), 2, "euler")
+
+
+def test_identity_and_emotion_attend_to_each_other_alone_in_cross_attention() -> None:
+    torch.manual_seed(0)
+    settings = PersonalizerSettings(dim=8, fused=8, fusion="cross")
+    own = Personalizer(settings, 4, 3, 2)
+    assert own.kinds is not None
+    nn.init.normal_(own.kinds)
+    own.fuse = nn.Identity()  # type: ignore[assignment]
+    one, other, emotion = (F.normalize(torch.randn(2, 8), dim=-1) for _ in range(3))
+
+    def attended(identity: Tensor, emotion: Tensor) -> tuple[Tensor, Tensor]:
+        """What each token adds of the attention's output."""
+        tokens = own.tokens(torch.stack([identity, emotion], dim=1)) + own.kinds
+        return tuple((own(identity, emotion).unflatten(1, (2, 8)) - tokens).unbind(1))
+
+    first, second = attended(one, emotion), attended(other, emotion)
+    assert first[0].allclose(second[0], atol=1e-6), "an identity attends to the emotion alone"
+    assert not first[1].allclose(second[1], atol=1e-2)
+    assert not attended(one, other)[0].allclose(first[0], atol=1e-2)

@@ -37,6 +37,10 @@ class PersonalizerSettings(Section):
     """Width of a library entry (v1: 32)."""
     fused: Annotated[int, Field(ge=4, multiple_of=4)] = 64
     """Width of the personalized embedding, which four attention heads share."""
+    fusion: Literal["self", "cross"] = "self"
+    """How identity and emotion are fused (v2: cross-attention, whose form it leaves open). self:
+    both attend to both. cross: each attends to the other alone, and a learned embedding tells them
+    apart."""
     use_identity: bool = True
     use_emotion: bool = True
     """v1 has identity alone."""
@@ -86,6 +90,9 @@ class TeacherModelSettings(Section):
 class StudentModelSettings(Section):
     """The student: the trainable audio encoder, and a smaller decoder (v2)."""
 
+    frozen_features: bool = False
+    """The student, too, takes the frozen encoder's features: of the teacher's shape it is its copy,
+    as in v1. It cannot be exported: the artifact holds no such encoder."""
     context: ContextSettings = ContextSettings(depth=4)
     decoder: DecoderSettings = DecoderSettings(depth=3)
 

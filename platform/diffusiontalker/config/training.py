@@ -94,9 +94,14 @@ class TrainSettings(Section):
     and each worker takes as many. Best a multiple of the workers."""
     learning_rate: Annotated[float, Field(gt=0)] = 1.5e-3
     warmup: Share = 0.05
-    """Share of the steps in which the learning rate rises; it falls along a cosine after."""
+    """Share of the steps in which the learning rate rises."""
+    decay: Literal["cosine", "constant"] = "cosine"
+    """Course of the learning rate after the warm-up: along a cosine to a hundredth, or constant, as
+    in v1."""
     weight_decay: Weight = 0.01
-    clip_norm: Annotated[float, Field(gt=0)] = 1.0
+    """AdamW's; with 0 it is Adam, as in v1."""
+    clip_norm: Annotated[float, Field(gt=0)] | None = 1.0
+    """Largest norm of the gradient; None: it is not clipped, as in v1."""
     ema: Annotated[float, Field(ge=0, lt=1)] = 0.99
     """Decay of the averaged weights that validation and sampling use; 0 switches it off."""
 

@@ -10,16 +10,18 @@ from diffusiontalker.summary.run import TEACHER, Errors, Goal, RunSummary
 SPEAKERS = {"test_seen": "known speakers", "test_unseen": "unknown speakers"}
 GROWTH = 0.03
 """Largest share by which streaming may raise LBE."""
+WHOSE = "teacher and last student, all speakers"
+"""Whose movement and articulation are judged."""
 MAX_LAG = 1000 / FPS
 """Milliseconds by which lips may lag or lead: a frame."""
 
 
 def check(summary: RunSummary, student: str) -> tuple[Goal, ...]:
-    """The goals of a run whose last student is ``student``.
+    """The goals of a run whose last student is ``student``; of one without students, the teacher.
 
-    Judged on test_seen, or where a corpus has none, on test_unseen; emotions on both.
+    Judged on test_seen, or where a corpus has none, on test_unseen; emotions on both. Without an
+    artifact there are no goals of one.
     """
-    assert summary.artifact is not None
     split = min(row.split for row in summary.rows)
     rows = {(row.name, row.steps): row for row in summary.rows if row.split == split}
     own = next(row for (name, _), row in rows.items() if name == student)
@@ -28,19 +30,28 @@ def check(summary: RunSummary, student: str) -> tuple[Goal, ...]:
     floors = summary.floor.get(split)
     floor = floors.sampling.mbe if floors and floors.sampling else None
     steps, clips = own.steps, summary.clips_of(own)
+    teacher_alone = [
+        at_most("teacher: MBE, at most 1.25 x the sampling floor", teacher.mbe,
+                None if floor is None else 1.25 * floor, clips),
+        *_movement(summary, student),
+    ]  # fmt: skip
+    if student == TEACHER:
+        return tuple(teacher_alone)
     out = [
         at_most(f"lips: LBE of the {steps}-step student, at most the teacher's", own.lbe,
                 teacher.lbe, clips),
-        at_most("teacher: MBE, at most 1.25 x the sampling floor", teacher.mbe,
-                None if floor is None else 1.25 * floor, clips),
+        *teacher_alone[:1],
         between(f"upper face: spread ratio of the {steps}-step student", own.spread_upper,
                 0.8, 1.2, clips),
         *_matching(summary, student, split),
-        at_least("artifact: frames/s on one core", summary.artifact.fps, 25_000),
-        at_most("artifact: MB", summary.artifact.size_mb, 3.4),
-        *_streaming(summary, clips),
     ]  # fmt: skip
-    out += _movement(summary, student)
+    if summary.artifact is not None:
+        out += [
+            at_least("artifact: frames/s on one core", summary.artifact.fps, 25_000),
+            at_most("artifact: MB", summary.artifact.size_mb, 3.4),
+            *_streaming(summary, clips),
+        ]
+    out += teacher_alone[1:]
     if (undistilled := rows.get((TEACHER, steps))) is not None:
         out.append(
             at_most(
@@ -56,8 +67,9 @@ def check(summary: RunSummary, student: str) -> tuple[Goal, ...]:
 def _movement(summary: RunSummary, student: str) -> list[Goal]:
     """Goals of movement and articulation, for the teacher and the last student on all splits: each
     is judged by the worst of them. Older summaries have none."""
-    rows = [row for row in summary.rows if row.name == student]
-    for split in dict.fromkeys(row.split for row in rows):
+    rows = [row for row in summary.rows if row.name == student != TEACHER]
+    splits = (row.split for row in summary.rows)
+    for split in dict.fromkeys(splits):
         own = (row for row in summary.rows if row.name == TEACHER and row.split == split)
         rows.append(max(own, key=lambda row: row.steps))
     if not any(row.speed_upper is not None for row in rows):
@@ -71,7 +83,7 @@ def _movement(summary: RunSummary, student: str) -> list[Goal]:
         blinks.append(_ratio(row.blinks_per_minute, recorded.blinks_per_minute))
         closure.append(_ratio(row.closure, recorded.closure))
         elsewhere.append(_excess(row.closed_elsewhere, recorded.closed_elsewhere))
-    whose = "teacher and last student, all speakers"
+    whose = "teacher, all speakers" if student == TEACHER else WHOSE
     out = [
         between(f"upper face: speed, {whose}",
                 _worst([row.speed_upper for row in rows]), 0.8, 1.25, fewest),

@@ -78,7 +78,10 @@ def export(
         UserError: the folder cannot be written, or the graphs do not agree with the model.
     """
     if talker.config.feature_dim is not None:
-        raise UserError("only a student can be exported: a teacher needs its frozen encoder")
+        raise UserError(
+            "a model on the frozen encoder's features cannot be exported: the artifact holds no "
+            "such encoder"
+        )
     check_place(folder)
     config = ArtifactConfig(
         release=__version__,

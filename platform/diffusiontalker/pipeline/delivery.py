@@ -59,31 +59,44 @@ def deliver(run: Run, data: CorpusFolder, models: list[Model], evaluation: Evalu
         ),
     )
     talker = load_talker(student.folder)
+    clips = evaluate.load_clips(data.folder, data.manifest, data.manifest.test_splits()[0])
+    clip, measured = held_out_clip(clips), None
+    if talker.config.feature_dim is None:
+        shipped, measured = export_and_measure(run, data, talker, student, summary, clips)
+        face = shipped.animate(clip.audio, SAMPLE_RATE).coefficients
+    else:
+        print("no artifact: the last model takes the frozen encoder's features", flush=True)
+        face = sampled_face(talker, clip, student.steps, settings)
+    write_sample(run.root / "sample", clip, face)
+    summary = summary.model_copy(update={"artifact": measured, "seconds": run.seconds})
+    summary = summary.model_copy(update={"goals": goals.check(summary, student.name)})
+    summary.write(run.root / SUMMARY)
+    sample = report_sample(clip, face, load_talker(teacher.folder), teacher.steps, settings)
+    page.write_report(run.root / "report.html", summary, histories(run, models), sample)
+
+
+def export_and_measure(
+    run: Run, data: CorpusFolder, talker: Talker, student: Model, summary: RunSummary,
+    clips: list[Clip],
+) -> tuple[Student, Artifact]:  # fmt: skip
+    """The artifact of the last student, and its size, speed and cost of streaming on ``clips``."""
+    settings = run.settings.export
     with run.timed("export"):
         exported = ship(
             talker, student.steps, run.root / artifact.STUDENT, model_card(summary, student.name),
-            settings.export, evaluate.load_clips(data.folder, data.manifest, "val"),
+            settings, evaluate.load_clips(data.folder, data.manifest, "val"),
         )  # fmt: skip
     shipped = Student(run.root / artifact.STUDENT)
-    clips = evaluate.load_clips(data.folder, data.manifest, data.manifest.test_splits()[0])
-    clip = held_out_clip(clips)
-    face = shipped.animate(clip.audio, SAMPLE_RATE).coefficients
-    write_sample(run.root / "sample", clip, face)
     with run.timed("streaming") as display:
-        streamed = streaming.measure(shipped, clips, settings.export.clips, display.count)
-    measured = Artifact(
-        fps=artifact_fps(shipped, clip),
+        streamed = streaming.measure(shipped, clips, settings.clips, display.count)
+    return shipped, Artifact(
+        fps=artifact_fps(shipped, held_out_clip(clips)),
         size_mb=artifact.size_mb(shipped.folder),
         params_m=sum(tensor.numel() for tensor in talker.deployed().values()) / 1e6,
         threads=1,
         export=exported,
         streaming=streamed,
     )
-    summary = summary.model_copy(update={"artifact": measured, "seconds": run.seconds})
-    summary = summary.model_copy(update={"goals": goals.check(summary, student.name)})
-    summary.write(run.root / SUMMARY)
-    sample = report_sample(clip, face, load_talker(teacher.folder), teacher.steps, settings)
-    page.write_report(run.root / "report.html", summary, histories(run, models), sample)
 
 
 def ship(
@@ -148,7 +161,7 @@ def report_sample(
     clip: Clip, face: np.ndarray, teacher: Talker, steps: int, settings: Settings
 ) -> Sample:
     """The held-out clip for the report, with the student's ``face`` and one of the teacher's."""
-    sampled = measure.embed_and_sample(teacher, clip, steps, settings.diffusion.sampler, 1, seed=0)
+    sampled = sampled_face(teacher, clip, steps, settings)
     frames = min(len(face), len(clip.coefficients))
     return Sample(
         text=clip.text or "",
@@ -158,8 +171,14 @@ def report_sample(
         sample_rate=SAMPLE_RATE,
         truth=clip.coefficients[:frames],
         student=face[:frames],
-        teacher=sampled.samples[0][:frames],
+        teacher=sampled[:frames],
     )
+
+
+def sampled_face(talker: Talker, clip: Clip, steps: int, settings: Settings) -> np.ndarray:
+    """A face (T, 52) for a clip, by the model in PyTorch."""
+    sampler = settings.diffusion.sampler
+    return measure.embed_and_sample(talker, clip, steps, sampler, 1, seed=0).samples[0]
 
 
 def histories(run: Run, models: list[Model]) -> dict[str, History]:

@@ -24,14 +24,15 @@ def evaluate_all(run: Run, data: CorpusFolder, models: list[Model]) -> Evaluatio
     evaluated = []
     for name, steps, folder in models:
         is_teacher = name == TEACHER
+        on_features = is_teacher or settings.model.student.frozen_features
         grid = settings.evaluation.teacher_steps if is_teacher else (steps,)
         for count in grid:
             evaluated.append(
                 EvaluatedModel(
                     name, str(folder), count, not is_teacher,
-                    run.encoder if is_teacher else None,
-                    settings.encoder.layers if is_teacher else (),
-                    settings.encoder.revision if is_teacher else None,
+                    run.encoder if on_features else None,
+                    settings.encoder.layers if on_features else (),
+                    settings.encoder.revision if on_features else None,
                 )
             )  # fmt: skip
 

@@ -78,4 +78,6 @@ def conclude(root: Path) -> None:
     for goal in summary.goals:
         print(goals.line(goal))
     print(f"\nreport    {root / 'report.html'}\nsummary   {root / SUMMARY}")
-    print(f"artifact  {root / artifact.STUDENT}\nsample    {root / 'sample'}")
+    if summary.artifact is not None:
+        print(f"artifact  {root / artifact.STUDENT}")
+    print(f"sample    {root / 'sample'}")

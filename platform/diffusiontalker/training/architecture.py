@@ -20,21 +20,28 @@ def teacher_config(settings: Settings, data: CorpusFolder) -> TalkerConfig:
     """The teacher's architecture. Only the frozen features depend on later audio: all else
     is as causal as the student, which can so be initialised from the teacher."""
     shared, teacher = settings.model.shared, settings.model.teacher
-    return replace(
-        _config(shared, data, teacher.context, teacher.decoder),
-        feature_dim=data.manifest.feature_dim,
-        encoder_width=shared.encoder_width if teacher.log_mel else 0,
-        encoder_depth=shared.encoder_depth if teacher.log_mel else 0,
-    )
+    own = _config(shared, data, teacher.context, teacher.decoder)
+    return _on_features(own, settings, data)
 
 
 def student_config(settings: Settings, data: CorpusFolder) -> TalkerConfig:
     """The student's architecture, the same in every round: the first round compresses."""
     shared, student = settings.model.shared, settings.model.student
+    own = _config(shared, data, student.context, student.decoder)
+    if student.frozen_features:
+        return _on_features(own, settings, data)
+    return replace(own, encoder_width=shared.encoder_width, encoder_depth=shared.encoder_depth)
+
+
+def _on_features(own: TalkerConfig, settings: Settings, data: CorpusFolder) -> TalkerConfig:
+    """An architecture whose input is the frozen encoder's features, and log-mel if the teacher's
+    is."""
+    shared, log_mel = settings.model.shared, settings.model.teacher.log_mel
     return replace(
-        _config(shared, data, student.context, student.decoder),
-        encoder_width=shared.encoder_width,
-        encoder_depth=shared.encoder_depth,
+        own,
+        feature_dim=data.manifest.feature_dim,
+        encoder_width=shared.encoder_width if log_mel else 0,
+        encoder_depth=shared.encoder_depth if log_mel else 0,
     )
 
 

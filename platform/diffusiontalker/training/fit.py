@@ -114,7 +114,7 @@ def fit(
             losses = wrapped(batch, generator)
             optimizer.zero_grad(set_to_none=True)
             losses["loss"].backward()
-            norm = nn.utils.clip_grad_norm_(parameters, settings.clip_norm)
+            norm = nn.utils.clip_grad_norm_(parameters, settings.clip_norm or math.inf)
             state.step += 1
             # The gradient is the mean over all workers, so all skip the same steps.
             if norm.isfinite():
@@ -201,9 +201,12 @@ def as_floats(losses: dict[str, Tensor]) -> dict[str, float]:
 
 
 def learning_rate(settings: TrainSettings, share: float) -> float:
-    """Linear warm-up, then cosine decay to a hundredth; ``share`` (0-1) of all steps is done."""
+    """Linear warm-up, then cosine decay to a hundredth, or none; ``share`` (0-1) of all steps is
+    done."""
     if share < settings.warmup:
         return settings.learning_rate * max(share / settings.warmup, 0.02)
+    if settings.decay == "constant":
+        return settings.learning_rate
     fall = min((share - settings.warmup) / max(1 - settings.warmup, 1e-9), 1.0)
     return settings.learning_rate * (0.01 + 0.99 * 0.5 * (1 + math.cos(math.pi * fall)))
 

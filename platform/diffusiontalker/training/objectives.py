@@ -101,8 +101,8 @@ class RoundObjective(nn.Module):
 
     @property
     def takes_features(self) -> bool:
-        """Whether batches need the frozen encoder's features: in the first round."""
-        return self.teacher.config.feature_dim is not None
+        """Whether batches need the frozen encoder's features: in the first round, or in all."""
+        return any(own.config.feature_dim is not None for own in (self.talker, self.teacher))
 
     def train(self, mode: bool = True) -> "RoundObjective":
         """The teacher stays in evaluation mode."""
@@ -118,7 +118,7 @@ class RoundObjective(nn.Module):
         if self.training:
             own = self.augmentation
             log_mel = augment(log_mel, generator, own.lost_bands, own.vocal_tract)
-        audio = student.encode(log_mel, mask)
+        audio = student.encode(student.inputs(batch.get("features"), log_mel), mask)
         condition, voice, keys = personalise(student, audio, batch, generator)
         x_0, noise = noisy_pair(student, batch, generator)
         # Inference evaluates the student only at the n points of its own time grid.

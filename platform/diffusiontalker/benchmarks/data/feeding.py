@@ -1,6 +1,7 @@
 """One Ray Train run in which two data loaders feed the same workers in turn."""
 
 import itertools
+import math
 import time
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
@@ -220,7 +221,7 @@ class Step:
         losses = self.parallel(batch, self.generator)
         self.optimizer.zero_grad(set_to_none=True)
         losses["loss"].backward()
-        nn.utils.clip_grad_norm_(self.parameters, self.settings.clip_norm)
+        nn.utils.clip_grad_norm_(self.parameters, self.settings.clip_norm or math.inf)
         self.optimizer.step()
         self.average.update(self.talker)
         losses["loss"].item()
