@@ -14,10 +14,11 @@ def train(config_file: cli.Config = None, overrides: cli.Overrides = None) -> No
 
     with cluster.session():
         from diffusiontalker.pipeline.data import prepare_data
+        from diffusiontalker.pipeline.progress_file import planned
         from diffusiontalker.pipeline.run import Run
         from diffusiontalker.pipeline.training import train_teacher
 
-        run = Run(settings)
+        run = Run(settings, planned(settings, students=False))
         run.describe()
         folder = train_teacher(run, prepare_data(run))
     print(f"teacher: {folder}")

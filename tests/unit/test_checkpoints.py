@@ -98,7 +98,7 @@ def trained(seed: int) -> tuple[nn.Module, Weights, torch.optim.Optimizer]:
 
 def saved(folder: Path) -> tuple[nn.Module, Weights, torch.optim.Optimizer]:
     run = trained(0)
-    state = RunState(epoch=2, step=30, skipped=1, history=[{"step": 30, "loss": 0.5}])
+    state = RunState(2, 30, 1, ["a"], [{"step": 30, "loss": 0.5}])
     checkpoints.save_run(folder, state, *run)
     return run
 
@@ -107,7 +107,7 @@ def test_run_resumes_exactly(tmp_path: Path) -> None:
     first = saved(tmp_path)
     second = trained(1)
     state = checkpoints.load_run(tmp_path, *second)
-    assert state == RunState(2, 30, 1, [{"step": 30, "loss": 0.5}])
+    assert state == RunState(2, 30, 1, ["a"], [{"step": 30, "loss": 0.5}])
     assert second[2].param_groups[0]["lr"] == pytest.approx(0.1)
     torch.manual_seed(5)
     data = torch.randn(4, 3)

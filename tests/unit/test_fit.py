@@ -286,7 +286,7 @@ def test_too_many_of_them_end_the_run_and_name_the_clips(tmp_path: Path) -> None
             max_skipped=1, steps_per_epoch=STEPS, seed=7, device=CPU,
             on_epoch=lambda state, save: saved.append(state.epoch),
         )  # fmt: skip
-    assert "not finite in 2 steps, last in epoch 2 on the clips a1, b23, c;" in str(error.value)
+    assert "not finite in 2 steps, last in epoch 2, with the clips a1, b23, c;" in str(error.value)
     assert "checkpoint of epoch 1 is kept" in str(error.value)
     assert saved == [1]
 

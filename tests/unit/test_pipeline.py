@@ -105,3 +105,17 @@ def test_a_run_whose_last_checkpoint_is_not_of_its_last_epoch_is_not_done(
     assert fitted(1) == found.history
     found.history[0]["val_loss"] = float("nan")  # which ends before, and is told of elsewhere
     assert len(fitted(2)) == 1
+
+
+@pytest.mark.parametrize("workers", [True, False])
+def test_a_stage_that_starts_again_without_its_workers_prints_it(
+    workers: bool, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    place = stage_run.StageRun(tmp_path, "teacher-abc", "teacher")
+    stage_run.print_restart(place, workers)
+    own, other = ("checkpoint_1", "epoch-0001")[:: 1 if workers else -1]
+    for name, printed in ((other, 1), (own, 0)):  # beside its own checkpoints the others are old
+        (tmp_path / "teacher-abc" / name).mkdir(parents=True)
+        (tmp_path / "teacher-abc" / name / "state.json").touch()
+        stage_run.print_restart(place, workers)
+        assert capsys.readouterr().out.count("starts again") == printed

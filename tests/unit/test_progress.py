@@ -70,7 +70,7 @@ def test_a_board_that_does_not_answer_ends_nothing(monkeypatch: pytest.MonkeyPat
     def refuse(*_: object, **__: object) -> None:
         raise ConnectionError("gone")
 
-    board = SimpleNamespace(get=SimpleNamespace(remote=lambda stage: stage))
+    board = SimpleNamespace(get=SimpleNamespace(remote=lambda stage, *_: stage))
     monkeypatch.setattr(progress.ray, "get", refuse)
     started = time.monotonic()
     with StageDisplay("teacher", board) as display:
@@ -118,4 +118,4 @@ def test_steps_report_throughput_of_all_workers(now: SimpleNamespace) -> None:
     (point,) = own.get("teacher")[2]
     assert point["windows_per_second"] == 15.0
     assert 10 < point["peak_memory_mb"] < 100_000
-    assert own.get("teacher")[1:] == ([], [])
+    assert own.get("teacher", 0, 1)[1:] == ([], [])

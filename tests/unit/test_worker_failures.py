@@ -5,6 +5,7 @@ from typing import Any
 
 import pytest
 
+from diffusiontalker import storage
 from diffusiontalker.errors import UserError
 from diffusiontalker.training.ray_train import WorkerFailures
 
@@ -19,6 +20,11 @@ def test_a_mistake_of_the_user_is_not_tried_again() -> None:
         failures().after_exception(None, {0: RuntimeError("gloo: connection closed"), 1: mistake})
 
 
+def test_storage_that_does_not_answer_is_tried_again() -> None:
+    outage = UserError(f"cannot write s3://a/b: the server {storage.NO_ANSWER}")
+    failures().after_exception(None, {0: outage})
+
+
 def test_a_lost_worker_is_printed() -> None:
     lines: list[tuple[str, str]] = []
     line = SimpleNamespace(remote=lambda *given: lines.append(given))
@@ -26,8 +32,7 @@ def test_a_lost_worker_is_printed() -> None:
     own.after_exception(None, {1: RuntimeError("a\nThe worker died unexpectedly.")})
     own.after_exception(None, {0: RuntimeError()})
     assert lines == [
-        ("teacher", "teacher      lost worker 1 (The worker died unexpectedly.); goes on from the "
-         "last checkpoint"),
-        ("teacher", "teacher      lost worker 0 (RuntimeError); goes on from the last checkpoint"),
-    ]  # fmt: skip
+        ("teacher", "teacher      lost worker 1 (The worker died unexpectedly.)"),
+        ("teacher", "teacher      lost worker 0 (RuntimeError)"),
+    ]
     failures().after_exception(None, {1: RuntimeError("gone")})  # nobody to print it

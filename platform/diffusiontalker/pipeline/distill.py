@@ -6,6 +6,7 @@ from diffusiontalker.config import Settings
 from diffusiontalker.pipeline.data import prepare_data
 from diffusiontalker.pipeline.delivery import deliver
 from diffusiontalker.pipeline.evaluation import evaluate_all
+from diffusiontalker.pipeline.progress_file import planned
 from diffusiontalker.pipeline.run import Run
 from diffusiontalker.pipeline.training import train_all
 
@@ -16,7 +17,7 @@ def distill(settings: Settings) -> Path:
     Raises:
         UserError: whatever the user can mend, in one line; what was done stays done.
     """
-    run = Run(settings)
+    run = Run(settings, planned(settings))
     run.describe()
     data = prepare_data(run)
     models = train_all(run, data)

@@ -2,7 +2,9 @@
 
 import os
 import socket
+import threading
 import time
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Literal
 
@@ -13,6 +15,7 @@ from rich.table import Table
 from diffusiontalker import storage
 from diffusiontalker.config import Settings
 from diffusiontalker.errors import UserError
+from diffusiontalker.ray_errors import user_error
 from diffusiontalker.summary.durations import clock
 from diffusiontalker.summary.run import TEACHER
 
@@ -20,7 +23,8 @@ FILE = "progress.json"
 WRITE_EVERY = 10.0
 """Seconds between two writes of one stage's progress."""
 SILENT = 90.0
-"""Seconds without a write after which a stage that runs is taken for one that was killed."""
+"""Seconds without a sign of life after which a stage may have been killed: one comes every second,
+and is written every ``WRITE_EVERY``."""
 State = Literal["running", "done", "kept", "failed", "interrupted"]
 
 
@@ -55,12 +59,13 @@ class RunProgress(BaseModel):
 class ProgressFile:
     """Keeps ``progress.json`` of a run up to date. A failure to write it ends no stage."""
 
-    def __init__(self, root: Path, settings: Settings) -> None:
+    def __init__(self, root: Path, stages: Sequence[str]) -> None:
+        """``stages``: those that are planned, in order; none: nothing is written."""
         self.path = root / FILE
-        self.run = RunProgress(
-            planned=planned(settings), host=socket.gethostname(), process=os.getpid()
-        )
+        self.run = RunProgress(planned=list(stages), host=socket.gethostname(), process=os.getpid())
         self.written = 0.0
+        self.lock = threading.Lock()
+        """The thread that displays a stage updates it while this one ends it."""
 
     def begin(self, stage: str) -> None:
         """A stage starts."""
@@ -71,6 +76,8 @@ class ProgressFile:
     def update(self, stage: str, share: float, text: str) -> None:
         """``share`` (0-1) of a stage is done."""
         own = self.run.stages[stage]
+        if own.state != "running":
+            return  # the thread that displays it was late
         own.share, own.text, own.updated = share, text, time.time()
         if own.updated - self.written > WRITE_EVERY:
             self._write()
@@ -91,29 +98,36 @@ class ProgressFile:
         """A stage that began has ended with an error, or was interrupted."""
         own, interrupted = self.run.stages[stage], isinstance(error, KeyboardInterrupt)
         own.state, own.updated = "interrupted" if interrupted else "failed", time.time()
+        error = user_error(error) or error
         own.text = "" if interrupted else (str(error).strip() or repr(error)).splitlines()[0]
         self._write()
 
     def _write(self) -> None:
-        self.written = time.time()
-        try:
-            storage.write_json(self.path, self.run.model_dump(mode="json"))
-        except UserError:
+        if not self.run.planned:
             return
+        with self.lock:
+            self.written = time.time()
+            try:
+                storage.write_json(self.path, self.run.model_dump(mode="json"))
+            except UserError:
+                return
 
 
-def planned(settings: Settings) -> list[str]:
-    """The stages of a run with these settings, in order."""
+def planned(settings: Settings, students: bool = True) -> list[str]:
+    """The stages of a run with these settings, in order; without ``students``, of its teacher."""
     own_corpus, own_encoder = settings.corpus.path is None, settings.encoder.name is None
+    data = [*(["corpus"] if own_corpus else []), *(["encoder"] if own_encoder else [])]
+    if not students:
+        return [*data, "features", TEACHER]
+    exported = settings.diffusion.rounds and not settings.model.student.frozen_features
     return [
-        *(["corpus"] if own_corpus else []),
-        *(["encoder"] if own_encoder else []),
+        *data,
         "features",
         TEACHER,
         *(["pseudo-labels"] if settings.pseudo_labels.recordings is not None else []),
         *(f"round-{steps}" for steps in settings.diffusion.rounds),
         "evaluation",
-        "export",
+        *(["export"] if exported else []),
     ]
 
 
@@ -131,9 +145,14 @@ def read(root: Path) -> RunProgress:
 def table(run: RunProgress, now: float) -> Table:
     """The chain of stages: what is done, what runs and how long it takes yet, what is to come."""
     out = Table("stage", "state", "time", "", box=SIMPLE_HEAD)
-    for name in dict.fromkeys([*run.planned, *run.stages]):
-        own = run.stages.get(name)
-        out.add_row(name, *(("to come", "", "") if own is None else _row(own, now)))
+    begun = [index for index, name in enumerate(run.planned) if name in run.stages]
+    for index, name in enumerate(run.planned):
+        if (own := run.stages.get(name)) is not None:
+            out.add_row(name, *_row(own, now))
+        else:  # features that come with the shards are not extracted
+            out.add_row(name, "not needed" if index < max(begun, default=0) else "to come", "", "")
+    for name in run.stages.keys() - set(run.planned):
+        out.add_row(name, *_row(run.stages[name], now))
     return out
 
 
@@ -148,8 +167,8 @@ def _row(own: StageProgress, now: float) -> tuple[str, str, str]:
         return own.state, seconds, own.text or figures
     spent, silent = own.updated - own.started, now - own.updated
     if silent > SILENT:
-        state = f"no sign for {clock(silent)}: killed, or its machine is gone"
-        return state, clock(spent), f"{own.share:.0%}; the same command goes on"
+        state = f"no sign for {clock(silent)}"
+        return state, clock(spent), f"{own.share:.0%}; if it was killed, the same command goes on"
     left = f"{clock(spent / own.share - spent)} left" if own.share > 0.02 else ""
     return "running", clock(spent), ", ".join(filter(None, (f"{own.share:.0%}", own.text, left)))
 

@@ -1,7 +1,7 @@
 """The folder of a run, its stages and their times."""
 
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
@@ -21,12 +21,14 @@ from diffusiontalker.training.stage_run import StageRun
 class Run:
     """One run's folder and its stages."""
 
-    def __init__(self, settings: Settings) -> None:
+    def __init__(self, settings: Settings, planned: Sequence[str] = ()) -> None:
+        """``planned``: the stages that ``jobs/status.py`` shows; none: their progress is not
+        written."""
         self.settings = settings
         self.root = storage.location(settings.output)
         storage.make_folder(self.root)
         self.board = start_progress_board()
-        self.progress = ProgressFile(self.root, settings)
+        self.progress = ProgressFile(self.root, planned)
         self.seconds: dict[str, float] = {}
         self.encoder = settings.encoder.name
         """The frozen encoder: the user's, or ours once it is trained."""
@@ -95,7 +97,6 @@ def add_point(curves: EventFiles, point: Point) -> None:
         if key != "step"
     }
     curves.add(scalars, int(point["step"]))
-    curves.flush()
 
 
 def stage_folder(root: Path, name: str, key: str) -> Path:

@@ -8,7 +8,7 @@ such a location is used.
 """
 
 from diffusiontalker.storage.arrow import for_arrow
-from diffusiontalker.storage.faults import explained, may_pass
+from diffusiontalker.storage.faults import NO_ANSWER, explained, may_pass
 from diffusiontalker.storage.folders import (
     empty_folder,
     fetch,
@@ -33,6 +33,7 @@ from diffusiontalker.storage.read_write import (
 from diffusiontalker.storage.retries import PATIENCE
 
 __all__ = [
+    "NO_ANSWER",
     "PATIENCE",
     "empty_folder",
     "explained",

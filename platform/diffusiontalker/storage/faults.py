@@ -11,6 +11,8 @@ from diffusiontalker.storage.locations import is_remote, s3
 from diffusiontalker.storage.retries import attempt, transient
 
 T = TypeVar("T")
+NO_ANSWER = "does not answer as it should"
+"""In the message of a fault that may pass: pickled, an error loses its cause."""
 
 
 def explained(verb: str, path: Path, call: Callable[[], T]) -> T:
@@ -75,7 +77,7 @@ def explain(verb: str, path: Path, error: BaseException) -> str | None:
         return f"cannot {verb} {path}: no such file on {server}"
     if transient(error) or isinstance(error, OSError | boto.BotoCoreError):
         return (
-            f"cannot {verb} {path}: {server} does not answer as it should ({reason}); check "
+            f"cannot {verb} {path}: {server} {NO_ANSWER} ({reason}); check "
             "AWS_ENDPOINT_URL and the server, then run the same again"
         )
     return None

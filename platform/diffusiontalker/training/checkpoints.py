@@ -52,6 +52,8 @@ class RunState:
     step: int = 0
     skipped: int = 0
     """Steps whose gradient was not finite, so that the weights stayed as they were."""
+    skipped_clips: list[str] = field(default_factory=list)
+    """Clips that may be the reason."""
     history: list[dict[str, float]] = field(default_factory=list)
     """Points of the loss curves, a few dozen per epoch, and validation after each epoch."""
 
@@ -122,6 +124,7 @@ def load_average(folder: Path, module: nn.Module) -> RunState:
 
 
 EPOCH = "epoch-"
+"""How the folders of checkpoints without Ray Train begin."""
 
 
 class CheckpointFolder:

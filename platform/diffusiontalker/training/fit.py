@@ -15,7 +15,7 @@ from torch import Tensor, nn
 
 from diffusiontalker.config import TrainSettings
 from diffusiontalker.errors import UserError
-from diffusiontalker.training import checkpoints
+from diffusiontalker.training import checkpoints, workers
 from diffusiontalker.training.checkpoints import RunState
 from diffusiontalker.training.windows import clip_ids
 
@@ -122,8 +122,7 @@ def fit(
                 average.update(trained)
                 curve.add(losses, norm, optimizer.param_groups[0]["lr"])
             else:
-                state.skipped += 1
-                check_skipped(state, max_skipped, batch)
+                skip(state, max_skipped, batch, losses)
             if on_step is not None:
                 on_step(epoch, number, batch_size_of(batch), curve.last)
         with average.applied(trained):
@@ -178,16 +177,28 @@ def diverged_epoch(history: Sequence[Mapping[str, float]]) -> int | None:
     return None
 
 
-def check_skipped(state: RunState, most: int, batch: Batch) -> None:
-    """Raises UserError if more than ``most`` steps were skipped; ``batch`` is that of the last."""
-    if state.skipped <= most:
-        return
-    clips = ", ".join(sorted(set(clip_ids(batch))))
-    raise UserError(
-        f"the gradient was not finite in {state.skipped} steps, last in epoch {state.epoch + 1} on "
-        f"the clips {clips}; the checkpoint of epoch {state.epoch} is kept. Look for extreme "
-        "values in those clips, or lower learning_rate or clip_norm"
-    )
+def skip(state: RunState, most: int, batch: Batch, losses: dict[str, Tensor]) -> None:
+    """Count a step that was skipped, on every worker, and note the clips that may be the reason:
+    those of the workers with values or losses that are not finite, or else of all.
+
+    Raises:
+        UserError: more than ``most`` steps were skipped.
+    """
+    # L_pc, and with it the sum, is NaN on all workers where an example of one is.
+    values = [v for v in batch.values() if v.is_floating_point()]
+    parts = [v for key, v in losses.items() if key not in ("loss", "pc")]
+    suspect = not all(bool(v.isfinite().all()) for v in [*values, *parts])
+    clips = workers.gather_names(clip_ids(batch) if suspect else [])
+    clips = clips or workers.gather_names(clip_ids(batch))
+    state.skipped += 1
+    state.skipped_clips = sorted({*state.skipped_clips, *clips})
+    if state.skipped > most:
+        raise UserError(
+            f"the gradient was not finite in {state.skipped} steps, last in epoch "
+            f"{state.epoch + 1}, with the clips {', '.join(state.skipped_clips)}; the checkpoint "
+            f"of epoch {state.epoch} is kept. Look for extreme values in those clips, or lower "
+            "learning_rate or clip_norm"
+        )
 
 
 def batch_size_of(batch: Batch) -> int:

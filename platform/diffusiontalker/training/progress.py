@@ -12,6 +12,7 @@ from collections.abc import Callable
 from types import TracebackType
 
 import ray
+from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
@@ -47,10 +48,15 @@ class ProgressBoard:
         """Add a point to the stage's curves."""
         self.points.setdefault(stage, []).append(point)
 
-    def get(self, stage: str) -> tuple[tuple[float, str] | None, list[str], list[Point]]:
-        """The last ``put`` of the stage, and the lines and points since the last ``get``."""
-        lines, points = self.lines.pop(stage, []), self.points.pop(stage, [])
-        return self.entries.get(stage), lines, points
+    def get(
+        self, stage: str, lines: int = 0, points: int = 0
+    ) -> tuple[tuple[float, str] | None, list[str], list[Point]]:
+        """The last ``put`` of the stage, and its lines and points after the first of each."""
+        return (
+            self.entries.get(stage),
+            self.lines.get(stage, [])[lines:],
+            self.points.get(stage, [])[points:],
+        )
 
 
 class StepProgress:
@@ -88,8 +94,11 @@ class StepProgress:
 
 
 def start_progress_board() -> ray.actor.ActorHandle:
-    """A ``ProgressBoard`` as an actor that reserves no CPU."""
-    return ray.remote(num_cpus=0)(ProgressBoard).remote()  # type: ignore[return-value]
+    """A ``ProgressBoard`` as an actor that reserves no CPU, on the driver's node: others may be
+    lost."""
+    here = NodeAffinitySchedulingStrategy(ray.get_runtime_context().get_node_id(), soft=False)
+    actor = ray.remote(ProgressBoard).options(num_cpus=0, scheduling_strategy=here)
+    return actor.remote()  # type: ignore[return-value]
 
 
 class StageDisplay:
@@ -105,6 +114,10 @@ class StageDisplay:
         self.stage = stage
         self.board = board
         self.on_point, self.on_update = on_point, on_update
+        self.last = (0.0, "")
+        """Share and text that were reported last."""
+        self.seen = [0, 0]
+        """Lines and points that were taken from the board."""
         self.live = sys.stdout.isatty()
         self.console = Console(soft_wrap=True)
         self.started = time.monotonic()
@@ -136,6 +149,7 @@ class StageDisplay:
 
     def update(self, share: float, text: str = "") -> None:
         """Show that ``share`` (0-1) is done."""
+        self.last = (share, text)
         if self.on_update is not None:
             self.on_update(share, text)
         if self.bar is not None:
@@ -162,16 +176,25 @@ class StageDisplay:
         self._poll()
 
     def _poll(self) -> None:
+        # A failure to display progress must not end the stage; what was not taken comes again.
         try:
-            entry, lines, points = ray.get(self.board.get.remote(self.stage), timeout=5)  # type: ignore[union-attr]
+            entry, lines, points = ray.get(
+                self.board.get.remote(self.stage, *self.seen),  # type: ignore[union-attr]
+                timeout=5,
+            )
             for line in lines:
+                self.seen[0] += 1
                 self.print_line(line)
-            for point in points if self.on_point else ():
-                self.on_point(point)  # type: ignore[misc]
-        except Exception:  # a failure to display progress must not end the stage
+            for point in points:
+                self.seen[1] += 1
+                if self.on_point is not None:
+                    self.on_point(point)
+            if entry is not None:
+                self.update(*entry)
+            elif self.on_update is not None:
+                self.on_update(*self.last)  # a sign of life
+        except Exception:
             return
-        if entry is not None:
-            self.update(*entry)
 
     def __exit__(
         self,

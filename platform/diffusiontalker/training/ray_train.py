@@ -16,6 +16,7 @@ from ray.train import UserCallback
 from ray.train.v2._internal.constants import ENV_VARS_TO_PROPAGATE
 from torch import nn
 
+from diffusiontalker import storage
 from diffusiontalker.config import TrainSettings
 from diffusiontalker.errors import UserError
 from diffusiontalker.ray_errors import user_error
@@ -118,7 +119,8 @@ def report_epoch(state: RunState, save: Save) -> None:
 class WorkerFailures(UserCallback):
     """Prints that workers were lost, and keeps a mistake of the user's from being tried again.
 
-    Ray Train runs it in its controller, and starts the workers again after every other error.
+    Ray Train runs it in its controller, and starts the workers again after every other error, S3
+    that does not answer among them.
     """
 
     def __init__(self, stage: str, board: ray.actor.ActorHandle | None) -> None:
@@ -127,11 +129,12 @@ class WorkerFailures(UserCallback):
     def after_exception(self, run_context: Any, worker_exceptions: dict[int, Exception]) -> None:
         """Called with the errors by rank. Raises UserError: then the controller gives up."""
         for error in worker_exceptions.values():
-            if (mistake := user_error(error)) is not None:
+            mistake = user_error(error)
+            if mistake is not None and storage.NO_ANSWER not in str(mistake):
                 raise mistake
         rank, error = next(iter(worker_exceptions.items()))
         reason = (str(error).strip() or type(error).__name__).splitlines()[-1][:200]
-        line = f"{self.stage:<12} lost worker {rank} ({reason}); goes on from the last checkpoint"
+        line = f"{self.stage:<12} lost worker {rank} ({reason})"
         if self.board is not None:
             self.board.print_line.remote(self.stage, line)
 

@@ -29,6 +29,9 @@ from diffusiontalker.training.progress import StepProgress
 from diffusiontalker.training.ray_train import MakeObjective, TrainLoopConfig, WorkerFailures
 from diffusiontalker.training.windows import Windowing
 
+RAY_CHECKPOINT = "checkpoint_"
+"""How the folders of Ray Train's checkpoints begin."""
+
 
 @dataclass(frozen=True)
 class StageRun:
@@ -66,7 +69,7 @@ def fit_stage(
     train_set = ray_data.dataset(
         data, "train", windowing, size, train.passes, training.seed, epoch
     )  # fmt: skip
-    val_set = ray_data.dataset(data, "val", windowing, size)
+    val_set = ray_data.dataset(data, "val", windowing, train.batch)
     progress = None
     if run.board is not None:
         progress = StepProgress(run.board, run.stage, train.epochs, steps, workers)
@@ -74,6 +77,7 @@ def fit_stage(
         make, train, epoch, steps, settings.resources.threads, training.seed, progress,
         run.metrics, settings.resources.max_skipped_steps,
     )  # fmt: skip
+    print_restart(run, bool(training.workers))
     run_fit = fit_in_workers if training.workers else fit_in_process
     with run_fit(settings, loop, train_set, val_set, run) as folder:
         if folder is None:
@@ -86,6 +90,16 @@ def fit_stage(
             "then run the same again"
         )
     return state.history
+
+
+def print_restart(run: StageRun, workers: bool) -> None:
+    """Print that a stage starts again, where it was begun with workers and goes on without, or the
+    other way round: the two keep their checkpoints in ways of their own."""
+    own, other = (RAY_CHECKPOINT, checkpoints.EPOCH)[:: 1 if workers else -1]
+    names = storage.files(run.storage / run.name)
+    if any(n.startswith(other) for n in names) and not any(n.startswith(own) for n in names):
+        was = "without workers (training.workers=0)" if workers else "with workers"
+        print(f"{run.stage:<12} was begun {was}, and starts again", flush=True)
 
 
 def fit_in_process(

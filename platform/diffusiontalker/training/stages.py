@@ -50,7 +50,6 @@ def train_encoder(
 
     phonemes = _phonemes(data)
     small, schedule = settings.encoder.small, settings.training.encoder
-    workers = max(settings.training.workers, 1)
     make = partial(_make_phoneme_objective, small.hidden, small.depth, len(phonemes))
     task = make()
     assert isinstance(task, PhonemeObjective)
@@ -59,7 +58,7 @@ def train_encoder(
     train = TrainSettings(
         epochs=schedule.epochs,
         passes=schedule.passes,
-        batch=workers * max(round(schedule.batch_seconds / ENCODER_WINDOW / workers), 1),
+        batch=max(round(schedule.batch_seconds / ENCODER_WINDOW), settings.training.workers, 1),
         learning_rate=schedule.learning_rate,
     )
     history = fit_stage(

@@ -40,6 +40,15 @@ def gather(rows: Tensor) -> Tensor:
     return everything[kept]
 
 
+def gather_names(names: list[str]) -> list[str]:
+    """The names of all workers, in the order of their ranks."""
+    if not several():
+        return names
+    found: list[list[str]] = [[]] * dist.get_world_size()
+    dist.all_gather_object(found, names)
+    return [name for own in found for name in own]
+
+
 class _Gather(torch.autograd.Function):
     """(B, ...) of equal size on every worker to (W, B, ...)."""
 

@@ -46,7 +46,6 @@ class TensorBoardWriter(LocalCallback):
             if key in METRICS or key.startswith("val_")
         }
         self.files[id].add(found, int(result["epochs"]))
-        self.files[id].flush()
         self.last[id] = {"epochs": result["epochs"], **found}
 
     def on_trial_complete(

@@ -45,7 +45,7 @@ from diffusiontalker.corpus.procedural.voices import EMOTIONS
 from diffusiontalker.corpus.shards import Clip
 from diffusiontalker.errors import UserError
 
-VERSION = 3
+VERSION = 4
 """Raise it when the same settings give another corpus: an old one is left alone then."""
 PLAN = "plan.json"
 """Holds the key of an unfinished set, under the name that ``ingest`` uses."""

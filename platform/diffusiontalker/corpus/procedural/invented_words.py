@@ -22,13 +22,18 @@ OPEN = 0.15
 BARE = 0.1
 """Share of the syllables without an onset."""
 SYLLABLES = (0.5, 0.4, 0.1)
-"""Shares of the words of one, two and three syllables."""
+"""Shares of the words of one, two and three syllables, before the short ones are left out."""
+SHORTEST = 5
+"""Letters: shorter ones are often words, and some of them rude."""
 
 
 def invent(rng: np.random.Generator) -> str:
     """A word in lower case, drawn with ``rng``."""
-    count = 1 + int(rng.choice(len(SYLLABLES), p=SYLLABLES))
-    return "".join(_syllable(rng, last=i == count - 1) for i in range(count))
+    while True:
+        count = 1 + int(rng.choice(len(SYLLABLES), p=SYLLABLES))
+        word = "".join(_syllable(rng, last=i == count - 1) for i in range(count))
+        if len(word) >= SHORTEST:
+            return word
 
 
 def _syllable(rng: np.random.Generator, last: bool) -> str:
