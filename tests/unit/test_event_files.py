@@ -77,6 +77,27 @@ def test_what_cannot_be_written_ends_nothing(
     own = EventFiles(bucket)
     for step in (1, 2):
         own.add({"loss": 1.0}, step)
+    own.add_hparams({"rate": 0.1}, {"best": 2.0})
     own.close()
-    own.add({"loss": 1.0}, 3)  # the thread that displays a stage was late
     assert capsys.readouterr().out.count("curves are incomplete (no such bucket)") == 1
+
+
+def test_what_comes_after_its_end_is_left_out(tmp_path: Path) -> None:
+    own = EventFiles(tmp_path)
+    own.add({"loss": 1.0}, 1)
+    own.close()
+    for late in (own, EventFiles(tmp_path / "other")):  # the thread that displays a stage was late
+        late.close()
+        late.add({"loss": 1.0}, 2)
+        late.add_hparams({"rate": 0.1}, {"best": 2.0})
+    assert {e.step for e in events(tmp_path)} == {0, 1}
+    assert not (tmp_path / "other").exists()
+
+
+def test_hparams_of_a_run_whose_curves_could_not_be_written(tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    own = EventFiles(tmp_path / "file")
+    own.add({"loss": 1.0}, 1)
+    own.add_hparams({"rate": 0.1}, {"best": 2.0})
+    own.close()
+    assert own.failed

@@ -207,6 +207,13 @@ def test_a_student_that_hears_whole_recordings(kind: dict[str, Any], tmp_path: P
         student.stream()
 
 
+def test_cross_attention_is_exported(tmp_path: Path) -> None:
+    settings = PersonalizerSettings(dim=8, fused=8, fusion="cross")
+    own = models.talker(teacher=False, personalizer=settings)
+    artifact.export(own, 1, tmp_path / "a", "# A student\n")  # which compares it with the model
+    assert Student(tmp_path / "a").config.model["personalizer"]["fusion"] == "cross"
+
+
 def test_onnx_gates_by_hand() -> None:
     # torch: reset, update, new; ONNX: update, reset, new
     rows = torch.tensor([[1.0], [2.0], [3.0]])

@@ -103,17 +103,21 @@ def test_a_constant_learning_rate_stays_after_the_warm_up() -> None:
 
 
 def test_a_gradient_is_clipped_or_not() -> None:
-    def moved(clip_norm: float | None) -> float:
-        settings = TrainSettings(
-            epochs=1, learning_rate=0.1, clip_norm=clip_norm, weight_decay=0, warmup=0, ema=0
-        )
+    def norms(clip_norm: float | None) -> tuple[float, float]:
+        """Of the first gradient, as it is recorded and as the optimizer takes it."""
+        settings = TrainSettings(epochs=1, learning_rate=0.1, clip_norm=clip_norm, warmup=0)
+        task = Guided()
         state = fit(
-            Guided(), lambda _: list(epoch_of(0))[:1], lambda: epoch_of(99), settings,
+            task, lambda _: list(epoch_of(0))[:1], lambda: epoch_of(99), settings,
             steps_per_epoch=1, seed=7, device=CPU,
         )  # fmt: skip
-        return state.history[0]["gradient_norm"]
+        gradients = [p.grad for p in task.student.parameters() if p.grad is not None]
+        return state.history[0]["gradient_norm"], nn.utils.get_total_norm(gradients).item()
 
-    assert moved(None) == moved(1e-3)  # the norm before clipping
+    recorded, taken = norms(None)
+    assert taken == pytest.approx(recorded, rel=1e-5)
+    assert recorded > 0.01
+    assert norms(1e-3) == (pytest.approx(recorded, rel=1e-5), pytest.approx(1e-3, rel=1e-2))
 
 
 @pytest.mark.parametrize("warmup", [0.0, 1.0])

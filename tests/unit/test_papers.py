@@ -46,7 +46,7 @@ def test_teacher_and_every_round_train(path: Path) -> None:
     shape, own = shapes(settings)
     guide: Talker = Talker(shape)
     stages: list[Any] = [objectives.TeacherObjective(guide, settings.losses.teacher)]
-    for steps in settings.diffusion.rounds[:2]:
+    for steps in settings.diffusion.rounds:
         student = Talker(own)
         copy_matching_weights(student, guide)
         losses = settings.losses.student
@@ -94,3 +94,26 @@ def test_v2_has_a_small_student_of_the_published_size() -> None:
     assert student.feature_dim is None
     size = sum(4 * value.numel() for value in Talker(student).deployed().values()) / 1e6
     assert size == pytest.approx(45, rel=0.05)
+
+
+def test_a_copy_on_features_and_log_mel_has_all_of_its_teachers_weights() -> None:
+    changes = ["model.student.frozen_features=true", "output=a"]
+    same = [f"model.student.{part}" for part in ("context", "decoder")]
+    given = config.load(None, changes)
+    settings = config.changed(
+        given,
+        {name: config.value_of(given, name.replace("student", "teacher")) for name in same},
+        "here",
+    )
+    teacher, student = map(Talker, shapes(settings))
+    assert copy_matching_weights(student, teacher) == []
+    assert all(
+        torch.equal(value, student.state_dict()[k]) for k, value in teacher.state_dict().items()
+    )
+
+
+def test_an_override_of_a_section_leaves_that_of_the_same_anchor_alone() -> None:
+    found = config.load(FOLDER / "v1.yaml", ["training.teacher.epochs=3", "losses.student.dis=0.3"])
+    assert found.training.teacher.epochs == 3
+    assert found.training.first_round.epochs == found.training.round.epochs == 50
+    assert (found.losses.student.dis, found.losses.teacher.dis) == (0.3, 0.1)

@@ -7,6 +7,7 @@ from rich.table import Table
 
 from diffusiontalker import config
 from diffusiontalker.config import Settings
+from diffusiontalker.errors import UserError
 from diffusiontalker.pipeline.data import prepare_data
 from diffusiontalker.pipeline.delivery import LOOK_AHEAD
 from diffusiontalker.pipeline.evaluation import evaluate_all
@@ -30,6 +31,11 @@ def run(settings: Settings, values: Sequence[float | None] = VALUES) -> list[Loo
     Raises:
         UserError: as ``pipeline.distill.distill``.
     """
+    if not settings.diffusion.rounds or settings.model.student.frozen_features:
+        raise UserError(
+            "look-ahead is that of a student which takes log-mel alone: name diffusion.rounds, and "
+            "set model.student.frozen_features=false"
+        )
     Run(settings).describe()  # from here on the folder is a run's
     rows: list[LookAheadRow] = []
     for ms in values:

@@ -40,7 +40,7 @@ class DegradationSettings(Section):
     most: Count = 3
     """Kinds in a row: 1 to so many."""
     features: bool = False
-    """Whether the frozen encoder, which only the teacher has, takes degraded audio too. Without, a
+    """Whether the frozen encoder takes degraded audio too. Without, a
     degraded clip has the features of its clean audio, and the student is distilled from a teacher
     whose target does not suffer from the degradation (after arXiv 1708.05466)."""
     kinds: DegradationWeights = DegradationWeights()

@@ -1,6 +1,5 @@
 """Reading settings: strict YAML, ``key=value`` overrides, one line for a mistake."""
 
-import copy
 import difflib
 import hashlib
 import json
@@ -40,7 +39,7 @@ def load_data(path: str | Path | None, overrides: Sequence[str] = ()) -> DataSet
 def load_as(kind: type[Tree], path: str | Path | None, overrides: Sequence[str]) -> Tree:
     """Read settings of a kind, as ``load``. Raises UserError."""
     own = {} if path is None else _read(path)
-    tree = copy.deepcopy(own)
+    tree = _unshared(own)
     for override in overrides:
         _apply(tree, override)
     try:
@@ -69,6 +68,14 @@ def _read(path: str | Path) -> dict[str, Any]:
     if not isinstance(tree, dict):
         raise UserError(f"{path}: expected keys and values, got {type(tree).__name__}")
     return tree
+
+
+def _unshared(tree: Any) -> Any:
+    """A copy in which no two sections are the same object, as those of a YAML anchor are: an
+    override of one would change the other."""
+    if isinstance(tree, dict):
+        return {key: _unshared(value) for key, value in tree.items()}
+    return [_unshared(value) for value in tree] if isinstance(tree, list) else tree
 
 
 def _is_of(kind: type[BaseModel], tree: dict[str, Any], error: ValidationError) -> bool:

@@ -125,6 +125,7 @@ def _measure_one(
         for i, clip in enumerate(clips)
     ]
     metrics = measure.measure(samples, clips, measure.Vertices(load_rig(settings.rig)))
+    metrics = measure.without_unused(metrics, talker.config.personalizer)
     return measure.without_strangers(metrics, clips, talker.config.identities)
 
 

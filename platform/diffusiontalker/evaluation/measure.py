@@ -8,6 +8,7 @@ import torch
 
 from diffusiontalker.animation.rig import Rig
 from diffusiontalker.arkit import CHANNELS, LIP, UPPER
+from diffusiontalker.config import PersonalizerSettings
 from diffusiontalker.corpus.shards import Clip, phones_of
 from diffusiontalker.model.talker import Talker
 from diffusiontalker.objectives import metrics, movement, spectrum
@@ -193,6 +194,18 @@ def without_strangers(
     if any(clip.identity in identities for clip in clips):
         return metrics
     unknown = dict.fromkeys(("identity_precision", "identity_recall", "identity_f1"), None)
+    return metrics.model_copy(update=unknown)
+
+
+def without_unused(metrics: SplitMetrics, personalizer: PersonalizerSettings) -> SplitMetrics:
+    """The metrics, without scores of labels that the model does not use, and never learned."""
+    used = {"identity": personalizer.use_identity, "emotion": personalizer.use_emotion}
+    unknown = {
+        f"{label}_{score}": None
+        for label, is_used in used.items()
+        if not is_used
+        for score in ("precision", "recall", "f1")
+    }
     return metrics.model_copy(update=unknown)
 
 

@@ -61,8 +61,8 @@ class TrainedModel:
     sampler: str
     seeds: int
     encoder: tuple[str, tuple[int, ...], str | None] | None = None
-    """Name, layers and revision of a teacher's frozen encoder. It runs anew: features in shards
-    may be another encoder's, or of degraded audio."""
+    """Name, layers and revision of the frozen encoder whose features it takes. It runs anew:
+    features in shards may be another encoder's, or of degraded audio."""
 
     def identities(self) -> Collection[str]:
         """Names of its library. Raises UserError."""

@@ -3,8 +3,8 @@
 Two learnable libraries hold one entry per identity and per emotion; MLP encoders turn entries into
 embeddings on the unit sphere. Heads over the audio features derive embeddings in the same space;
 the contrastive loss pulls a voice to its own entries. At inference the most similar entry is used
-(v1), or a name, or the embedding of the voice itself. Identity and emotion attend to each other
-(v2's cross-attention) and are fused into the personalized embedding.
+(v1), or a name, or the embedding of the voice itself. Identity and emotion are fused into the
+personalized embedding by attention, over both or to the other alone (v2: cross-attention).
 """
 
 from dataclasses import dataclass

@@ -355,8 +355,9 @@ def copy_matching_weights(student: Talker, teacher: Talker) -> list[str]:
     A student with fewer blocks keeps the teacher's first ones; residual blocks survive the cut.
     Returns the names that were not copied.
     """
+    given = dict(teacher.state_dict())
     # A teacher with log-mel input has the student's encoder as a part of its own.
-    given = {k.replace("encoder.mel.", "encoder."): v for k, v in teacher.state_dict().items()}
+    given |= {k.replace("encoder.mel.", "encoder."): v for k, v in given.items()}
     own = student.state_dict()
     copied = {k: v for k, v in given.items() if k in own and own[k].shape == v.shape}
     student.load_state_dict({**own, **copied})

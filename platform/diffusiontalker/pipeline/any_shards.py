@@ -26,6 +26,7 @@ from diffusiontalker.report.metric_columns import COLUMNS
 from diffusiontalker.report.splits import FLOOR_TITLES
 from diffusiontalker.runtime import artifact
 from diffusiontalker.summary.run import TEACHER, Evaluation, Floors, Row, RunSummary
+from diffusiontalker.training.checkpoints import load_talker
 from diffusiontalker.training.progress import StageDisplay
 
 FIGURES = "evaluation.json"
@@ -104,7 +105,8 @@ def model_of(settings: EvaluateJobSettings) -> tuple[str, Model]:
     if settings.model not in models:
         raise UserError(f"{root}: has no model {settings.model!r}; it has {', '.join(models)}")
     own = models[settings.model]
-    encoder = _encoder(root, summary) if own.name == TEACHER else None
+    config = load_talker(storage.location(own.folder)).config
+    encoder = None if config.feature_dim is None else _encoder(root, summary)
     diffusion = summary.settings.get("diffusion")
     default = diffusion.get("sampler", "ddim") if isinstance(diffusion, dict) else "ddim"
     steps, sampler = settings.steps or own.steps, settings.sampler or str(default)

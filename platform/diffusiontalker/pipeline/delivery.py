@@ -66,6 +66,8 @@ def deliver(run: Run, data: CorpusFolder, models: list[Model], evaluation: Evalu
         face = shipped.animate(clip.audio, SAMPLE_RATE).coefficients
     else:
         print("no artifact: the last model takes the frozen encoder's features", flush=True)
+        if storage.is_file(run.root / artifact.STUDENT / "config.yaml"):
+            print(f"{run.root / artifact.STUDENT}: is of an earlier run in this folder", flush=True)
         face = sampled_face(talker, clip, student.steps, settings)
     write_sample(run.root / "sample", clip, face)
     summary = summary.model_copy(update={"artifact": measured, "seconds": run.seconds})

@@ -119,12 +119,13 @@ def planned(settings: Settings, students: bool = True) -> list[str]:
     data = [*(["corpus"] if own_corpus else []), *(["encoder"] if own_encoder else [])]
     if not students:
         return [*data, "features", TEACHER]
+    labelled = settings.pseudo_labels.recordings and settings.diffusion.rounds
     exported = settings.diffusion.rounds and not settings.model.student.frozen_features
     return [
         *data,
         "features",
         TEACHER,
-        *(["pseudo-labels"] if settings.pseudo_labels.recordings is not None else []),
+        *(["pseudo-labels"] if labelled else []),
         *(f"round-{steps}" for steps in settings.diffusion.rounds),
         "evaluation",
         *(["export"] if exported else []),

@@ -58,7 +58,7 @@ def with_pseudo_labels(run: Run, data: CorpusFolder, teacher: Path) -> CorpusFol
     """The corpus for the rounds: with the user's recordings and the teacher's faces for them."""
     s = run.settings
     own = s.pseudo_labels
-    if own.recordings is None:
+    if own.recordings is None or not s.diffusion.rounds:
         return data
     assert run.encoder is not None
     folder = storage.location(own.recordings)

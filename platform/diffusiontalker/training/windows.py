@@ -60,8 +60,8 @@ class MotionWindows:
         features: bool = True,
     ) -> None:  # fmt: skip
         """``blinks``: remove and label blinks, instead of leaving them in the coefficients.
-        ``features``: those of the frozen encoder, which only the teacher takes, and which are most
-        of a shard."""
+        ``features``: those of the frozen encoder, where a model takes them; they are most of a
+        shard."""
         self.window, self.blinks, self.features = window, blinks, features
         self.columns: tuple[str, ...] = (
             "id", "identity", "emotion", "frames", "coefficients", "log_mel", "phones",

@@ -61,6 +61,7 @@ def render(summary: RunSummary, histories: Mapping[str, History], sample: Sample
         what_ran=what_ran(summary),
         goals=summary.goals,
         goal_counts=goal_counts(summary.goals),
+        has_artifact=summary.artifact is not None,
         streaming=summary.artifact.streaming if summary.artifact else None,
         look_ahead=summary.look_ahead,
         tables=tables(summary),
