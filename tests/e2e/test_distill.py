@@ -123,7 +123,8 @@ def test_status_shows_a_finished_run(finished) -> None:
     output, _, _ = finished
     done = jobs.call("status", str(output))
     assert done.returncode == 0, done.stderr
-    states = {line.split()[0]: line.split()[1] for line in done.stdout.splitlines() if line.strip()}
+    rows = [line.split() for line in done.stdout.splitlines()]
+    states = {row[0]: row[1] for row in rows if len(row) > 1}
     assert states["teacher"] == "kept"  # jobs/train.py was there before
     assert states["round-2"] == states["evaluation"] == states["export"] == "done"
     assert "running" not in done.stdout
@@ -205,8 +206,11 @@ def test_animate_takes_names_and_seeds(finished, speech, animate, tmp_path) -> N
     soundfile.write(tmp_path / "a.wav", speech[0][: 2 * speech[1]], speech[1])
     faces = []
     for number, choice in enumerate(
-        (["--seed", "1"], ["--seed", "1"], ["--seed", "2"], ["--seed", "1", "--emotion", "anger"])
-    ):
+        (
+            ["--seed", "1"], ["--seed", "1"], ["--seed", "2"],
+            ["--seed", "1", "--emotion", "anger"], ["--seed", "1", "--emotion", "sadness"],
+        )
+    ):  # fmt: skip
         out = tmp_path / f"{number}.npz"
         done = animate(
             tmp_path / "a.wav", "--model", finished[0] / "student", "--out", out,
@@ -217,7 +221,7 @@ def test_animate_takes_names_and_seeds(finished, speech, animate, tmp_path) -> N
         faces.append(writers.read_coefficients(out)[0])
     assert np.array_equal(faces[0], faces[1])
     assert not np.array_equal(faces[0], faces[2])
-    assert not np.array_equal(faces[0], faces[3])
+    assert not np.array_equal(faces[3], faces[4])
 
 
 def bad_recordings(folder: Path) -> dict[str, Path]:

@@ -125,9 +125,10 @@ def test_keys_follow_all_that_changes_a_result(tmp_path: Path) -> None:
         )
 
     own = keys()
-    # A batch is each worker's: four of them take a step of four batches.
-    assert not set(own) & set(keys("training.workers=4"))
-    assert own == keys("training.workers=0") == keys("resources.worker_cpus=0.5")
+    # A batch is that of all workers.
+    assert own == keys("training.workers=4") == keys("training.workers=0")
+    assert own == keys("resources.worker_cpus=0.5")
+    assert not set(own) & set(keys("training.seed=1"))
 
 
 def test_a_changed_rig_is_measured_again(make_run: MakeRun, tmp_path: Path) -> None:

@@ -67,7 +67,7 @@ def test_in_s3_and_the_same_again(
     assert boards == {"trial-000", "trial-001", "trial-002"}
     # the same settings and seed, in another process and beside no other trial
     both = "objectives=[energy_score, missed_closures]"
-    alone = ("trials=1", "concurrent=1", "pruning=none", both)
+    alone = ("trials=2", "concurrent=1", "pruning=none", both)
     here = sweep.run(settings(base, tmp_path / "other", *alone))
     for a, b in zip(there.trials[0].curve, here.trials[0].curve, strict=True):
         assert a.energy_score == pytest.approx(b.energy_score, rel=1e-5)
