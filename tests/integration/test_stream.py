@@ -187,7 +187,9 @@ def test_a_killed_run_on_s3_goes_on_with_the_data_of_its_epoch(
         stage_run.StageRun(root / "train", uuid.uuid4().hex, "witness", board),
     )  # fmt: skip
     _, lines, points = ray.get(board.get.remote("witness"))
-    assert [line.split(" (")[0] for line in lines] == ["witness      lost worker 1"]
+    # Worker 1 dies, and worker 0 fails for want of it: whichever is seen first.
+    assert lines
+    assert all(line.startswith("witness      lost worker ") for line in lines)
     assert {"gradient_norm", "learning_rate", "windows_per_second", "loss"} <= points[0].keys()
     assert [p["step"] for p in points if "val_loss" in p][-1] == 3 * per_epoch
     assert (tmp_path / "died").is_file()
