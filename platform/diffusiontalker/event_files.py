@@ -49,7 +49,8 @@ class EventFiles:
                 if math.isfinite(value):
                     self._write(step, summary=scalar(name, value))
             self.last = step
-            self._flush()
+            assert self.writer is not None
+            self.writer.flush()
             if time.monotonic() - self.stored > STORE_EVERY:
                 self._store()
 
@@ -80,10 +81,6 @@ class EventFiles:
     def _write(self, step: int, **content: Any) -> None:
         assert self.writer is not None
         self.writer.write_event(Event(step=step, wall_time=time.time(), **content))
-
-    def _flush(self) -> None:
-        assert self.writer is not None
-        self.writer.flush()
 
     def _store(self) -> None:
         if self.scratch:

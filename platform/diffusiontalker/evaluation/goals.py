@@ -30,17 +30,17 @@ def check(summary: RunSummary, student: str) -> tuple[Goal, ...]:
     floors = summary.floor.get(split)
     floor = floors.sampling.mbe if floors and floors.sampling else None
     steps, clips = own.steps, summary.clips_of(own)
-    teacher_alone = [
-        at_most("teacher: MBE, at most 1.25 x the sampling floor", teacher.mbe,
-                None if floor is None else 1.25 * floor, clips),
-        *_movement(summary, student),
-    ]  # fmt: skip
+    teacher_error = at_most(
+        "teacher: MBE, at most 1.25 x the sampling floor", teacher.mbe,
+        None if floor is None else 1.25 * floor, clips,
+    )  # fmt: skip
+    movement = _movement(summary, student)
     if student == TEACHER:
-        return tuple(teacher_alone)
+        return teacher_error, *movement
     out = [
         at_most(f"lips: LBE of the {steps}-step student, at most the teacher's", own.lbe,
                 teacher.lbe, clips),
-        *teacher_alone[:1],
+        teacher_error,
         between(f"upper face: spread ratio of the {steps}-step student", own.spread_upper,
                 0.8, 1.2, clips),
         *_matching(summary, student, split),
@@ -51,7 +51,7 @@ def check(summary: RunSummary, student: str) -> tuple[Goal, ...]:
             at_most("artifact: MB", summary.artifact.size_mb, 3.4),
             *_streaming(summary, clips),
         ]
-    out += teacher_alone[1:]
+    out += movement
     if (undistilled := rows.get((TEACHER, steps))) is not None:
         out.append(
             at_most(

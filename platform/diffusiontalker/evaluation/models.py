@@ -15,7 +15,7 @@ from diffusiontalker.features.encoder import FrozenEncoder
 from diffusiontalker.features.stage import to_length
 from diffusiontalker.runtime import artifact
 from diffusiontalker.runtime.student import Student
-from diffusiontalker.training.checkpoints import load_talker
+from diffusiontalker.training.checkpoints import load_config, load_talker
 
 Sample = Callable[[Clip, int], ClipSamples]
 """Samples faces for a clip; its number determines the noise."""
@@ -66,7 +66,7 @@ class TrainedModel:
 
     def identities(self) -> Collection[str]:
         """Names of its library. Raises UserError."""
-        return load_talker(storage.location(self.folder)).config.identities
+        return load_config(storage.location(self.folder)).identities
 
     def load(self) -> Sample:
         """The function that samples. Raises UserError: no such model or encoder."""

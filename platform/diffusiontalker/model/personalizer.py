@@ -84,20 +84,10 @@ class Personalizer(nn.Module):
         self.identity_head = VoiceHead(audio, dim)
         self.emotion_head = VoiceHead(audio, dim)
         self.tokens = nn.Linear(dim, settings.fused)
-        self.kinds = nn.Parameter(torch.zeros(2, settings.fused)) if self.is_cross else None
+        is_cross = settings.fusion == "cross"
+        self.kinds = nn.Parameter(torch.zeros(2, settings.fused)) if is_cross else None
         self.attention = nn.MultiheadAttention(settings.fused, HEADS, batch_first=True)
         self.fuse = nn.Linear(2 * settings.fused, settings.fused)
-
-    @property
-    def is_cross(self) -> bool:
-        """Whether identity and emotion attend to each other alone."""
-        return self.settings.fusion == "cross"
-
-    def _own_token(self) -> Tensor | None:
-        """(2, 2), true where a token must not attend: to itself. None: to both."""
-        if not self.is_cross:
-            return None
-        return torch.eye(2, dtype=torch.bool, device=self.tokens.weight.device)
 
     def embed(self, audio: Tensor, mask: Tensor) -> VoiceEmbeddings:
         """Embeddings of the voice in ``audio`` (B, T, A), ``mask`` (B, T, 1) of real frames."""
@@ -122,9 +112,9 @@ class Personalizer(nn.Module):
         identity = identity * float(self.settings.use_identity)
         emotion = emotion * float(self.settings.use_emotion)
         tokens = self.tokens(torch.stack([identity, emotion], dim=1))
+        itself = None  # true where a token must not attend
         if self.kinds is not None:
             tokens = tokens + self.kinds
-        attended, _ = self.attention(
-            tokens, tokens, tokens, need_weights=False, attn_mask=self._own_token()
-        )
+            itself = torch.eye(2, dtype=torch.bool, device=tokens.device)
+        attended, _ = self.attention(tokens, tokens, tokens, need_weights=False, attn_mask=itself)
         return self.fuse((tokens + attended).flatten(1))

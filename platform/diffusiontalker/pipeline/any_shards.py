@@ -26,7 +26,7 @@ from diffusiontalker.report.metric_columns import COLUMNS
 from diffusiontalker.report.splits import FLOOR_TITLES
 from diffusiontalker.runtime import artifact
 from diffusiontalker.summary.run import TEACHER, Evaluation, Floors, Row, RunSummary
-from diffusiontalker.training.checkpoints import load_talker
+from diffusiontalker.training.checkpoints import load_config
 from diffusiontalker.training.progress import StageDisplay
 
 FIGURES = "evaluation.json"
@@ -105,7 +105,7 @@ def model_of(settings: EvaluateJobSettings) -> tuple[str, Model]:
     if settings.model not in models:
         raise UserError(f"{root}: has no model {settings.model!r}; it has {', '.join(models)}")
     own = models[settings.model]
-    config = load_talker(storage.location(own.folder)).config
+    config = load_config(storage.location(own.folder))
     encoder = None if config.feature_dim is None else _encoder(root, summary)
     diffusion = summary.settings.get("diffusion")
     default = diffusion.get("sampler", "ddim") if isinstance(diffusion, dict) else "ddim"

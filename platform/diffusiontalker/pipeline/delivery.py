@@ -23,6 +23,7 @@ from diffusiontalker.pipeline.training import HISTORY, Model
 from diffusiontalker.report.run import page
 from diffusiontalker.report.run.plots import History
 from diffusiontalker.report.run.sample import Sample
+from diffusiontalker.runtime.artifact import CONFIG
 from diffusiontalker.runtime.student import Student
 from diffusiontalker.stage_keys import look_ahead_key
 from diffusiontalker.summary.run import (
@@ -66,7 +67,7 @@ def deliver(run: Run, data: CorpusFolder, models: list[Model], evaluation: Evalu
         face = shipped.animate(clip.audio, SAMPLE_RATE).coefficients
     else:
         print("no artifact: the last model takes the frozen encoder's features", flush=True)
-        if storage.is_file(run.root / artifact.STUDENT / "config.yaml"):
+        if storage.is_file(run.root / artifact.STUDENT / CONFIG):
             print(f"{run.root / artifact.STUDENT}: is of an earlier run in this folder", flush=True)
         face = sampled_face(talker, clip, student.steps, settings)
     write_sample(run.root / "sample", clip, face)

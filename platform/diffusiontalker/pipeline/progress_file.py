@@ -15,6 +15,7 @@ from rich.table import Table
 from diffusiontalker import storage
 from diffusiontalker.config import Settings
 from diffusiontalker.errors import UserError
+from diffusiontalker.event_files import FOLDER as TENSORBOARD
 from diffusiontalker.ray_errors import user_error
 from diffusiontalker.summary.durations import clock
 from diffusiontalker.summary.run import TEACHER
@@ -116,15 +117,18 @@ class ProgressFile:
 def planned(settings: Settings, students: bool = True) -> list[str]:
     """The stages of a run with these settings, in order; without ``students``, of its teacher."""
     own_corpus, own_encoder = settings.corpus.path is None, settings.encoder.name is None
-    data = [*(["corpus"] if own_corpus else []), *(["encoder"] if own_encoder else [])]
+    teacher = [
+        *(["corpus"] if own_corpus else []),
+        *(["encoder"] if own_encoder else []),
+        "features",
+        TEACHER,
+    ]
     if not students:
-        return [*data, "features", TEACHER]
+        return teacher
     labelled = settings.pseudo_labels.recordings and settings.diffusion.rounds
     exported = settings.diffusion.rounds and not settings.model.student.frozen_features
     return [
-        *data,
-        "features",
-        TEACHER,
+        *teacher,
         *(["pseudo-labels"] if labelled else []),
         *(f"round-{steps}" for steps in settings.diffusion.rounds),
         "evaluation",
@@ -180,5 +184,5 @@ def as_lines(root: Path) -> list[Any]:
     return [
         table(run, time.time()),
         f"process      {run.process} on {run.host}",
-        f"curves       tensorboard --logdir {root / 'tensorboard'}",
+        f"curves       tensorboard --logdir {root / TENSORBOARD}",
     ]

@@ -16,6 +16,9 @@ from diffusiontalker import storage
 from diffusiontalker.errors import UserError
 from diffusiontalker.model.talker import Talker, TalkerConfig
 
+CONFIG = "talker.json"
+"""The shape of a talker, beside its weights."""
+AGAIN = "; train it again"
 TRAINED, AVERAGE = "trained.safetensors", "average.safetensors"
 OPTIMIZER, STATE = "optimizer.safetensors", "state.json"
 """Files of a training run's checkpoint."""
@@ -26,7 +29,7 @@ def save_talker(folder: Path, talker: Talker) -> None:
     """Write ``talker.json`` and ``model.safetensors``, on disk or in S3. Raises UserError."""
     storage.make_folder(folder)
     text = json.dumps(talker.config.to_dict(), indent=1) + "\n"
-    storage.write_bytes(folder / "talker.json", text.encode())
+    storage.write_bytes(folder / CONFIG, text.encode())
     storage.write_bytes(folder / "model.safetensors", save(talker.state_dict()))
 
 
@@ -36,11 +39,16 @@ def load_talker(folder: Path) -> Talker:
     Raises:
         UserError: a file is missing or damaged, does not fit the other, or is of another release.
     """
-    with _reading(folder, "talker.json", "model.safetensors", mend="; train it again"):
-        config = TalkerConfig.from_dict(json.loads(storage.read_text(folder / "talker.json")))
-        talker = Talker(config)
+    with _reading(folder, CONFIG, "model.safetensors", mend=AGAIN):
+        talker = Talker(load_config(folder))
         talker.load_state_dict(load(storage.read_bytes(folder / "model.safetensors")))
     return talker.eval()
+
+
+def load_config(folder: Path) -> TalkerConfig:
+    """The shape of a talker that ``save_talker`` wrote. Raises UserError as ``load_talker``."""
+    with _reading(folder, CONFIG, mend=AGAIN):
+        return TalkerConfig.from_dict(json.loads(storage.read_text(folder / CONFIG)))
 
 
 @dataclass

@@ -17,10 +17,7 @@ class Epoch:
     """
 
     def __init__(self) -> None:
-        # On the driver's node, without which the run ends anyway.
-        here = NodeAffinitySchedulingStrategy(ray.get_runtime_context().get_node_id(), soft=False)
-        actor = ray.remote(_EpochActor).options(num_cpus=0, scheduling_strategy=here)
-        self._actor: Any = actor.remote()
+        self._actor = on_this_node(_EpochActor)
 
     def set(self, number: int) -> None:
         """Called by every worker before it reads the epoch."""
@@ -29,6 +26,14 @@ class Epoch:
     def __call__(self) -> int:
         """The epoch that was set last; 0 before."""
         return int(ray.get(self._actor.get.remote()))
+
+
+def on_this_node(kind: type) -> Any:
+    """An actor of a class, on the driver's node, without which the run ends anyway; it reserves no
+    CPU."""
+    here = NodeAffinitySchedulingStrategy(ray.get_runtime_context().get_node_id(), soft=False)
+    actor: Any = ray.remote(kind)
+    return actor.options(num_cpus=0, scheduling_strategy=here).remote()
 
 
 class _EpochActor:

@@ -257,12 +257,7 @@ class LossCurve:
     """Averages losses, gradient norm and learning rate over ``every`` steps and appends a point to
     the run's history."""
 
-    def __init__(
-        self,
-        state: RunState,
-        every: int,
-        on_point: OnPoint | None = None,
-    ) -> None:
+    def __init__(self, state: RunState, every: int, on_point: OnPoint | None = None) -> None:
         self.state, self.every, self.on_point = state, every, on_point
         self.sums: dict[str, float] = {}
         self.count = 0

@@ -12,11 +12,11 @@ from collections.abc import Callable
 from types import TracebackType
 
 import ray
-from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
 from diffusiontalker.summary.durations import clock
+from diffusiontalker.training.epoch import on_this_node
 
 LOG_EVERY = 20.0
 """Seconds between two lines of one stage where output is no terminal."""
@@ -96,9 +96,8 @@ class StepProgress:
 def start_progress_board() -> ray.actor.ActorHandle:
     """A ``ProgressBoard`` as an actor that reserves no CPU, on the driver's node: others may be
     lost."""
-    here = NodeAffinitySchedulingStrategy(ray.get_runtime_context().get_node_id(), soft=False)
-    actor = ray.remote(ProgressBoard).options(num_cpus=0, scheduling_strategy=here)
-    return actor.remote()  # type: ignore[return-value]
+    board: ray.actor.ActorHandle = on_this_node(ProgressBoard)
+    return board
 
 
 class StageDisplay:
