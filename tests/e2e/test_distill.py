@@ -1,4 +1,4 @@
-"""`make demo` shrunk and submitted to a cluster, all of it in S3, as docs/cluster.md says: killed in
+"""`make demo` shrunk, submitted to a cluster as docs/cluster.md says, and all in S3: killed in
 the middle of the teacher, submitted again, and used as people would."""
 
 import json
