@@ -6,6 +6,7 @@ import os
 import signal
 import subprocess
 import sys
+import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -103,9 +104,12 @@ def finished(
         def names() -> set[str]:
             return set(server.keys(bucket, PREFIX))
 
-        jobs.wait_for(
-            lambda: any("/train/teacher-" in n and "/checkpoint_" in n for n in names()), first, log
-        )
+        def has_checkpoint() -> bool:
+            time.sleep(0.5)  # a listing takes CPU time of the job
+            return any("/train/teacher-" in n and "/checkpoint_" in n for n in names())
+
+        jobs.wait_for(lambda: "teacher      started" in log.read_text(), first, log)
+        jobs.wait_for(has_checkpoint, first, log)
         process = driver(remote)
         assert process is not None
         os.kill(process, signal.SIGKILL)
