@@ -1,0 +1,110 @@
+"""Runs every variant for every seed, and writes the tables after each seed.
+
+All variants share one folder of stages, whose names are hashes of all that determines them: what
+two variants have in common is trained once, and the same command resumes after a kill.
+"""
+
+import re
+import time
+from dataclasses import replace
+from pathlib import Path
+
+from diffusiontalker import config, storage
+from diffusiontalker.comparison import tables, writers
+from diffusiontalker.comparison.variants import Variant, paper_of, variants_of, with_preset
+from diffusiontalker.config import CompareSettings, fingerprint
+from diffusiontalker.corpus.manifest import CorpusFolder, open_corpus
+from diffusiontalker.environment import environment
+from diffusiontalker.evaluation import evaluate
+from diffusiontalker.evaluation.evaluate import EvaluatedModel
+from diffusiontalker.pipeline.data import prepare_data
+from diffusiontalker.pipeline.delivery import corpus_summary
+from diffusiontalker.pipeline.evaluation import ROWS, check_measured
+from diffusiontalker.pipeline.run import Run, corpus_content
+from diffusiontalker.stage_keys import evaluation_key
+from diffusiontalker.summary.comparison import Comparison
+from diffusiontalker.summary.run import Evaluation
+from diffusiontalker.training.progress import StageDisplay
+
+VARIANTS = "variants"
+"""Holds a folder with settings and metrics of each variant and seed."""
+Found = dict[tuple[str, int], Evaluation]
+"""The metrics of a variant for a seed."""
+
+
+def compare(settings: CompareSettings) -> Comparison:
+    """Train, measure, and write ``comparison.json`` and the tables into ``output``.
+
+    Raises:
+        UserError: whatever the user can mend, in one line; what was done stays done.
+    """
+    settings = with_preset(settings)
+    chosen = tables.chosen(settings)
+    base = Run(settings)
+    base.describe()
+    data = prepare_data(base)
+    # Encoder and features are those of the first seed: what varies is the models' training.
+    settings = settings.model_copy(update={"corpus": base.settings.corpus})
+    variants = variants_of(settings, chosen)
+    found: Found = {}
+    zero_shot: Found = {}
+    seconds: dict[str, float] = {}
+    for seed in range(settings.comparison.seeds):
+        for variant in variants:
+            started = time.monotonic()
+            print(f"comparison   {variant.name}, seed {seed}", flush=True)
+            one, other = measured(settings, variant, seed, data, base.encoder)
+            found[variant.name, seed] = one
+            if other is not None:
+                zero_shot[variant.name, seed] = other
+            seconds[variant.name] = seconds.get(variant.name, 0.0) + time.monotonic() - started
+        comparison = Comparison(
+            paper=paper_of(settings),
+            preset=settings.comparison.preset,
+            seeds=seed + 1,
+            tables=tuple(tables.tables(settings, chosen, found, zero_shot)),
+            corpus=corpus_summary(settings.corpus, data.manifest, None).model_dump(mode="json"),
+            environment=environment(),
+            settings=settings.model_dump(mode="json"),
+            seconds={name: round(value, 1) for name, value in seconds.items()},
+        )
+        writers.write(base.root, comparison)
+    return comparison
+
+
+def measured(
+    settings: CompareSettings, variant: Variant, seed: int, data: CorpusFolder, encoder: str | None
+) -> tuple[Evaluation, Evaluation | None]:
+    """The metrics of a variant on its own test splits, and on VOCASET's where shards are given."""
+    where = f"variant {variant.name}"
+    own = config.changed(settings, {**variant.changes, "training.seed": seed}, where)
+    run = Run(own)
+    run.encoder = encoder
+    models = variant.train(run, data)
+    slug = re.sub(r"[^a-z0-9]+", "-", variant.name.lower()).strip("-")
+    folder = run.root / VARIANTS / f"{slug}-{seed}"
+    storage.make_folder(folder)
+    storage.write_bytes(folder / "settings.yaml", config.to_yaml(own).encode())
+    found = evaluated(run, models, data, slug)
+    found.write(folder / ROWS)
+    if settings.comparison.vocaset is None:
+        return found, None
+    there = storage.location(settings.comparison.vocaset)
+    anew = [replace(one, model=one.model.on_other_shards()) for one in models]
+    other = evaluated(run, anew, CorpusFolder(there, open_corpus(there)), f"vocaset-{slug}")
+    other.write(folder / f"vocaset-{ROWS}")
+    return found, other
+
+
+def evaluated(run: Run, models: list[EvaluatedModel], data: CorpusFolder, name: str) -> Evaluation:
+    """The metrics of models on the test splits of a corpus, measured unless that was done."""
+
+    def work(out: Path, display: StageDisplay) -> None:
+        found = evaluate.evaluate(models, data.folder, run.settings.evaluation, display.count)
+        check_measured(found.rows)
+        found.write(out / ROWS)
+
+    names = [f"{Path(one.model.folder).name} {one.model.steps}" for one in models]
+    key = evaluation_key(run.settings, names, [fingerprint(name), *corpus_content(data)])
+    folder = run.stage(f"evaluation-{name}", run.folder(f"evaluation-{name}", key), work)
+    return Evaluation.read(folder / ROWS)
