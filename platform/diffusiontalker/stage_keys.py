@@ -18,7 +18,7 @@ VERSIONS = {
     "encoder": 2,
     "teacher": 6,
     "pseudo_labels": 2,
-    "round": 7,
+    "round": 8,
     "scratch": 1,
     "rival": 1,
     "evaluation": 7,
