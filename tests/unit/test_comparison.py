@@ -73,7 +73,9 @@ def found(settings: CompareSettings, seeds: int = 2) -> dict[tuple[str, int], Ev
 
 
 def comparison(settings: CompareSettings) -> Comparison:
-    made = tables.tables(settings, tables.chosen(settings), found(settings), {})
+    own = found(settings)
+    there = own if settings.comparison.vocaset else {}
+    made = tables.tables(settings, tables.chosen(settings), own, there)
     return Comparison(paper=variants.paper_of(settings), preset="full", seeds=2,
                       tables=tuple(made), seconds={"reference": 3.0})  # fmt: skip
 
@@ -149,9 +151,12 @@ def test_p_values_are_corrected_for_all_tests_of_a_table() -> None:
 
 def test_tables_hold_means_spreads_floors_and_tests() -> None:
     made = comparison(load("v1-min.yaml"))
-    assert {(t.key, t.split) for t in made.tables} == {
+    names = {(t.key, t.split) for t in made.tables}
+    assert names == {
         (key, split) for key in tables.COLUMNS["v1"] if key != "vocaset" for split in SPLITS
     }
+    zero_shot = comparison(load("v1-min.yaml", "comparison.vocaset=there")).tables
+    assert {(t.key, t.split) for t in zero_shot} - names == {("vocaset", s) for s in SPLITS}
     (rivals,) = [t for t in made.tables if (t.key, t.split) == ("rivals", "test_seen")]
     rows = {row.name: row for row in rivals.rows}
     assert rivals.reference == "distilled, 8 steps"

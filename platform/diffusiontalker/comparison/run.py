@@ -5,7 +5,6 @@ two variants have in common is trained once, and the same command resumes after 
 """
 
 import re
-import time
 from dataclasses import replace
 from pathlib import Path
 
@@ -51,13 +50,13 @@ def compare(settings: CompareSettings) -> Comparison:
     seconds: dict[str, float] = {}
     for seed in range(settings.comparison.seeds):
         for variant in variants:
-            started = time.monotonic()
             print(f"comparison   {variant.name}, seed {seed}", flush=True)
-            one, other = measured(settings, variant, seed, data, base.encoder)
-            found[variant.name, seed] = one
+            run = run_of(settings, variant, seed, base.encoder)
+            found[variant.name, seed], other = measured(run, variant, seed, data)
             if other is not None:
                 zero_shot[variant.name, seed] = other
-            seconds[variant.name] = seconds.get(variant.name, 0.0) + time.monotonic() - started
+            spent = sum(run.seconds.values())
+            seconds[variant.name] = seconds.get(variant.name, 0.0) + spent
         comparison = Comparison(
             paper=paper_of(settings),
             preset=settings.comparison.preset,
@@ -72,35 +71,44 @@ def compare(settings: CompareSettings) -> Comparison:
     return comparison
 
 
+def run_of(settings: CompareSettings, variant: Variant, seed: int, encoder: str | None) -> Run:
+    """The run of a variant for a seed, with the frozen encoder of all."""
+    changes = {**variant.changes, "training.seed": seed}
+    run = Run(config.changed(settings, changes, f"variant {variant.name}"))
+    run.encoder = encoder
+    return run
+
+
 def measured(
-    settings: CompareSettings, variant: Variant, seed: int, data: CorpusFolder, encoder: str | None
+    run: Run, variant: Variant, seed: int, data: CorpusFolder
 ) -> tuple[Evaluation, Evaluation | None]:
     """The metrics of a variant on its own test splits, and on VOCASET's where shards are given."""
-    where = f"variant {variant.name}"
-    own = config.changed(settings, {**variant.changes, "training.seed": seed}, where)
-    run = Run(own)
-    run.encoder = encoder
     models = variant.train(run, data)
     slug = re.sub(r"[^a-z0-9]+", "-", variant.name.lower()).strip("-")
     folder = run.root / VARIANTS / f"{slug}-{seed}"
     storage.make_folder(folder)
-    storage.write_bytes(folder / "settings.yaml", config.to_yaml(own).encode())
+    storage.write_bytes(folder / "settings.yaml", config.to_yaml(run.settings).encode())
     found = evaluated(run, models, data, slug)
     found.write(folder / ROWS)
-    if settings.comparison.vocaset is None:
+    own = run.settings
+    if not isinstance(own, CompareSettings) or own.comparison.vocaset is None:
         return found, None
-    there = storage.location(settings.comparison.vocaset)
+    there = storage.location(own.comparison.vocaset)
     anew = [replace(one, model=one.model.on_other_shards()) for one in models]
-    other = evaluated(run, anew, CorpusFolder(there, open_corpus(there)), f"vocaset-{slug}")
+    vocaset = CorpusFolder(there, open_corpus(there))
+    other = evaluated(run, anew, vocaset, f"vocaset-{slug}", costs=False)
     other.write(folder / f"vocaset-{ROWS}")
     return found, other
 
 
-def evaluated(run: Run, models: list[EvaluatedModel], data: CorpusFolder, name: str) -> Evaluation:
+def evaluated(
+    run: Run, models: list[EvaluatedModel], data: CorpusFolder, name: str, costs: bool = True
+) -> Evaluation:
     """The metrics of models on the test splits of a corpus, measured unless that was done."""
 
     def work(out: Path, display: StageDisplay) -> None:
-        found = evaluate.evaluate(models, data.folder, run.settings.evaluation, display.count)
+        own = run.settings.evaluation
+        found = evaluate.evaluate(models, data.folder, own, display.count, costs)
         check_measured(found.rows)
         found.write(out / ROWS)
 

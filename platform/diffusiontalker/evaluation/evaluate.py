@@ -36,6 +36,7 @@ def evaluate(
     folder: Path,
     settings: EvaluationSettings,
     progress: Callable[[int, int], None],
+    costs: bool = True,
 ) -> Evaluation:
     """A row per model and split, the errors of each clip, and the floors per split.
 
@@ -44,6 +45,7 @@ def evaluate(
         folder: shards, with features unless every model makes its own.
         settings: the rig.
         progress: called with the number of rows that are measured, and of all rows.
+        costs: measure speed and size, too.
     """
     manifest = open_corpus(folder)
     splits = manifest.test_splits()
@@ -64,7 +66,7 @@ def evaluate(
             found[pending[reference]] = ray.get(reference)
             progress(len(found), total)
     # Speed is measured alone: a second process on the machine would slow it.
-    costs = [ray.get(_speed.remote(model)) for model in models]
+    spent = [ray.get(_speed.remote(model)) if costs else Costs() for model in models]
     rows = (
         Row(
             name=model.name,
@@ -72,7 +74,7 @@ def evaluate(
             distilled=model.distilled,
             split=split,
             **found[number][0].model_dump(),
-            **costs[number % len(models)].model_dump(),
+            **spent[number % len(models)].model_dump(),
         )
         for number, (model, split) in enumerate(work)
     )

@@ -63,7 +63,7 @@ class Retrieval(Regression):
                 assert clip.features is not None
                 features = torch.from_numpy(clip.features.astype(np.float32))
                 keys = self.project(features)[::every]
-                faces = windows(torch.from_numpy(clip.coefficients))[::every]
+                faces = windows(torch.tensor(clip.coefficients))[::every]
                 owner = names.get(clip.identity or "", UNKNOWN)
                 found.append((keys, faces, torch.full((len(keys),), owner)))
         keys, faces, owners = (torch.cat(parts) for parts in zip(*found, strict=True))

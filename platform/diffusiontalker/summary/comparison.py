@@ -67,7 +67,8 @@ class Comparison(_Part):
     environment: dict[str, JsonValue] = {}
     settings: dict[str, JsonValue] = {}
     seconds: dict[str, float] = {}
-    """Wall seconds of each variant, of all its seeds."""
+    """Wall seconds of each variant's stages, of all its seeds; stages that variants share count in
+    each."""
 
     def write(self, folder: Path) -> None:
         """Write ``comparison.json`` into a folder. Raises UserError."""
