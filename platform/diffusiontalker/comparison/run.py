@@ -10,7 +10,7 @@ from pathlib import Path
 
 from diffusiontalker import config, storage
 from diffusiontalker.comparison import tables, writers
-from diffusiontalker.comparison.variants import Variant, paper_of, variants_of, with_preset
+from diffusiontalker.comparison.variants import Variant, completed, paper_of, variants_of
 from diffusiontalker.config import CompareSettings, fingerprint
 from diffusiontalker.corpus.manifest import CorpusFolder, open_corpus
 from diffusiontalker.environment import environment
@@ -37,7 +37,7 @@ def compare(settings: CompareSettings) -> Comparison:
     Raises:
         UserError: whatever the user can mend, in one line; what was done stays done.
     """
-    settings = with_preset(settings)
+    settings = completed(settings)
     chosen = tables.chosen(settings)
     base = Run(settings)
     base.describe()

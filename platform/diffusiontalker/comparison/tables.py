@@ -95,6 +95,8 @@ def tables(
                 rows, reference = groups(settings, name, source, split, paper), None
             else:
                 rows, reference = models(settings, name, source, split, paper)
+            if not any(own.p is not None for row in rows for own in row.figures.values()):
+                reference = None
             clips = next((row.clips for row in first.rows if row.split == split), None)
             yield ComparedTable(
                 key=name, title=TITLES[name], split=split, clips=clips, reference=reference,
@@ -115,7 +117,7 @@ def entries(settings: CompareSettings, name: str) -> list[Entry]:
         Entry(f"from nothing, {n} steps", f"scratch-{n}", f"scratch-{n}", n)
         for n in diffusion.rounds
     ]
-    undistilled = [teachers[n] for n in (diffusion.steps, last) if n in teachers]
+    undistilled = [teachers[diffusion.steps], teachers[last]]
     if name == "steps":
         return [*teachers.values(), *scratch, *students]
     if name == "matching":
@@ -124,8 +126,7 @@ def entries(settings: CompareSettings, name: str) -> list[Entry]:
         paper, full = paper_of(settings), students[-1]
         return [
             *(Entry(label, label, full.model, last) for label in ABLATIONS[paper]),
-            *(Entry("without distillation: teacher", REFERENCE, TEACHER, last) for _ in
-              teachers.keys() & {last}),
+            Entry("without distillation: teacher", REFERENCE, TEACHER, last),
             Entry("without distillation: from nothing", scratch[-1].variant, scratch[-1].model,
                   last),
             Entry("full", REFERENCE, full.model, last),

@@ -59,11 +59,15 @@ class Variant:
     changes: Mapping[str, Any] = field(default_factory=dict)
 
 
-def with_preset(settings: CompareSettings) -> CompareSettings:
-    """The settings, with what their preset sets. Raises UserError."""
-    if settings.comparison.preset == "full":
-        return settings
-    return config.changed(settings, SMALL, "comparison.preset=small")
+def completed(settings: CompareSettings) -> CompareSettings:
+    """The settings with what their preset sets, and with the teacher measured in its own and in the
+    last student's steps: the baseline that a distilled student has to beat. Raises UserError."""
+    if settings.comparison.preset == "small":
+        settings = config.changed(settings, SMALL, "comparison.preset=small")
+    own = settings.diffusion
+    grid = {*settings.evaluation.teacher_steps, own.steps, own.rounds[-1]}
+    key = "evaluation.teacher_steps"
+    return config.changed(settings, {key: sorted(grid, reverse=True)}, key)
 
 
 def paper_of(settings: CompareSettings) -> str:

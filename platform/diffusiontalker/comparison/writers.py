@@ -17,8 +17,12 @@ from diffusiontalker.summary.comparison import ComparedTable, Comparison
 PAGE = "comparison.html"
 NOTE = (
     "Mean ± standard deviation over seeds; in [brackets] the paper's own figure, from its data and "
-    "hardware. Preset {preset}, {seeds} seeds."
+    "hardware. Preset {preset}; seeds: {seeds}."
 )
+SIGNS = {
+    "±": r"$\pm$", "–": "--", "⁻⁵": "$^{-5}$", "⁻⁷": "$^{-7}$", "²": "$^2$", "|": "$|$",
+}  # fmt: skip
+"""What LaTeX cannot print as it is, and how it is written there."""
 BESIDE = ("mean", "spread", "published", "p")
 """Numbers of one figure in the CSV."""
 
@@ -79,7 +83,10 @@ def latex(comparison: Comparison) -> str:
             label=f"tab:{one.key}-{one.split.replace('_', '-')}", position="t",
         )  # fmt: skip
         parts.append(text.replace("CAPTION", _escaped(caption(one))))
-    return "\n".join(parts).replace("±", r"$\pm$")
+    text = "\n".join(parts)
+    for sign, command in SIGNS.items():
+        text = text.replace(sign, command)
+    return text
 
 
 def _table(one: ComparedTable) -> Table:
