@@ -1,20 +1,18 @@
 """The papers' tables: which variants of a run, rivals and seeds are compared."""
 
-from typing import Annotated, Literal
+from typing import Annotated, Literal, get_args
 
 from pydantic import Field, model_validator
 
 from diffusiontalker.config.run import Settings
 from diffusiontalker.config.section import Count, Section
 
+Respaced = Annotated[int, Field(ge=1, le=1000)]
 RivalName = Literal[
     "faceformer", "emotalk", "facediffuser", "selftalk", "unitalker", "industrial", "regression",
     "mean_face", "retrieval",
 ]  # fmt: skip
-RIVALS: tuple[RivalName, ...] = (
-    "faceformer", "emotalk", "facediffuser", "selftalk", "unitalker", "industrial", "regression",
-    "mean_face", "retrieval",
-)  # fmt: skip
+RIVALS: tuple[RivalName, ...] = get_args(RivalName)
 
 
 class RivalSettings(Section):
@@ -23,9 +21,10 @@ class RivalSettings(Section):
     names: tuple[RivalName, ...] = RIVALS
     width: Annotated[int, Field(ge=8, multiple_of=8)] | None = None
     """Of the rivals' networks; None: each as published."""
-    diffusion_steps: Annotated[tuple[Count, ...], Field(min_length=1)] = (1000, 8)
-    """Sampling steps of FaceDiffuser."""
-    industrial_steps: Count = 2
+    diffusion_steps: Annotated[tuple[Respaced, ...], Field(min_length=1)] = (1000, 8)
+    """Sampling steps of FaceDiffuser, which is trained with 1000."""
+    industrial_steps: Respaced = 2
+    """Of the industrial recipe, likewise."""
 
 
 class ComparisonSettings(Section):
