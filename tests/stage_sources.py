@@ -23,6 +23,7 @@ ENTRIES = {
     "training": "training.stages",
     "pseudo_labels": "pseudo_labels.stage",
     "evaluation": "evaluation.evaluate",
+    "rivals": "rivals.stage",
 }
 """Where the code of a stage begins; what that imports belongs to it. ``training`` are the stages of
 encoder, teacher and rounds."""

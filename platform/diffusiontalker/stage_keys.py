@@ -14,7 +14,15 @@ from collections.abc import Mapping, Sequence
 from diffusiontalker import storage
 from diffusiontalker.config import Section, Settings, TrainingSettings, fingerprint, round_settings
 
-VERSIONS = {"encoder": 2, "teacher": 6, "pseudo_labels": 2, "round": 8, "evaluation": 6}
+VERSIONS = {
+    "encoder": 2,
+    "teacher": 6,
+    "pseudo_labels": 2,
+    "round": 8,
+    "scratch": 1,
+    "rival": 1,
+    "evaluation": 7,
+}
 """Raise a stage's when the same settings and data give another result: old ones are left alone
 then, and so are those of the stages after it."""
 DONE = "stage.json"
@@ -60,6 +68,20 @@ def round_key(s: Settings, steps: int, teacher: str, corpus: Content) -> str:
         s.augmentation.lost_bands, s.augmentation.vocal_tract, _shared(s.training),
         round_settings(s, steps), corpus,
     )  # fmt: skip
+
+
+def scratch_key(s: Settings, steps: int, corpus: Content) -> str:
+    """Of the student's network trained without a teacher for ``steps`` steps."""
+    return _key(
+        "scratch", steps, s.model.shared, s.model.student, s.losses.teacher,
+        s.augmentation.lost_bands, _shared(s.training), s.training.teacher, corpus,
+    )  # fmt: skip
+
+
+def rival_key(s: Settings, name: str, width: int | None, corpus: Content) -> str:
+    """Of a rival; ``width`` of its network."""
+    own = (s.model.shared, s.model.student) if name == "regression" else ()
+    return _key("rival", name, width, *own, _shared(s.training), s.training.teacher, corpus)
 
 
 def evaluation_key(s: Settings, models: Sequence[str], corpus: Content) -> str:

@@ -21,7 +21,7 @@ from diffusiontalker.evaluation import models as evaluated
 from diffusiontalker.evaluation.models import ExportedModel, TrainedModel, to_frames
 from diffusiontalker.pipeline import any_shards
 from diffusiontalker.runtime import artifact
-from diffusiontalker.summary.run import Errors, Evaluation, Floors, SplitMetrics
+from diffusiontalker.summary.run import ClipRow, Errors, Evaluation, Floors, SplitMetrics
 from diffusiontalker.training.checkpoints import save_talker
 
 
@@ -132,7 +132,11 @@ def test_faces_get_the_length_of_the_recording() -> None:
 def test_tables_show_the_recordings_beside_the_model() -> None:
     row = summaries.row("student-[b]", 2, closure=0.5, fps=9.0)
     floor: dict[str, Floors | None] = {"test_seen": Floors(recording=Errors(closure=0.75))}
-    (table,) = any_shards.tables(Evaluation(rows=(row,), floor=floor))
+    clip = ClipRow(name="student-[b]", steps=2, distilled=True, split="test_seen", clip="a",
+                   identity="[ada]", emotion=None, frames=9, errors={"mbe": 0.25})  # fmt: skip
+    table, *groups = any_shards.tables(Evaluation(rows=(row,), floor=floor, clips=(clip,)))
+    assert [next(iter(own.columns[0].cells)).plain for own in groups] == ["[ada]", "unknown"]
+    assert [list(own.columns[2].cells) for own in groups] == [["0.250"], ["0.250"]]
     console = Console(file=io.StringIO(), width=100)
     console.print(table)
     text = console.file.getvalue()  # type: ignore[attr-defined]

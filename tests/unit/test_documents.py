@@ -22,6 +22,7 @@ DOCUMENTS = [
 ] + sorted((ROOT / "docs").glob("*.md"))
 FIGURES = ROOT / "docs" / "figures.md"
 LOADERS = {
+    "jobs/compare.py": config.CompareSettings,
     "jobs/distill.py": config.Settings,
     "jobs/train.py": config.Settings,
     "jobs/prepare.py": config.DataSettings,

@@ -10,6 +10,7 @@ import pytest
 
 from diffusiontalker import cli, config
 from diffusiontalker.config import (
+    CompareSettings,
     DataBenchmarkSettings,
     DataSettings,
     EvaluateJobSettings,
@@ -30,6 +31,7 @@ JOBS: dict[str, type[Section]] = {
     "train": Settings,
     "prepare": DataSettings,
     "sweep": SweepSettings,
+    "compare": CompareSettings,
     "evaluate": EvaluateJobSettings,
     "export": ExportJobSettings,
     "benchmark data": DataBenchmarkSettings,

@@ -10,7 +10,9 @@ from tests.unit import models
 from diffusiontalker.animation.rig import default_rig
 from diffusiontalker.arkit import CHANNELS, INDEX, LIP, UPPER
 from diffusiontalker.evaluation import evaluate, measure
+from diffusiontalker.evaluation.groups import by_label, mean_error
 from diffusiontalker.evaluation.measure import ClipSamples, Vertices
+from diffusiontalker.evaluation.models import animate
 
 BROW, JAW = INDEX["browInnerUp"], INDEX["jawOpen"]
 
@@ -188,6 +190,40 @@ def test_a_perfect_sampler_lands_on_the_sampling_floor(vertices: Vertices) -> No
     assert floors.regression.energy_score > 1.3 * found.energy_score
 
 
+def test_errors_signed_and_absolute_and_of_the_mean(vertices: Vertices) -> None:
+    truth = np.zeros((4, 52), np.float32)
+    truth[:, BROW] = [0, 1, 0, 1]  # std of squares .5
+    still, wild = np.zeros_like(truth), 2 * truth  # 0, and 2
+    found = measure.errors(np.stack([still, wild]), truth, vertices)
+    assert found["fdd_signed"] == pytest.approx((0.5 - 1.5) / 2)
+    assert found["fdd"] == pytest.approx((0.5 + 1.5) / 2)
+    assert found["fdd_published"] == found["fdd_published_signed"] == 0  # which has no brows
+    assert found["fdd_vertex_signed"] < 0 < found["fdd_vertex"]
+    assert (found["mbe"], found["mbe_of_mean"]) == (pytest.approx(0.5), 0)
+
+
+def test_lve_by_clips_and_by_frames(vertices: Vertices) -> None:
+    clips = [models.clip("a", 10), models.clip("b", 30)]
+    right = clips[0].coefficients, np.zeros((30, 52), np.float32)
+    sampled = [ClipSamples(np.stack([face, face]), "ada", "anger") for face in right]
+    found = measure.measure(sampled, clips, vertices)
+    wrong = measure.clip_errors(sampled[1], clips[1], vertices)["lve"]
+    assert found.lve == pytest.approx(wrong / 2)
+    assert found.lve_frames == pytest.approx(wrong * 30 / 40)
+
+
+def test_clips_by_label() -> None:
+    about = {"name": "student-2", "steps": 2, "distilled": True, "split": "test_seen"}
+    rows = [
+        measure.clip_row(about, models.clip(name, emotion=emotion), {"mbe": error})
+        for name, emotion, error in (("a", "joy", 1.0), ("b", None, 5.0), ("c", "joy", 3.0))
+    ]
+    found = {name: mean_error(own, "mbe") for name, own in by_label(rows, "emotion").items()}
+    assert found == {"joy": 2.0, "unknown": 5.0}
+    assert mean_error(rows, "lve") is None
+    assert list(by_label(rows, "identity")) == ["ada"]
+
+
 def test_the_redraw_itself_is_the_sampling_floor(vertices: Vertices) -> None:
     clips = [models.clip(str(i), seed=i) for i in range(4)]
     redraws = [np.stack([c.redraw, c.redraw]) for c in clips]
@@ -231,7 +267,7 @@ def test_channels_of_the_rig_match_the_regions() -> None:
 def test_animate_and_its_clock() -> None:
     talker = models.talker(teacher=False)
     audio = np.random.default_rng(0).normal(0, 0.1, 8000).astype(np.float32)
-    one, two = (evaluate.animate(talker, None, audio, 2, "ddim") for _ in range(2))
+    one, two = (animate(talker, None, audio, 2, "ddim") for _ in range(2))
     assert one.shape == (15, 52)
     assert np.array_equal(one, two)
     calls: list[int] = []

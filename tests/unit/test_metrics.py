@@ -55,6 +55,15 @@ def test_lve_and_eve_by_hand() -> None:
     assert metrics.lve(p, p, np.array([0])) == 0
 
 
+def test_lve_agrees_with_torchmetrics() -> None:
+    import torch
+    from torchmetrics.functional.multimodal import lip_vertex_error
+
+    p, g = np.random.default_rng(0).normal(size=(2, 7, 9, 3))
+    theirs = lip_vertex_error(torch.from_numpy(p), torch.from_numpy(g), [1, 4, 5])
+    assert metrics.lve(p, g, np.array([1, 4, 5])) == pytest.approx(theirs.item())
+
+
 def test_fdd_vertex_by_hand() -> None:
     template = np.arange(9.0).reshape(3, 3)
     p, g = (np.repeat(template[None], 2, axis=0) for _ in range(2))

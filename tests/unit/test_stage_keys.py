@@ -1,6 +1,6 @@
 """Keys of stages: each setting and each version changes those of the stages it can affect."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, get_args
 
@@ -142,7 +142,28 @@ def test_sections_without_results_are_those_that_change_no_key() -> None:
     }  # fmt: skip
 
 
-@pytest.mark.parametrize("stage", sorted(stage_keys.VERSIONS))
+BASELINES: dict[str, Callable[[Settings], str]] = {
+    "scratch": lambda s: stage_keys.scratch_key(s, 2, []),
+    "rival": lambda s: stage_keys.rival_key(s, "regression", 64, []),
+}
+"""Stages of a comparison, on which no other depends."""
+
+
+@pytest.mark.parametrize("stage", BASELINES)
+def test_a_baseline_depends_on_the_budget_and_network_and_not_on_distillation(
+    stage: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    key = BASELINES[stage]
+    before = key(SETTINGS)
+    for name in ("training.seed", "training.teacher.passes", "model.student.decoder.width"):
+        assert key(other(name, "a")) != before, name
+    for name in ("diffusion.steps", "losses.student.dis", "training.round.passes", "export.clips"):
+        assert key(other(name, "a")) == before, name
+    monkeypatch.setitem(stage_keys.VERSIONS, stage, 99)
+    assert key(SETTINGS) != before
+
+
+@pytest.mark.parametrize("stage", sorted(stage_keys.VERSIONS.keys() - BASELINES))
 def test_a_version_changes_its_stage_and_those_after_it(
     stage: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -13,6 +13,7 @@ from torch.testing import assert_close
 
 from diffusiontalker.arkit import LIP, UPPER
 from diffusiontalker.config import LossSettings, PersonalizerSettings
+from diffusiontalker.diffusion.schedule import Schedule
 from diffusiontalker.model.personalizer import VoiceEmbeddings
 from diffusiontalker.model.talker import Talker
 from diffusiontalker.objectives import losses
@@ -49,6 +50,25 @@ def round_task(
     return RoundObjective(
         student, models.talker(**shape), steps, settings or LossSettings(energy=0.3)
     )
+
+
+def test_a_model_for_n_steps_is_trained_at_their_times_alone(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    seen: set[float] = set()
+
+    def spy(self: Schedule, x_0: Tensor, noise: Tensor, t: Tensor) -> Tensor:
+        seen.update(t.tolist())
+        return x_0
+
+    monkeypatch.setattr(Schedule, "add_noise", spy)
+    task = TeacherObjective(models.talker(teacher=False), LossSettings(), steps=2)
+    batch = models.batch()
+    del batch["features"]  # which the student's network does not take
+    draws = generator()
+    for _ in range(8):
+        task(batch, draws)
+    assert seen == {0.5, 1.0}
 
 
 TASKS = [

@@ -18,6 +18,11 @@ from diffusiontalker.config.benchmarks import (
     ServeBenchmarkSettings,
     SweepBenchmarkSettings,
 )
+from diffusiontalker.config.comparison import (
+    CompareSettings,
+    ComparisonSettings,
+    RivalSettings,
+)
 from diffusiontalker.config.corpus import CorpusSettings, VoiceWeights
 from diffusiontalker.config.data import DataSettings, SourceSettings, SplitSettings
 from diffusiontalker.config.encoder import (
@@ -73,6 +78,8 @@ __all__ = [
     "NO_RESULT",
     "AugmentationSettings",
     "Choice",
+    "CompareSettings",
+    "ComparisonSettings",
     "ContextSettings",
     "CorpusSettings",
     "Count",
@@ -99,6 +106,7 @@ __all__ = [
     "Precision",
     "PseudoLabelSettings",
     "ResourceSettings",
+    "RivalSettings",
     "RobustnessBenchmarkSettings",
     "RuntimeBenchmarkSettings",
     "Section",

@@ -2,29 +2,24 @@
 
 import statistics
 import time
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
 import ray
 import torch
 
-from diffusiontalker import storage
 from diffusiontalker.animation.rig import Rig, default_rig
 from diffusiontalker.arkit import FPS
 from diffusiontalker.audio import SAMPLE_RATE
-from diffusiontalker.audio.log_mel import frame_count, log_mel
 from diffusiontalker.config import EvaluationSettings
 from diffusiontalker.corpus import shards
 from diffusiontalker.corpus.manifest import Manifest, open_corpus
 from diffusiontalker.corpus.shards import Clip
 from diffusiontalker.evaluation import measure
-from diffusiontalker.features.encoder import FrozenEncoder
-from diffusiontalker.features.stage import to_length
-from diffusiontalker.model.talker import Talker
-from diffusiontalker.summary.run import Costs, Evaluation, Floors, Row, SplitMetrics
-from diffusiontalker.training.checkpoints import load_talker
+from diffusiontalker.evaluation.models import LABELS, TimedModel
+from diffusiontalker.summary.run import ClipRow, Costs, Evaluation, Floors, Row, SplitMetrics
 
 
 @dataclass(frozen=True)
@@ -32,67 +27,63 @@ class EvaluatedModel:
     """A model to be measured, at a number of sampling steps."""
 
     name: str
-    folder: str
-    """Of its weights: a local path, or s3://."""
-    steps: int
     distilled: bool
-    encoder: str | None = None
-    """The frozen encoder of a teacher, for its speed and size."""
-    encoder_layers: tuple[int, ...] = ()
-    encoder_revision: str | None = None
+    model: TimedModel
 
 
 def evaluate(
-    models: list[EvaluatedModel],
+    models: Sequence[EvaluatedModel],
     folder: Path,
     settings: EvaluationSettings,
-    sampler: str,
     progress: Callable[[int, int], None],
+    costs: bool = True,
 ) -> Evaluation:
-    """A row per model and split, and the floors per split.
+    """A row per model and split, the errors of each clip, and the floors per split.
 
     Args:
         models: each with one number of sampling steps.
-        folder: shards with features.
-        settings: seeds, rig.
-        sampler: ddim or ancestral.
+        folder: shards, with features unless every model makes its own.
+        settings: the rig.
         progress: called with the number of rows that are measured, and of all rows.
+        costs: measure speed and size, too.
     """
     manifest = open_corpus(folder)
     splits = manifest.test_splits()
     work = [(model, split) for split in splits for model in models]
     pending = {
-        _measure_one.remote(model, split, folder, manifest, settings, sampler): (model, split)
-        for model, split in work
+        _measure_one.remote(model, split, folder, manifest, settings): number
+        for number, (model, split) in enumerate(work)
     }
     floor_tasks = {
         split: _floors.remote(split, folder, manifest, settings) for split in splits
     }  # fmt: skip
-    metrics: dict[tuple[EvaluatedModel, str], SplitMetrics] = {}
+    found: dict[int, tuple[SplitMetrics, tuple[ClipRow, ...]]] = {}
     total = len(pending)
     waiting = list(pending)
     while waiting:
         ready, waiting = ray.wait(waiting)
         for reference in ready:
-            metrics[pending[reference]] = ray.get(reference)
-            progress(len(metrics), total)
+            found[pending[reference]] = ray.get(reference)
+            progress(len(found), total)
     # Speed is measured alone: a second process on the machine would slow it.
-    costs: dict[EvaluatedModel, Costs] = {
-        model: ray.get(_speed.remote(model, sampler)) for model in models
-    }
+    spent = [ray.get(_speed.remote(model)) if costs else Costs() for model in models]
     rows = (
         Row(
             name=model.name,
-            steps=model.steps,
+            steps=model.model.steps,
             distilled=model.distilled,
             split=split,
-            **metrics[model, split].model_dump(),
-            **costs[model].model_dump(),
+            **found[number][0].model_dump(),
+            **spent[number % len(models)].model_dump(),
         )
-        for model, split in work
+        for number, (model, split) in enumerate(work)
     )
     floor: dict[str, Floors | None] = {s: ray.get(task) for s, task in floor_tasks.items()}
-    return Evaluation(rows=tuple(rows), floor=floor)
+    clips = (row for number in range(total) for row in found[number][1])
+    return Evaluation(rows=tuple(rows), floor=floor, clips=tuple(clips))
+
+
+MANY_STEPS = 100
 
 
 def load_clips(folder: Path, manifest: Manifest, split: str) -> list[Clip]:
@@ -110,23 +101,34 @@ def load_rig(rig: str | None) -> Rig:
 
 @ray.remote(num_cpus=1)
 def _measure_one(
-    model: EvaluatedModel,
-    split: str,
-    folder: Path,
-    manifest: Manifest,
+    model: EvaluatedModel, split: str, folder: Path, manifest: Manifest,
     settings: EvaluationSettings,
-    sampler: str,
-) -> SplitMetrics:
+) -> tuple[SplitMetrics, tuple[ClipRow, ...]]:  # fmt: skip
     torch.set_num_threads(1)
-    talker = load_talker(storage.location(model.folder))
-    clips = load_clips(folder, manifest, split)
-    samples = [
-        measure.embed_and_sample(talker, clip, model.steps, sampler, settings.seeds, seed=i)
-        for i, clip in enumerate(clips)
-    ]
-    metrics = measure.measure(samples, clips, measure.Vertices(load_rig(settings.rig)))
-    metrics = measure.without_unused(metrics, talker.config.personalizer)
-    return measure.without_strangers(metrics, clips, talker.config.identities)
+    own = model.model
+    sample, vertices = own.load(), measure.Vertices(load_rig(settings.rig))
+    clips, samples = [], []
+    for number, clip in _numbered(folder, manifest, split):
+        samples.append(sample(clip, number))
+        # Audio and features of a split, unlike its faces, may not fit the memory.
+        clips.append(replace(clip, audio=clip.audio[:0], features=None, log_mel=None))
+    errors = [measure.clip_errors(*pair, vertices) for pair in zip(samples, clips, strict=True)]
+    metrics = measure.measure(samples, clips, vertices, errors)
+    metrics = measure.without_unused(metrics, [x for x in LABELS if x not in own.recognised()])
+    about = {"name": model.name, "steps": own.steps, "distilled": model.distilled, "split": split}
+    rows = (measure.clip_row(about, clip, each) for clip, each in zip(clips, errors, strict=True))
+    return measure.without_strangers(metrics, clips, own.identities()), tuple(rows)
+
+
+def _numbered(folder: Path, manifest: Manifest, split: str) -> Iterator[tuple[int, Clip]]:
+    """The clips of a split, one shard in memory at a time, each with its place in the order of all
+    ids."""
+    paths = [folder / shard.file for shard in manifest.of(split)]
+    ids = [shards.read_table(path, ["id"]).column(0).to_pylist() for path in paths]
+    places = {name: place for place, name in enumerate(sorted(x for own in ids for x in own))}
+    for path in paths:
+        for clip in shards.clips_of(shards.read_table(path)):
+            yield places[clip.id], clip
 
 
 @ray.remote(num_cpus=1)
@@ -136,32 +138,23 @@ def _floors(split: str, folder: Path, manifest: Manifest, settings: EvaluationSe
 
 
 @ray.remote(num_cpus=1)
-def _speed(model: EvaluatedModel, sampler: str) -> Costs:
+def _speed(model: EvaluatedModel) -> Costs:
     """Frames per second from waveform to coefficients: 10 s, batch 1, one thread, in PyTorch."""
     torch.set_num_threads(1)
-    talker = load_talker(storage.location(model.folder))
-    encoder = None
-    tensors = list(talker.deployed().values())
-    if model.encoder is not None:
-        encoder = FrozenEncoder(model.encoder, model.encoder_layers, model.encoder_revision)
-        tensors += encoder.model.module.parameters()
-    count = sum(t.numel() for t in tensors)
-    size = sum(t.numel() * t.element_size() for t in tensors)
+    own = model.model.animation()
+    count = sum(t.numel() for t in own.tensors)
+    size = sum(t.numel() * t.element_size() for t in own.tensors)
     audio = np.random.default_rng(0).normal(0, 0.07, 10 * SAMPLE_RATE).astype(np.float32)
-    seconds = median_seconds(lambda: animate(talker, encoder, audio, model.steps, sampler))
-    return Costs(fps=10 * FPS / seconds, size_mb=size / 1e6, params_m=count / 1e6)
-
-
-@torch.inference_mode()
-def animate(
-    talker: Talker, encoder: FrozenEncoder | None, audio: np.ndarray, steps: int, sampler: str,
-    seed: int = 0,
-) -> np.ndarray:  # fmt: skip
-    """Audio (n,) at 16 kHz to coefficients (T, 52) with the PyTorch model."""
-    frames = frame_count(len(audio))
-    features = measure.batch_of_one(encoder(audio, frames)) if encoder is not None else None
-    inputs = talker.inputs(features, torch.from_numpy(to_length(log_mel(audio), frames))[None])
-    return measure.sample(talker, inputs, frames, steps, sampler, 1, seed).samples[0]
+    # The median of many runs of a slow sampler would take longer than all metrics.
+    repeats = 7 if model.model.steps <= MANY_STEPS else 1
+    seconds = median_seconds(lambda: own.animate(audio), repeats)
+    again = median_seconds(lambda: own.features(audio), repeats)
+    return Costs(
+        fps=10 * FPS / seconds,
+        fps_every_step=10 * FPS / (seconds + (model.model.steps - 1) * again),
+        size_mb=size / 1e6,
+        params_m=count / 1e6,
+    )
 
 
 def median_seconds(call: Callable[[], object], repeats: int = 7) -> float:

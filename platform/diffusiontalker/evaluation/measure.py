@@ -1,21 +1,21 @@
 """All metrics of one model on one split: pure functions of sampled and recorded faces."""
 
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import torch
 
 from diffusiontalker.animation.rig import Rig
 from diffusiontalker.arkit import CHANNELS, LIP, UPPER
-from diffusiontalker.config import PersonalizerSettings
 from diffusiontalker.corpus.shards import Clip, phones_of
 from diffusiontalker.model.talker import Talker
 from diffusiontalker.objectives import metrics, movement, spectrum
 from diffusiontalker.objectives.behaviour import behaviour
 from diffusiontalker.objectives.lag import lip_lag
 from diffusiontalker.runtime.blinks import Blinks
-from diffusiontalker.summary.run import Errors, Floors, Spectrum, SplitMetrics
+from diffusiontalker.summary.run import ClipRow, Errors, Floors, Spectrum, SplitMetrics
 
 REGIONS = {"upper": UPPER, "lower": LIP}
 """Channels of upper and lower face, by their names in ``summary.run.Errors``."""
@@ -100,25 +100,31 @@ def errors(samples: np.ndarray, truth: np.ndarray, vertices: Vertices) -> dict[s
     """Errors of samples (K, T, 52) against one recording (T, 52), averaged over the samples.
 
     ``fdd`` is the absolute value per sequence, in coefficients; ``fdd_vertex`` its vertex form.
+    ``*_of_mean`` are those of the mean of the samples: what of an error is not sampling noise.
     """
     true = vertices(truth)
     each = []
     for face in samples:
         predicted = vertices(face)
+        signed = {
+            "fdd_signed": metrics.fdd(face, truth),
+            "fdd_published_signed": metrics.fdd(face, truth, "upper_published"),
+            "fdd_vertex_signed": metrics.fdd_vertex(predicted, true, vertices.mean, vertices.upper),
+        }
         each.append(
             {
                 "mbe": metrics.mbe(face, truth),
                 "lbe": metrics.lbe(face, truth),
                 "lbe_published": metrics.lbe(face, truth, "lip_published"),
-                "fdd": metrics.fdd_abs(face, truth),
                 "lve": metrics.lve(predicted, true, vertices.lip),
                 "eve": metrics.eve(predicted, true, vertices.eyes_forehead),
-                "fdd_vertex": abs(
-                    metrics.fdd_vertex(predicted, true, vertices.mean, vertices.upper)
-                ),
+                **signed,
+                **{key.removesuffix("_signed"): abs(value) for key, value in signed.items()},
             }
-        )  # fmt: skip
-    return _means(each)
+        )
+    mean = samples.mean(0)
+    of_mean = {"mbe_of_mean": metrics.mbe(mean, truth), "lbe_of_mean": metrics.lbe(mean, truth)}
+    return {**_means(each), **of_mean}
 
 
 def motion(faces: Sequence[np.ndarray], truths: Sequence[np.ndarray]) -> dict[str, float]:
@@ -150,20 +156,33 @@ def spectrum_of(faces: Sequence[np.ndarray]) -> Spectrum | None:
     return Spectrum(hz=tuple(hz.tolist()), upper=tuple(upper.tolist()), lower=tuple(lower.tolist()))
 
 
+def clip_errors(one: ClipSamples, clip: Clip, vertices: Vertices) -> dict[str, float]:
+    """Errors, energy score and diversity of the samples of one clip."""
+    return {
+        **errors(one.samples, clip.coefficients, vertices),
+        "energy_score": metrics.energy_score(one.samples, clip.coefficients),
+        "diversity_upper": metrics.diversity(one.samples, "upper"),
+        "diversity_lower": metrics.diversity(one.samples, "lip"),
+    }
+
+
+def clip_row(about: Mapping[str, Any], clip: Clip, found: Mapping[str, float]) -> ClipRow:
+    """The ``clip_errors`` of a clip; ``about`` names the model, its steps and the split."""
+    return ClipRow(
+        **about, clip=clip.id, identity=clip.identity, emotion=clip.emotion,
+        frames=len(clip.coefficients), errors=dict(found),
+    )  # fmt: skip
+
+
 def measure(
-    sampled: Sequence[ClipSamples], clips: Sequence[Clip], vertices: Vertices
-) -> SplitMetrics:
-    """All metrics of one model on one split, from the samples of each of its clips."""
-    rows = []
-    for one, clip in zip(sampled, clips, strict=True):
-        rows.append(
-            {
-                **errors(one.samples, clip.coefficients, vertices),
-                "energy_score": metrics.energy_score(one.samples, clip.coefficients),
-                "diversity_upper": metrics.diversity(one.samples, "upper"),
-                "diversity_lower": metrics.diversity(one.samples, "lip"),
-            }
-        )
+    sampled: Sequence[ClipSamples], clips: Sequence[Clip], vertices: Vertices,
+    rows: Sequence[dict[str, float]] | None = None,
+) -> SplitMetrics:  # fmt: skip
+    """All metrics of one model on one split, from the samples of each of its clips; ``rows`` are
+    their ``clip_errors``, if known."""
+    if rows is None:
+        pairs = zip(sampled, clips, strict=True)
+        rows = [clip_errors(one, clip, vertices) for one, clip in pairs]
     faces = [face for one in sampled for face in one.samples]
     owners = [clip for clip in clips for _ in sampled[0].samples]
     identities, emotions = [c.identity for c in clips], [c.emotion for c in clips]
@@ -171,6 +190,7 @@ def measure(
     emotion = metrics.matching(emotions, [one.emotion for one in sampled])
     return SplitMetrics(
         **_means(rows),
+        lve_frames=by_frames([row["lve"] for row in rows], clips),
         **motion(faces, [clip.coefficients for clip in owners]),
         **behaviour(faces, [phones_of(clip) for clip in owners]),
         spectrum=spectrum_of(faces),
@@ -197,15 +217,15 @@ def without_strangers(
     return metrics.model_copy(update=unknown)
 
 
-def without_unused(metrics: SplitMetrics, personalizer: PersonalizerSettings) -> SplitMetrics:
-    """The metrics, without scores of labels that the model does not use, and never learned."""
-    used = {"identity": personalizer.use_identity, "emotion": personalizer.use_emotion}
-    unknown = {
-        f"{label}_{score}": None
-        for label, is_used in used.items()
-        if not is_used
-        for score in ("precision", "recall", "f1")
-    }
+def by_frames(values: Sequence[float], clips: Sequence[Clip]) -> float:
+    """The mean of a clip's error over all frames of all clips, instead of over clips."""
+    return float(np.average(values, weights=[len(clip.coefficients) for clip in clips]))
+
+
+def without_unused(metrics: SplitMetrics, labels: Collection[str]) -> SplitMetrics:
+    """The metrics, without scores of ``labels``, identity or emotion, which the model does not
+    detect."""
+    unknown = {f"{x}_{score}": None for x in labels for score in ("precision", "recall", "f1")}
     return metrics.model_copy(update=unknown)
 
 
@@ -228,7 +248,10 @@ def floors(clips: Sequence[Clip], vertices: Vertices) -> Floors:
         rows = [errors(face[None], clip.coefficients, vertices) for face, clip in pairs]
         truths = [clip.coefficients for clip in known]
         phones = [phones_of(clip) for clip in known]
-        return {**_means(rows), **motion(faces, truths), **behaviour(faces, phones)}
+        lve = by_frames([row["lve"] for row in rows], known)
+        return {
+            **_means(rows), "lve_frames": lve, **motion(faces, truths), **behaviour(faces, phones),
+        }  # fmt: skip
 
     redraws = [clip.redraw for clip in known if clip.redraw is not None]
     drawn = against(redraws)

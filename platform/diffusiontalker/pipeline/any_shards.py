@@ -3,6 +3,7 @@
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
+from typing import get_args
 
 import ray
 import torch
@@ -19,13 +20,14 @@ from diffusiontalker.corpus.shards import Clip
 from diffusiontalker.errors import UserError
 from diffusiontalker.evaluation import measure
 from diffusiontalker.evaluation.evaluate import load_rig
+from diffusiontalker.evaluation.groups import Label, by_label, mean_error
 from diffusiontalker.evaluation.measure import ClipSamples
 from diffusiontalker.evaluation.models import ExportedModel, TrainedModel
 from diffusiontalker.pipeline.finished import summary_of
-from diffusiontalker.report.metric_columns import COLUMNS
+from diffusiontalker.report.metric_columns import BY_KEY, COLUMNS
 from diffusiontalker.report.splits import FLOOR_TITLES
 from diffusiontalker.runtime import artifact
-from diffusiontalker.summary.run import TEACHER, Evaluation, Floors, Row, RunSummary
+from diffusiontalker.summary.run import TEACHER, ClipRow, Costs, Evaluation, Floors, Row, RunSummary
 from diffusiontalker.training.checkpoints import load_config
 from diffusiontalker.training.progress import StageDisplay
 
@@ -35,8 +37,8 @@ ENCODER = "encoder-"
 """How the folder of an encoder begins that a run trained itself."""
 READ = [name for name in shards.SCHEMA.names if name not in ("features", "log_mel")]
 """Columns of a shard: a model makes its own features."""
-COSTS = ("fps", "size_mb", "params_m")
-"""Columns of a run's report that are not measured here."""
+OF_CLIPS = ("mbe", "lbe", "fdd", "lve", "eve", "energy_score")
+"""Metrics that are shown by emotion and by speaker."""
 Model = ExportedModel | TrainedModel
 Sampled = list[tuple[Clip, ClipSamples]]
 
@@ -65,6 +67,7 @@ def run(settings: EvaluateJobSettings) -> Evaluation:
     vertices, library = measure.Vertices(load_rig(settings.rig)), model.identities()
     storage.make_folder(out)
     rows: list[Row] = []
+    each: list[ClipRow] = []
     floor: dict[str, Floors | None] = {}
     done, total = 0, sum(map(len, chosen.values()))
     with StageDisplay("evaluation") as display:
@@ -75,15 +78,20 @@ def run(settings: EvaluateJobSettings) -> Evaluation:
                 done += 1
                 display.count(done, total)
             clips, samples = [clip for clip, _ in found], [one for _, one in found]
-            metrics = measure.measure(samples, clips, vertices)
+            errors = [measure.clip_errors(one, clip, vertices) for clip, one in found]
+            metrics = measure.measure(samples, clips, vertices, errors)
             metrics = measure.without_strangers(metrics, clips, library)
-            rows.append(
-                Row(name=name, steps=model.steps, distilled=name != TEACHER, split=split,
-                    **metrics.model_dump())
-            )  # fmt: skip
+            about = {
+                "name": name, "steps": model.steps, "distilled": name != TEACHER, "split": split,
+            }  # fmt: skip
+            rows.append(Row.model_validate(about | metrics.model_dump()))
+            each += [
+                measure.clip_row(about, clip, own) for clip, own in zip(clips, errors, strict=True)
+            ]
             floor[split] = measure.floors(clips, vertices)
-    about = settings.model_dump(mode="json")
-    evaluation = Measured(rows=tuple(rows), floor=floor, settings=about)
+    evaluation = Measured(
+        rows=tuple(rows), floor=floor, clips=tuple(each), settings=settings.model_dump(mode="json")
+    )
     evaluation.write(out / FIGURES)
     return evaluation
 
@@ -160,8 +168,27 @@ def _sample_shard(model: Model, path: Path, first: int, count: int) -> Sampled:
 
 
 def tables(evaluation: Evaluation) -> list[Table]:
-    """For each split a table with a line for each metric: of the model, and of the floors."""
-    return [_table(row, evaluation.floor.get(row.split) or Floors()) for row in evaluation.rows]
+    """For each split a table with a line for each metric: of the model, and of the floors; then
+    its errors by emotion and by speaker."""
+    found = []
+    for row in evaluation.rows:
+        clips = [own for own in evaluation.clips if own.split == row.split]
+        found.append(_table(row, evaluation.floor.get(row.split) or Floors()))
+        found += [_groups(row, label, clips) for label in get_args(Label) if clips]
+    return found
+
+
+def _groups(row: Row, label: Label, clips: Sequence[ClipRow]) -> Table:
+    out = Table(
+        title=Text(f"by {label}, {row.split}"), title_justify="left", box=SIMPLE_HEAD,
+    )  # fmt: skip
+    out.add_column("", no_wrap=True)
+    for heading in ("Clips", *(BY_KEY[key].label for key in OF_CLIPS)):
+        out.add_column(heading, justify="right")
+    for name, own in by_label(clips, label).items():
+        cells = [BY_KEY[key].show(mean_error(own, key)) for key in OF_CLIPS]
+        out.add_row(Text(name), str(len(own)), *cells)
+    return out
 
 
 def _table(row: Row, floors: Floors) -> Table:
@@ -173,7 +200,7 @@ def _table(row: Row, floors: Floors) -> Table:
     for heading in (row.name, FLOOR_TITLES["recording"], FLOOR_TITLES["sampling"]):
         out.add_column(Text(heading), justify="right")
     for column in COLUMNS:
-        if column.key in COSTS:
+        if column.key in Costs.model_fields:  # which are not measured here
             continue
         beside = (floors.recording, floors.sampling)
         cells = [column.show(column.of(row))]

@@ -7,6 +7,7 @@ from diffusiontalker.corpus.manifest import CorpusFolder
 from diffusiontalker.errors import UserError
 from diffusiontalker.evaluation import evaluate
 from diffusiontalker.evaluation.evaluate import EvaluatedModel
+from diffusiontalker.evaluation.models import EncoderName, TrainedModel
 from diffusiontalker.pipeline.run import Run, corpus_content
 from diffusiontalker.pipeline.training import Model
 from diffusiontalker.stage_keys import evaluation_key
@@ -21,31 +22,39 @@ def evaluate_all(run: Run, data: CorpusFolder, models: list[Model]) -> Evaluatio
     """Metrics of every model: the teacher at all steps of ``evaluation.teacher_steps``, each
     student at its own."""
     settings = run.settings
-    evaluated = []
-    for name, steps, folder in models:
-        is_teacher = name == TEACHER
-        on_features = is_teacher or settings.model.student.frozen_features
-        grid = settings.evaluation.teacher_steps if is_teacher else (steps,)
-        for count in grid:
-            evaluated.append(
-                EvaluatedModel(
-                    name, str(folder), count, not is_teacher,
-                    run.encoder if on_features else None,
-                    settings.encoder.layers if on_features else (),
-                    settings.encoder.revision if on_features else None,
-                )
-            )  # fmt: skip
+    evaluated = [own for model in models for own in evaluated_models(run, model)]
 
     def work(out: Path, display: StageDisplay) -> None:
-        found = evaluate.evaluate(
-            evaluated, data.folder, settings.evaluation, settings.diffusion.sampler, display.count
-        )
+        found = evaluate.evaluate(evaluated, data.folder, settings.evaluation, display.count)
         check_measured(found.rows)
         found.write(out / ROWS)
 
     key = evaluation_key(settings, [model.folder.name for model in models], corpus_content(data))
     folder = run.stage("evaluation", run.folder("evaluation", key), work)
     return Evaluation.read(folder / ROWS)
+
+
+def evaluated_models(run: Run, model: Model) -> list[EvaluatedModel]:
+    """A model of a run, on the shards' features, at each number of steps at which it is
+    measured."""
+    settings, is_teacher = run.settings, model.name == TEACHER
+    on_features = is_teacher or settings.model.student.frozen_features
+    grid = settings.evaluation.teacher_steps if is_teacher else (model.steps,)
+    encoder = encoder_of(run) if on_features else None
+    sampler, seeds = settings.diffusion.sampler, settings.evaluation.seeds
+    return [
+        EvaluatedModel(
+            model.name, not is_teacher,
+            TrainedModel(str(model.folder), steps, sampler, seeds, encoder, cached=True),
+        )
+        for steps in grid
+    ]  # fmt: skip
+
+
+def encoder_of(run: Run) -> EncoderName:
+    """The frozen encoder of a run, once its data are prepared."""
+    assert run.encoder is not None
+    return run.encoder, run.settings.encoder.layers, run.settings.encoder.revision
 
 
 def check_measured(rows: Sequence[Row]) -> None:

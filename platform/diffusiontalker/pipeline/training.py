@@ -11,7 +11,13 @@ from diffusiontalker.errors import UserError
 from diffusiontalker.pipeline.run import Run, corpus_content
 from diffusiontalker.pseudo_labels import recordings
 from diffusiontalker.pseudo_labels import stage as labels
-from diffusiontalker.stage_keys import encoder_key, pseudo_labels_key, round_key, teacher_key
+from diffusiontalker.stage_keys import (
+    encoder_key,
+    pseudo_labels_key,
+    round_key,
+    scratch_key,
+    teacher_key,
+)
 from diffusiontalker.summary.run import TEACHER
 from diffusiontalker.training import fit, stages
 from diffusiontalker.training.stage_run import StageRun
@@ -34,7 +40,7 @@ def train_encoder(run: Run, data: CorpusFolder) -> Path:
     """The folder of an encoder trained on the corpus's phonemes, as Hugging Face writes it."""
     s = run.settings
     key = encoder_key(s, corpus_content(data))
-    return _train(run, "encoder", key, lambda at, out: stages.train_encoder(s, data, at, out))
+    return train_stage(run, "encoder", key, lambda at, out: stages.train_encoder(s, data, at, out))
 
 
 def train_all(run: Run, data: CorpusFolder) -> list[Model]:
@@ -51,7 +57,7 @@ def train_all(run: Run, data: CorpusFolder) -> list[Model]:
 def train_teacher(run: Run, data: CorpusFolder) -> Path:
     """The teacher's folder, with its weights and history."""
     s, key = run.settings, teacher_key(run.settings, corpus_content(data))
-    return _train(run, "teacher", key, lambda at, out: stages.train_teacher(s, data, at, out))
+    return train_stage(run, "teacher", key, lambda at, out: stages.train_teacher(s, data, at, out))
 
 
 def with_pseudo_labels(run: Run, data: CorpusFolder, teacher: Path) -> CorpusFolder:
@@ -81,13 +87,22 @@ def with_pseudo_labels(run: Run, data: CorpusFolder, teacher: Path) -> CorpusFol
 def train_round(run: Run, data: CorpusFolder, teacher: Path, steps: int) -> Path:
     """The folder of the student of ``steps`` steps."""
     s, key = run.settings, round_key(run.settings, steps, teacher.name, corpus_content(data))
-    return _train(
+    return train_stage(
         run, f"round-{steps}", key,
         lambda at, out: stages.train_round(s, data, teacher, steps, at, out),
     )  # fmt: skip
 
 
-def _train(
+def train_scratch(run: Run, data: CorpusFolder, steps: int) -> Path:
+    """The folder of the student's network, trained without a teacher for ``steps`` steps."""
+    s, key = run.settings, scratch_key(run.settings, steps, corpus_content(data))
+    return train_stage(
+        run, f"scratch-{steps}", key,
+        lambda at, out: stages.train_scratch(s, data, steps, at, out),
+    )  # fmt: skip
+
+
+def train_stage(
     run: Run, name: str, key: str, train: Callable[[StageRun, Path], list[dict[str, float]]]
 ) -> Path:
     """The folder of a stage, trained unless that was done before, with its history."""

@@ -110,6 +110,57 @@ COLUMNS: tuple[Column, ...] = (
         "10⁻⁵ m²",
     ),
     Column(
+        "mbe_of_mean",
+        "MBE of the mean",
+        "low",
+        "MBE of the mean of several samples: what of the error is not the sampling's noise. An "
+        "average is no face that moves like a person's.",
+    ),
+    Column("lbe_of_mean", "LBE of the mean", "low", "The same over the lips.", 4),
+    Column(
+        "fdd_signed",
+        "FDD, signed",
+        "zero",
+        "The mean of FDD with its sign: positive where brows and eyes move too little. Clips that "
+        "move too much and too little cancel out.",
+        4,
+    ),
+    Column(
+        "fdd_published",
+        "|FDD| (published mask)",
+        "low",
+        "|FDD| over the channels that earlier work used, which leave out the brows.",
+        4,
+    ),
+    Column(
+        "fdd_published_signed",
+        "FDD, signed (published mask)",
+        "zero",
+        "FDD over those channels, with its sign.",
+        4,
+    ),
+    Column(
+        "lve_frames",
+        "LVE by frames",
+        "low",
+        "LVE averaged over all frames, where long clips count more, instead of over clips.",
+        2,
+        1e5,
+        "10⁻⁵ m²",
+    ),
+    Column(
+        "fdd_vertex",
+        "|FDD| of vertices",
+        "low",
+        "|FDD| of the vertices of the upper face.",
+        3,
+        1e7,
+        "10⁻⁷ m²",
+    ),
+    Column(
+        "fdd_vertex_signed", "FDD of vertices", "zero", "The same with its sign.", 3, 1e7, "10⁻⁷ m²"
+    ),
+    Column(
         "spread_upper",
         "Spread, upper",
         "one",
@@ -292,9 +343,23 @@ COLUMNS: tuple[Column, ...] = (
         "Playback needs 30.",
         0,
     ),
+    Column(
+        "fps_every_step",
+        "Frames/s, features in every step",
+        "high",
+        "The same where audio features are computed anew in every sampling step, as the papers "
+        "seem to have counted.",
+        0,
+    ),
     Column("size_mb", "Size", "low", "The weights that are needed to run the model.", 1, 1.0, "MB"),
     Column("params_m", "Parameters", "low", "The number of those weights.", 2, 1.0, "million"),
 )
+PAPERS = (
+    "mbe_of_mean", "lbe_of_mean", "fdd_signed", "fdd_published",
+    "fdd_published_signed", "lve_frames", "fdd_vertex", "fdd_vertex_signed", "fps_every_step",
+)  # fmt: skip
+"""Keys of the columns that show an error or a speed in another way, as papers do; they have a table
+of their own."""
 SPEECH = (
     "closure", "closed_elsewhere", "closure_auc", "rounding_auc", "jaw_in_pauses", "lip_lag_ms",
     "closure_lag_ms",

@@ -70,11 +70,21 @@ class Errors(_Part):
     mbe: Figure = None
     lbe: Figure = None
     lbe_published: Figure = None
+    mbe_of_mean: Figure = None
+    """Of the mean of the samples, as is ``lbe_of_mean``."""
+    lbe_of_mean: Figure = None
     fdd: Figure = None
-    """The mean of |FDD|."""
+    """The mean of |FDD|, as are ``fdd_published`` (over the published mask) and ``fdd_vertex``."""
+    fdd_signed: Figure = None
+    """The mean of FDD, positive where faces move too little; ``*_signed`` likewise."""
+    fdd_published: Figure = None
+    fdd_published_signed: Figure = None
     lve: Figure = None
+    lve_frames: Figure = None
+    """The mean over all frames instead of over clips."""
     eve: Figure = None
     fdd_vertex: Figure = None
+    fdd_vertex_signed: Figure = None
     energy_score: Figure = None
     diversity_upper: Figure = None
     diversity_lower: Figure = None
@@ -133,7 +143,10 @@ class Costs(_Part):
     """Speed and size of a model in PyTorch on one CPU thread."""
 
     fps: Figure = None
-    """Frames per second, from the waveform to the coefficients."""
+    """Frames per second, from the waveform to the coefficients; audio features once per clip."""
+    fps_every_step: Figure = None
+    """The same with audio features anew in every step, as the papers seem to have counted: from
+    the time of both parts."""
     size_mb: Figure = None
     """1e6 bytes."""
     params_m: Figure = None
@@ -151,6 +164,17 @@ class _Evaluated(_Part):
 # The last base comes first in the JSON.
 class Row(Costs, SplitMetrics, _Evaluated):
     """One model at one number of sampling steps on one test split."""
+
+
+class ClipRow(_Evaluated):
+    """Errors of one model on one clip."""
+
+    clip: str
+    identity: str | None
+    emotion: str | None
+    frames: int
+    errors: dict[str, Figure]
+    """By the names of ``Errors``, those that are a mean over clips."""
 
 
 class Floors(_Part):
@@ -171,6 +195,8 @@ class Evaluation(_Part):
     rows: tuple[Row, ...]
     floor: dict[str, Floors | None] = {}
     """By split; None where the process behind the recordings is not known."""
+    clips: tuple[ClipRow, ...] = ()
+    """Of every model and clip."""
 
 
 class Corpus(_Part):

@@ -26,12 +26,17 @@ NO_AUGMENTATION = AugmentationSettings()
 class TeacherObjective(nn.Module):
     """The teacher: x_0 prediction at a random time, with v1's losses and v2's enhancer."""
 
-    def __init__(self, talker: Talker, settings: LossSettings, lost_bands: float = 0.0) -> None:
-        """``lost_bands``: share of the training examples of a lower bandwidth."""
+    def __init__(
+        self, talker: Talker, settings: LossSettings, lost_bands: float = 0.0,
+        steps: int | None = None,
+    ) -> None:  # fmt: skip
+        """``lost_bands``: share of the training examples of a lower bandwidth. ``steps``: train at
+        the times of a sampler of so many steps alone; None: at all times."""
         super().__init__()
         self.talker = talker
         self.settings = settings
         self.lost_bands = lost_bands
+        self.steps = steps
 
     @property
     def trained(self) -> Talker:
@@ -50,10 +55,12 @@ class TeacherObjective(nn.Module):
         log_mel = batch["log_mel"]
         if self.training:
             log_mel = augment(log_mel, generator, self.lost_bands)
-        audio = talker.encode(talker.inputs(batch["features"], log_mel), mask)
+        audio = talker.encode(talker.inputs(batch.get("features"), log_mel), mask)
         condition, voice, keys = personalise(talker, audio, batch, generator)
         x_0, noise = noisy_pair(talker, batch, generator)
         t = torch.rand(len(x_0), generator=generator, device=x_0.device)
+        if self.steps is not None:
+            t = ((t * self.steps).floor() + 1) / self.steps
         if self.training:
             track_residual(talker, x_0, condition, mask)
         x_0_hat = talker.predict(talker.schedule.add_noise(x_0, noise, t), t, condition)

@@ -78,6 +78,17 @@ def train_teacher(
     return _fit_motion(settings, settings.training.teacher, data, make, run, out)
 
 
+def train_scratch(
+    settings: Settings, data: CorpusFolder, steps: int, run: StageRun, out: Path
+) -> list[dict[str, float]]:
+    """Train the student's network without a teacher for ``steps`` sampling steps: the baseline of
+    a student of as many."""
+    statistics = motion_statistics(data, settings.model.shared.blinks)
+    config = student_config(settings, data)
+    make = partial(_make_teacher_objective, settings, config, statistics, steps)
+    return _fit_motion(settings, settings.training.teacher, data, make, run, out)
+
+
 def train_round(
     settings: Settings, data: CorpusFolder, teacher: Path, steps: int, run: StageRun, out: Path
 ) -> list[dict[str, float]]:
@@ -106,8 +117,9 @@ def _make_phoneme_objective(hidden: int, depth: int, phonemes: int) -> nn.Module
 
 
 def _make_teacher_objective(
-    settings: Settings, config: TalkerConfig, statistics: MotionStatistics
-) -> objectives.TeacherObjective:
+    settings: Settings, config: TalkerConfig, statistics: MotionStatistics,
+    steps: int | None = None,
+) -> objectives.TeacherObjective:  # fmt: skip
     talker = Talker(config)
     talker.set_scales(statistics.mean, statistics.deviation)
     if settings.model.shared.noise == "ar2":
@@ -117,7 +129,7 @@ def _make_teacher_objective(
     talker.set_movement(noise, statistics.movement_variance, gaze)
     talker.set_blinks(statistics.blink_shape, statistics.blink_rate)
     return objectives.TeacherObjective(
-        talker, settings.losses.teacher, settings.augmentation.lost_bands
+        talker, settings.losses.teacher, settings.augmentation.lost_bands, steps
     )
 
 

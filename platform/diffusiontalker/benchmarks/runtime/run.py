@@ -33,6 +33,7 @@ from diffusiontalker.environment import machine
 from diffusiontalker.errors import UserError
 from diffusiontalker.evaluation import evaluate
 from diffusiontalker.evaluation.goals import at_least, at_most
+from diffusiontalker.evaluation.models import animate
 from diffusiontalker.export import artifact
 from diffusiontalker.export.model_card import model_card
 from diffusiontalker.model.talker import Talker
@@ -252,7 +253,7 @@ def _subjects(
     hubert, talker = v1.hubert, chosen.talker
     found = {
         PYTORCH: Subject(
-            lambda samples: evaluate.animate(
+            lambda samples: animate(
                 talker, None, prepare_waveform(samples, SAMPLE_RATE), chosen.steps, "ddim"
             ),
             megabytes(talker.deployed().values()),

@@ -3,12 +3,20 @@
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
-from diffusiontalker.report.metric_columns import BY_KEY, COLUMNS, COSTS, MOVEMENT, SPEECH, Column
+from diffusiontalker.report.metric_columns import (
+    BY_KEY,
+    COLUMNS,
+    COSTS,
+    MOVEMENT,
+    PAPERS,
+    SPEECH,
+    Column,
+)
 from diffusiontalker.report.splits import FLOOR_TITLES, floors_of, rows_of, splits_of
 from diffusiontalker.report.wording import flat, plain
 from diffusiontalker.summary.run import Corpus, Errors, Row, RunSummary
 
-_ELSEWHERE = (*COSTS, *SPEECH, *MOVEMENT)
+_ELSEWHERE = (*COSTS, *SPEECH, *MOVEMENT, *PAPERS)
 METRICS = tuple(column.key for column in COLUMNS if column.key not in _ELSEWHERE)
 """Columns of the tables of results: with the costs they would be wider than a screen."""
 
@@ -34,8 +42,8 @@ class Table:
 
 
 def tables(summary: RunSummary) -> list[Table]:
-    """Of every split, errors and scores, then articulation and movement where they are known."""
-    parts = {"speech": SPEECH, "movement": MOVEMENT}
+    """Of every split, errors and scores, then the other groups of metrics where they are known."""
+    parts = {"speech": SPEECH, "movement": MOVEMENT, "as in papers": PAPERS}
     found = []
     for split in splits_of(summary):
         found.append(table(summary, split))

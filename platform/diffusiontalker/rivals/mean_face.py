@@ -1,0 +1,16 @@
+"""The floor of laziness: the mean face of the training set, whatever is said (our baseline)."""
+
+from torch import Tensor
+
+from diffusiontalker.rivals.base import Batch, Regression
+
+
+class MeanFace(Regression):
+    """It does not move."""
+
+    title = "mean face"
+    learns = False
+
+    def faces(self, batch: Batch) -> Tensor:
+        """As ``Regression.faces``."""
+        return self.coefficient_mean.expand(*batch["mask"].shape, -1)
