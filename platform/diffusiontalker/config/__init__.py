@@ -17,6 +17,7 @@ from diffusiontalker.config.benchmarks import (
     RuntimeBenchmarkSettings,
     ServeBenchmarkSettings,
     SweepBenchmarkSettings,
+    TrainBenchmarkSettings,
 )
 from diffusiontalker.config.corpus import CorpusSettings, VoiceWeights
 from diffusiontalker.config.data import DataSettings, SourceSettings, SplitSettings
@@ -65,6 +66,7 @@ from diffusiontalker.config.training import (
     LossSettings,
     MotionTrainSettings,
     ResourceSettings,
+    TrainingPrecision,
     TrainingSettings,
     TrainSettings,
 )
@@ -115,7 +117,9 @@ __all__ = [
     "SweepBenchmarkSettings",
     "SweepSettings",
     "TeacherModelSettings",
+    "TrainBenchmarkSettings",
     "TrainSettings",
+    "TrainingPrecision",
     "TrainingSettings",
     "VoiceWeights",
     "Weight",
