@@ -154,7 +154,7 @@ class TrainingSettings(Section):
     """Matrix products in TensorFloat-32, on GPUs that have it: faster, with 10 bits of mantissa.
     Convolutions use it whatever is set here, as torch does by default."""
     compile: bool = False
-    """Compile the objective with ``torch.compile``, which takes a minute or more at the start of a
+    """Compile the networks with ``torch.compile``, which takes a minute or more at the start of a
     stage, and on a CPU a C++ compiler."""
     overfit_batches: Count | None = None
     """Train and validate on the first so many batches of each worker alone, over and over: a model

@@ -26,7 +26,7 @@ from diffusiontalker.training import ray_data
 from diffusiontalker.training.checkpoints import RunState
 from diffusiontalker.training.epoch import Epoch
 from diffusiontalker.training.fit import CheckpointInterval, Metrics, OnStep, Save, fit
-from diffusiontalker.training.optimization import Batch
+from diffusiontalker.training.optimization import Batch, trained_module
 from diffusiontalker.training.profiling import StepProfiler
 from diffusiontalker.training.progress import Point, StepProgress
 
@@ -83,7 +83,8 @@ class TrainLoopConfig:
         torch.manual_seed(self.seed)
         task = self.make_objective()
         if self.compile:
-            task.compile(dynamic=True)  # the lengths of batches differ
+            for network in trained_module(task).children():
+                network.compile(dynamic=True)  # the lengths of batches differ
         return task
 
     def batches(
