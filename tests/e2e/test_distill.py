@@ -6,6 +6,7 @@ import os
 import signal
 import subprocess
 import sys
+import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -30,13 +31,13 @@ from diffusiontalker.pipeline.evaluation import evaluate_all
 from diffusiontalker.pipeline.training import train_all
 from diffusiontalker.runtime.student import Student
 
-# Two rounds of the shipped three: the first, and a later one.
-DIFFUSION = ("diffusion={steps: 4, rounds: [2, 1]}", "evaluation.teacher_steps=[4, 2]")
+# One round of the shipped three: each starts processes that take 18 s of CPU.
+DIFFUSION = ("diffusion={steps: 4, rounds: [2]}", "evaluation.teacher_steps=[4, 2]")
 # The bundled recordings of the page, as speech without faces.
 PSEUDO_LABELS = ("pseudo_labels.recordings=web/examples",)
 PREFIX = "some/prefix/run/"
 CACHE = "cache"
-STAGES = ("corpus", "encoder", "teacher", "pseudo-labels", "round-2", "round-1", "evaluation")
+STAGES = ("corpus", "encoder", "teacher", "pseudo-labels", "round-2", "evaluation")
 
 
 @pytest.fixture(scope="module")
@@ -103,9 +104,12 @@ def finished(
         def names() -> set[str]:
             return set(server.keys(bucket, PREFIX))
 
-        jobs.wait_for(
-            lambda: any("/train/teacher-" in n and "/checkpoint_" in n for n in names()), first, log
-        )
+        def has_checkpoint() -> bool:
+            time.sleep(0.5)  # a listing takes CPU time of the job
+            return any("/train/teacher-" in n and "/checkpoint_" in n for n in names())
+
+        jobs.wait_for(lambda: "teacher      started" in log.read_text(), first, log)
+        jobs.wait_for(has_checkpoint, first, log)
         process = driver(remote)
         assert process is not None
         os.kill(process, signal.SIGKILL)
@@ -158,7 +162,7 @@ def test_all_of_it_is_in_the_bucket(finished: Finished, server: s3.Server) -> No
     } <= found  # fmt: skip
     assert not [name for name in found if name.startswith("features-")], "they are in the cache"
     assert any(n.endswith("/stage.json") for n in server.keys(bucket_of(finished), CACHE))
-    for stage in ("encoder", "teacher", "round-2", "round-1"):
+    for stage in ("encoder", "teacher", "round-2"):
         checkpoints = [n for n in found if n.startswith(f"train/{stage}-") and "/checkpoint_" in n]
         assert any(name.endswith("state.json") for name in checkpoints), stage
     for place in ("report.html", "summary.json", "student", "sample"):
@@ -225,7 +229,6 @@ def test_summary_holds_the_contract(finished: Finished) -> None:
         ("teacher", 4, False),
         ("teacher", 2, False),
         ("student-2", 2, True),
-        ("student-1", 1, True),
     ]
     assert seen == {(*m, split) for m in models for split in ("test_seen", "test_unseen")}
     for row in summary["rows"]:
@@ -265,9 +268,7 @@ def test_a_model_is_measured_on_shards_as_in_the_run(finished: Finished) -> None
 def test_tensorboard_has_the_curves_of_every_training_stage(finished: Finished) -> None:
     output = finished.output
     boards = {path.parent.name for path in output.glob("tensorboard/*/events.*")}
-    assert {name.rpartition("-")[0] for name in boards} == {
-        "encoder", "teacher", "round-2", "round-1"
-    }  # fmt: skip
+    assert {name.rpartition("-")[0] for name in boards} == {"encoder", "teacher", "round-2"}
     assert boards <= {path.name for path in output.iterdir()}, "named as the stages"
 
 
