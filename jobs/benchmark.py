@@ -1,4 +1,4 @@
-"""Benchmarks on this machine: data, runtime, people, look-ahead, robustness, server, sweep."""
+"""Benchmarks on this machine: data, training, runtime, people, look-ahead and others."""
 
 from diffusiontalker import cli, config, preflight
 from diffusiontalker.benchmarks.console import results
@@ -13,6 +13,17 @@ def data(config_file: cli.Config = None, overrides: cli.Overrides = None) -> Non
     """
     settings = config.load_as(config.DataBenchmarkSettings, config_file, overrides or [])
     cli.show(*results("data", settings, "data.json"))
+
+
+def train(config_file: cli.Config = None, overrides: cli.Overrides = None) -> None:
+    """The training loop through Ray Train, beside the same steps in a bare PyTorch loop.
+
+    Steps a second, start-up and memory by the number of workers; checkpoints; features cached and
+    computed. Takes some five minutes; writes train.json into out.
+    Example: python jobs/benchmark.py train out=runs/benchmark
+    """
+    settings = config.load_as(config.TrainBenchmarkSettings, config_file, overrides or [])
+    cli.show(*results("train", settings, "train.json"))
 
 
 def runtime(config_file: cli.Config = None, overrides: cli.Overrides = None) -> None:
@@ -88,4 +99,4 @@ def sweep(config_file: cli.Config = None, overrides: cli.Overrides = None) -> No
 
 
 if __name__ == "__main__":
-    cli.main([data, runtime, human, look_ahead, robustness, serve, sweep])
+    cli.main([data, train, runtime, human, look_ahead, robustness, serve, sweep])

@@ -89,7 +89,7 @@ def build(settings: ServeSettings) -> serve.Application:
         max_queued_requests=limits.waiting,
         backpressure_config=BackpressureConfig(status_code=429, retry_after_s=1),
         graceful_shutdown_timeout_s=replicas.drain_seconds,
-        ray_actor_options={"num_cpus": replicas.num_cpus},
+        ray_actor_options=replicas.actor_options(),
         logging_config=LoggingConfig(encoding="JSON", enable_access_log=False),
     ).bind(settings.model_dump(mode="json"), not without_keys)
 

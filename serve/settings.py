@@ -66,8 +66,15 @@ class ReplicaSettings(Section):
     """CPU threads of a model; replicas scale better than threads."""
     provider: str = "cpu"
     """cpu, cuda or tensorrt."""
+    num_gpus: Annotated[float, Field(gt=0)] = 1.0
+    """GPUs of a replica whose provider is not cpu; below 1 several share one."""
     drain_seconds: Annotated[float, Field(ge=0)] = 30.0
     """How long a stopping replica continues with what it has accepted."""
+
+    def actor_options(self) -> dict[str, float]:
+        """What Ray reserves for a replica: a GPU only for a provider that computes on it."""
+        gpus = {} if self.provider == "cpu" else {"num_gpus": self.num_gpus}
+        return {"num_cpus": self.num_cpus} | gpus
 
 
 class ServeSettings(Section):

@@ -159,10 +159,12 @@ def _check_machine(settings: Settings) -> None:
             f"{resources.worker_cpus:g} and {READER_CPUS:g} for the data are {need:g} CPUs, and "
             f"this machine has {there}; lower one of them"
         )
-    if resources.gpu and (wanted := max(training.workers, 1)) > (gpus := _gpus()):
+    wanted = max(training.workers, 1) * resources.gpus_per_worker
+    if resources.gpu and wanted > (gpus := _gpus()):
         raise UserError(
-            f"resources.gpu: {wanted} GPUs are needed, one for each of training.workers, and this "
-            f"machine has {gpus}; set resources.gpu=false, or fewer workers"
+            f"resources.gpu: {wanted:g} GPUs are needed, {resources.gpus_per_worker:g} for each of "
+            f"training.workers, and this machine has {gpus}; set resources.gpu=false, or fewer "
+            "workers"
         )
 
 

@@ -29,7 +29,9 @@ from diffusiontalker.ray_errors import user_error
 from diffusiontalker.training import ray_data, stage_run
 from diffusiontalker.training.epoch import Epoch
 from diffusiontalker.training.progress import start_progress_board
-from diffusiontalker.training.windows import MotionWindows, ShardReader, located, shard_groups
+from diffusiontalker.training.reading_position import ReadingPosition
+from diffusiontalker.training.shard_reader import ShardReader
+from diffusiontalker.training.windows import MotionWindows, located, shard_groups
 
 cloudpickle.register_pickle_by_value(sys.modules[__name__])  # workers do not know this file
 EXAMPLES = MotionWindows(32, ["ada"], ["anger"])
@@ -72,7 +74,7 @@ def sums(data: ray.data.Dataset) -> list[str]:
 def expected(folder: Path, manifest: Manifest, epoch: int, passes: int, seed: int) -> list[str]:
     """The batches of an epoch, in order, read without Ray."""
     groups = shard_groups(located(manifest.of("train"), folder), EXAMPLES, BATCH)
-    read = ShardReader(groups, EXAMPLES, BATCH, seed, lambda: epoch)
+    read = ShardReader(groups, EXAMPLES, BATCH, seed, lambda: ReadingPosition(epoch))
     batches = read({"turn": np.arange(passes * len(groups))})
     return [sum_of(batch["coefficients"]) for batch in batches]
 
@@ -170,20 +172,24 @@ class Witness(nn.Module):
         return {"loss": error}
 
 
-def test_a_killed_run_on_s3_goes_on_with_the_data_of_its_epoch(
-    ray_s3: Server, tmp_path: Path
-) -> None:
+def test_a_killed_run_on_s3_goes_on_within_its_epoch(ray_s3: Server, tmp_path: Path) -> None:
     root = storage.location(f"s3://{ray_s3.bucket()}/run")
     manifest = write(root / "corpus")
-    own = {"training": {"workers": 2, "seed": 3}, "resources": {"worker_cpus": 0.25}}
-    settings = Settings.model_validate({"output": str(tmp_path), **own})
     train = TrainSettings(epochs=3, passes=2, batch=2 * BATCH)
     board = start_progress_board()
     own = CorpusFolder(root / "corpus", manifest)
     per_epoch = ray_data.batches_of(own, "train", EXAMPLES, BATCH) * train.passes // 2
+    kept = per_epoch - 4  # steps of an epoch before its checkpoint
+    largest = ray_data.largest_task(own, "train", EXAMPLES, BATCH, train.passes)
+    assert ray_data.unread(kept, 2, largest) >= largest  # shards are left out, and not only batches
+    given = {
+        "training": {"workers": 2, "seed": 3},
+        "resources": {"worker_cpus": 0.25, "checkpoint_steps": kept},
+    }
+    settings = Settings.model_validate({"output": str(tmp_path), **given})
     history = stage_run.fit_stage(
         settings, train, own, EXAMPLES,
-        lambda: Witness(tmp_path, per_epoch + 5), Witness(tmp_path, 0),
+        lambda: Witness(tmp_path, 2 * per_epoch - 2), Witness(tmp_path, 0),
         stage_run.StageRun(root / "train", uuid.uuid4().hex, "witness", board),
     )  # fmt: skip
     _, lines, points = ray.get(board.get.remote("witness"))
@@ -197,19 +203,21 @@ def test_a_killed_run_on_s3_goes_on_with_the_data_of_its_epoch(
         per_epoch, 2 * per_epoch, 3 * per_epoch,
     ]  # fmt: skip
 
-    # two workers that lived one epoch and a part, and two that did the rest
+    # two workers that lived one epoch and most of the next, and two that did the rest
     notes = [
         [line.split() for line in path.read_text().splitlines()]
         for path in tmp_path.iterdir()
         if path.name.isdigit()
     ]
-    before = sorted((n for n in notes if len(n) < 2 * per_epoch), key=lambda n: n[0][0])
-    after = sorted((n for n in notes if len(n) == 2 * per_epoch), key=lambda n: n[0][0])
+    rest = per_epoch - kept + per_epoch
+    before = sorted((n for n in notes if len(n) > rest), key=lambda n: n[0][0])
+    after = sorted((n for n in notes if len(n) == rest), key=lambda n: n[0][0])
     assert [len(before), len(after)] == [2, 2]
     epochs = [
         [line for one in before for line in one[:per_epoch]],
-        [line for one in after for line in one[:per_epoch]],
-        [line for one in after for line in one[per_epoch:]],
+        [line for one in before for line in one[per_epoch : per_epoch + kept]]
+        + [line for one in after for line in one[: per_epoch - kept]],
+        [line for one in after for line in one[per_epoch - kept :]],
     ]
     for number, lines in enumerate(epochs):
         full = Counter(expected(root / "corpus", manifest, number, train.passes, seed=3))
@@ -217,7 +225,8 @@ def test_a_killed_run_on_s3_goes_on_with_the_data_of_its_epoch(
         # every batch once, but for the odd one that two workers cannot share
         assert not given - full
         assert (full - given).total() <= 1
-    # what was begun anew is what was lost: the batches, and what dropout would have drawn
+    # what was done again is what was lost: the batches, and what dropout would have drawn
     for early, late in zip(before, after, strict=True):
-        assert early[per_epoch:] == late[: len(early) - per_epoch]
-        assert len(early) > per_epoch
+        lost = early[per_epoch + kept :]
+        assert lost == late[: len(lost)]
+        assert lost

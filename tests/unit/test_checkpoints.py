@@ -3,6 +3,7 @@
 import json
 import pickle
 import shutil
+import threading
 from collections.abc import Callable
 from pathlib import Path
 
@@ -16,7 +17,8 @@ from diffusiontalker import storage
 from diffusiontalker.errors import UserError
 from diffusiontalker.storage import folders
 from diffusiontalker.training import checkpoints
-from diffusiontalker.training.checkpoints import CheckpointFolder, RunState, Weights
+from diffusiontalker.training.checkpoint_folder import CheckpointFolder, CheckpointWriter
+from diffusiontalker.training.checkpoints import PartialEpoch, RunState, Weights
 
 
 @pytest.mark.parametrize("kind", ["tcn", "gru"])
@@ -261,6 +263,50 @@ def test_a_kill_leaves_a_whole_checkpoint(
     kept.save(written(tmp_path / "local", "of 2 again"), 2)
     assert last(kept) == "of 2 again"
     assert len(storage.sizes(tmp_path / "run")) == 3
+
+
+def test_checkpoints_are_stored_while_training_goes_on(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    kept = CheckpointFolder(tmp_path / "run")
+    free, save = threading.Event(), CheckpointFolder.save
+    locals_: list[Path] = []
+
+    def slow(self: CheckpointFolder, local: Path, *number: int) -> None:
+        locals_.append(local)
+        assert free.wait(30)
+        save(self, local, *number)
+
+    def write(text: str) -> Callable[[Path], object]:
+        return lambda folder: written(folder, text)
+
+    monkeypatch.setattr(CheckpointFolder, "save", slow)
+    within = RunState(1, partial=PartialEpoch(7, 9, 1, 0.5, {"loss": 1.0}, 1))
+    with CheckpointWriter(kept) as writer:
+        writer.save(RunState(1), write("of 1"))
+        assert last(kept) is None  # it is not there yet, and training went on
+        free.set()
+        writer.save(within, write("of 1 and 7 batches"))
+    assert last(kept) == "of 1 and 7 batches"
+    assert (tmp_path / "run" / "epoch-0001-000007").is_dir()
+    assert not any(path.exists() for path in locals_)
+
+
+def test_a_checkpoint_that_cannot_be_stored_ends_the_run(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("in the way")
+    with (
+        pytest.raises(UserError, match="cannot write"),
+        CheckpointWriter(CheckpointFolder(tmp_path / "file")) as writer,
+    ):
+        writer.save(RunState(1), lambda folder: written(folder, "one"))
+
+    def interrupted() -> None:
+        with CheckpointWriter(CheckpointFolder(tmp_path / "file")) as writer:
+            writer.save(RunState(1), lambda folder: written(folder, "one"))
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):  # which is not hidden by it
+        interrupted()
 
 
 def test_a_kept_checkpoint_that_is_damaged_is_named(tmp_path: Path) -> None:

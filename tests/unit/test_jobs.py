@@ -23,6 +23,7 @@ from diffusiontalker.config import (
     Settings,
     SweepBenchmarkSettings,
     SweepSettings,
+    TrainBenchmarkSettings,
 )
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -35,6 +36,7 @@ JOBS: dict[str, type[Section]] = {
     "evaluate": EvaluateJobSettings,
     "export": ExportJobSettings,
     "benchmark data": DataBenchmarkSettings,
+    "benchmark train": TrainBenchmarkSettings,
     "benchmark runtime": RuntimeBenchmarkSettings,
     "benchmark human": HumanBenchmarkSettings,
     "benchmark look-ahead": Settings,
@@ -48,7 +50,7 @@ def help_of(job: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFix
     name, *sub = job.split()
     module = importlib.import_module(f"jobs.{name}")
     names = (
-        ["data", "runtime", "human", "look_ahead", "robustness", "serve", "sweep"]
+        ["data", "train", "runtime", "human", "look_ahead", "robustness", "serve", "sweep"]
         if sub
         else [name]
     )

@@ -22,7 +22,7 @@ from diffusiontalker.pipeline.finished import summary_of
 from diffusiontalker.pipeline.run import corpus_content
 from diffusiontalker.stage_keys import DONE
 from diffusiontalker.training import checkpoints, stage_run
-from diffusiontalker.training.checkpoints import RunState
+from diffusiontalker.training.checkpoints import PartialEpoch, RunState
 
 
 class Task(nn.Linear):
@@ -115,8 +115,11 @@ def test_a_run_whose_last_checkpoint_is_not_of_its_last_epoch_is_not_done(
     monkeypatch.setattr(stage_run, "fit_in_process", run)
     monkeypatch.setattr(
         stage_run, "ray_data",
-        SimpleNamespace(batches_of=lambda *_: 8, Epoch=object, dataset=lambda *_: None),
+        SimpleNamespace(
+            batches_of=lambda *_: 8, largest_task=lambda *_: 8, dataset=lambda *_: None
+        ),
     )  # fmt: skip
+    monkeypatch.setattr(stage_run, "Epoch", object)
     given: Any = SimpleNamespace(folder=tmp_path, manifest=None)
     place = stage_run.StageRun(tmp_path / "train", "teacher-abc", "teacher")
 
@@ -130,6 +133,10 @@ def test_a_run_whose_last_checkpoint_is_not_of_its_last_epoch_is_not_done(
     with pytest.raises(UserError, match="epoch 1 of 2"):
         fitted(2)
     assert fitted(1) == found.history
+    found.partial = PartialEpoch(3, 8, 1, 0.0, {}, 0)
+    with pytest.raises(UserError, match="epoch 1 of 1"):
+        fitted(1)
+    found.partial = None
     found.history[0]["val_loss"] = float("nan")  # which ends before, and is told of elsewhere
     assert len(fitted(2)) == 1
 

@@ -1,5 +1,6 @@
 """What people see of a long run where output is no terminal: few lines, and the right ones."""
 
+import json
 import time
 from collections.abc import Callable
 from types import SimpleNamespace
@@ -8,7 +9,7 @@ import pytest
 
 from diffusiontalker.summary.durations import clock
 from diffusiontalker.training import progress
-from diffusiontalker.training.progress import StageDisplay
+from diffusiontalker.training.progress import JsonLog, StageDisplay
 
 
 @pytest.mark.parametrize(
@@ -46,6 +47,20 @@ def test_a_log_gets_few_lines(now: SimpleNamespace, capsys: pytest.CaptureFixtur
         "teacher 41% 41 of 100, 59 s left",
         "teacher done in 50 s",
     ]
+
+
+def test_a_log_for_programs_is_an_object_a_line(
+    now: SimpleNamespace, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with StageDisplay("teacher", log=JsonLog("runs/a")) as display:
+        now.seconds += 30
+        display.update(0.5, "loss 1")
+        display.print_line("teacher      lost worker 1 (gone)")
+    lines = [json.loads(line) for line in capsys.readouterr().out.splitlines()]
+    assert [line["event"] for line in lines] == ["started", "progress", "message", "done"]
+    assert {(line["run"], line["stage"]) for line in lines} == {("runs/a", "teacher")}
+    assert lines[1]["share"] == 0.5
+    assert lines[-1]["seconds"] == 30
 
 
 def test_a_share_alone_needs_no_words(

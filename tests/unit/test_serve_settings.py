@@ -40,6 +40,13 @@ def test_a_command_line_reaches_every_setting() -> None:
         ServeSettings.model_validate({"model": "m", "limits.second": "20"})
 
 
+def test_a_replica_asks_for_the_gpu_that_its_provider_uses() -> None:
+    cpu = ServeSettings(model="m", replicas={"num_cpus": 2}).replicas
+    assert cpu.actor_options() == {"num_cpus": 2}
+    cuda = ServeSettings(model="m", replicas={"provider": "cuda", "num_gpus": 0.5}).replicas
+    assert cuda.actor_options() == {"num_cpus": 1, "num_gpus": 0.5}
+
+
 def test_origins_are_as_browsers_write_them() -> None:
     settings = ServeSettings(model="m", cors_origins=("https://studio.example/",))
     assert settings.cors_origins == ("https://studio.example",)

@@ -3,6 +3,7 @@
 import errno
 import json
 import os
+import pickle
 import subprocess
 import sys
 from collections.abc import Callable
@@ -296,3 +297,21 @@ def test_a_local_fault_is_not_tried_again(tmp_path: Path) -> None:
 def test_our_own_mistakes_are_not_taken_for_a_disks(tmp_path: Path) -> None:
     with pytest.raises(ZeroDivisionError):
         storage.explained("read", tmp_path, lambda: 1 / 0)
+
+
+# What Ray Train writes
+
+
+def test_a_file_is_replaced_when_it_is_whole(tmp_path: Path) -> None:
+    files, folder = storage.for_arrow(tmp_path)
+    files = pickle.loads(pickle.dumps(files))  # which is sent to workers
+    for content in (b"one", b"two"):
+        with files.open_output_stream(f"{folder}/list.json") as file:
+            file.write(content)
+    assert [path.name for path in tmp_path.iterdir()] == ["list.json"]
+    half = files.open_output_stream(f"{folder}/list.json")
+    half.write(b"th")
+    assert (tmp_path / "list.json").read_bytes() == b"two"
+    with files.open_input_stream(f"{folder}/list.json") as file:
+        assert file.read() == b"two"
+    half.close()

@@ -12,6 +12,7 @@ from tests.unit.sweeps import store, sweep, trial
 
 from diffusiontalker.config import Settings, SweepSettings
 from diffusiontalker.summary.sweep import Params
+from diffusiontalker.training.ray_data import READER_CPUS
 from diffusiontalker.tuning import schedulers
 from diffusiontalker.tuning.trial_store import TrialStore, trial_config
 
@@ -178,6 +179,12 @@ def test_slots(asked: dict[str, Any], cluster: dict[str, float], slots: int) -> 
     assert at_once(cluster, **asked) == slots
 
 
+def test_what_other_jobs_hold_is_not_counted_on() -> None:
+    cluster, own = {"CPU": 16.0}, settings(workers=1, worker_cpus=1)
+    for free, slots in ((16.0, 10), (6.0, 4), (0.5, 1)):
+        assert schedulers.slots(sweep(trials=1000), own, cluster, {"CPU": free}) == slots
+
+
 def test_fewer_may_be_asked_for_and_never_more_than_there_are_trials() -> None:
     cluster, asked = {"CPU": 16.0}, {"workers": 0, "worker_cpus": 0.5}
     assert at_once(cluster, sweep(concurrent=3), **asked) == 3
@@ -228,7 +235,7 @@ def test_what_all_slots_ask_for_fits_and_one_more_would_not(
     of = settings(workers=workers, worker_cpus=cpus, gpu=gpu)
     own = schedulers.resources(of)
     need = {
-        "CPU": own.get("CPU", 0.0) + workers * cpus + schedulers.READER_CPUS,
+        "CPU": own.get("CPU", 0.0) + workers * cpus + READER_CPUS,
         "GPU": own.get("GPU", 0.0) + gpu * workers,
     }
     cluster = {"CPU": float(held), "GPU": float(gpus)}

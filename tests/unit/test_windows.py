@@ -19,17 +19,17 @@ from diffusiontalker.corpus.phonemes import base_phoneme
 from diffusiontalker.corpus.shards import Clip
 from diffusiontalker.errors import UserError
 from diffusiontalker.runtime.blinks import LIDS
+from diffusiontalker.training.reading_position import ReadingPosition
+from diffusiontalker.training.shard_reader import ShardReader, collate
 from diffusiontalker.training.windows import (
     IGNORED_LABEL,
     MAX_PADDING,
     UNKNOWN,
     MotionWindows,
     PhonemeWindows,
-    ShardReader,
     batch_count,
     buckets,
     clip_ids,
-    collate,
     located,
     mixed_groups,
     shard_groups,
@@ -451,10 +451,13 @@ def split(tmp_path: Path, motion: MakeClip) -> list[ShardInfo]:
     ]
 
 
-def reader(folder: Path, split: list[ShardInfo], epoch: int = 0, seed: int = 0) -> ShardReader:
+def reader(
+    folder: Path, split: list[ShardInfo], epoch: int = 0, seed: int = 0, unread: int = 0
+) -> ShardReader:
     names = [f"{k}.{i}" for k in range(4) for i in range(4)]
     make = MotionWindows(20, names, ["anger"])
-    return ShardReader(shard_groups(located(split, folder), make, 3), make, 3, seed, lambda: epoch)
+    groups = shard_groups(located(split, folder), make, 3)
+    return ShardReader(groups, make, 3, seed, lambda: ReadingPosition(epoch, unread))
 
 
 def rows(read: ShardReader, *turns: int) -> list[dict[str, np.ndarray]]:
@@ -532,7 +535,7 @@ def test_batches_follow_seed_epoch_and_turn_alone(tmp_path: Path, split: list[Sh
 def test_the_epoch_is_asked_for_when_a_shard_is_read(tmp_path: Path, split: list[ShardInfo]):
     now = [0]
     read = reader(tmp_path, split)
-    read.epoch = lambda: now[0]
+    read.position = lambda: ReadingPosition(now[0])
     first = rows(read, 0)[0]["coefficients"].tobytes()
     now[0] = 1
     assert rows(read, 0)[0]["coefficients"].tobytes() != first
@@ -540,11 +543,27 @@ def test_the_epoch_is_asked_for_when_a_shard_is_read(tmp_path: Path, split: list
     assert rows(read, 0)[0]["coefficients"].tobytes() == first
 
 
+def test_shards_that_a_resumed_run_has_trained_on_are_not_read(
+    tmp_path: Path, split: list[ShardInfo]
+):
+    whole = list(reader(tmp_path, split)({"turn": np.arange(8)}))
+    assert len(whole) == 24  # 3 of each shard, twice
+    for unread, empty in ((0, 0), (2, 0), (3, 3), (14, 12), (16, 15), (24, 24)):
+        found = list(reader(tmp_path, split, unread=unread)({"turn": np.arange(8)}))
+        assert len(found) == 24
+        assert found[:empty] == [{}] * empty
+        for batch, same in zip(found[empty:], whole[empty:], strict=True):
+            np.testing.assert_array_equal(batch["coefficients"], same["coefficients"])
+    gone = reader(tmp_path / "gone", split, unread=3)
+    assert rows(gone, 0) == [{}] * 3
+
+
 def test_a_shard_is_read_for_its_phonemes(tmp_path: Path, hand_made: MakeClip):
     path = tmp_path / "train-00000.parquet"
     info = shards.write_shard(path, [aligned(hand_made, id="a"), aligned(hand_made, id="b")])
     make = PhonemeWindows(1.0, ["", "a", "m"], stride=1600, field=1600)
-    read = ShardReader(shard_groups(located([info], tmp_path), make, 8), make, 8, 0, lambda: 0)
+    groups = shard_groups(located([info], tmp_path), make, 8)
+    read = ShardReader(groups, make, 8, 0, lambda: ReadingPosition(0))
     (row,) = rows(read, 0)
     assert row["audio"].shape == (1, 2, SAMPLE_RATE)
     assert row["audio"].dtype == np.float32

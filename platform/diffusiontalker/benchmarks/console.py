@@ -9,6 +9,7 @@ from diffusiontalker.config import (
     HumanBenchmarkSettings,
     RuntimeBenchmarkSettings,
     ServeBenchmarkSettings,
+    TrainBenchmarkSettings,
 )
 
 AnySettings = (
@@ -16,6 +17,7 @@ AnySettings = (
     | HumanBenchmarkSettings
     | RuntimeBenchmarkSettings
     | ServeBenchmarkSettings
+    | TrainBenchmarkSettings
 )
 
 

@@ -17,6 +17,7 @@ from diffusiontalker.config.benchmarks import (
     RuntimeBenchmarkSettings,
     ServeBenchmarkSettings,
     SweepBenchmarkSettings,
+    TrainBenchmarkSettings,
 )
 from diffusiontalker.config.comparison import (
     CompareSettings,
@@ -70,6 +71,7 @@ from diffusiontalker.config.training import (
     LossSettings,
     MotionTrainSettings,
     ResourceSettings,
+    TrainingPrecision,
     TrainingSettings,
     TrainSettings,
 )
@@ -123,7 +125,9 @@ __all__ = [
     "SweepBenchmarkSettings",
     "SweepSettings",
     "TeacherModelSettings",
+    "TrainBenchmarkSettings",
     "TrainSettings",
+    "TrainingPrecision",
     "TrainingSettings",
     "VoiceWeights",
     "Weight",

@@ -28,6 +28,23 @@ class DataBenchmarkSettings(Section):
     """Minutes of generated recordings to prepare."""
 
 
+class TrainBenchmarkSettings(Section):
+    """All settings of ``jobs/benchmark.py train``."""
+
+    out: str = "runs/benchmark"
+    """Folder of the figures."""
+    training: str = "configs/quickstart.yaml"
+    """The run whose teacher is trained, on noise."""
+    clips: Annotated[int, Field(ge=64)] = 192
+    """Clips of the generated set: ten seconds each, and shorter rests."""
+    passes: Count = 2
+    """Passes over the set in a run of each kind."""
+    workers: Annotated[tuple[Count, ...], Field(min_length=1)] = (1, 2)
+    """Ray Train workers, one number after the other."""
+    repeats: Count = 3
+    """Runs of each kind, alternating with the others; the median counts."""
+
+
 class RuntimeBenchmarkSettings(Section):
     """All settings of ``jobs/benchmark.py runtime``."""
 

@@ -81,6 +81,9 @@ class LossesSettings(Section):
     student: LossSettings = LossSettings()
 
 
+TrainingPrecision = Literal["fp32", "bf16"]
+
+
 class TrainSettings(Section):
     """Length and optimizer of one training stage."""
 
@@ -104,6 +107,18 @@ class TrainSettings(Section):
     """Largest norm of the gradient; None: it is not clipped, as in v1."""
     ema: Annotated[float, Field(ge=0, lt=1)] = 0.99
     """Decay of the averaged weights that validation and sampling use; 0 switches it off."""
+    accumulate: Count = 1
+    """Batches whose gradients are averaged for one step of the optimizer, where a larger batch does
+    not fit the memory. Contrastive losses in the batch see each batch alone."""
+    monitor: str = "loss"
+    """The validation metric, lower being better, that ``select`` and ``patience`` go by: ``loss``
+    or one of its parts."""
+    select: Literal["last", "best"] = "last"
+    """The epoch whose averaged weights are the result: the last, or the one with the best value of
+    ``monitor``."""
+    patience: Count | None = None
+    """Epochs without a better value of ``monitor`` after which training stops (early stopping);
+    null: all epochs are trained."""
 
 
 class MotionTrainSettings(TrainSettings):
@@ -132,6 +147,18 @@ class TrainingSettings(Section):
     ``resources.gpu``. 0: one, in the calling process, which starts at once where workers need some
     15 seconds: for small runs, and sweeps."""
     seed: Seed = 0
+    precision: TrainingPrecision = "fp32"
+    """Of the forward pass: bf16 is autocast to bfloat16, for GPUs that have it. Weights, optimizer
+    and validation stay in fp32."""
+    tf32: bool = False
+    """Matrix products in TensorFloat-32, on GPUs that have it: faster, with 10 bits of mantissa.
+    Convolutions use it whatever is set here, as torch does by default."""
+    compile: bool = False
+    """Compile the networks with ``torch.compile``, which takes a minute or more at the start of a
+    stage, and on a CPU a C++ compiler."""
+    overfit_batches: Count | None = None
+    """Train and validate on the first so many batches of each worker alone, over and over: a model
+    that cannot learn them by heart has a fault. null: on all."""
     encoder: EncoderTrainSettings = EncoderTrainSettings()
     """The small HuBERT, where ``encoder.name`` names no other."""
     teacher: MotionTrainSettings = MotionTrainSettings()
@@ -167,6 +194,20 @@ class ResourceSettings(Section):
     """CPU threads of a worker."""
     max_failures: Annotated[int, Field(ge=0)] = 2
     """Times that a stage may lose its workers and go on from its last checkpoint."""
+    gpus_per_worker: Annotated[float, Field(gt=0)] = 1.0
+    """GPUs of a training worker, with ``gpu``; below 1 several workers share one, and exchange
+    gradients over gloo, since NCCL does not share a GPU."""
+    checkpoint_steps: Count | None = None
+    """Steps between two checkpoints within an epoch; null: ``checkpoint_minutes`` alone counts."""
+    checkpoint_minutes: Annotated[float, Field(gt=0)] | None = 10.0
+    """Minutes between two checkpoints within an epoch; null: ``checkpoint_steps`` alone counts. One
+    is written after every epoch, too."""
+    profile_steps: Count | None = None
+    """Steps that ``torch.profiler`` records at the start of every training stage, on each worker,
+    into the folder ``profile`` of the stage's checkpoints; null: none."""
+    logs: Literal["text", "json"] = "text"
+    """What a run prints: lines for people, or a JSON object a line with the time, the run, the
+    stage, the event, and with metrics the rank of the worker that they are from."""
     max_skipped_steps: Annotated[int, Field(ge=0)] = 5
     """Steps of a stage that may be skipped because their gradient is not finite, before it stops
     with its last checkpoint kept."""

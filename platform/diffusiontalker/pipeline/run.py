@@ -14,7 +14,12 @@ from diffusiontalker.event_files import FOLDER as TENSORBOARD
 from diffusiontalker.event_files import EventFiles
 from diffusiontalker.pipeline.progress_file import ProgressFile
 from diffusiontalker.stage_keys import DONE, Content
-from diffusiontalker.training.progress import Point, StageDisplay, start_progress_board
+from diffusiontalker.training.progress import (
+    JsonLog,
+    Point,
+    StageDisplay,
+    start_progress_board,
+)
 from diffusiontalker.training.stage_run import StageRun
 
 
@@ -30,6 +35,7 @@ class Run:
         self.board = start_progress_board()
         self.progress = ProgressFile(self.root, planned)
         self.seconds: dict[str, float] = {}
+        self.log = JsonLog(settings.output) if settings.resources.logs == "json" else None
         self.encoder = settings.encoder.name
         """The frozen encoder: the user's, or ours once it is trained."""
         self.pseudo_labelled: CorpusFolder | None = None
@@ -45,7 +51,10 @@ class Run:
         if storage.is_file(mark):
             self.seconds[name] = storage.read_json(mark)["seconds"]
             self.progress.end(name, "kept", self.seconds[name])
-            print(f"{name:<12} is there already: kept", flush=True)
+            if self.log is not None:
+                self.log.write(name, "kept")
+            else:
+                print(f"{name:<12} is there already: kept", flush=True)
             return folder
         storage.make_folder(folder)
         curves = EventFiles(self.root / TENSORBOARD / folder.name)
@@ -71,7 +80,7 @@ class Run:
         self.progress.begin(name)
         try:
             with StageDisplay(
-                name, self.board, on_point, partial(self.progress.update, name)
+                name, self.board, on_point, partial(self.progress.update, name), self.log
             ) as display:
                 yield display
         except BaseException as error:

@@ -19,8 +19,9 @@ from diffusiontalker.stage_keys import (
     teacher_key,
 )
 from diffusiontalker.summary.run import TEACHER
-from diffusiontalker.training import fit, stages
+from diffusiontalker.training import stages
 from diffusiontalker.training.stage_run import StageRun
+from diffusiontalker.training.stopping import diverged_epoch
 
 HISTORY = "history.json"
 """The losses of a training stage, in its folder."""
@@ -119,7 +120,7 @@ def keep_history(stage: str, folder: Path, history: list[dict[str, float]]) -> N
     Raises:
         UserError: training diverged.
     """
-    if (epoch := fit.diverged_epoch(history)) is not None:
+    if (epoch := diverged_epoch(history)) is not None:
         raise UserError(
             f"{stage}: training diverged, its loss is not finite in epoch {epoch}; lower its "
             "learning_rate or clip_norm, or look for extreme values in the data"

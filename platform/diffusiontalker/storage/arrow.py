@@ -1,8 +1,10 @@
-"""S3 for pyarrow, and so for Ray Train, with the same retries and errors."""
+"""File systems for pyarrow, and so for Ray Train: S3 with the same retries and errors, and a disk
+on which files are replaced as a whole."""
 
 import io
 import os
 import tempfile
+import uuid
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
@@ -19,14 +21,52 @@ T = TypeVar("T")
 def for_arrow(path: Path) -> tuple[Any, str]:
     """A pyarrow file system and the path on it, for Ray Train's ``storage_filesystem``.
 
-    In S3 with the retries and errors of this package.
+    In S3 with the retries and errors of this package. On a disk, a reader sees the whole file or
+    none: Ray Train overwrites its list of checkpoints, and a kill would leave a part of it.
     """
     import pyarrow.fs as arrow
 
     if not is_remote(path):
-        return arrow.LocalFileSystem(), str(path)
+        return arrow.PyFileSystem(arrow.FSSpecHandler(_local_files())), str(path)
     files = _RetryingFiles(path, s3(path).fs)
     return arrow.PyFileSystem(arrow.FSSpecHandler(files)), s3(path).path
+
+
+def _local_files() -> Any:
+    """fsspec's local files, of which those that are written replace the old ones when closed."""
+    from fsspec.implementations.local import LocalFileSystem
+
+    return _ReplacingFiles(LocalFileSystem())
+
+
+class _ReplacingFiles:
+    """A local file system, as pyarrow's handler for those of fsspec uses it."""
+
+    def __init__(self, inner: Any) -> None:
+        self.inner = inner
+
+    def __getattr__(self, name: str) -> Any:
+        if name == "inner" or name.startswith("__"):  # asked while the object is unpickled
+            raise AttributeError(name)
+        return getattr(self.inner, name)
+
+    def open(self, path: str, mode: str) -> Any:
+        """A file to be read, or one that replaces another when it is closed."""
+        return _Replacement(path) if mode == "wb" else self.inner.open(path, mode=mode)
+
+
+class _Replacement(io.FileIO):
+    """A file under another name until it is closed; one that is never closed replaces nothing."""
+
+    def __init__(self, path: str) -> None:
+        self.path, self.partial = path, f"{path}.{uuid.uuid4().hex}.tmp"
+        super().__init__(self.partial, "wb")
+
+    def close(self) -> None:
+        """Replace the file, once."""
+        if not self.closed:
+            super().close()
+            os.replace(self.partial, self.path)
 
 
 class _Retrying:

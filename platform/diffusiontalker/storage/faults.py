@@ -60,7 +60,7 @@ def explain(verb: str, path: Path, error: BaseException) -> str | None:
     if isinstance(error, boto.NoCredentialsError | boto.PartialCredentialsError):
         return (
             f"cannot {verb} {path}: no credentials; set AWS_ACCESS_KEY_ID and "
-            "AWS_SECRET_ACCESS_KEY, or AWS_PROFILE"
+            "AWS_SECRET_ACCESS_KEY, or AWS_PROFILE, on every node"
         )
     if isinstance(error, PermissionError):
         return (

@@ -1,10 +1,9 @@
 """Models and checkpoints: safetensors beside JSON, nothing pickled."""
 
 import json
-import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +21,8 @@ AGAIN = "; train it again"
 TRAINED, AVERAGE = "trained.safetensors", "average.safetensors"
 OPTIMIZER, STATE = "optimizer.safetensors", "state.json"
 """Files of a training run's checkpoint."""
+GENERATORS, BEST = "generators.safetensors", "best.safetensors"
+"""Files of some: within an epoch, and where the best weights are chosen."""
 Weights = dict[str, torch.Tensor]
 
 
@@ -52,8 +53,23 @@ def load_config(folder: Path) -> TalkerConfig:
 
 
 @dataclass
+class PartialEpoch:
+    """The part of an epoch that is done at a checkpoint within it."""
+
+    batch: int
+    """Batches that each worker has trained on."""
+    batches: int
+    """Batches of a worker in the whole epoch."""
+    workers: int
+    seconds: float
+    sums: dict[str, float]
+    count: int
+    """What the loss curve has added up since its last point, over so many steps."""
+
+
+@dataclass
 class RunState:
-    """Progress of a training run at the end of an epoch, with weights and optimizer aside."""
+    """Progress of a training run, with weights and optimizer aside."""
 
     epoch: int = 0
     """Completed epochs."""
@@ -64,18 +80,39 @@ class RunState:
     """Clips that may be the reason."""
     history: list[dict[str, float]] = field(default_factory=list)
     """Points of the loss curves, a few dozen per epoch, and validation after each epoch."""
+    partial: PartialEpoch | None = None
+    """None at the end of an epoch."""
+
+    @classmethod
+    def from_dict(cls, content: dict[str, Any]) -> "RunState":
+        """The inverse of ``dataclasses.asdict``. Raises TypeError."""
+        partial = content.get("partial")
+        return cls(**content | {"partial": PartialEpoch(**partial) if partial else None})
 
 
 def save_run(
     folder: Path, state: RunState, trained: nn.Module, average: Weights,
-    optimizer: torch.optim.Optimizer,
+    optimizer: torch.optim.Optimizer, generators: Weights | None = None, best: Weights | None = None
 ) -> None:  # fmt: skip
-    """Write a resumable checkpoint into a local folder."""
+    """Write a resumable checkpoint into a local folder.
+
+    Args:
+        folder: to write into.
+        state: the progress of the run.
+        trained: the module that is optimised.
+        average: its averaged weights.
+        optimizer: its optimizer.
+        generators: states of the random number generators, within an epoch.
+        best: the averaged weights of the best epoch, where they are chosen.
+    """
     save_file(_contiguous(trained.state_dict()), folder / TRAINED)
     save_file(_contiguous(average), folder / AVERAGE)
     tensors, groups = _flat(optimizer.state_dict())
     save_file(tensors, folder / OPTIMIZER)
-    content = {"state": vars(state), "optimizer_groups": groups}
+    for name, weights in ((GENERATORS, generators), (BEST, best)):
+        if weights:
+            save_file(_contiguous(weights), folder / name)
+    content = {"state": asdict(state), "optimizer_groups": groups}
     (folder / STATE).write_text(json.dumps(content))
 
 
@@ -98,7 +135,16 @@ def load_run(
         optimizer.load_state_dict(
             _nested(load_file(folder / OPTIMIZER), content["optimizer_groups"])
         )
-        return RunState(**content["state"])
+        return RunState.from_dict(content["state"])
+
+
+def load_weights(folder: Path, name: str) -> Weights:
+    """The tensors of one of a checkpoint's files, such as ``GENERATORS``; none if it has no such
+    file. Raises UserError if it is damaged."""
+    if not (folder / name).is_file():
+        return {}
+    with _reading(folder):
+        return load_file(folder / name)
 
 
 def _flat(state: dict[str, Any]) -> tuple[Weights, list[dict[str, Any]]]:
@@ -121,61 +167,16 @@ def _nested(tensors: Weights, groups: list[dict[str, Any]]) -> dict[str, Any]:
 
 
 def load_average(folder: Path, module: nn.Module) -> RunState:
-    """Load a checkpoint's averaged weights into ``module``, as for inference.
+    """Load a checkpoint's averaged weights into ``module``, as for inference: those of the best
+    epoch, where it holds them.
 
     Raises:
         UserError: as for ``load_talker``.
     """
     with _reading(folder, AVERAGE, STATE):
-        module.load_state_dict(load_file(folder / AVERAGE))
-        return RunState(**json.loads((folder / STATE).read_text())["state"])
-
-
-EPOCH = "epoch-"
-"""How the folders of checkpoints without Ray Train begin."""
-
-
-class CheckpointFolder:
-    """The last checkpoint of a run without Ray Train's workers, on disk or in S3.
-
-    ``last.json`` names it and is written after it, so that a kill leaves the previous one.
-    """
-
-    def __init__(self, folder: Path) -> None:
-        self.folder = folder
-
-    def save(self, local: Path, epoch: int) -> None:
-        """Store the files of ``local`` as the checkpoint of an epoch, and remove the previous one.
-        Raises UserError."""
-        storage.store(local, self.folder / _epoch(epoch))
-        storage.write_json(self.folder / "last.json", {"epoch": epoch})
-        folders = {name.partition("/")[0] for name in storage.sizes(self.folder)}
-        # Ray Train's checkpoints lie in the same folder, if the run once had workers.
-        for name in {name for name in folders if name.startswith(EPOCH)} - {_epoch(epoch)}:
-            storage.remove_folder(self.folder / name)
-
-    @contextmanager
-    def last(self) -> Iterator[Path | None]:
-        """A local copy of the last checkpoint; None before the first. Raises UserError."""
-        path = self.folder / "last.json"
-        if not storage.is_file(path):
-            yield None
-            return
-        named = storage.read_json(path)
-        epoch = named.get("epoch") if isinstance(named, dict) else None
-        if not isinstance(epoch, int):
-            raise UserError(f"{path}: names no checkpoint; remove {self.folder} to start again")
-        with tempfile.TemporaryDirectory(prefix="diffusiontalker-") as local:
-            storage.fetch(self.folder / _epoch(epoch), Path(local))
-            try:
-                yield Path(local)
-            except UserError as error:  # names the temporary copy
-                message = str(error).replace(local, str(self.folder / _epoch(epoch)))
-                raise UserError(f"{message}; remove {self.folder} to start it again") from error
-
-
-def _epoch(number: int) -> str:
-    return f"{EPOCH}{number:04d}"
+        best = load_weights(folder, BEST)
+        module.load_state_dict(best or load_file(folder / AVERAGE))
+        return RunState.from_dict(json.loads((folder / STATE).read_text())["state"])
 
 
 @contextmanager

@@ -1,4 +1,4 @@
-"""The number of the current epoch, in an actor that all processes of a stage ask.
+"""The epoch that is read, in an actor that all processes of a stage ask.
 
 A module of its own: the actor's process imports it, and nothing else that takes time to load.
 """
@@ -7,6 +7,8 @@ from typing import Any
 
 import ray
 from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
+
+from diffusiontalker.training.reading_position import ReadingPosition
 
 
 class Epoch:
@@ -19,13 +21,13 @@ class Epoch:
     def __init__(self) -> None:
         self._actor = on_this_node(_EpochActor)
 
-    def set(self, number: int) -> None:
-        """Called by every worker before it reads the epoch."""
-        ray.get(self._actor.set.remote(number))
+    def set(self, number: int, unread: int = 0) -> None:
+        """Called by every worker before it reads the epoch; see ``ReadingPosition``."""
+        ray.get(self._actor.set.remote(number, unread))
 
-    def __call__(self) -> int:
-        """The epoch that was set last; 0 before."""
-        return int(ray.get(self._actor.get.remote()))
+    def __call__(self) -> ReadingPosition:
+        """What was set last; the beginning of epoch 0 before."""
+        return ReadingPosition(*ray.get(self._actor.get.remote()))
 
 
 def on_this_node(kind: type) -> Any:
@@ -38,10 +40,10 @@ def on_this_node(kind: type) -> Any:
 
 class _EpochActor:
     def __init__(self) -> None:
-        self.number = 0
+        self.number, self.unread = 0, 0
 
-    def set(self, number: int) -> None:
-        self.number = number
+    def set(self, number: int, unread: int) -> None:
+        self.number, self.unread = number, unread
 
-    def get(self) -> int:
-        return self.number
+    def get(self) -> tuple[int, int]:
+        return self.number, self.unread

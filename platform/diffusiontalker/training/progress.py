@@ -4,11 +4,13 @@ Workers report to a small actor, which the driver polls and displays. Workers' o
 arrive late, prefixed and in bulk on a cluster.
 """
 
+import json
 import resource
 import sys
 import threading
 import time
 from collections.abc import Callable
+from datetime import UTC, datetime
 from types import TracebackType
 
 import ray
@@ -100,24 +102,39 @@ def start_progress_board() -> ray.actor.ActorHandle:
     return board
 
 
+class JsonLog:
+    """Prints the progress of a run as a JSON object a line, for programs that collect logs."""
+
+    def __init__(self, run: str) -> None:
+        """``run``: its output."""
+        self.run = run
+
+    def write(self, stage: str, event: str, **more: object) -> None:
+        """Print an event of a stage."""
+        now = datetime.now(UTC).isoformat(timespec="milliseconds")
+        line = {"time": now, "run": self.run, "stage": stage, "event": event} | more
+        print(json.dumps(line), flush=True)
+
+
 class StageDisplay:
     """Displays the progress of a stage; a context manager around it."""
 
     def __init__(
         self, stage: str, board: ray.actor.ActorHandle | None = None,
         on_point: Callable[[Point], None] | None = None,
-        on_update: Callable[[float, str], None] | None = None,
+        on_update: Callable[[float, str], None] | None = None, log: JsonLog | None = None,
     ) -> None:  # fmt: skip
         """``on_point``: called with each point of the curves that the board receives;
-        ``on_update``: with each share that is done, and its text."""
+        ``on_update``: with each share that is done, and its text; ``log``: takes the place of lines
+        for people."""
         self.stage = stage
         self.board = board
-        self.on_point, self.on_update = on_point, on_update
+        self.on_point, self.on_update, self.log = on_point, on_update, log
         self.last = (0.0, "")
         """Share and text that were reported last."""
         self.seen = [0, 0]
         """Lines and points that were taken from the board."""
-        self.live = sys.stdout.isatty()
+        self.live = sys.stdout.isatty() and log is None
         self.console = Console(soft_wrap=True)
         self.started = time.monotonic()
         self.logged = self.started
@@ -139,6 +156,8 @@ class StageDisplay:
             )
             self.bar.start()
             self.task = self.bar.add_task("", total=1.0)
+        elif self.log is not None:
+            self.log.write(self.stage, "started")
         else:
             self.print_line(f"{self.stage:<12} started")
         if self.board is not None:
@@ -155,6 +174,9 @@ class StageDisplay:
             self.bar.update(self.task, completed=share, description=text)
         elif time.monotonic() - self.logged > LOG_EVERY:
             self.logged = time.monotonic()
+            if self.log is not None:
+                self.log.write(self.stage, "progress", share=round(share, 4), text=text)
+                return
             spent = self.logged - self.started
             left = f"{clock(spent / share - spent)} left" if share > 0.02 else ""
             self.print_line(
@@ -167,6 +189,9 @@ class StageDisplay:
 
     def print_line(self, line: str) -> None:
         """Print a whole line."""
+        if self.log is not None:
+            self.log.write(self.stage, "message", text=" ".join(line.split()))
+            return
         self.console.print(line, highlight=False, markup=False)
 
     def _follow(self) -> None:
@@ -186,6 +211,8 @@ class StageDisplay:
                 self.print_line(line)
             for point in points:
                 self.seen[1] += 1
+                if self.log is not None:
+                    self.log.write(self.stage, "metrics", rank=0, **point)
                 if self.on_point is not None:
                     self.on_point(point)
             if entry is not None:
@@ -206,5 +233,8 @@ class StageDisplay:
             self.thread.join(timeout=6)
         if self.bar is not None:
             self.bar.stop()
-        if error is None:
+        if self.log is not None:
+            seconds = round(time.monotonic() - self.started, 1)
+            self.log.write(self.stage, "failed" if error else "done", seconds=seconds)
+        elif error is None:
             self.print_line(f"{self.stage:<12} done in {clock(time.monotonic() - self.started)}")

@@ -3,10 +3,12 @@
 A row is a whole batch as plain bytes: windows are cut, bucketed and padded in the task that reads
 the shard. An epoch is one execution over ``passes`` passes, because a small corpus needs many, and
 starting an execution takes about a second. Order, crops and batches depend on seed, epoch and pass
-alone, not on the number of tasks in flight, nor on whether a run was resumed.
+alone, not on the number of tasks in flight, nor on whether a run was resumed. So does the worker
+that is given a batch: Ray Data deals out the blocks in their order.
 """
 
 # No torch at the top: tasks of Ray Data import this module, and do not need it.
+import itertools
 import json
 from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING, Any
@@ -17,9 +19,10 @@ import ray
 from ray.data.collate_fn import ArrowBatchCollateFn
 
 from diffusiontalker.corpus.manifest import CorpusFolder
+from diffusiontalker.training.reading_position import ReadingPosition
+from diffusiontalker.training.shard_reader import ShardReader
 from diffusiontalker.training.windows import (
     ShardGroup,
-    ShardReader,
     Window,
     Windowing,
     located,
@@ -40,14 +43,14 @@ LAYOUT = "layout"
 """Column with the types and shapes of the arrays of a row."""
 
 
-def always_first() -> int:
-    """Epoch 0: for validation, whose batches are the same every time."""
-    return 0
+def always_first() -> ReadingPosition:
+    """The beginning of epoch 0: for validation, whose batches are the same every time."""
+    return ReadingPosition(0)
 
 
 def dataset(
     data: CorpusFolder, split: str, windowing: Windowing, size: int, passes: int = 1, seed: int = 0,
-    epoch: Callable[[], int] = always_first,
+    position: Callable[[], ReadingPosition] = always_first,
 ) -> ray.data.Dataset:  # fmt: skip
     """Batches of a split, one per row; ``passes`` passes, each with another order and other crops.
 
@@ -58,7 +61,7 @@ def dataset(
     """
     groups = _groups(data, split, windowing, size)
     turns = [{"turn": turn} for turn in range(passes * len(groups))]
-    reader = Packed(ShardReader(groups, windowing, size, seed, epoch))
+    reader = Packed(ShardReader(groups, windowing, size, seed, position))
     return ray.data.from_items(turns, override_num_blocks=min(len(turns), MAX_TASKS)).map_batches(
         reader, batch_size=1, num_cpus=READER_CPUS
     )
@@ -104,6 +107,25 @@ def batches_of(data: CorpusFolder, split: str, windowing: Windowing, size: int) 
     return sum(group.batches for group in _groups(data, split, windowing, size))
 
 
+def largest_task(
+    data: CorpusFolder, split: str, windowing: Windowing, size: int, passes: int
+) -> int:
+    """Upper bound on the batches that one task of ``dataset`` makes."""
+    groups = _groups(data, split, windowing, size)
+    turns = -(-passes * len(groups) // MAX_TASKS)
+    return turns * max(group.batches for group in groups)
+
+
+def unread(done: int, workers: int, largest: int) -> int:
+    """Batches at the beginning of an epoch that are certainly among the first ``done`` of the
+    worker that is given them.
+
+    Ray Data gives each block to the worker that has the fewest batches, so that no two differ by
+    more than the ``largest_task``.
+    """
+    return max(workers * (done - largest - 1), 0)
+
+
 def _groups(data: CorpusFolder, split: str, windowing: Windowing, size: int) -> list[ShardGroup]:
     """Groups of the shards of a split; pseudo-labelled speech is a part of train, and mixed in."""
     shards = located(data.manifest.of(split), data.folder)
@@ -114,17 +136,22 @@ def _groups(data: CorpusFolder, split: str, windowing: Windowing, size: int) -> 
 
 
 def batches(
-    shard: ray.data.DataIterator, device: "torch.device"
+    shard: ray.data.DataIterator, device: "torch.device", done: int = 0
 ) -> Iterator[dict[str, "torch.Tensor"]]:
-    """Batches of tensors on ``device``; floats in single precision, mask (B, T) 1 on real frames.
+    """Batches of tensors on ``device`` after the first ``done``; floats in single precision, mask
+    (B, T) 1 on real frames.
 
-    Fetching, conversion and the copy to the device run in threads, ahead of the step.
+    Fetching, conversion and the copy to the device (from pinned memory, asynchronously) run in
+    threads, ahead of the step.
     """
     on_gpu = device.type == "cuda"
-    for batch in shard.iter_torch_batches(
+    rows = shard.iter_torch_batches(
         batch_size=1, prefetch_batches=PREFETCH, collate_fn=_Row(widen=not on_gpu), device=device,
         pin_memory=on_gpu,
-    ):  # fmt: skip
+    )  # fmt: skip
+    for batch in itertools.islice(rows, done, None):
+        if not batch:
+            raise RuntimeError("a batch that is to be trained on was not read")
         # Half precision halves the copy to a GPU, which then converts at no cost.
         yield {key: _widened(value) for key, value in batch.items()}
 

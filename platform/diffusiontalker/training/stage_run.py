@@ -1,6 +1,5 @@
 """One run of a training stage: in this process, or in Ray Train's workers."""
 
-import tempfile
 from collections.abc import Callable
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
@@ -11,7 +10,7 @@ import ray
 import ray.train
 import torch
 from ray.train import UserCallback
-from ray.train.torch import TorchTrainer
+from ray.train.torch import TorchConfig, TorchTrainer
 from torch import nn
 
 from diffusiontalker import storage
@@ -21,12 +20,16 @@ from diffusiontalker.config import (
 )
 from diffusiontalker.corpus.manifest import CorpusFolder
 from diffusiontalker.errors import UserError
-from diffusiontalker.training import checkpoints, ray_data, ray_train
+from diffusiontalker.training import checkpoint_folder, checkpoints, ray_data, ray_train
+from diffusiontalker.training.checkpoint_folder import CheckpointFolder, CheckpointWriter
 from diffusiontalker.training.checkpoints import RunState
 from diffusiontalker.training.epoch import Epoch
-from diffusiontalker.training.fit import Metrics, Save, diverged_epoch, fit, trained_module
+from diffusiontalker.training.fit import CheckpointInterval, Metrics, Save
+from diffusiontalker.training.optimization import trained_module
 from diffusiontalker.training.progress import StepProgress
 from diffusiontalker.training.ray_train import MakeObjective, TrainLoopConfig, WorkerFailures
+from diffusiontalker.training.reserved import shortage
+from diffusiontalker.training.stopping import is_finished
 from diffusiontalker.training.windows import Windowing
 
 RAY_CHECKPOINT = "checkpoint_"
@@ -73,9 +76,18 @@ def fit_stage(
     progress = None
     if run.board is not None:
         progress = StepProgress(run.board, run.stage, train.epochs, steps, workers)
+    resources = settings.resources
     loop = TrainLoopConfig(
-        make, train, epoch, steps, settings.resources.threads, training.seed, progress,
-        run.metrics, settings.resources.max_skipped_steps,
+        make, train, epoch, steps, workers,
+        ray_data.largest_task(data, "train", windowing, size, train.passes), resources.threads,
+        training.seed, progress, run.metrics, resources.max_skipped_steps,
+        CheckpointInterval(
+            resources.checkpoint_steps,
+            resources.checkpoint_minutes,
+            ray_train.is_preempted if training.workers and ray_train.on_cluster() else None,
+        ),
+        training.precision, training.tf32, training.compile, training.overfit_batches,
+        resources.profile_steps, run.storage / run.name / "profile",
     )  # fmt: skip
     print_restart(run, bool(training.workers))
     run_fit = fit_in_workers if training.workers else fit_in_process
@@ -83,7 +95,7 @@ def fit_stage(
         if folder is None:
             raise RuntimeError(f"{run.stage}: the run ended without a checkpoint")
         state = checkpoints.load_average(folder, trained_module(task))
-    if state.epoch < train.epochs and diverged_epoch(state.history) is None:
+    if state.partial is not None or not is_finished(state.epoch, state.history, train):
         raise UserError(
             f"{run.stage}: trained to the end, and the last checkpoint in {run.storage} is of "
             f"epoch {state.epoch} of {train.epochs}: another job trains there; end one of them, "
@@ -95,7 +107,7 @@ def fit_stage(
 def print_restart(run: StageRun, workers: bool) -> None:
     """Print that a stage starts again, where it was begun with workers and goes on without, or the
     other way round: the two keep their checkpoints in ways of their own."""
-    own, other = (RAY_CHECKPOINT, checkpoints.EPOCH)[:: 1 if workers else -1]
+    own, other = (RAY_CHECKPOINT, checkpoint_folder.EPOCH)[:: 1 if workers else -1]
     names = storage.files(run.storage / run.name)
     if any(n.startswith(other) for n in names) and not any(n.startswith(own) for n in names):
         was = "without workers (training.workers=0)" if workers else "with workers"
@@ -107,24 +119,16 @@ def fit_in_process(
     val_set: ray.data.Dataset, run: StageRun,
 ) -> AbstractContextManager[Path | None]:  # fmt: skip
     """Train in this process; opens the last checkpoint."""
-    folder = checkpoints.CheckpointFolder(run.storage / run.name)
+    folder = CheckpointFolder(run.storage / run.name)
     device = torch.device("cuda" if settings.resources.gpu else "cpu")
-    val = val_set.iterator()
 
-    def on_epoch(state: RunState, save: Save) -> None:
-        with tempfile.TemporaryDirectory(prefix="diffusiontalker-") as local:
-            save(Path(local))
-            folder.save(Path(local), state.epoch)
-        if run.on_epoch is not None:
+    def on_checkpoint(state: RunState, save: Save) -> None:
+        writer.save(state, save)
+        if run.on_epoch is not None and state.partial is None:
             run.on_epoch({"epoch": state.epoch, **state.history[-1]})
 
-    fit(
-        loop.task(), loop.batches(train_set.iterator(), device),
-        lambda: ray_data.batches(val, device), loop.settings, steps_per_epoch=loop.steps_per_epoch,
-        seed=loop.seed, device=device, resume=folder.last(), metrics=loop.metrics,
-        max_skipped=loop.max_skipped, on_step=loop.progress, on_point=loop.on_point,
-        on_epoch=on_epoch,
-    )  # fmt: skip
+    with CheckpointWriter(folder) as writer:
+        loop.fit(train_set.iterator(), val_set.iterator(), device, folder.last(), on_checkpoint)
     return folder.last()
 
 
@@ -134,8 +138,9 @@ def fit_in_workers(
 ) -> AbstractContextManager[Path | None]:  # fmt: skip
     """Train in the workers of Ray Train; opens the last checkpoint."""
     resources = settings.resources
+    filesystem, path = storage.for_arrow(run.storage)
     callbacks: list[Any] = [*run.callbacks, WorkerFailures(run.stage, run.board)]
-    trainer = TorchTrainer(
+    trainer = StageTrainer(
         ray_train.train_loop,
         train_loop_config={"loop": loop},
         datasets={"train": train_set, "val": val_set},
@@ -144,24 +149,33 @@ def fit_in_workers(
             num_workers=settings.training.workers,
             use_gpu=resources.gpu,
             resources_per_worker={"CPU": resources.worker_cpus}
-            | ({"GPU": 1} if resources.gpu else {}),
+            | ({"GPU": resources.gpus_per_worker} if resources.gpu else {}),
         ),
+        torch_config=TorchConfig(backend="gloo" if resources.gpus_per_worker < 1 else None),
         run_config=ray.train.RunConfig(
             name=run.name,
-            **storage_options(run.storage),
+            storage_filesystem=filesystem,
+            storage_path=path,
             failure_config=ray.train.FailureConfig(max_failures=resources.max_failures),
             checkpoint_config=ray.train.CheckpointConfig(num_to_keep=2),
             callbacks=callbacks,
         ),
     )
+    if ray_train.on_cluster():  # a private Ray was compared with the settings before
+        waits = shortage(settings, ray.cluster_resources(), ray.available_resources())
+        if waits is not None:
+            print(f"{run.stage:<12} {waits}", flush=True)
     with ray_train.cluster_address():
         result = trainer.fit()
     return ray_train.open_checkpoint(result.checkpoint)
 
 
-def storage_options(folder: Path) -> dict[str, Any]:
-    """Ray Train's arguments for storing checkpoints in ``folder``, local or in S3."""
-    if not storage.is_remote(folder):
-        return {"storage_path": str(folder)}
-    filesystem, path = storage.for_arrow(folder)
-    return {"storage_filesystem": filesystem, "storage_path": path}
+class StageTrainer(TorchTrainer):
+    """A ``TorchTrainer`` that leaves Ctrl-C to the job, which ends Ray and with it the workers.
+
+    Ray Train's own handler waits for its controller, which does not answer while workers start,
+    and stays installed after the stage (Ray 2.60).
+    """
+
+    def _register_sigint_handler(self, controller: Any) -> None:
+        return

@@ -4,20 +4,19 @@ Pure functions of a table of clips and a seed; Ray Data calls them shard by shar
 in the manifest determine how many windows and batches there are.
 """
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Protocol
 
 import numpy as np
 
-from diffusiontalker import storage
 from diffusiontalker.arkit import FPS
 from diffusiontalker.audio import SAMPLE_RATE
 from diffusiontalker.audio.log_mel import PER_FRAME
 from diffusiontalker.corpus.manifest import ShardInfo
 from diffusiontalker.corpus.phonemes import base_phoneme
-from diffusiontalker.corpus.shards import Clip, clips_of, phones_of, read_table
+from diffusiontalker.corpus.shards import Clip, phones_of
 from diffusiontalker.objectives.articulation import bilabial_frames
 from diffusiontalker.training.blinks import find_blinks, onset_labels, without_blinks
 
@@ -268,66 +267,3 @@ def buckets(lengths: Sequence[int], size: int, rng: np.random.Generator) -> list
     order = np.lexsort((rng.random(len(lengths)), about))
     found = np.array_split(order, count)
     return [found[i] for i in rng.permutation(count)]
-
-
-def collate(windows: Sequence[Window]) -> Window:
-    """One batch: every array with a leading axis (B,), shorter windows padded with zeros."""
-    return {key: _stack([window[key] for window in windows]) for key in windows[0]}
-
-
-class ShardReader:
-    """Reads whole shards in tasks of Ray Data and makes batches of them.
-
-    In a module that does not import torch, because every Ray Data worker imports it.
-
-    Args:
-        groups: shards that are read together, by whole locations (``located``).
-        windowing: cuts clips into windows.
-        size: windows in a batch, at most.
-        seed: with the epoch and the pass, it determines the order, the crops and the batches.
-        epoch: returns the current epoch; called once for every group that is read.
-    """
-
-    def __init__(
-        self, groups: Sequence[ShardGroup], windowing: Windowing, size: int, seed: int,
-        epoch: Callable[[], int],
-    ) -> None:  # fmt: skip
-        self.groups = list(groups)
-        self.windowing, self.size = windowing, size
-        self.seed, self.epoch = seed, epoch
-
-    def __call__(self, rows: dict[str, Any]) -> Iterator[Window]:
-        """Batches of the groups at the positions ``rows["turn"]`` of an epoch.
-
-        An epoch of P passes over G groups has P * G positions; each pass has another order.
-
-        Raises:
-            UserError: a shard is missing or corrupt.
-        """
-        for turn in rows["turn"]:
-            yield from self.read(self.epoch(), *divmod(int(turn), len(self.groups)))
-
-    def read(self, epoch: int, number: int, position: int) -> Iterator[Window]:
-        """Batches of the group at ``position`` of pass ``number``. Raises UserError."""
-        order = np.random.default_rng([self.seed, epoch, number]).permutation(len(self.groups))
-        index = int(order[position])
-        rng = np.random.default_rng([self.seed, epoch, number, index + 1])
-        windows: list[Window] = []
-        lengths: list[int] = []
-        for file in self.groups[index].files:
-            table = read_table(storage.location(file), list(self.windowing.columns))
-            for clip in clips_of(table):
-                windows += self.windowing(clip, rng)
-                lengths += self.windowing.lengths(len(clip.coefficients))
-        for bucket in buckets(lengths, self.size, rng):
-            yield collate([windows[i] for i in bucket])
-
-
-def _stack(arrays: Sequence[np.ndarray]) -> np.ndarray:
-    if not arrays[0].ndim:
-        return np.stack(arrays)
-    longest = max(len(array) for array in arrays)
-    out = np.zeros((len(arrays), longest, *arrays[0].shape[1:]), arrays[0].dtype)
-    for row, array in zip(out, arrays, strict=True):
-        row[: len(array)] = array
-    return out

@@ -1,16 +1,23 @@
 """What training workers exchange: each has a part of a batch, and some losses need all of it."""
 
-from typing import Any
+from typing import Any, TypeVar
 
 import torch
 import torch.distributed as dist
 from torch import Tensor
 from torch.nn import functional as F
 
+T = TypeVar("T")
+
 
 def several() -> bool:
     """Whether this process is one of several workers."""
     return dist.is_available() and dist.is_initialized() and dist.get_world_size() > 1
+
+
+def count() -> int:
+    """The number of workers."""
+    return dist.get_world_size() if several() else 1
 
 
 def total(values: Tensor) -> Tensor:
@@ -42,11 +49,21 @@ def gather(rows: Tensor) -> Tensor:
 
 def gather_names(names: list[str]) -> list[str]:
     """The names of all workers, in the order of their ranks."""
+    return [name for own in gather_objects(names) for name in own]
+
+
+def gather_objects(value: T) -> list[T]:
+    """The values of all workers, in the order of their ranks."""
     if not several():
-        return names
-    found: list[list[str]] = [[]] * dist.get_world_size()
-    dist.all_gather_object(found, names)
-    return [name for own in found for name in own]
+        return [value]
+    found: list[Any] = [None] * dist.get_world_size()
+    dist.all_gather_object(found, value)
+    return found
+
+
+def any_worker(flag: bool, device: torch.device) -> bool:
+    """Whether ``flag`` is set on some worker: the same on all."""
+    return flag if not several() else bool(total(torch.tensor(float(flag), device=device)))
 
 
 class _Gather(torch.autograd.Function):

@@ -17,7 +17,7 @@ from ray.tune.schedulers import (
 from diffusiontalker.config import Settings, SweepSettings
 from diffusiontalker.errors import UserError
 from diffusiontalker.summary.sweep import Params
-from diffusiontalker.training.ray_data import READER_CPUS
+from diffusiontalker.training.reserved import reserved
 from diffusiontalker.tuning.trial_store import TRIAL, TrialStore
 
 
@@ -90,24 +90,28 @@ def resources(settings: Settings) -> dict[str, float]:
     resources = settings.resources
     if settings.training.workers:
         return {"memory": 1.0}  # a byte: Tune wants a trial to reserve something
-    return {"CPU": resources.worker_cpus} | ({"GPU": 1.0} if resources.gpu else {})
+    return {"CPU": resources.worker_cpus} | (
+        {"GPU": resources.gpus_per_worker} if resources.gpu else {}
+    )
 
 
-def slots(sweep: SweepSettings, settings: Settings, cluster: Mapping[str, float]) -> int:
-    """Number of trials at once, such that each has room for its workers and its data tasks.
+def slots(
+    sweep: SweepSettings, settings: Settings, cluster: Mapping[str, float],
+    free: Mapping[str, float] | None = None,
+) -> int:  # fmt: skip
+    """Number of trials at once, such that each has room for its workers and its data tasks: what
+    other jobs hold is not counted on, but for the first trial, which waits for it.
 
     Args:
         sweep: may limit it.
         settings: of any trial.
         cluster: its resources by name, as Ray reports them.
+        free: those that nobody uses; None: all.
 
     Raises:
-        UserError: not even one fits.
+        UserError: not even one fits into the whole cluster.
     """
-    resources, workers = settings.resources, max(settings.training.workers, 1)
-    need = {"CPU": workers * resources.worker_cpus + READER_CPUS}
-    if resources.gpu:
-        need["GPU"] = float(workers)
+    need = reserved(settings)
     fit = {kind: int(cluster.get(kind, 0.0) / amount + 1e-9) for kind, amount in need.items()}
     scarce = min(fit, key=lambda kind: fit[kind])
     if fit[scarce] < 1:
@@ -117,4 +121,7 @@ def slots(sweep: SweepSettings, settings: Settings, cluster: Mapping[str, float]
             f"{cluster.get(scarce, 0.0):g}; lower training.workers or {other} in changes, or add "
             "nodes"
         )
-    return min(fit[scarce], sweep.concurrent or fit[scarce], sweep.trials)
+    now = cluster if free is None else free
+    fitting = min(int(now.get(kind, 0.0) / amount + 1e-9) for kind, amount in need.items())
+    fitting = max(fitting, 1)
+    return min(fitting, sweep.concurrent or fitting, sweep.trials)

@@ -143,7 +143,7 @@ def search(sweep: SweepSettings, setup: TrialSetup, store: TrialStore, folder: P
         return
     default = space.defaults(sweep, setup.base)
     epochs = space.epochs_in_all(setup.base, setup.stages)
-    slots = schedulers.slots(sweep, setup.base, ray.cluster_resources())
+    slots = schedulers.slots(sweep, setup.base, ray.cluster_resources(), ray.available_resources())
     budget = SearchBudget(sweep.objectives, sweep.trials, epochs, slots)
     store.slots = slots
     study_file, writer = study.StudyFile(sweep, folder), StoreWriter(sweep, setup, store, folder)

@@ -131,7 +131,9 @@ class ReportCallback(TuneReportCallback):
     def after_report(
         self, run_context: Any, metrics: list[dict[str, Any]], checkpoint: Any
     ) -> None:
-        """Given the metrics of every worker, reports those of the first."""
+        """Given the metrics of every worker, reports those of the first after an epoch."""
+        if "val_loss" not in metrics[0]:
+            return  # a checkpoint within an epoch
         own = figures(metrics[0], self.before + int(metrics[0]["epoch"]))
         super().after_report(run_context, [own], None)
 

@@ -5,12 +5,13 @@ import os
 import time
 from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 from ray import tune
 
+from diffusiontalker import storage
 from diffusiontalker.config import Settings, SweepSettings
 from diffusiontalker.summary.sweep import Params, Trial
-from diffusiontalker.training import stage_run
 from diffusiontalker.tuning import schedulers
 from diffusiontalker.tuning.trial import TrialSetup, run_trial
 from diffusiontalker.tuning.trial_store import TRIAL, trial_config
@@ -42,7 +43,7 @@ def run_trials(
         run_config=tune.RunConfig(
             # Unique: under a name that exists, Tune would mix the logs of two sessions.
             name=f"tune-{time.strftime('%Y%m%d-%H%M%S')}-{os.getpid()}",
-            **stage_run.storage_options(folder),
+            **_storage(folder),
             callbacks=callbacks,
             failure_config=tune.FailureConfig(max_failures=max_failures),
             # Training keeps its own checkpoints.
@@ -51,6 +52,14 @@ def run_trials(
             verbose=0,
         ),
     ).fit()
+
+
+def _storage(folder: Path) -> dict[str, Any]:
+    """Ray Tune's arguments for keeping its state in ``folder``, local or in S3."""
+    if not storage.is_remote(folder):
+        return {"storage_path": str(folder)}
+    filesystem, path = storage.for_arrow(folder)
+    return {"storage_filesystem": filesystem, "storage_path": path}
 
 
 def run_name(trial: Trial) -> str:

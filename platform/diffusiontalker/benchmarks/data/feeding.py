@@ -19,8 +19,8 @@ from diffusiontalker.config import Settings
 from diffusiontalker.corpus.manifest import CorpusFolder
 from diffusiontalker.model.talker import Talker
 from diffusiontalker.training import architecture, objectives, ray_data, ray_train
-from diffusiontalker.training.fit import WeightAverage
 from diffusiontalker.training.stage_run import StageRun
+from diffusiontalker.training.weight_average import WeightAverage
 from diffusiontalker.training.windows import MotionWindows
 
 WARM_UP = 5
