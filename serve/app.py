@@ -19,7 +19,7 @@ from serve.admission.api_keys import VARIABLE
 from serve.api import create_api
 from serve.models.students import Students, warm_up
 from serve.service import Service
-from serve.settings import ServeSettings
+from serve.settings import ReplicaSettings, ServeSettings
 
 logger = logging.getLogger("ray.serve")
 LOOPBACK = ("127.0.0.1", "localhost", "::1")
@@ -89,9 +89,15 @@ def build(settings: ServeSettings) -> serve.Application:
         max_queued_requests=limits.waiting,
         backpressure_config=BackpressureConfig(status_code=429, retry_after_s=1),
         graceful_shutdown_timeout_s=replicas.drain_seconds,
-        ray_actor_options={"num_cpus": replicas.num_cpus},
+        ray_actor_options=_resources(replicas),
         logging_config=LoggingConfig(encoding="JSON", enable_access_log=False),
     ).bind(settings.model_dump(mode="json"), not without_keys)
+
+
+def _resources(replicas: ReplicaSettings) -> dict[str, float]:
+    """What Ray reserves for a replica: a GPU only where its provider needs one."""
+    gpus = {} if replicas.provider == "cpu" else {"num_gpus": replicas.num_gpus}
+    return {"num_cpus": replicas.num_cpus, **gpus}
 
 
 def _check_keys(with_keys: bool, without_keys: bool) -> None:

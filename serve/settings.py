@@ -66,6 +66,8 @@ class ReplicaSettings(Section):
     """CPU threads of a model; replicas scale better than threads."""
     provider: str = "cpu"
     """cpu, cuda or tensorrt."""
+    num_gpus: Annotated[float, Field(gt=0)] = 1.0
+    """GPUs that Ray reserves for a replica, or the share of one; with ``provider: cpu`` none."""
     drain_seconds: Annotated[float, Field(ge=0)] = 30.0
     """How long a stopping replica continues with what it has accepted."""
 

@@ -7,6 +7,7 @@ import pytest
 import yaml
 from pydantic import ValidationError
 from ray.serve.schema import ServeDeploySchema
+from serve import app
 from serve.models.students import Students
 from serve.settings import ServeSettings
 from serve.validate import validate
@@ -109,3 +110,21 @@ def test_a_mistake_in_the_settings_is_one_line(tmp_path: Path) -> None:
     (tmp_path / "serve.yaml").write_text("- no")
     assert "not a configuration file" in refusal(lambda: validate(str(tmp_path / "serve.yaml")))
     assert "not a configuration file" in refusal(lambda: validate(str(tmp_path / "no.yaml")))
+
+
+def test_a_gpu_is_reserved_where_the_provider_needs_one() -> None:
+    def reserved(**given: object) -> dict[str, float]:
+        return app._resources(ServeSettings.model_validate({"replicas": given}).replicas)
+
+    assert reserved(num_cpus=2) == {"num_cpus": 2}
+    assert reserved(provider="cuda") == {"num_cpus": 1, "num_gpus": 1}
+    assert reserved(provider="tensorrt", num_gpus=0.25)["num_gpus"] == 0.25
+
+
+def test_a_file_of_an_overlay_is_read_by_ray_and_by_us() -> None:
+    files = sorted((Path(__file__).parents[2] / "k8s" / "overlays").glob("*/serve.yaml"))
+    assert files
+    for path in files:
+        given = ServeDeploySchema.model_validate(yaml.safe_load(path.read_text()))
+        (application,) = given.applications
+        ServeSettings.model_validate(application.args)
