@@ -103,11 +103,14 @@ class Server:
         self.client().create_bucket(Bucket=name)
         return name
 
+    def keys(self, bucket: str, prefix: str = "") -> list[str]:
+        """Keys below a prefix."""
+        found = self.client().list_objects_v2(Bucket=bucket, Prefix=prefix).get("Contents", [])
+        return [item["Key"] for item in found]
+
     def objects(self, bucket: str, prefix: str = "") -> dict[str, bytes]:
         """Keys and contents below a prefix."""
-        client = self.client()
-        found = client.list_objects_v2(Bucket=bucket, Prefix=prefix).get("Contents", [])
-        keys = [item["Key"] for item in found]
+        client, keys = self.client(), self.keys(bucket, prefix)
         return {k: client.get_object(Bucket=bucket, Key=k)["Body"].read() for k in keys}
 
 

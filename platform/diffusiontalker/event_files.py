@@ -20,7 +20,7 @@ from diffusiontalker.errors import UserError
 FOLDER = "tensorboard"
 """In the folder of a run or a sweep; holds a folder per stage or trial."""
 STORE_EVERY = 60.0
-"""Seconds between two uploads to S3."""
+"""Seconds between two uploads to S3, of which the first is that of the first scalars."""
 
 
 class EventFiles:
@@ -33,7 +33,7 @@ class EventFiles:
         # blocks for ever.
         self.writer: EventsWriter | None = None
         self.last = 0
-        self.stored = time.monotonic()
+        self.stored = -math.inf
         self.closed = self.failed = False
         self.lock = threading.Lock()
 

@@ -14,7 +14,7 @@ from collections.abc import Mapping, Sequence
 from diffusiontalker import storage
 from diffusiontalker.config import Section, Settings, TrainingSettings, fingerprint, round_settings
 
-VERSIONS = {"encoder": 2, "teacher": 6, "pseudo_labels": 2, "round": 7, "evaluation": 6}
+VERSIONS = {"encoder": 2, "teacher": 6, "pseudo_labels": 2, "round": 8, "evaluation": 6}
 """Raise a stage's when the same settings and data give another result: old ones are left alone
 then, and so are those of the stages after it."""
 DONE = "stage.json"

@@ -1,75 +1,228 @@
-"""`make demo` shrunk: killed in the middle of the teacher, run again, and used as people would."""
+"""`make demo` shrunk, submitted to a cluster as docs/cluster.md says, and all in S3: killed in
+the middle of the teacher, submitted again, and used as people would."""
 
 import json
+import os
+import signal
 import subprocess
 import sys
-from collections.abc import Callable
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 import pytest
 import soundfile
 import soxr
-from tests import jobs
+from tests import clusters, jobs, s3
+from tests.clusters import Cluster
 from tests.tiny import CONFIG, OVERRIDES
 
-from diffusiontalker import cluster
+from diffusiontalker import cluster as ray_session
+from diffusiontalker import config, storage
 from diffusiontalker.__main__ import main
 from diffusiontalker.animation import writers
 from diffusiontalker.arkit import CHANNELS
+from diffusiontalker.benchmarks import memory
+from diffusiontalker.pipeline import run as pipeline_run
+from diffusiontalker.pipeline.data import prepare_data
+from diffusiontalker.pipeline.evaluation import evaluate_all
+from diffusiontalker.pipeline.training import train_all
+from diffusiontalker.runtime.student import Student
 
-# One round of the shipped three. The second and its own settings are test_job_submit's.
+# One round of the shipped three: each starts processes that take 18 s of CPU.
 DIFFUSION = ("diffusion={steps: 4, rounds: [2]}", "evaluation.teacher_steps=[4, 2]")
 # The bundled recordings of the page, as speech without faces.
 PSEUDO_LABELS = ("pseudo_labels.recordings=web/examples",)
+PREFIX = "some/prefix/run/"
+CACHE = "cache"
+STAGES = ("corpus", "encoder", "teacher", "pseudo-labels", "round-2", "evaluation")
 
 
 @pytest.fixture(scope="module")
-def finished(tmp_path_factory) -> tuple[Path, str, str]:
-    """A run that was killed when the teacher had its first checkpoint, then run to its end, that
-    in this process."""
+def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[s3.Server]:
+    with s3.running(tmp_path_factory.mktemp("s3") / "server") as running:
+        yield running
+
+
+@pytest.fixture(scope="module")
+def cluster(server: s3.Server, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cluster]:
+    with clusters.head(tmp_path_factory.mktemp("home"), server.environment) as found:
+        yield found
+
+
+@dataclass(frozen=True)
+class Finished:
+    """A run that was killed when the teacher had its first checkpoint, then run to its end."""
+
+    remote: Path
+    """In S3, where the jobs wrote it."""
+    output: Path
+    """A copy on this disk, on which the whole chain was called once more."""
+    arguments: tuple[str, ...]
+    before: str
+    """What the job printed that was killed."""
+    after: str
+    """What the second job printed."""
+    again: str
+    """What the last call printed."""
+
+
+def driver(output: Path) -> int | None:
+    """The process of the job that writes to ``output``."""
+    for process in memory.family(1):
+        try:
+            words = Path(f"/proc/{process}/cmdline").read_text().split("\0")
+        except OSError:
+            continue
+        if words[1:2] == ["jobs/distill.py"] and f"output={output}" in words:
+            return process
+    return None
+
+
+@pytest.fixture(scope="module")
+def finished(
+    cluster: Cluster, server: s3.Server, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[Finished]:
     folder = tmp_path_factory.mktemp("distill")
-    output, log = folder / "run", folder / "log.txt"
-    arguments = ("--config", CONFIG, f"output={output}", *OVERRIDES, *DIFFUSION, *PSEUDO_LABELS)
-    process = jobs.start(log, "distill", *arguments)
-    jobs.wait_for(lambda: list(output.glob("train/teacher-*/checkpoint_*")), process, log)
-    jobs.kill(process)
-    assert not list(output.glob("teacher-*/stage.json")), "killed too late to test anything"
-    with cluster.session():
-        done = [jobs.call(job, *arguments) for job in ("train", "distill")]
-        shards = next(output.glob("corpus-*"))
-        measured = [
-            jobs.call("evaluate", f"run={output}", f"model={model}", f"shards={shards}", "seeds=2",
-                      "splits=[test_seen]", f"out={output / model}")
-            for model in ("teacher", "student-2")
-        ]  # fmt: skip
-    after = "".join(one.stdout + one.stderr for one in done)
-    assert [one.returncode for one in done] == [0, 0], after
-    assert [one.returncode for one in measured] == [0, 0], measured
-    return output, log.read_text(), after
+    bucket = server.bucket()
+    with pytest.MonkeyPatch.context() as patch:
+        for name, value in server.environment.items():
+            patch.setenv(name, value)
+        s3.forget_clients()
+        remote = storage.location(f"s3://{bucket}/{PREFIX}")
+        cache = storage.location(f"s3://{bucket}/{CACHE}")
+        own = ("--config", CONFIG, *OVERRIDES, *DIFFUSION, *PSEUDO_LABELS,
+               f"extraction.cache={cache}")  # fmt: skip
+        job = ("jobs/distill.py", *own, f"output={remote}")
+
+        log = folder / "log.txt"
+        with log.open("w") as file:
+            first = cluster.start(file, *job)
+
+        def names() -> set[str]:
+            return set(server.keys(bucket, PREFIX))
+
+        def has_checkpoint() -> bool:
+            time.sleep(0.5)  # a listing takes CPU time of the job
+            return any("/train/teacher-" in n and "/checkpoint_" in n for n in names())
+
+        jobs.wait_for(lambda: "teacher      started" in log.read_text(), first, log)
+        jobs.wait_for(has_checkpoint, first, log)
+        process = driver(remote)
+        assert process is not None
+        os.kill(process, signal.SIGKILL)
+        first.wait(120)
+        assert not any("/teacher-" in name and name.endswith("/stage.json") for name in names())
+        second = cluster.submit(*job)
+        assert second.returncode == 0, second.stdout + second.stderr
+
+        # On this disk all stages are there: the chain is called to its end in this process.
+        output = folder / "run"
+        for name, content in server.objects(bucket, PREFIX).items():
+            place = output / name.removeprefix(PREFIX)
+            place.parent.mkdir(parents=True, exist_ok=True)
+            place.write_bytes(content)
+        with ray_session.session():
+            again = jobs.call("distill", *own, f"output={output}")
+            assert again.returncode == 0, again.stdout + again.stderr
+            shards = next(output.glob("corpus-*"))
+            for model in ("teacher", "student-2"):
+                done = jobs.call(
+                    "evaluate", f"run={output}", f"model={model}", f"shards={shards}", "seeds=2",
+                    "splits=[test_seen]", f"out={output / model}",
+                )  # fmt: skip
+                assert done.returncode == 0, done.stdout + done.stderr
+        texts = (log.read_text(), second.stdout + second.stderr, again.stdout + again.stderr)
+        yield Finished(remote, output, (*own, f"output={remote}"), *texts)
+        s3.forget_clients()
 
 
-def test_a_killed_run_goes_on(finished) -> None:
-    output, before, after = finished
-    assert "teacher      started" in before
-    assert "round-2" not in before
+def test_a_killed_run_goes_on(finished: Finished) -> None:
+    assert "teacher      started" in finished.before
+    assert "round-2" not in finished.before
     for stage in ("corpus", "encoder", "features"):
-        assert f"{stage:<12} is there already: kept" in after
-    (history,) = output.glob("teacher-*/history.json")
+        assert f"{stage:<12} is there already: kept" in finished.after
+    (history,) = finished.output.glob("teacher-*/history.json")
     steps = [p["step"] for p in json.loads(history.read_text()) if "loss" in p]
     assert steps == sorted(set(steps)), "an epoch was trained twice"
     # One run of Ray Train, not a second one beside the first.
-    assert len(list(output.glob("train/teacher-*"))) == 1
-    assert "Traceback" not in before + after
+    assert len(list(finished.output.glob("train/teacher-*"))) == 1
+    assert "Traceback" not in finished.before + finished.after
 
 
-def test_the_log_is_no_flood(finished) -> None:
-    _, before, after = finished
-    assert len((before + after).splitlines()) < 120
+def test_all_of_it_is_in_the_bucket(finished: Finished, server: s3.Server) -> None:
+    found = {name.removeprefix(PREFIX) for name in server.keys(bucket_of(finished), PREFIX)}
+    for stage in STAGES:
+        assert any(name.startswith(f"{stage}-") and name.endswith("stage.json") for name in found)
+    assert {
+        "settings.yaml", "environment.json", "summary.json", "report.html", "sample/speech.wav",
+        "sample/speech.glb", "student/decoder.onnx",
+    } <= found  # fmt: skip
+    assert not [name for name in found if name.startswith("features-")], "they are in the cache"
+    assert any(n.endswith("/stage.json") for n in server.keys(bucket_of(finished), CACHE))
+    for stage in ("encoder", "teacher", "round-2"):
+        checkpoints = [n for n in found if n.startswith(f"train/{stage}-") and "/checkpoint_" in n]
+        assert any(name.endswith("state.json") for name in checkpoints), stage
+    for place in ("report.html", "summary.json", "student", "sample"):
+        assert str(finished.remote / place) in finished.after
 
 
-def test_summary_holds_the_contract(finished) -> None:
-    output, _, _ = finished
+def bucket_of(finished: Finished) -> str:
+    return str(finished.remote).split("/")[2]
+
+
+def test_every_stage_is_found_again(
+    finished: Finished, server: s3.Server, monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:  # fmt: skip
+    for stage in (*STAGES, "features"):
+        assert f"{stage:<12} is there already: kept" in finished.again
+    # in the bucket as well, by this process and without Ray
+    before = server.objects(bucket_of(finished), PREFIX)
+    monkeypatch.setattr(pipeline_run, "start_progress_board", lambda: None)
+    again = pipeline_run.Run(config.load(jobs.ROOT / CONFIG, list(finished.arguments[2:])))
+    data = prepare_data(again)
+    evaluate_all(again, data, train_all(again, data))
+    printed = capsys.readouterr().out
+    for stage in (*STAGES, "features"):
+        assert f"{stage:<12} is there already: kept" in printed
+    assert server.objects(bucket_of(finished), PREFIX) == before
+
+
+def test_a_student_in_the_bucket_animates(finished: Finished, tmp_path: Path, animate) -> None:
+    out = tmp_path / "face.csv"
+    speech, student = finished.remote / "sample" / "speech.wav", finished.remote / "student"
+    done = animate(speech, "--model", student, "--out", out, "--seed", 3)
+    assert done.returncode == 0, done.stderr
+    samples, rate = soundfile.read(finished.output / "sample" / "speech.wav", dtype="float32")
+    expected = Student(finished.output / "student").animate(samples, rate, seed=3).coefficients
+    coefficients, fps = writers.read_coefficients(out)
+    assert fps == 30
+    assert coefficients == pytest.approx(expected, abs=1e-5)
+
+
+def test_a_mistake_fails_the_job_with_one_line(cluster: Cluster, tmp_path: Path) -> None:
+    done = cluster.submit("jobs/distill.py", f"output={tmp_path}", "losses.teacher.lipp=2")
+    assert done.returncode != 0
+    assert "did you mean 'lip'" in done.stdout + done.stderr
+    assert "Traceback" not in done.stdout
+
+
+def test_without_the_token_the_cluster_refuses(cluster: Cluster, tmp_path: Path) -> None:
+    stranger = tmp_path / "token"
+    stranger.write_text("0" * 64)
+    done = cluster.submit("-c", "print(1)", RAY_AUTH_TOKEN_PATH=str(stranger))
+    assert done.returncode != 0
+
+
+def test_the_log_is_no_flood(finished: Finished) -> None:
+    assert len((finished.before + finished.after).splitlines()) < 140
+
+
+def test_summary_holds_the_contract(finished: Finished) -> None:
+    output = finished.output
     summary = json.loads((output / "summary.json").read_text())
     seen = {(r["name"], r["steps"], r["distilled"], r["split"]) for r in summary["rows"]}
     models = [
@@ -98,8 +251,8 @@ def test_summary_holds_the_contract(finished) -> None:
     assert (output / "environment.json").is_file()
 
 
-def test_a_model_is_measured_on_shards_as_in_the_run(finished) -> None:
-    output, _, _ = finished
+def test_a_model_is_measured_on_shards_as_in_the_run(finished: Finished) -> None:
+    output = finished.output
     rows = json.loads((output / "summary.json").read_text())["rows"]
     for name, steps in (("teacher", 4), ("student-2", 2)):
         found = json.loads((output / name / "evaluation.json").read_text())
@@ -112,34 +265,34 @@ def test_a_model_is_measured_on_shards_as_in_the_run(finished) -> None:
         assert set(found["floor"]) == {"test_seen"}
 
 
-def test_tensorboard_has_the_curves_of_every_training_stage(finished) -> None:
-    output, _, _ = finished
+def test_tensorboard_has_the_curves_of_every_training_stage(finished: Finished) -> None:
+    output = finished.output
     boards = {path.parent.name for path in output.glob("tensorboard/*/events.*")}
     assert {name.rpartition("-")[0] for name in boards} == {"encoder", "teacher", "round-2"}
     assert boards <= {path.name for path in output.iterdir()}, "named as the stages"
 
 
-def test_status_shows_a_finished_run(finished) -> None:
-    output, _, _ = finished
+def test_status_shows_a_finished_run(finished: Finished) -> None:
+    output = finished.output
     done = jobs.call("status", str(output))
     assert done.returncode == 0, done.stderr
     rows = [line.split() for line in done.stdout.splitlines()]
     states = {row[0]: row[1] for row in rows if len(row) > 1}
-    assert states["teacher"] == "kept"  # jobs/train.py was there before
-    assert states["round-2"] == states["evaluation"] == states["export"] == "done"
+    assert states["teacher"] == states["round-2"] == states["evaluation"] == "kept"
+    assert states["export"] in ("kept", "done")
     assert "running" not in done.stdout
 
 
-def test_report_opens_without_network(finished) -> None:
-    output, _, _ = finished
+def test_report_opens_without_network(finished: Finished) -> None:
+    output = finished.output
     page = (output / "report.html").read_text()
     assert "<canvas" in page
     for reference in ('<link rel="stylesheet', "<script src", "<img src", "@import"):
         assert reference not in page
 
 
-def test_sample_is_a_held_out_sentence(finished) -> None:
-    output, _, _ = finished
+def test_sample_is_a_held_out_sentence(finished: Finished) -> None:
+    output = finished.output
     names = {path.name for path in (output / "sample").iterdir()}
     assert names == {"speech.wav", "speech.csv", "speech.json", "speech.glb", "speech.txt"}
     coefficients, fps = writers.read_coefficients(output / "sample" / "speech.csv")
@@ -149,8 +302,8 @@ def test_sample_is_a_held_out_sentence(finished) -> None:
 
 
 @pytest.fixture(scope="module")
-def speech(finished) -> tuple[np.ndarray, int]:
-    return soundfile.read(finished[0] / "sample" / "speech.wav", dtype="float32")
+def speech(finished: Finished) -> tuple[np.ndarray, int]:
+    return soundfile.read(finished.output / "sample" / "speech.wav", dtype="float32")
 
 
 Animate = Callable[..., jobs.Done]
@@ -175,7 +328,7 @@ def animate(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch)
 
 def test_animate_is_a_command(finished, tmp_path) -> None:
     out = tmp_path / "out.csv"
-    speech, student = finished[0] / "sample" / "speech.wav", finished[0] / "student"
+    speech, student = finished.output / "sample" / "speech.wav", finished.output / "student"
     done = jobs.run("animate", speech, "--model", student, "--out", out)
     assert done.returncode == 0, done.stderr
     assert out.is_file()
@@ -192,7 +345,7 @@ def test_animate_takes_any_recording(
     sound = soxr.resample(samples, source, rate)
     soundfile.write(tmp_path / name, np.repeat(sound[:, None], channels, axis=1), rate)
     out = tmp_path / "out.csv"
-    done = animate(tmp_path / name, "--model", finished[0] / "student", "--out", out)
+    done = animate(tmp_path / name, "--model", finished.output / "student", "--out", out)
     assert done.returncode == 0, done.stderr
     coefficients, fps = writers.read_coefficients(out)
     assert abs(len(coefficients) / fps - len(sound) / rate) < 0.1
@@ -213,7 +366,7 @@ def test_animate_takes_names_and_seeds(finished, speech, animate, tmp_path) -> N
     ):  # fmt: skip
         out = tmp_path / f"{number}.npz"
         done = animate(
-            tmp_path / "a.wav", "--model", finished[0] / "student", "--out", out,
+            tmp_path / "a.wav", "--model", finished.output / "student", "--out", out,
             "--identity", "s001", *choice,
         )  # fmt: skip
         assert done.returncode == 0, done.stderr
@@ -241,7 +394,7 @@ def bad_recordings(folder: Path) -> dict[str, Path]:
 @pytest.mark.parametrize("kind", ["missing", "empty", "text", "nan", "short"])
 def test_animate_says_what_is_wrong_with_a_recording(finished, animate, tmp_path, kind) -> None:
     path = bad_recordings(tmp_path)[kind]
-    done = animate(path, "--model", finished[0] / "student", "--out", tmp_path / "x.csv")
+    done = animate(path, "--model", finished.output / "student", "--out", tmp_path / "x.csv")
     assert path.name in jobs.mistake(done)
     assert len(done.stderr.splitlines()) == 1
     assert not (tmp_path / "x.csv").exists()
@@ -259,9 +412,9 @@ def test_animate_says_what_is_wrong_with_a_recording(finished, animate, tmp_path
 def test_animate_says_what_is_wrong_with_a_choice(
     finished, animate, tmp_path, arguments, word
 ) -> None:
-    defaults = {"--model": finished[0] / "student", "--out": tmp_path / "x.csv"}
+    defaults = {"--model": finished.output / "student", "--out": tmp_path / "x.csv"}
     defaults.update(zip(arguments[::2], arguments[1::2], strict=True))
     flat = [part for pair in defaults.items() for part in pair]
-    done = animate(finished[0] / "sample" / "speech.wav", *flat)
+    done = animate(finished.output / "sample" / "speech.wav", *flat)
     assert word in jobs.mistake(done)
     assert len(done.stderr.splitlines()) == 1

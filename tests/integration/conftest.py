@@ -3,7 +3,7 @@
 import shutil
 import subprocess
 from collections.abc import Iterator
-from contextlib import ExitStack
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -94,19 +94,25 @@ class Shared:
 shared = Shared()
 
 
-@pytest.fixture
-def ray_s3(
-    tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch
-) -> Iterator[s3.Server]:
+@contextmanager
+def open_ray_s3(tmp_path_factory: pytest.TempPathFactory) -> Iterator[s3.Server]:
     """An S3 server with the environment set to reach it, in a session of Ray. The next test finds
     both as they are, if it asks for them: a Ray takes 7 s of CPU to start, and each of its workers
     some more."""
     server = shared.open(tmp_path_factory.mktemp("shared") / "s3")
-    for name, value in server.environment.items():
-        monkeypatch.setenv(name, value)
+    with pytest.MonkeyPatch.context() as patch:
+        for name, value in server.environment.items():
+            patch.setenv(name, value)
+        s3.forget_clients()
+        yield server
     s3.forget_clients()
-    yield server
-    s3.forget_clients()
+
+
+@pytest.fixture
+def ray_s3(tmp_path_factory: pytest.TempPathFactory) -> Iterator[s3.Server]:
+    """``open_ray_s3`` for a test."""
+    with open_ray_s3(tmp_path_factory) as server:
+        yield server
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

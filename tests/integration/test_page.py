@@ -75,6 +75,8 @@ def visiting(browser: Any) -> Iterator[Callable[..., Any]]:
     contexts, complaints = [], []
 
     def opened(address: str, viewport: dict[str, int] = DESK, **more: Any) -> Any:
+        # Few pixels: without a GPU, half of the CPU time goes into drawing the head.
+        more = {"device_scale_factor": 0.5} | more
         context = browser.new_context(viewport=viewport, **more)
         contexts.append(context)
         page = context.new_page()
@@ -207,7 +209,7 @@ def orange(page: Any) -> int:
 def test_the_head_speaks_in_time_with_the_sound(page: Any, hello: Path, tmp_path: Path) -> None:
     before = blue(page)
     assert "60 frames in" in choose(page, hello)
-    assert blue(page) > before + 500
+    assert blue(page) > before + 100
     values, _ = beat.decode(downloaded(page, "json", tmp_path).read_text(), "download")
     assert np.ptp(values[:, arkit.INDEX["jawOpen"]]) > 0.01
     page.get_by_label("Speed").select_option("¼×")
@@ -366,7 +368,7 @@ def test_two_takes_are_compared(page: Any, hello: Path, tmp_path: Path) -> None:
     assert [text[:3] for text in words] == ["A ·", "B ·"]
     assert "seed 0" in words[0]
     assert shown(page)[0] == pytest.approx(1, abs=1e-3), "the sound is the same, and stays"
-    assert min(orange(page), blue(page)) > 500
+    assert min(orange(page), blue(page)) > 100
     page.screenshot(path=tmp_path / "both.png")
     page.get_by_label("A", exact=True).check()
     assert shown(page)[1] == kept
@@ -655,7 +657,7 @@ def test_without_a_head_and_without_webgl_the_rest_works(
     says(page, "#status", "Ready")
     says(page, "#note", "This browser offers no WebGL")
     assert "60 frames" in choose(page, hello)
-    assert blue(page) > 500
+    assert blue(page) > 100
     context.close()
     page = browser.new_page()
     page.route("**/head.glb", lambda route: route.fulfill(status=404))

@@ -243,28 +243,30 @@ def test_without_webgl_there_is_a_message(page, address):
     until(lambda: position(page) > 0.1)  # the sound plays all the same
 
 
-@pytest.mark.parametrize("scheme", ["light", "dark"])
-def test_plots_follow_the_colour_scheme(browser, address, scheme):
-    context = browser.new_context(offline=True, color_scheme=scheme)
-    page = context.new_page()
-    page.goto(address)
-    until(lambda: page.locator(".legendtext").count() > 0)
-    fill = page.locator(".legendtext").first.evaluate("text => getComputedStyle(text).fill")
-    assert fill == {"light": "rgb(27, 35, 48)", "dark": "rgb(233, 237, 245)"}[scheme]
-    context.close()
-
-
 CUT = """[...document.querySelectorAll(".scroll")]
     .filter((place) => place.scrollWidth > place.clientWidth).map((place) => place.ariaLabel)"""
 
 
-@pytest.mark.parametrize(("width", "whole"), [(375, {"Goals"}), (1200, None)])
-def test_nothing_is_cut_off(browser, address, width, whole):
+# One page for each scheme and width: to load it takes 4 s of CPU.
+@pytest.mark.parametrize(
+    ("scheme", "fill", "width", "whole"),
+    [
+        ("light", "rgb(27, 35, 48)", 1200, None),
+        ("dark", "rgb(233, 237, 245)", 375, {"Goals"}),
+    ],
+)
+def test_plots_follow_the_colour_scheme_and_nothing_is_cut_off(
+    browser, address, scheme, fill, width, whole
+):
     """On a screen no table; on a phone, goals at least."""
-    context = browser.new_context(offline=True, viewport={"width": width, "height": 844})
+    screen = {"viewport": {"width": width, "height": 844}, "device_scale_factor": 0.5}
+    context = browser.new_context(offline=True, color_scheme=scheme, **screen)
     page = context.new_page()
     page.goto(address)
     until(lambda: page.locator(".js-plotly-plot").count() == page.locator("[data-figure]").count())
+    until(lambda: page.locator(".legendtext").count() > 0)
+    text = page.locator(".legendtext").first
+    assert text.evaluate("text => getComputedStyle(text).fill") == fill
     assert page.evaluate("document.documentElement.scrollWidth") == width
     cut = set(page.evaluate(CUT))
     assert cut == set() if whole is None else not cut & whole

@@ -25,7 +25,7 @@ from diffusiontalker.benchmarks import memory
 from diffusiontalker.runtime.student import Student
 
 NAME = "diffusiontalker"
-PAUSE = 0.03
+PAUSE = 0.1
 """Seconds between a client's requests: without them a replica that starts finds no CPU."""
 MIDDLEWARE = {"RAY_SERVE_HTTP_PROXY_CALLBACK_IMPORT_PATH": "serve.middleware:middlewares"}
 
@@ -197,7 +197,7 @@ def test_nothing_is_lost_when_replicas_come_go_and_die(url, folder) -> None:
 
     steps = {
         "scaling up by the load": lambda: (
-            run(max_replicas=2, target_ongoing_requests=0.5, downscale_delay_s=600),
+            run(max_replicas=2, target_ongoing_requests=0.2, downscale_delay_s=600),
             settle(2),
         ),
         "a replica is killed": kill,

@@ -71,7 +71,7 @@ def sums(data: ray.data.Dataset) -> list[str]:
 
 def expected(folder: Path, manifest: Manifest, epoch: int, passes: int, seed: int) -> list[str]:
     """The batches of an epoch, in order, read without Ray."""
-    groups = located(shard_groups(manifest.of("train"), EXAMPLES, BATCH), folder)
+    groups = shard_groups(located(manifest.of("train"), folder), EXAMPLES, BATCH)
     read = ShardReader(groups, EXAMPLES, BATCH, seed, lambda: epoch)
     batches = read({"turn": np.arange(passes * len(groups))})
     return [sum_of(batch["coefficients"]) for batch in batches]

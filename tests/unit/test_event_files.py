@@ -38,13 +38,16 @@ def bucket(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 def test_everything_is_stored_when_it_is_closed(bucket: Path) -> None:
     own = EventFiles(bucket)
+
+    def steps() -> list[int]:
+        return [e.step for e in events(bucket) for value in e.summary.value if value.tag == "loss"]
+
     for step in range(1, 40):
         own.add({"loss": 1.0 / step, "nan": float("nan")}, step)
-    assert not events(bucket)  # is uploaded now and then
+    assert steps() == [1], "uploaded at first, and then now and then"
     own.add_hparams({"rate": 0.1}, {"best": 2.0})
     own.close()
-    steps = [e.step for e in events(bucket) for value in e.summary.value if value.tag == "loss"]
-    assert steps == list(range(1, 40))
+    assert steps() == list(range(1, 40))
     assert {"loss", "_hparams_/experiment"} <= tags(bucket)
     assert "nan" not in tags(bucket)
 
@@ -52,8 +55,9 @@ def test_everything_is_stored_when_it_is_closed(bucket: Path) -> None:
 def test_it_is_uploaded_now_and_then(bucket: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(event_files, "STORE_EVERY", -1.0)
     own = EventFiles(bucket)
-    own.add({"loss": 1.0}, 1)
-    assert list(bucket.iterdir())
+    for step in (1, 2):
+        own.add({"loss": 1.0}, step)
+        assert events(bucket)[-1].step == step
     own.close()
 
 

@@ -15,6 +15,8 @@ from diffusiontalker import config, stage_keys, storage
 from diffusiontalker.config import Settings, TrainSettings
 from diffusiontalker.corpus.manifest import CorpusFolder, open_corpus
 from diffusiontalker.errors import UserError
+from diffusiontalker.pipeline import run as pipeline_run
+from diffusiontalker.pipeline import training as pipeline_training
 from diffusiontalker.pipeline.delivery import LOOK_AHEAD, look_ahead_rows
 from diffusiontalker.pipeline.finished import summary_of
 from diffusiontalker.pipeline.run import corpus_content
@@ -57,6 +59,31 @@ def test_what_look_ahead_cost_with_other_settings_is_not_reported(
     storage.write_json(file, [row])  # as an earlier release wrote it
     assert rows() == ()
     assert str(file) in capsys.readouterr().out
+
+
+def test_every_round_is_distilled_from_the_model_before_it(
+    corpus_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    data = CorpusFolder(corpus_folder, open_corpus(corpus_folder))
+    own = f"output={tmp_path}", "diffusion={steps: 4, rounds: [2, 1]}"
+    given: list[tuple[str, int]] = []
+
+    def train_round(_: Any, __: Any, teacher: Path, steps: int, *___: Any) -> list[Any]:
+        given.append((teacher.name.rpartition("-")[0], steps))
+        return []
+
+    monkeypatch.setattr(pipeline_run, "start_progress_board", lambda: None)
+    monkeypatch.setattr(pipeline_training.stages, "train_teacher", lambda *_: [])
+    monkeypatch.setattr(pipeline_training.stages, "train_round", train_round)
+    models = pipeline_training.train_all(pipeline_run.Run(settings(*own)), data)
+    assert given == [("teacher", 2), ("round-2", 1)]
+    assert [(one.name, one.steps) for one in models] == [
+        ("teacher", 4), ("student-2", 2), ("student-1", 1)
+    ]  # fmt: skip
+    # another model before a round is another round
+    other = settings(*own, "training.first_round.epochs=9")
+    pipeline_training.train_all(pipeline_run.Run(other), data)
+    assert given[2:] == given[:2]
 
 
 def test_a_run_that_was_moved_is_read_where_it_is(tmp_path: Path) -> None:

@@ -292,7 +292,7 @@ def test_rounds_train_on_both_and_validate_on_the_corpus(
     assert ray_data.batches_of(both, "val", windows, 1) == 3
     groups = ray_data._groups(both, "train", windows, 8)
     assert [one.files for one in groups] == [
-        (str(corpus_folder / "train-00000.parquet"),), (str(extra / "train-00000.parquet"),),
-    ]  # fmt: skip
+        (str(corpus_folder / "train-00000.parquet"), str(extra / "train-00000.parquet"))
+    ]
     assert corpus_content(both)[:2] == corpus_content(data)
     assert len(corpus_content(both)) == 3

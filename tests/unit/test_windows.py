@@ -31,6 +31,7 @@ from diffusiontalker.training.windows import (
     clip_ids,
     collate,
     located,
+    mixed_groups,
     shard_groups,
     windows_in,
 )
@@ -390,6 +391,24 @@ def test_shards_of_unlike_lengths_are_read_together_up_to_a_limit():
     assert files(split_of([100, 150], [100, 150], [100]), 300, 2) == [("0", "1"), ("2",)]
 
 
+def test_each_group_holds_its_share_of_every_set():
+    make = MotionWindows(96, [], [])
+    speech = split_of(*[[96] * 10] * 9)
+    more = [replace(shard, file=f"more-{shard.file}") for shard in split_of(*[[96] * 6] * 4)]
+    groups = mixed_groups([speech, more], make, 8)
+    assert [part.files for part in groups] == [
+        ("0", "1", "2", "more-0"),
+        ("3", "4", "5", "more-1"),
+        ("6", "7", "8", "more-2", "more-3"),
+    ]
+    assert [part.batches for part in groups] == [5, 5, 6]
+    # neither a set of one shard nor an empty one leaves a group without shards
+    for sets in ([speech, more[:1]], [speech, []], [speech[:1], more[:1]], [[], more[:2]]):
+        found = [file for part in mixed_groups(sets, make, 8) for file in part.files]
+        assert sorted(found) == sorted(shard.file for shards_ in sets for shard in shards_)
+        assert all(part.files for part in mixed_groups(sets, make, 8))
+
+
 MIXES = {
     "sentences of 3 to 5 s": lambda r, n: r.integers(90, 151, n),
     "procedural": lambda r, n: np.clip(r.normal(126, 35, n), 40, 220).astype(int),
@@ -435,7 +454,7 @@ def split(tmp_path: Path, motion: MakeClip) -> list[ShardInfo]:
 def reader(folder: Path, split: list[ShardInfo], epoch: int = 0, seed: int = 0) -> ShardReader:
     names = [f"{k}.{i}" for k in range(4) for i in range(4)]
     make = MotionWindows(20, names, ["anger"])
-    return ShardReader(located(shard_groups(split, make, 3), folder), make, 3, seed, lambda: epoch)
+    return ShardReader(shard_groups(located(split, folder), make, 3), make, 3, seed, lambda: epoch)
 
 
 def rows(read: ShardReader, *turns: int) -> list[dict[str, np.ndarray]]:
@@ -525,7 +544,7 @@ def test_a_shard_is_read_for_its_phonemes(tmp_path: Path, hand_made: MakeClip):
     path = tmp_path / "train-00000.parquet"
     info = shards.write_shard(path, [aligned(hand_made, id="a"), aligned(hand_made, id="b")])
     make = PhonemeWindows(1.0, ["", "a", "m"], stride=1600, field=1600)
-    read = ShardReader(located(shard_groups([info], make, 8), tmp_path), make, 8, 0, lambda: 0)
+    read = ShardReader(shard_groups(located([info], tmp_path), make, 8), make, 8, 0, lambda: 0)
     (row,) = rows(read, 0)
     assert row["audio"].shape == (1, 2, SAMPLE_RATE)
     assert row["audio"].dtype == np.float32

@@ -23,6 +23,7 @@ from diffusiontalker.training.windows import (
     Window,
     Windowing,
     located,
+    mixed_groups,
     shard_groups,
 )
 
@@ -104,13 +105,12 @@ def batches_of(data: CorpusFolder, split: str, windowing: Windowing, size: int) 
 
 
 def _groups(data: CorpusFolder, split: str, windowing: Windowing, size: int) -> list[ShardGroup]:
-    """Groups of the shards of a split; pseudo-labelled speech is a part of train."""
-    extra = [data.pseudo_labelled] if data.pseudo_labelled and split == "train" else []
-    return [
-        group
-        for part in (data, *extra)
-        for group in located(shard_groups(part.manifest.of(split), windowing, size), part.folder)
-    ]
+    """Groups of the shards of a split; pseudo-labelled speech is a part of train, and mixed in."""
+    shards = located(data.manifest.of(split), data.folder)
+    extra = data.pseudo_labelled
+    if extra is None or split != "train":
+        return shard_groups(shards, windowing, size)
+    return mixed_groups([shards, located(extra.manifest.of(split), extra.folder)], windowing, size)
 
 
 def batches(

@@ -30,6 +30,8 @@ MAX_PADDING = 0.1
 """Upper bound on the share of padding in the frames of batches."""
 GROUP_BATCHES = 8
 """A group of shards with so many batches of windows has enough of each length for full batches."""
+MIXED_SHARDS = 4
+"""Shards in a group where several sets are mixed."""
 
 
 class Windowing(Protocol):
@@ -206,27 +208,50 @@ def shard_groups(shards: Sequence[ShardInfo], windowing: Windowing, size: int) -
     padding: then the next shards join it, up to ``GROUP_BATCHES`` batches. Reads no shard.
     """
     groups: list[list[ShardInfo]] = [[]]
-    lengths: list[list[int]] = [[]]
+    lengths: list[int] = []
     for shard in shards:
-        if lengths[-1] and (
-            len(lengths[-1]) >= GROUP_BATCHES * size
-            or batch_count(lengths[-1], size) == min_batch_count(len(lengths[-1]), size)
+        if lengths and (
+            len(lengths) >= GROUP_BATCHES * size
+            or batch_count(lengths, size) == min_batch_count(len(lengths), size)
         ):
             groups.append([])
-            lengths.append([])
+            lengths = []
         groups[-1].append(shard)
-        lengths[-1] += [length for n in shard.lengths for length in windowing.lengths(n)]
-    return [
-        ShardGroup(tuple(shard.file for shard in group), batch_count(own, size))
-        for group, own in zip(groups, lengths, strict=True)
-    ]
+        lengths += _window_lengths([shard], windowing)
+    return [_group(group, windowing, size) for group in groups]
 
 
-def located(groups: Sequence[ShardGroup], folder: Path) -> list[ShardGroup]:
-    """The groups, their files by whole locations instead of names in a folder, local or in S3."""
-    return [
-        replace(group, files=tuple(str(folder / file) for file in group.files)) for group in groups
+def mixed_groups(
+    sets: Sequence[Sequence[ShardInfo]], windowing: Windowing, size: int
+) -> list[ShardGroup]:
+    """The shards of several sets, in groups of about ``MIXED_SHARDS`` that each hold their share of
+    every set, so that a batch mixes the sets: else all batches of a shard, one after the other, are
+    of one (our choice). Reads no shard."""
+    count = max(round(sum(len(shards) for shards in sets) / MIXED_SHARDS), 1)
+    mixed = [
+        [shard for shards in sets for shard in shards[_share(len(shards), i, count)]]
+        for i in range(count)
     ]
+    return [_group(group, windowing, size) for group in mixed]
+
+
+def _share(total: int, i: int, count: int) -> slice:
+    """The i-th of ``count`` shares of a sequence, as even as can be."""
+    return slice(i * total // count, (i + 1) * total // count)
+
+
+def _group(shards: Sequence[ShardInfo], windowing: Windowing, size: int) -> ShardGroup:
+    files = tuple(shard.file for shard in shards)
+    return ShardGroup(files, batch_count(_window_lengths(shards, windowing), size))
+
+
+def _window_lengths(shards: Sequence[ShardInfo], windowing: Windowing) -> list[int]:
+    return [length for s in shards for n in s.lengths for length in windowing.lengths(n)]
+
+
+def located(shards: Sequence[ShardInfo], folder: Path) -> list[ShardInfo]:
+    """The shards, their files by whole locations instead of names in a folder, local or in S3."""
+    return [replace(shard, file=str(folder / shard.file)) for shard in shards]
 
 
 def buckets(lengths: Sequence[int], size: int, rng: np.random.Generator) -> list[np.ndarray]:
