@@ -23,7 +23,8 @@ def test_nothing_is_lost_and_nothing_is_done_again(tmp_path) -> None:
         absent("this machine allows no namespaces")
     out = tmp_path / "report.json"
     command = [sys.executable, "-m", "k8s.rehearsal", "--out", str(out), *OVERRIDES,
-               "resources.gpu=false"]  # fmt: skip
+               "resources.gpu=false", "diffusion={steps: 4, rounds: [2]}",
+               "evaluation.teacher_steps=[4]"]  # fmt: skip
     done = subprocess.run(command, cwd=ROOT)
     report = json.loads(out.read_text())
     assert report["faults"] == []
