@@ -42,7 +42,7 @@ check: lint ## The quick round: the linters, the type checker, the contracts and
 	$(BIN)/pytest -n auto --maxprocesses 2 --dist loadfile tests/unit
 
 .PHONY: rehearsal
-rehearsal: $(INSTALLED) ## Start nodes of Ray as k8s/ says, on this machine, and kill some; 5 to 10 minutes
+rehearsal: $(INSTALLED) ## Start nodes of Ray as k8s/ says, on this machine, and kill some
 	$(BIN)/pytest -m rehearsal -s tests/integration/test_rehearsal.py
 
 .PHONY: lint
