@@ -41,6 +41,10 @@ test: lint ## Run the linters, the type checker, the import contracts and every 
 check: lint ## The quick round: the linters, the type checker, the contracts and the unit tests
 	$(BIN)/pytest -n auto --maxprocesses 2 --dist loadfile tests/unit
 
+.PHONY: rehearsal
+rehearsal: $(INSTALLED) ## Start nodes of Ray as k8s/ says, on this machine, and kill some
+	$(BIN)/pytest -m rehearsal -s tests/integration/test_rehearsal.py
+
 .PHONY: lint
 lint: $(INSTALLED) ## Run ruff, mypy and import-linter; stop at the first that fails
 	$(BIN)/ruff check .

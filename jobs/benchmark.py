@@ -1,4 +1,4 @@
-"""Benchmarks on this machine: data, training, runtime, people, look-ahead and others."""
+"""Benchmarks on this machine: data, training, runtime, people, server, capacity and others."""
 
 from diffusiontalker import cli, config, preflight
 from diffusiontalker.benchmarks.console import results
@@ -84,6 +84,18 @@ def serve(config_file: cli.Config = None, overrides: cli.Overrides = None) -> No
     cli.show(*results("serving", settings, "serve.json"))
 
 
+def capacity(config_file: cli.Config = None, overrides: cli.Overrides = None) -> None:
+    """Replicas, nodes and price for a number of live streams, by a formula and by simulation.
+
+    Takes some seconds; writes capacity.json. What a replica holds is given, or read from what serve
+    wrote. Example: python jobs/benchmark.py capacity figures=runs/benchmark/serve.json
+    """
+    settings = config.load_as(config.CapacityBenchmarkSettings, config_file, overrides or [])
+    from diffusiontalker.benchmarks.capacity import run, table
+
+    cli.show(table(run(settings)), f"all figures  {settings.out}/capacity.json")
+
+
 def sweep(config_file: cli.Config = None, overrides: cli.Overrides = None) -> None:
     """A sweep beside random search and one without pruning; sweep=FILE names its settings.
 
@@ -99,4 +111,4 @@ def sweep(config_file: cli.Config = None, overrides: cli.Overrides = None) -> No
 
 
 if __name__ == "__main__":
-    cli.main([data, train, runtime, human, look_ahead, robustness, serve, sweep])
+    cli.main([data, train, runtime, human, look_ahead, robustness, serve, capacity, sweep])

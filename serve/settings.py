@@ -67,7 +67,7 @@ class ReplicaSettings(Section):
     provider: str = "cpu"
     """cpu, cuda or tensorrt."""
     num_gpus: Annotated[float, Field(gt=0)] = 1.0
-    """GPUs of a replica whose provider is not cpu; below 1 several share one."""
+    """GPUs that Ray reserves for a replica, or the share of one; with ``provider: cpu`` none."""
     drain_seconds: Annotated[float, Field(ge=0)] = 30.0
     """How long a stopping replica continues with what it has accepted."""
 

@@ -34,7 +34,7 @@ WHERE = {
         "scgi_temp_path {folder}/d;",
     },
     "Caddyfile": {
-        ":80 {": ":{port} {{\n\tbind 127.0.0.1\n",
+        "{$TALKER_SITE::80} {": ":{port} {{\n\tbind 127.0.0.1\n",
         "reverse_proxy 127.0.0.1:8000": "reverse_proxy 127.0.0.1:{upstream}",
         "read_header 10s": "read_header {seconds}s",
     },

@@ -116,3 +116,12 @@ def test_a_mistake_in_the_settings_is_one_line(tmp_path: Path) -> None:
     (tmp_path / "serve.yaml").write_text("- no")
     assert "not a configuration file" in refusal(lambda: validate(str(tmp_path / "serve.yaml")))
     assert "not a configuration file" in refusal(lambda: validate(str(tmp_path / "no.yaml")))
+
+
+def test_a_file_of_an_overlay_is_read_by_ray_and_by_us() -> None:
+    files = sorted((Path(__file__).parents[2] / "k8s" / "overlays").glob("*/serve.yaml"))
+    assert files
+    for path in files:
+        given = ServeDeploySchema.model_validate(yaml.safe_load(path.read_text()))
+        (application,) = given.applications
+        ServeSettings.model_validate(application.args)

@@ -11,6 +11,7 @@ from diffusiontalker.config.augmentation import (
     DegradationWeights,
 )
 from diffusiontalker.config.benchmarks import (
+    CapacityBenchmarkSettings,
     DataBenchmarkSettings,
     HumanBenchmarkSettings,
     RobustnessBenchmarkSettings,
@@ -79,6 +80,7 @@ from diffusiontalker.config.training import (
 __all__ = [
     "NO_RESULT",
     "AugmentationSettings",
+    "CapacityBenchmarkSettings",
     "Choice",
     "CompareSettings",
     "ComparisonSettings",

@@ -122,6 +122,29 @@ class ServeBenchmarkSettings(Section):
     """Seconds at the largest share with one replica, watching errors and memory; 0: not at all."""
 
 
+class CapacityBenchmarkSettings(Section):
+    """All settings of ``jobs/benchmark.py capacity``."""
+
+    streams: Annotated[tuple[Count, ...], Field(min_length=1)] = (10, 1_000, 100_000)
+    """Live streams at a time, on average."""
+    per_replica: Count = 75
+    """Streams that a replica holds in real time, unless ``figures`` says."""
+    figures: str | None = None
+    """``serve.json`` of ``jobs/benchmark.py serve``, from which that number is taken."""
+    target_ongoing_requests: Annotated[float, Field(gt=0)] = 32.0
+    """Streams per replica that autoscaling aims at: replicas.target_ongoing_requests."""
+    refused: Annotated[float, Field(gt=0, lt=1)] = 0.001
+    """Share of new streams that may be refused."""
+    replicas_per_node: Count = 4
+    """One for each CPU that a node of the cluster gives to Ray."""
+    price_per_node_hour: Annotated[float, Field(ge=0)] = 0.2
+    """In any currency; the default is our assumption for four CPUs."""
+    arrivals: Annotated[int, Field(ge=1000)] = 200_000
+    """Streams that the simulation counts."""
+    out: str = "runs/benchmark"
+    """Folder or s3:// prefix of the figures."""
+
+
 class SweepBenchmarkSettings(Section):
     """All settings of ``jobs/benchmark.py sweep``."""
 

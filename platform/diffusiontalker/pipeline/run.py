@@ -3,7 +3,6 @@
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from functools import partial
 from pathlib import Path
 
 from diffusiontalker import storage
@@ -12,6 +11,7 @@ from diffusiontalker.corpus.manifest import CorpusFolder
 from diffusiontalker.environment import environment
 from diffusiontalker.event_files import FOLDER as TENSORBOARD
 from diffusiontalker.event_files import EventFiles
+from diffusiontalker.pipeline.metrics import StageMetrics
 from diffusiontalker.pipeline.progress_file import ProgressFile
 from diffusiontalker.stage_keys import DONE, Content
 from diffusiontalker.training.progress import (
@@ -77,15 +77,27 @@ class Run:
     ) -> Iterator[StageDisplay]:
         """A step with its progress; without ``stage``, one that is repeated in every session."""
         started = time.monotonic()
+        metrics = StageMetrics(str(self.root), name)
+
+        def take_point(point: Point) -> None:
+            metrics.add_point(point)
+            if on_point is not None:
+                on_point(point)
+
+        def on_update(share: float, text: str) -> None:
+            metrics.update(share)
+            self.progress.update(name, share, text)
+
         self.progress.begin(name)
+        metrics.begin()
         try:
-            with StageDisplay(
-                name, self.board, on_point, partial(self.progress.update, name), self.log
-            ) as display:
+            with StageDisplay(name, self.board, take_point, on_update, self.log) as display:
                 yield display
         except BaseException as error:
             self.progress.fail(name, error)
             raise
+        finally:
+            metrics.end()
         self.seconds[name] = round(time.monotonic() - started, 1)
         self.progress.end(name, "done", self.seconds[name])
 
