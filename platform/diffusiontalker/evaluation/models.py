@@ -16,7 +16,7 @@ from diffusiontalker.evaluation import measure
 from diffusiontalker.evaluation.measure import ClipSamples
 from diffusiontalker.features.encoder import FrozenEncoder
 from diffusiontalker.features.stage import to_length
-from diffusiontalker.model.talker import Talker
+from diffusiontalker.model.talker import Talker, TalkerConfig
 from diffusiontalker.runtime import artifact
 from diffusiontalker.runtime.student import Student
 from diffusiontalker.training.checkpoints import load_config, load_talker
@@ -52,6 +52,10 @@ class SampledModel(Protocol):
         """Names of its library of identities. Raises UserError."""
         ...
 
+    def recognised(self) -> Collection[str]:
+        """Those of ``LABELS`` that it detects in a voice. Raises UserError."""
+        ...
+
     def load(self) -> Sample:
         """The function that samples. Raises UserError: there is no such model."""
         ...
@@ -63,10 +67,6 @@ class TimedModel(SampledModel, Protocol):
     @property
     def folder(self) -> str:
         """Of its weights."""
-        ...
-
-    def recognised(self) -> Collection[str]:
-        """Those of ``LABELS`` that it detects in a voice."""
         ...
 
     def animation(self) -> Animation:
@@ -91,6 +91,11 @@ class ExportedModel:
     def identities(self) -> Collection[str]:
         """Names of its library. Raises UserError."""
         return artifact.read_config(storage.location(self.folder)).identities
+
+    def recognised(self) -> Collection[str]:
+        """Those of ``LABELS`` that it uses, and so detects. Raises UserError."""
+        config = artifact.read_config(storage.location(self.folder))
+        return used_labels(TalkerConfig.from_dict(config.model))
 
     def load(self) -> Sample:
         """The function that samples. Raises UserError: no artifact of this release."""
@@ -128,10 +133,8 @@ class TrainedModel:
         return load_config(storage.location(self.folder)).identities
 
     def recognised(self) -> Collection[str]:
-        """Those of ``LABELS`` that it uses, and so detects."""
-        own = load_config(storage.location(self.folder)).personalizer
-        used = {"identity": own.use_identity, "emotion": own.use_emotion}
-        return [label for label in LABELS if used[label]]
+        """Those of ``LABELS`` that it uses, and so detects. Raises UserError."""
+        return used_labels(load_config(storage.location(self.folder)))
 
     def load(self) -> Sample:
         """The function that samples. Raises UserError: no such model or encoder."""
@@ -170,6 +173,13 @@ class TrainedModel:
 
     def _encoder(self) -> FrozenEncoder | None:
         return None if self.encoder is None else FrozenEncoder(*self.encoder)
+
+
+def used_labels(config: TalkerConfig) -> list[str]:
+    """Those of ``LABELS`` that a talker is conditioned on."""
+    own = config.personalizer
+    used = {"identity": own.use_identity, "emotion": own.use_emotion}
+    return [label for label in LABELS if used[label]]
 
 
 def model_inputs(
