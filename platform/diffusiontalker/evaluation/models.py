@@ -16,7 +16,7 @@ from diffusiontalker.evaluation import measure
 from diffusiontalker.evaluation.measure import ClipSamples
 from diffusiontalker.features.encoder import FrozenEncoder
 from diffusiontalker.features.stage import to_length
-from diffusiontalker.model.talker import Talker, TalkerConfig
+from diffusiontalker.model.talker import Talker
 from diffusiontalker.runtime import artifact
 from diffusiontalker.runtime.student import Student
 from diffusiontalker.training.checkpoints import load_config, load_talker
@@ -94,8 +94,8 @@ class ExportedModel:
 
     def recognised(self) -> Collection[str]:
         """Those of ``LABELS`` that it uses, and so detects. Raises UserError."""
-        config = artifact.read_config(storage.location(self.folder))
-        return used_labels(TalkerConfig.from_dict(config.model))
+        own = artifact.read_config(storage.location(self.folder)).model.get("personalizer", {})
+        return [label for label in LABELS if own.get(f"use_{label}", True)]
 
     def load(self) -> Sample:
         """The function that samples. Raises UserError: no artifact of this release."""
@@ -134,7 +134,9 @@ class TrainedModel:
 
     def recognised(self) -> Collection[str]:
         """Those of ``LABELS`` that it uses, and so detects. Raises UserError."""
-        return used_labels(load_config(storage.location(self.folder)))
+        own = load_config(storage.location(self.folder)).personalizer
+        used = {"identity": own.use_identity, "emotion": own.use_emotion}
+        return [label for label in LABELS if used[label]]
 
     def load(self) -> Sample:
         """The function that samples. Raises UserError: no such model or encoder."""
@@ -173,13 +175,6 @@ class TrainedModel:
 
     def _encoder(self) -> FrozenEncoder | None:
         return None if self.encoder is None else FrozenEncoder(*self.encoder)
-
-
-def used_labels(config: TalkerConfig) -> list[str]:
-    """Those of ``LABELS`` that a talker is conditioned on."""
-    own = config.personalizer
-    used = {"identity": own.use_identity, "emotion": own.use_emotion}
-    return [label for label in LABELS if used[label]]
 
 
 def model_inputs(
