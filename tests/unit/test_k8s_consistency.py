@@ -162,10 +162,20 @@ def test_entry_points_exist_and_take_their_settings(objects, monkeypatch) -> Non
         if script == "jobs/sweep.py":
             config.load_as(config.SweepSettings, Path(file), overrides)
             continue
-        settings = config.load(Path(file), overrides)
+        kind = config.CompareSettings if script == "jobs/compare.py" else config.Settings
+        settings = config.load_as(kind, Path(file), overrides)
         groups = {g["groupName"]: g for g in job["rayClusterSpec"]["workerGroupSpecs"]}
         if settings.resources.gpu:
             assert settings.training.workers <= groups["gpu"]["maxReplicas"]
+
+
+def test_a_job_can_be_applied_by_its_name(objects) -> None:
+    """Applied again with all others, a job that runs is suspended."""
+    for obj in objects:
+        if obj["kind"] == "RayJob":
+            labels = obj["metadata"]["labels"]
+            assert labels["app.kubernetes.io/name"] == obj["metadata"]["name"]
+            assert labels["app.kubernetes.io/component"] == "job"
 
 
 def test_all_jobs_end_and_go_away(objects) -> None:
@@ -174,7 +184,7 @@ def test_all_jobs_end_and_go_away(objects) -> None:
         assert job["ttlSecondsAfterFinished"] > 0
         assert job["activeDeadlineSeconds"] > 0
         assert job["backoffLimit"] > 0
-    assert jobs(objects).keys() == {"prepare", "distill", "sweep", "sweep-nightly"}
+    assert jobs(objects).keys() == {"prepare", "distill", "sweep", "compare", "sweep-nightly"}
     suspended = {n: j.get("suspend", False) for n, j in jobs(objects).items()}
     assert suspended.pop("sweep-nightly") is False  # the RayCronJob itself is
     assert of_kind(objects, "RayCronJob")["spec"]["suspend"] is True
