@@ -440,6 +440,29 @@ def test_the_last_attempt_raises_one_line(ask: Any, waits: list[float]) -> None:
     assert server.asked == retries.ATTEMPTS
 
 
+def test_a_server_that_restarts_is_waited_for(ask: Any, waits: list[float]) -> None:
+    models = httpx2.Response(200, json={"models": []})
+    for down in (
+        # a proxy takes the connection, and has nobody to pass it on to
+        [httpx2.RemoteProtocolError] * 12,
+        [httpx2.RemoteProtocolError, *[httpx2.ConnectError] * 12],
+        [httpx2.Response(502)] * 12,
+    ):
+        server = InTurn(*down, models)
+        assert ask(server, "models") == []
+        assert server.asked == len(down) + 1
+
+
+def test_a_server_that_has_answered_is_waited_for_without_a_connection(
+    waits: list[float],
+) -> None:
+    models = httpx2.Response(200, json={"models": []})
+    server = InTurn(models, *[httpx2.ConnectError] * 12, models)
+    with Client(transport=httpx2.MockTransport(server)) as client:
+        assert client.models() == client.models() == []
+    assert server.asked == 14
+
+
 def test_the_deadline_ends_a_slow_answer(ask: Any) -> None:
     class Slow(httpx2.SyncByteStream, httpx2.AsyncByteStream):
         def __iter__(self) -> Iterator[bytes]:

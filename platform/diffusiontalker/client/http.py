@@ -46,6 +46,8 @@ class _Base:
         self.server = requests.check_address(server)
         self.timeout, self.deadline = timeout, deadline
         self._headers = requests.authorization(key)
+        self._answered = False
+        """Whether the server has answered any request."""
 
     def _arguments(self, request: HttpRequest[Any], deadline: float) -> dict[str, Any]:
         """Of ``httpx2.Client.stream``; ``deadline`` is a time of the monotonic clock."""
@@ -80,13 +82,14 @@ class _Base:
             not_connected = isinstance(
                 error, httpx2.ConnectError | httpx2.ConnectTimeout | httpx2.PoolTimeout
             )
-            raise websocket.unreachable(self.server, error, not_connected) from error
+            raise websocket.unreachable(self.server, error, not not_connected) from error
 
     def _stream_request(self, rate: int, options: StreamOptions) -> StreamRequest:
         url = requests.stream_url(self.server, rate, options)
         return StreamRequest(url, self._headers, self.server, rate, self.timeout, self.deadline)
 
     def _result(self, request: HttpRequest[T], response: httpx2.Response, body: bytearray) -> T:
+        self._answered = True
         received = HttpResponse(response.status_code, response.headers, bytes(body))
         return responses.parse(request.parser, received, request.path, self.server)
 
@@ -95,8 +98,9 @@ class Client(_Base):
     """The synchronous client. Threads may share it; ``with`` or ``close`` ends it.
 
     Requests that fail for a transient reason (no connection, 429, 503, and 500, 502 or 504 without
-    problem details) are repeated with exponential backoff, or after ``Retry-After``. To repeat one
-    is safe: the same recording and seed give the same animation.
+    problem details) are repeated with exponential backoff, or after ``Retry-After``, until the
+    deadline; a few times only where no server was ever reached. To repeat one is safe: the same
+    recording and seed give the same animation.
     """
 
     def __init__(
@@ -215,7 +219,7 @@ class Client(_Base):
         return True
 
     def _send(self, request: HttpRequest[T]) -> T:
-        retrying = tenacity.Retrying(**policy(self.deadline, request.idempotent))
+        retrying = tenacity.Retrying(**policy(self.deadline, request.idempotent, self._answered))
         return retrying(self._send_once, request, time.monotonic() + self.deadline)
 
     def _send_once(self, request: HttpRequest[T], deadline: float) -> T:
@@ -313,7 +317,9 @@ class AsyncClient(_Base):
         return True
 
     async def _send(self, request: HttpRequest[T]) -> T:
-        retrying = tenacity.AsyncRetrying(**policy(self.deadline, request.idempotent))
+        retrying = tenacity.AsyncRetrying(
+            **policy(self.deadline, request.idempotent, self._answered)
+        )
         return await retrying(self._send_once, request, time.monotonic() + self.deadline)
 
     async def _send_once(self, request: HttpRequest[T], deadline: float) -> T:

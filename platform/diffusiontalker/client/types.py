@@ -121,9 +121,11 @@ class UnavailableError(UserError):
     """The server cannot answer now; it may later."""
 
     def __init__(
-        self, message: str, retry_after: float | None = None, not_processed: bool = False
-    ) -> None:
+        self, message: str, retry_after: float | None = None, not_processed: bool = False,
+        connected: bool = True,
+    ) -> None:  # fmt: skip
         """``retry_after``: seconds that the server asks to wait; ``not_processed``: the server
-        cannot have acted on the request."""
+        cannot have acted on the request; ``connected``: something accepted the connection."""
         super().__init__(message)
         self.retry_after, self.not_processed = retry_after, not_processed
+        self.connected = connected

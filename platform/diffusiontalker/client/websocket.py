@@ -57,12 +57,13 @@ class StreamRequest:
         }
 
 
-def unreachable(server: str, error: BaseException, not_processed: bool) -> UnavailableError:
-    """The error of a server that cannot be reached."""
+def unreachable(server: str, error: BaseException, connected: bool) -> UnavailableError:
+    """The error of a server that does not answer."""
     reason = str(error) or type(error).__name__
     return UnavailableError(
         f"{server}: does not answer ({reason}); is the server running there?",
-        not_processed=not_processed,
+        not_processed=not connected,
+        connected=connected,
     )
 
 
@@ -79,7 +80,7 @@ def _user_errors(server: str) -> Iterator[None]:
     except websockets.ConnectionClosed as error:
         raise _closed(error, server) from error
     except (OSError, websockets.WebSocketException) as error:  # OSError: TimeoutError too
-        raise unreachable(server, error, not_processed=True) from error
+        raise unreachable(server, error, connected=False) from error
 
 
 def _closed(error: websockets.ConnectionClosed, server: str) -> UserError:
