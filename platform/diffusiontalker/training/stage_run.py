@@ -121,10 +121,16 @@ def fit_in_process(
     """Train in this process; opens the last checkpoint."""
     folder = CheckpointFolder(run.storage / run.name)
     device = torch.device("cuda" if settings.resources.gpu else "cpu")
+    if settings.resources.gpu and not torch.cuda.is_available():
+        raise UserError(
+            f"{run.stage}: resources.gpu is set, and this process has no GPU; set training.workers "
+            "to 1 or more, or resources.gpu=false"
+        )
 
     def on_checkpoint(state: RunState, save: Save) -> None:
         writer.save(state, save)
         if run.on_epoch is not None and state.partial is None:
+            writer.wait()  # a sweep may end the trial here, and remove its folder
             run.on_epoch({"epoch": state.epoch, **state.history[-1]})
 
     with CheckpointWriter(folder) as writer:
