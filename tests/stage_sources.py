@@ -24,9 +24,10 @@ ENTRIES = {
     "pseudo_labels": "pseudo_labels.stage",
     "evaluation": "evaluation.evaluate",
     "rivals": "rivals.stage",
+    "rivals_evaluated": "rivals.evaluated",
 }
 """Where the code of a stage begins; what that imports belongs to it. ``training`` are the stages of
-encoder, teacher and rounds."""
+encoder, teacher and rounds; ``rivals_evaluated`` is a part of the evaluation."""
 INDIFFERENT = {"assets", "config", "errors", "storage", "training.progress"}
 """Modules that change no result: the values of settings and the content of assets are in the keys
 themselves."""

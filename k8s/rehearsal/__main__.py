@@ -163,7 +163,7 @@ def environment_of(manifests: dict[tuple[str, str], Json]) -> dict[str, str]:
     return {
         **image,
         "PATH": f"{bin_folder}:{os.environ['PATH']}",
-        "PYTHONPATH": f"{ROOT / 'platform'}:{ROOT}",
+        "PYTHONPATH": str(ROOT / "platform"),  # for the package, which the image has installed
         **manifests["ConfigMap", "storage"]["data"],
         "AWS_ENDPOINT_URL": f"http://{HOST}:{S3_PORT}",
         "AWS_ACCESS_KEY_ID": "rehearsal",

@@ -20,8 +20,8 @@ VERSIONS = {
     "pseudo_labels": 2,
     "round": 8,
     "scratch": 1,
-    "rival": 1,
-    "evaluation": 7,
+    "rival": 2,
+    "evaluation": 8,
 }
 """Raise a stage's when the same settings and data give another result: old ones are left alone
 then, and so are those of the stages after it."""

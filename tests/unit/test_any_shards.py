@@ -144,3 +144,10 @@ def test_tables_show_the_recordings_beside_the_model() -> None:
     (closed,) = [line.split() for line in text.splitlines() if "Lips closed" in line]
     assert closed[-3:] == ["50", "75", "–"]
     assert "Frames/s" not in text
+
+
+def test_an_artifact_recognises_the_labels_that_it_uses(monkeypatch: pytest.MonkeyPatch) -> None:
+    own = {"use_identity": True, "use_emotion": False}
+    config = SimpleNamespace(model={"personalizer": own})
+    monkeypatch.setattr(artifact, "read_config", lambda _: config)
+    assert ExportedModel("there", 2, 2).recognised() == ["identity"]

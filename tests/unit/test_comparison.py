@@ -126,6 +126,9 @@ def test_only_what_the_tables_need_is_trained() -> None:
     assert "no table" in refusals.refusal(
         lambda: tables.chosen(load("v2.yaml", "comparison.tables=[steps]"))
     )
+    assert "comparison.vocaset" in refusals.refusal(
+        lambda: tables.chosen(load("v2.yaml", "comparison.tables=[vocaset]"))
+    )
 
 
 def test_an_estimate_is_the_mean_and_the_spread_over_seeds() -> None:
@@ -171,6 +174,9 @@ def test_tables_hold_means_spreads_floors_and_tests() -> None:
     assert ours.mean == pytest.approx(0.205)
     assert ours.spread == pytest.approx(0.01 / 2**0.5)
     assert (ours.published, ours.p, theirs.published) == (0.4094, None, 1.0537)
+    still = rows["mean face"]
+    assert (still.seeds, still.figures["mbe"].spread) == (0, None)  # it is not trained
+    assert still.figures["mbe"].p is not None
     assert theirs.p is not None
     assert theirs.p < 0.05
     (matching,) = [t for t in made.tables if (t.key, t.split) == ("matching", "test_seen")]
@@ -188,7 +194,10 @@ def test_every_format_is_made_of_the_same_figures(tmp_path: Path) -> None:
     text = (tmp_path / "comparison.md").read_text()
     line = next(x for x in text.splitlines() if "UniTalker" in x)
     assert "[1.44]" in line
-    assert line.startswith("|")
+    heads = [x for x in text.splitlines() if x.startswith("| Model")]
+    assert any(r"\|FDD\|" in head for head in heads)
+    bars = {one.replace(r"\|", "").count("|") for one in (line, *heads[:1])}
+    assert len(bars) == 1  # as many cells below the headings
     lines = list(csv.DictReader(io.StringIO((tmp_path / "comparison.csv").read_text())))
     (one,) = [
         row for row in lines
@@ -238,13 +247,22 @@ def small_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> list[str]:
     return done
 
 
+def test_vocaset_is_looked_for_before_anything_is_trained(
+    small_run: list[str], tmp_path: Path
+) -> None:
+    overrides = [f"output={tmp_path}/out", f"comparison.vocaset={tmp_path}/nowhere"]
+    settings = config.load_as(CompareSettings, FOLDER / "v1-min.yaml", overrides)
+    assert "nowhere" in refusals.refusal(lambda: comparison_run.compare(settings))
+    assert small_run == []
+
+
 def test_variants_share_stages_and_a_second_run_does_nothing(
     small_run: list[str], tmp_path: Path
 ) -> None:
     overrides = [f"output={tmp_path}/out", "comparison.tables=[ablation]", "comparison.seeds=2"]
     settings = config.load_as(CompareSettings, FOLDER / "v1-min.yaml", overrides)
     made = comparison_run.compare(settings)
-    # Three of the five variants train the same stage here.
+    # Four of the five variants train the same stage here.
     assert [x for x in small_run if x.startswith("teacher")] == [
         "teacher 0 1", "teacher 0 0", "teacher 1 1", "teacher 1 0",
     ]  # fmt: skip

@@ -76,6 +76,7 @@ MISTAKES: list[tuple[str, str, Callable[[Object], object]]] = [
     ("schema", "RayJob", lambda o: o["spec"].update(deletionStrategy={"onSuccess": {}})),
     # Built-in kinds.
     ("schema", "PodDisruptionBudget", lambda o: o["spec"].update(minAvailble=1)),
+    ("schema", "PodDisruptionBudget", lambda o: o.update(apiVersion="policy/v1beta1")),
     ("schema", "ServiceAccount", lambda o: o.update(automountToken=False)),
     # What the operator alone refuses.
     ("operator", "RayJob", lambda o: o["spec"].update(shutdownAfterJobFinishes=False)),

@@ -2,6 +2,7 @@
 
 import re
 import shlex
+from collections.abc import Iterator
 from itertools import chain
 from pathlib import Path
 
@@ -161,10 +162,20 @@ def test_entry_points_exist_and_take_their_settings(objects, monkeypatch) -> Non
         if script == "jobs/sweep.py":
             config.load_as(config.SweepSettings, Path(file), overrides)
             continue
-        settings = config.load(Path(file), overrides)
+        kind = config.CompareSettings if script == "jobs/compare.py" else config.Settings
+        settings = config.load_as(kind, Path(file), overrides)
         groups = {g["groupName"]: g for g in job["rayClusterSpec"]["workerGroupSpecs"]}
         if settings.resources.gpu:
             assert settings.training.workers <= groups["gpu"]["maxReplicas"]
+
+
+def test_a_job_can_be_applied_by_its_name(objects) -> None:
+    """Applied again with all others, a job that runs is suspended."""
+    for obj in objects:
+        if obj["kind"] == "RayJob":
+            labels = obj["metadata"]["labels"]
+            assert labels["app.kubernetes.io/name"] == obj["metadata"]["name"]
+            assert labels["app.kubernetes.io/component"] == "job"
 
 
 def test_all_jobs_end_and_go_away(objects) -> None:
@@ -173,7 +184,7 @@ def test_all_jobs_end_and_go_away(objects) -> None:
         assert job["ttlSecondsAfterFinished"] > 0
         assert job["activeDeadlineSeconds"] > 0
         assert job["backoffLimit"] > 0
-    assert jobs(objects).keys() == {"prepare", "distill", "sweep", "sweep-nightly"}
+    assert jobs(objects).keys() == {"prepare", "distill", "sweep", "compare", "sweep-nightly"}
     suspended = {n: j.get("suspend", False) for n, j in jobs(objects).items()}
     assert suspended.pop("sweep-nightly") is False  # the RayCronJob itself is
     assert of_kind(objects, "RayCronJob")["spec"]["suspend"] is True
@@ -221,7 +232,9 @@ def test_nothing_but_the_serve_port_is_open(objects) -> None:
     assert allowed <= {
         ("own", "all"), ("own", "redis"), ("kuberay-system", "dashboard"),
         ("kuberay-system", "serve"), ("ingress-nginx", "serve"), ("monitoring", "metrics"),
+        ("ingress-nginx", 8089),
     }  # fmt: skip
+    assert allowed >= {("own", "all"), ("kuberay-system", "dashboard"), ("kuberay-system", "serve")}
     everything = [
         p for p in policies if any("ports" not in r for r in p["spec"].get("ingress", ()))
     ]
@@ -242,9 +255,11 @@ def test_the_ingress_leads_to_the_serve_port(objects) -> None:
             continue
         service = of_kind(objects, "RayService")["metadata"]["name"]
         (rule,) = obj["spec"]["rules"]
-        (path,) = rule["http"]["paths"]
-        assert path["backend"]["service"] == {"name": f"{service}-serve-svc",
-                                              "port": {"name": "serve"}}  # fmt: skip
+        services = {p["path"]: p["backend"]["service"] for p in rule["http"]["paths"]}
+        assert services.keys() == {"/", "/metrics"}
+        assert services["/"] == {"name": f"{service}-serve-svc", "port": {"name": "serve"}}
+        closed = of_kind(objects, "Service", services["/metrics"]["name"])
+        assert "selector" not in closed["spec"]
         limits = ServeSettings().limits
         annotations = obj["metadata"]["annotations"]
         prefix = "nginx.ingress.kubernetes.io/"
@@ -258,15 +273,60 @@ def test_the_service_outlives_an_upgrade_and_a_drain(objects) -> None:
     service = of_kind(objects, "RayService")
     drain = ServeSettings().replicas.drain_seconds
     assert service["spec"]["rayClusterDeletionDelaySeconds"] > drain
-    pod = dict(pods(service))["cpu"]
-    assert pod["terminationGracePeriodSeconds"] > drain
+    for name, pod in pods(service):
+        assert name == "head" or pod["terminationGracePeriodSeconds"] > drain, name
     assert service["spec"]["rayClusterConfig"]["workerGroupSpecs"][0]["minReplicas"] >= 1
     budget = of_kind(objects, "PodDisruptionBudget")["spec"]
     # Kubernetes refuses maxUnavailable and percentages for pods that it cannot count.
     assert isinstance(budget["minAvailable"], int)
     assert "maxUnavailable" not in budget
-    labels = budget["selector"]["matchLabels"]
-    assert labels["ray.io/originated-from-cr-name"] == service["metadata"]["name"]
+
+
+def test_every_selector_finds_its_pods(objects) -> None:
+    found = [labels for obj in objects for labels in pod_labels(obj)]
+    found.append({"acme.cert-manager.io/http01-solver": "true"})  # cert-manager's pod
+    for obj in objects:
+        for selector in selectors(obj):
+            assert any(selector.items() <= labels.items() for labels in found), (obj, selector)
+
+
+def pod_labels(obj: Object) -> Iterator[dict[str, str]]:
+    """Labels of an object's pods: of their templates, and those that KubeRay gives each pod. It
+    gives ``ray.io/originated-from-*`` to clusters alone."""
+    for cluster in clusters(obj):
+        for kind, groups in (("head", [cluster["headGroupSpec"]]),
+                             ("worker", cluster["workerGroupSpecs"])):  # fmt: skip
+            for group in groups:
+                own = group["template"].get("metadata", {}).get("labels", {})
+                yield own | {"ray.io/is-ray-node": "yes", "ray.io/node-type": kind}
+    if obj["kind"] in ("StatefulSet", "Deployment"):
+        yield obj["spec"]["template"]["metadata"]["labels"]
+
+
+def selectors(obj: Object) -> Iterator[dict[str, str]]:
+    """Labels by which an object selects pods of its namespace."""
+    spec = obj.get("spec", {})
+    if obj["kind"] == "Service" and "selector" in spec:
+        yield spec["selector"]
+    if obj["kind"] in ("PodDisruptionBudget", "PodMonitor"):
+        yield spec["selector"]["matchLabels"]
+    if obj["kind"] == "NetworkPolicy":
+        yield spec["podSelector"].get("matchLabels", {})
+        for rule in spec.get("ingress", ()):
+            for peer in rule["from"]:
+                if "namespaceSelector" not in peer:
+                    yield peer["podSelector"]["matchLabels"]
+
+
+def test_the_budget_and_the_ingress_are_of_the_service_alone(objects) -> None:
+    budget = of_kind(objects, "PodDisruptionBudget")["spec"]["selector"]["matchLabels"]
+    for obj in ray_objects(objects):
+        workers = [labels for labels in pod_labels(obj) if labels["ray.io/node-type"] == "worker"]
+        assert all((budget.items() <= own.items()) == (obj["kind"] == "RayService")
+                   for own in workers)  # fmt: skip
+    for obj in objects:
+        if obj["kind"] == "NetworkPolicy" and obj["metadata"]["name"] == "ingress":
+            assert obj["spec"]["podSelector"]["matchLabels"] == budget
 
 
 def test_the_replicas_fit_on_the_nodes(objects) -> None:

@@ -157,6 +157,7 @@ def test_floors_by_hand(vertices: Vertices) -> None:
     assert sampling is not None
     assert regression is not None
     assert sampling.mbe == pytest.approx(0.5)
+    assert sampling.mbe_of_mean is None  # of one draw, it would be no floor of several
     assert sampling.lbe == 0
     assert sampling.energy_score == pytest.approx(0.25)  # half the distance of two draws
     assert sampling.diversity_upper == pytest.approx(0.5)

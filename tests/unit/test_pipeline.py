@@ -1,5 +1,6 @@
 """The chain's own rules, without Ray: what a run takes for its own, and what is done."""
 
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -21,7 +22,7 @@ from diffusiontalker.pipeline.delivery import LOOK_AHEAD, look_ahead_rows
 from diffusiontalker.pipeline.finished import summary_of
 from diffusiontalker.pipeline.run import corpus_content
 from diffusiontalker.stage_keys import DONE
-from diffusiontalker.training import checkpoints, stage_run
+from diffusiontalker.training import checkpoint_folder, checkpoints, stage_run
 from diffusiontalker.training.checkpoints import PartialEpoch, RunState
 
 
@@ -139,6 +140,29 @@ def test_a_run_whose_last_checkpoint_is_not_of_its_last_epoch_is_not_done(
     found.partial = None
     found.history[0]["val_loss"] = float("nan")  # which ends before, and is told of elsewhere
     assert len(fitted(2)) == 1
+
+
+def test_a_checkpoint_is_stored_before_its_epoch_is_reported(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A report may end a trial, whose checkpoints are then removed."""
+    order: list[str] = []
+
+    def slowly(*_: Any) -> None:
+        time.sleep(0.05)
+        order.append("stored")
+
+    def train(_: Any, __: Any, ___: Any, ____: Any, on_checkpoint: Any) -> None:
+        on_checkpoint(RunState(epoch=1, history=[{"step": 1, "val_loss": 1.0}]), lambda _: None)
+
+    monkeypatch.setattr(checkpoint_folder.CheckpointFolder, "save", slowly)
+    loop: Any = SimpleNamespace(fit=train)
+    data: Any = SimpleNamespace(iterator=lambda: None)
+    place = stage_run.StageRun(
+        tmp_path, "t", "teacher", on_epoch=lambda _: order.append("reported")
+    )
+    stage_run.fit_in_process(settings(), loop, data, data, place)
+    assert order == ["stored", "reported"]
 
 
 @pytest.mark.parametrize("workers", [True, False])

@@ -148,6 +148,13 @@ def test_retrieval_returns_the_recorded_face_of_the_same_speaker(tmp_path: Path)
     assert {label: round(float(face.mean()), 3) for label, face in levels.items()} == {
         0: 0.2, 1: 0.6, UNKNOWN: 0.6,
     }  # fmt: skip
+    made.owners[made.owners == 1] = UNKNOWN  # b's clips without a label
+    spoken = models.clip("x", 30, seed=0).features  # what a says
+    own = torch.from_numpy(spoken.astype(np.float32))[None]
+    found = made.sample(
+        batch | {"features": own, "identity": torch.tensor([UNKNOWN])}, 1, 1, torch.Generator()
+    )
+    assert float(found.mean()) == pytest.approx(0.2)  # an unknown speaker is nobody in particular
     assert retrieval.windows(torch.zeros(31, 2)).shape[0] * retrieval.HOP >= 31
 
 
@@ -160,6 +167,21 @@ def test_a_rival_is_measured_as_our_models_are(tmp_path: Path) -> None:
     assert list(own.recognised()) == ["emotion"]
     batch = batch_of(load_rival(tmp_path / "out"), np.zeros((4, 6)), np.zeros((8, 80)), "ben", None)
     assert (batch["identity"].item(), batch["emotion"].item()) == (1, UNKNOWN)
+
+
+@pytest.mark.parametrize("name", ["mean_face", "regression"])
+def test_a_rival_that_takes_no_features_is_not_charged_for_an_encoder(
+    name: str, tmp_path: Path
+) -> None:
+    made = rival(name, tmp_path)
+    assert not made.takes_features
+    base.save(tmp_path / "out", name, made)
+    own = TrainedRival(name, str(tmp_path / "out"), 1, 2, ("nowhere", (0,), None))
+    work = own.animation()
+    work.animate(np.zeros(16_000, np.float32))
+    assert work.features(np.zeros(16_000, np.float32)) is None
+    assert sum(t.numel() for t in work.tensors) == sum(t.numel() for t in made.deployed())
+    assert own.load()(models.clip(), 0).samples.shape == (2, 20, 52)
 
 
 def test_a_damaged_rival_is_refused_in_a_line(tmp_path: Path) -> None:

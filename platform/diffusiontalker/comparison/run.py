@@ -5,12 +5,20 @@ two variants have in common is trained once, and the same command resumes after 
 """
 
 import re
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
 from diffusiontalker import config, storage
 from diffusiontalker.comparison import tables, writers
-from diffusiontalker.comparison.variants import Variant, completed, paper_of, variants_of
+from diffusiontalker.comparison.variants import (
+    SMALL,
+    Variant,
+    completed,
+    is_trained,
+    paper_of,
+    variants_of,
+)
 from diffusiontalker.config import CompareSettings, fingerprint
 from diffusiontalker.corpus.manifest import CorpusFolder, open_corpus
 from diffusiontalker.environment import environment
@@ -38,7 +46,12 @@ def compare(settings: CompareSettings) -> Comparison:
         UserError: whatever the user can mend, in one line; what was done stays done.
     """
     settings = completed(settings)
+    if settings.comparison.preset == "small":
+        own = ", ".join(f"{key}={value}" for key, value in SMALL.items())
+        print(f"comparison   preset=small sets {own}", flush=True)
     chosen = tables.chosen(settings)
+    vocaset = vocaset_shards(settings, chosen)
+    on_vocaset = {entry.variant for entry in tables.entries(settings, "vocaset")}
     base = Run(settings)
     base.describe()
     data = prepare_data(base)
@@ -50,9 +63,12 @@ def compare(settings: CompareSettings) -> Comparison:
     seconds: dict[str, float] = {}
     for seed in range(settings.comparison.seeds):
         for variant in variants:
+            if seed and not is_trained(variant.name):
+                continue
             print(f"comparison   {variant.name}, seed {seed}", flush=True)
             run = run_of(settings, variant, seed, base.encoder)
-            found[variant.name, seed], other = measured(run, variant, seed, data)
+            there = vocaset if variant.name in on_vocaset else None
+            found[variant.name, seed], other = measured(run, variant, seed, data, there)
             if other is not None:
                 zero_shot[variant.name, seed] = other
             spent = sum(run.seconds.values())
@@ -71,16 +87,27 @@ def compare(settings: CompareSettings) -> Comparison:
     return comparison
 
 
+def vocaset_shards(settings: CompareSettings, chosen: Sequence[str]) -> CorpusFolder | None:
+    """The shards of VOCASET, where their table is filled. Raises UserError."""
+    place = settings.comparison.vocaset
+    if place is None or "vocaset" not in chosen:
+        return None
+    folder = storage.location(place)
+    manifest = open_corpus(folder)
+    manifest.test_splits()
+    return CorpusFolder(folder, manifest)
+
+
 def run_of(settings: CompareSettings, variant: Variant, seed: int, encoder: str | None) -> Run:
     """The run of a variant for a seed, with the frozen encoder of all."""
-    changes = {**variant.changes, "training.seed": seed}
+    changes = {**variant.changes, "training.seed": settings.training.seed + seed}
     run = Run(config.changed(settings, changes, f"variant {variant.name}"))
     run.encoder = encoder
     return run
 
 
 def measured(
-    run: Run, variant: Variant, seed: int, data: CorpusFolder
+    run: Run, variant: Variant, seed: int, data: CorpusFolder, vocaset: CorpusFolder | None
 ) -> tuple[Evaluation, Evaluation | None]:
     """The metrics of a variant on its own test splits, and on VOCASET's where shards are given."""
     models = variant.train(run, data)
@@ -90,12 +117,9 @@ def measured(
     storage.write_bytes(folder / "settings.yaml", config.to_yaml(run.settings).encode())
     found = evaluated(run, models, data, slug)
     found.write(folder / ROWS)
-    own = run.settings
-    if not isinstance(own, CompareSettings) or own.comparison.vocaset is None:
+    if vocaset is None:
         return found, None
-    there = storage.location(own.comparison.vocaset)
     anew = [replace(one, model=one.model.on_other_shards()) for one in models]
-    vocaset = CorpusFolder(there, open_corpus(there))
     other = evaluated(run, anew, vocaset, f"vocaset-{slug}", costs=False)
     other.write(folder / f"vocaset-{ROWS}")
     return found, other

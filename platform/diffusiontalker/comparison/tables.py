@@ -5,7 +5,13 @@ from dataclasses import dataclass
 
 from diffusiontalker.comparison.published import PUBLISHED
 from diffusiontalker.comparison.statistics import by_clip, corrected, estimate, paired_p
-from diffusiontalker.comparison.variants import ABLATIONS, REFERENCE, paper_of, rival_title
+from diffusiontalker.comparison.variants import (
+    ABLATIONS,
+    REFERENCE,
+    is_trained,
+    paper_of,
+    rival_title,
+)
 from diffusiontalker.config import CompareSettings
 from diffusiontalker.errors import UserError
 from diffusiontalker.evaluation.groups import Label, by_label, mean_error
@@ -73,9 +79,14 @@ GROUPS: dict[str, Label] = {"emotions": "emotion", "speakers": "identity"}
 
 
 def chosen(settings: CompareSettings) -> Columns:
-    """The tables that are filled. Raises UserError: there is no such table."""
+    """The tables that are filled. Raises UserError: there is no such table, or no data for it."""
     there = tuple(COLUMNS[paper_of(settings)])
-    wanted = settings.comparison.tables or there
+    named = settings.comparison.tables or ()
+    if "vocaset" in named and settings.comparison.vocaset is None:
+        raise UserError(
+            "comparison.tables: vocaset needs prepared shards; name them: comparison.vocaset=FOLDER"
+        )
+    wanted = named or there
     for name in wanted:
         if name not in there:
             raise UserError(f"comparison.tables: no table {name!r}; there are {', '.join(there)}")
@@ -145,10 +156,11 @@ def models(
     own, columns = entries(settings, name), COLUMNS[paper][name]
     seeds = sorted({seed for _, seed in found})
     reference = clips_of(own[-1], found, split)
-    rows = [
-        row_of(entry, [found[entry.variant, seed] for seed in seeds], split, columns, paper, name)
-        for entry in own
-    ]
+    rows = []
+    for entry in own:
+        trained = seeds if is_trained(entry.variant) else seeds[:1]
+        measured = [found[entry.variant, seed] for seed in trained]
+        rows.append(row_of(entry, measured, split, columns, paper, name))
     tested = [
         row if entry is own[-1] else with_p(row, clips_of(entry, found, split), reference)
         for entry, row in zip(own, rows, strict=True)
@@ -174,7 +186,8 @@ def row_of(
     figures = {
         key: estimate([getattr(row, key) for row in rows], beside.get(key)) for key in columns
     }
-    return ComparedRow(name=entry.label, steps=entry.steps, seeds=len(rows), figures=figures)
+    seeds = len(rows) if is_trained(entry.variant) else 0
+    return ComparedRow(name=entry.label, steps=entry.steps, seeds=seeds, figures=figures)
 
 
 def clips_of(entry: Entry, found: Found, split: str) -> list[ClipRow]:

@@ -33,8 +33,8 @@ SMALL: dict[str, Any] = {
     "comparison.rivals.width": 64,
     "comparison.rivals.diffusion_steps": [50, 8],
 }
-"""What the preset ``small`` sets: less of everything. It changes neither losses nor steps of
-ours."""
+"""What the preset ``small`` sets, whatever else was given: less data, in as many more passes, and
+smaller rivals. It changes neither losses nor steps of ours."""
 ABLATIONS: dict[str, dict[str, dict[str, Any]]] = {
     "v1": {
         "without lip loss": {"losses.teacher.lip": 0.0, "losses.student.lip": 0.0},
@@ -132,6 +132,11 @@ def rival(name: str, sizes: RivalSettings) -> Variant:
         ]
 
     return Variant(name, train)
+
+
+def is_trained(variant: str) -> bool:
+    """Whether a variant's models differ from seed to seed: some rivals learn nothing."""
+    return variant not in KINDS or KINDS[variant].learns
 
 
 def rival_title(name: str, steps: int) -> str:

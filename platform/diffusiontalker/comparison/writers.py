@@ -2,6 +2,7 @@
 
 import csv
 import io
+from collections.abc import Callable
 from pathlib import Path
 
 from rich.box import MARKDOWN, SIMPLE_HEAD
@@ -47,7 +48,7 @@ def markdown(comparison: Comparison) -> str:
     console = Console(file=out, width=1000)
     print(f"# The tables of {comparison.paper}\n\n{_note(comparison)}\n", file=out)
     for one in comparison.tables:
-        table = _table(one)
+        table = _table(one, escape=_in_cell)
         print(f"## {caption(one)}\n", file=out)
         table.title, table.box, table.expand = None, MARKDOWN, False
         console.print(table)
@@ -89,13 +90,20 @@ def latex(comparison: Comparison) -> str:
     return text
 
 
-def _table(one: ComparedTable) -> Table:
+def _table(one: ComparedTable, escape: Callable[[str], str] = str) -> Table:
     table = Table(title=Text(caption(one)), title_justify="left", box=SIMPLE_HEAD)
     for place, text in enumerate(headings(one)):
-        table.add_column(Text(text), justify="right" if place else "left", no_wrap=not place)
+        table.add_column(
+            Text(escape(text)), justify="right" if place else "left", no_wrap=not place
+        )
     for row in one.rows:
-        table.add_row(*map(Text, cells(one, row)))
+        table.add_row(*(Text(escape(text)) for text in cells(one, row)))
     return table
+
+
+def _in_cell(text: str) -> str:
+    """A text in a Markdown table, where a bar begins the next cell."""
+    return text.replace("|", r"\|")
 
 
 def _note(comparison: Comparison) -> str:

@@ -33,7 +33,8 @@ class ComparisonSettings(Section):
     paper: Literal["v1", "v2"] | None = None
     """Whose tables; None: v1's for a configuration without emotion, else v2's."""
     preset: Literal["full", "small"] = "full"
-    """small: less of everything, for two cores (``docs/papers.md`` says how long it takes)."""
+    """small: less data and smaller rivals, whatever else was given of these; for a -min
+    configuration on two cores (``docs/papers.md`` says how long it takes)."""
     seeds: Count = 3
     """Trainings of each model, with other initial weights and noise: their mean and spread."""
     tables: tuple[str, ...] | None = None

@@ -65,6 +65,7 @@ def evaluate(
         for reference in ready:
             found[pending[reference]] = ray.get(reference)
             progress(len(found), total)
+    floor: dict[str, Floors | None] = {s: ray.get(task) for s, task in floor_tasks.items()}
     # Speed is measured alone: a second process on the machine would slow it.
     spent = [ray.get(_speed.remote(model)) if costs else Costs() for model in models]
     rows = (
@@ -78,7 +79,6 @@ def evaluate(
         )
         for number, (model, split) in enumerate(work)
     )
-    floor: dict[str, Floors | None] = {s: ray.get(task) for s, task in floor_tasks.items()}
     clips = (row for number in range(total) for row in found[number][1])
     return Evaluation(rows=tuple(rows), floor=floor, clips=tuple(clips))
 

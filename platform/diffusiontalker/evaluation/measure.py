@@ -100,7 +100,7 @@ def errors(samples: np.ndarray, truth: np.ndarray, vertices: Vertices) -> dict[s
     """Errors of samples (K, T, 52) against one recording (T, 52), averaged over the samples.
 
     ``fdd`` is the absolute value per sequence, in coefficients; ``fdd_vertex`` its vertex form.
-    ``*_of_mean`` are those of the mean of the samples: what of an error is not sampling noise.
+    ``*_of_mean`` are those of the mean of the samples: of K, whose noise has 1/K of the variance.
     """
     true = vertices(truth)
     each = []
@@ -234,7 +234,8 @@ def floors(clips: Sequence[Clip], vertices: Vertices) -> Floors:
     latter two are None where the process behind the recordings is not known.
 
     ``sampling``: the process drawn again against the recording. Its energy score is half the mean
-    distance of two draws, by definition of the score. ``regression``: the expected face.
+    distance of two draws, by definition of the score; the error of a mean of several samples is not
+    known from one draw. ``regression``: the expected face.
     """
     faces = [clip.coefficients for clip in clips]
     recording = Errors(**behaviour(faces, [phones_of(clip) for clip in clips]))
@@ -261,7 +262,7 @@ def floors(clips: Sequence[Clip], vertices: Vertices) -> Floors:
         recording=recording,
         spectrum=powers,
         sampling=Errors(
-            **drawn,
+            **{key: value for key, value in drawn.items() if not key.endswith("_of_mean")},
             energy_score=drawn["mbe"] / 2,
             diversity_upper=float(np.mean([metrics.diversity(pair, "upper") for pair in pairs])),
             diversity_lower=float(np.mean([metrics.diversity(pair, "lip") for pair in pairs])),

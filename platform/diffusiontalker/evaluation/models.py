@@ -52,6 +52,10 @@ class SampledModel(Protocol):
         """Names of its library of identities. Raises UserError."""
         ...
 
+    def recognised(self) -> Collection[str]:
+        """Those of ``LABELS`` that it detects in a voice. Raises UserError."""
+        ...
+
     def load(self) -> Sample:
         """The function that samples. Raises UserError: there is no such model."""
         ...
@@ -63,10 +67,6 @@ class TimedModel(SampledModel, Protocol):
     @property
     def folder(self) -> str:
         """Of its weights."""
-        ...
-
-    def recognised(self) -> Collection[str]:
-        """Those of ``LABELS`` that it detects in a voice."""
         ...
 
     def animation(self) -> Animation:
@@ -91,6 +91,11 @@ class ExportedModel:
     def identities(self) -> Collection[str]:
         """Names of its library. Raises UserError."""
         return artifact.read_config(storage.location(self.folder)).identities
+
+    def recognised(self) -> Collection[str]:
+        """Those of ``LABELS`` that it uses, and so detects. Raises UserError."""
+        own = artifact.read_config(storage.location(self.folder)).model.get("personalizer", {})
+        return [label for label in LABELS if own.get(f"use_{label}", True)]
 
     def load(self) -> Sample:
         """The function that samples. Raises UserError: no artifact of this release."""
@@ -128,7 +133,7 @@ class TrainedModel:
         return load_config(storage.location(self.folder)).identities
 
     def recognised(self) -> Collection[str]:
-        """Those of ``LABELS`` that it uses, and so detects."""
+        """Those of ``LABELS`` that it uses, and so detects. Raises UserError."""
         own = load_config(storage.location(self.folder)).personalizer
         used = {"identity": own.use_identity, "emotion": own.use_emotion}
         return [label for label in LABELS if used[label]]

@@ -22,7 +22,7 @@ from diffusiontalker.evaluation import measure
 from diffusiontalker.evaluation.evaluate import load_rig
 from diffusiontalker.evaluation.groups import Label, by_label, mean_error
 from diffusiontalker.evaluation.measure import ClipSamples
-from diffusiontalker.evaluation.models import ExportedModel, TrainedModel
+from diffusiontalker.evaluation.models import LABELS, ExportedModel, TrainedModel
 from diffusiontalker.pipeline.finished import summary_of
 from diffusiontalker.report.metric_columns import BY_KEY, COLUMNS
 from diffusiontalker.report.splits import FLOOR_TITLES
@@ -65,6 +65,8 @@ def run(settings: EvaluateJobSettings) -> Evaluation:
     }
     name, model = model_of(settings)
     vertices, library = measure.Vertices(load_rig(settings.rig)), model.identities()
+    recognised = model.recognised()
+    unused = [label for label in LABELS if label not in recognised]
     storage.make_folder(out)
     rows: list[Row] = []
     each: list[ClipRow] = []
@@ -81,6 +83,7 @@ def run(settings: EvaluateJobSettings) -> Evaluation:
             errors = [measure.clip_errors(one, clip, vertices) for clip, one in found]
             metrics = measure.measure(samples, clips, vertices, errors)
             metrics = measure.without_strangers(metrics, clips, library)
+            metrics = measure.without_unused(metrics, unused)
             about = {
                 "name": name, "steps": model.steps, "distilled": name != TEACHER, "split": split,
             }  # fmt: skip

@@ -19,7 +19,7 @@ GAUGES = {
     "windows_per_second": "Windows a second, of all workers.",
     "skipped": "Steps that were skipped because their gradient was not finite.",
     "checkpoint_time_seconds": "Unix time of the last epoch's end, when its checkpoint is stored; "
-    "before the first one, of the stage's start.",
+    "before the first one, of the stage's start. Of stages that train.",
 }
 """Names after ``PREFIX``, and descriptions."""
 
@@ -32,7 +32,8 @@ class StageMetrics:
 
     def begin(self) -> None:
         """The stage starts."""
-        self._set({"running": 1, "progress": 0, "checkpoint_time_seconds": time.time()})
+        self.epoch_ended = time.time()
+        self._set({"running": 1, "progress": 0})
 
     def update(self, share: float) -> None:
         """``share`` (0-1) of the stage is done."""
@@ -40,9 +41,10 @@ class StageMetrics:
 
     def add_point(self, point: Mapping[str, float]) -> None:
         """A point of a training stage's history, of the loss curve or of validation."""
-        self._set({name: point[name] for name in GAUGES if name in point})
         if "val_loss" in point:
-            self._set({"checkpoint_time_seconds": time.time()})
+            self.epoch_ended = time.time()
+        own = {name: point[name] for name in GAUGES if name in point}
+        self._set(own | {"checkpoint_time_seconds": self.epoch_ended})
 
     def end(self) -> None:
         """The stage has ended, done or not."""

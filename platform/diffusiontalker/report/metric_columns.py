@@ -113,8 +113,8 @@ COLUMNS: tuple[Column, ...] = (
         "mbe_of_mean",
         "MBE of the mean",
         "low",
-        "MBE of the mean of several samples: what of the error is not the sampling's noise. An "
-        "average is no face that moves like a person's.",
+        "MBE of the mean of the samples (evaluation.seeds of them), with less of the sampling's "
+        "noise. An average is no face that moves like a person's.",
     ),
     Column("lbe_of_mean", "LBE of the mean", "low", "The same over the lips.", 4),
     Column(

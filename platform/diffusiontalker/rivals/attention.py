@@ -27,11 +27,13 @@ def positions(frames: int, width: int, like: Tensor) -> Tensor:
     return torch.stack([angles.sin(), angles.cos()], dim=-1).flatten(1)[:, :width].to(like.dtype)
 
 
-def bias(frames: int, like: Tensor) -> Tensor:
-    """Bias (heads, frames, frames) of self-attention: minus the number of whole periods between two
-    frames, times a slope per head (2^-2, 2^-4, ...), and minus infinity for later frames."""
+def bias(frames: int, like: Tensor, first: int = 0) -> Tensor:
+    """Bias (heads, frames - first, frames) of self-attention for the frames from ``first`` on.
+
+    Minus the number of whole periods between two frames, times a slope per head (2^-2, 2^-4, ...),
+    and minus infinity for later frames."""
     at = torch.arange(frames, device=like.device)
-    gap = at[:, None] - at
+    gap = at[first:, None] - at
     slopes = 2.0 ** (-8 / HEADS * torch.arange(1, HEADS + 1, device=like.device))
     found = -slopes[:, None, None] * (gap // PERIOD)
     return found.masked_fill(gap < 0, -math.inf).to(like.dtype)
@@ -67,7 +69,7 @@ class AlignedDecoderLayer(nn.Module):
         cache.append((key, value))
         keys, values = (torch.cat(parts, dim=2) for parts in zip(*cache, strict=True))
         attended = F.scaled_dot_product_attention(
-            query, keys, values, attn_mask=bias(len(cache), x)[None, :, -1:]
+            query, keys, values, attn_mask=bias(len(cache), x, len(cache) - 1)[None]
         )
         return self._rest(x, attended.transpose(1, 2).flatten(2), memory)
 

@@ -70,6 +70,11 @@ class Rival(nn.Module):
         self.register_buffer("coefficient_mean", torch.zeros(len(CHANNELS)))
         self.register_buffer("coefficient_scale", torch.ones(len(CHANNELS)))
 
+    @property
+    def takes_features(self) -> bool:
+        """Whether it needs the frozen encoder's features."""
+        return True
+
     def prepare(self, data: CorpusFolder) -> None:
         """Take from the training data what is not learned: mean and deviation of each channel."""
         mean, deviation = data.manifest.statistics()

@@ -8,8 +8,9 @@ emotion. The training code is not released, and the weights and equations' numbe
 checked: the weights are our choice.
 
 Cross-reconstruction in the paper needs the same sentence in two emotions, aligned in time. No
-shards hold such pairs; here the emotion branch sees another clip of the same emotion (our
-substitution), so that it can carry no content, and is pooled over time, as clips differ in length.
+shards hold such pairs; here the emotion branch sees another window of the same emotion (our
+substitution), mostly of another clip, so that it can carry little content, and is pooled over time,
+as windows differ in length.
 """
 
 import torch

@@ -8,7 +8,7 @@ import numpy as np
 import torch
 
 from diffusiontalker import storage
-from diffusiontalker.audio.log_mel import frame_count
+from diffusiontalker.audio.log_mel import PER_FRAME, frame_count
 from diffusiontalker.corpus.shards import Clip
 from diffusiontalker.evaluation.measure import ClipSamples, batch_of_one
 from diffusiontalker.evaluation.models import Animation, EncoderName, Sample, model_inputs
@@ -28,6 +28,7 @@ class TrainedRival:
     """Of diffusion; 1 for others."""
     seeds: int
     encoder: EncoderName
+    """The frozen encoder of the run, which runs where the rival takes its features."""
     cached: bool = False
     """As in ``evaluation.models.TrainedModel``."""
 
@@ -42,7 +43,7 @@ class TrainedRival:
     def load(self) -> Sample:
         """The function that samples. Raises UserError."""
         rival = load_rival(storage.location(self.folder))
-        encoder = None if self.cached else FrozenEncoder(*self.encoder)
+        encoder = None if self.cached else self._encoder(rival)
 
         @torch.inference_mode()
         def sample(clip: Clip, number: int) -> ClipSamples:
@@ -62,7 +63,10 @@ class TrainedRival:
     def animation(self) -> Animation:
         """Its work for a recording. Raises UserError."""
         rival = load_rival(storage.location(self.folder))
-        encoder = FrozenEncoder(*self.encoder)
+        encoder = self._encoder(rival)
+        tensors = rival.deployed()
+        if encoder is not None:
+            tensors += encoder.model.module.parameters()
 
         @torch.inference_mode()
         def animate(audio: np.ndarray) -> None:
@@ -70,11 +74,13 @@ class TrainedRival:
             batch = batch_of(rival, *model_inputs(clip, encoder, False), None, None)
             rival.sample(batch, 1, self.steps, torch.Generator().manual_seed(0))
 
-        return Animation(
-            animate,
-            lambda audio: encoder(audio, frame_count(len(audio))),
-            [*rival.deployed(), *encoder.model.module.parameters()],
-        )
+        def features(audio: np.ndarray) -> np.ndarray | None:
+            return None if encoder is None else encoder(audio, frame_count(len(audio)))
+
+        return Animation(animate, features, tensors)
+
+    def _encoder(self, rival: Rival) -> FrozenEncoder | None:
+        return FrozenEncoder(*self.encoder) if rival.takes_features else None
 
 
 def batch_of(
@@ -83,12 +89,11 @@ def batch_of(
 ) -> Batch:  # fmt: skip
     """A batch of one clip; a label that is not in the rival's library is unknown."""
     own, mel = batch_of_one(features), batch_of_one(log_mel)
-    assert own is not None
     assert mel is not None
     return {
-        "features": own,
+        **({} if own is None else {"features": own}),
         "log_mel": mel,
-        "mask": torch.ones(own.shape[:2]),
+        "mask": torch.ones(1, mel.shape[1] // PER_FRAME),
         "identity": labels_of(rival.config.identities, identity),
         "emotion": labels_of(rival.config.emotions, emotion),
     }

@@ -11,6 +11,11 @@ class MeanFace(Regression):
     title = "mean face"
     learns = False
 
+    @property
+    def takes_features(self) -> bool:
+        """No: the audio changes nothing."""
+        return False
+
     def faces(self, batch: Batch) -> Tensor:
         """As ``Regression.faces``."""
         return self.coefficient_mean.expand(*batch["mask"].shape, -1)

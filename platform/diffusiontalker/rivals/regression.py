@@ -14,6 +14,7 @@ from diffusiontalker.corpus.manifest import CorpusFolder
 from diffusiontalker.model.talker import Condition, Talker, TalkerConfig
 from diffusiontalker.objectives import losses
 from diffusiontalker.rivals.base import Batch, Regression, RivalConfig, reconstruction, weighted
+from diffusiontalker.training.motion_statistics import motion_statistics
 from diffusiontalker.training.objectives import contrast, personalise, without_padding
 
 OWN = LossSettings()
@@ -32,11 +33,20 @@ class PlainRegression(Regression):
         own = TalkerConfig.from_dict(config.talker)
         self.talker = Talker(replace(own, lip_seal=False))
 
+    @property
+    def takes_features(self) -> bool:
+        """Whether our student does."""
+        return self.talker.config.feature_dim is not None
+
     def prepare(self, data: CorpusFolder) -> None:
         """Scales, those of the network's own preconditioning among them."""
         super().prepare(data)
-        mean, deviation = data.manifest.statistics()
-        self.talker.set_scales(mean, deviation)
+        statistics = motion_statistics(data, blinks=False)
+        self.talker.set_scales(statistics.mean, statistics.deviation)
+
+    def deployed(self) -> list[Tensor]:
+        """As of our student."""
+        return list(self.talker.deployed().values())
 
     def recognised(self, batch: Batch) -> tuple[Condition, Tensor, Tensor]:
         """As ``Talker.recognise``."""
@@ -66,9 +76,15 @@ class PlainRegression(Regression):
         audio = self.talker.encode(inputs, batch["mask"][..., None])
         condition, voice, keys = personalise(self.talker, audio, batch, generator)
         face = self.predict(condition)
-        parts = {
+        errors = {
             **reconstruction(face, batch),
             "lip": losses.lip(face, batch["coefficients"], batch["mask"]),
+        }
+        # As for our models the mean variance of a channel counts as 1: the weights of contrast are
+        # relative to that.
+        unit = self.talker.coefficient_scale.square().mean()
+        parts = {
+            **{key: error / unit for key, error in errors.items()},
             **contrast(voice, keys, batch, OWN.temperature),
         }
         return weighted(parts, WEIGHTS)

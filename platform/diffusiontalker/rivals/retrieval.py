@@ -5,6 +5,8 @@ training set is found, by the frozen encoder's features through a fixed random p
 those of the same speaker where the speaker is known; the faces are cross-faded.
 """
 
+import math
+
 import numpy as np
 import torch
 from torch import Tensor
@@ -54,7 +56,7 @@ class Retrieval(Regression):
         """Read the training shards."""
         super().prepare(data)
         frames = sum(shard.frames for shard in data.manifest.of("train"))
-        every = max(frames // HOP // MOST, 1)
+        every = max(math.ceil(frames / HOP / MOST), 1)
         found: list[tuple[Tensor, Tensor, Tensor]] = []
         names = {name: number for number, name in enumerate(self.config.identities)}
         columns = ["id", "identity", "frames", "coefficients", "features"]
@@ -79,9 +81,9 @@ class Retrieval(Regression):
         (features,), (speaker,) = batch["features"], batch["identity"]
         frames = len(features)
         distance = torch.cdist(self.project(features), self.keys)
-        others = (self.owners != speaker) if (self.owners == speaker).any() else None
-        if others is not None:
-            distance = distance.masked_fill(others, torch.inf)
+        own = self.owners == speaker
+        if speaker != UNKNOWN and own.any():
+            distance = distance.masked_fill(~own, torch.inf)
         chosen = self.segments[distance.argmin(1)]
         fade = torch.hann_window(SEGMENT + 1, periodic=False)[1:].clamp(min=1e-3)[:, None]
         total, weight = (

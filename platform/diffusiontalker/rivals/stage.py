@@ -22,7 +22,10 @@ def train_rival(
     rival, train = make(), settings.training.teacher.model_copy(update={"monitor": "loss"})
     history: list[dict[str, float]] = []
     if rival.learns:
-        windowing = MotionWindows(train.window, data.manifest.identities, data.manifest.emotions)
+        windowing = MotionWindows(
+            train.window, data.manifest.identities, data.manifest.emotions,
+            features=rival.takes_features,
+        )  # fmt: skip
         history = fit_stage(settings, train, data, windowing, make, rival, run)
     base.save(out, name, rival)
     return history

@@ -71,7 +71,8 @@ class Errors(_Part):
     lbe: Figure = None
     lbe_published: Figure = None
     mbe_of_mean: Figure = None
-    """Of the mean of the samples, as is ``lbe_of_mean``."""
+    """Of the mean of the samples, as is ``lbe_of_mean``: the more samples, the less of their
+    noise."""
     lbe_of_mean: Figure = None
     fdd: Figure = None
     """The mean of |FDD|, as are ``fdd_published`` (over the published mask) and ``fdd_vertex``."""

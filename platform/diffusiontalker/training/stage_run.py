@@ -130,7 +130,7 @@ def fit_in_process(
     def on_checkpoint(state: RunState, save: Save) -> None:
         writer.save(state, save)
         if run.on_epoch is not None and state.partial is None:
-            writer.wait()  # a sweep may end the trial here, and remove its folder
+            writer.wait()  # the report may end the trial here, whose files are then removed
             run.on_epoch({"epoch": state.epoch, **state.history[-1]})
 
     with CheckpointWriter(folder) as writer:
