@@ -13,6 +13,7 @@ from torch import Tensor, nn
 
 from diffusiontalker.benchmarks.train import loops, run, table, timing
 from diffusiontalker.benchmarks.train.timing import StepTimes, TimedObjective
+from diffusiontalker.errors import UserError
 from diffusiontalker.training.weight_average import WeightAverage
 
 
@@ -46,6 +47,12 @@ def test_the_slowest_worker_counts(tmp_path: Path) -> None:
     assert timing.read(tmp_path, 100.0) == StepTimes(steps_per_second=2.0, start_seconds=2.0)
     middle = timing.middle([StepTimes(n, 10 - n) for n in (1.0, 5.0, 3.0)])
     assert middle == StepTimes(3.0, 7.0)
+
+
+def test_too_few_steps_are_not_measured(tmp_path: Path) -> None:
+    (tmp_path / "1.json").write_text(json.dumps(list(range(timing.WARM_UP + 1))))
+    with pytest.raises(UserError, match="passes"):
+        timing.read(tmp_path, 0.0)
 
 
 def test_a_checkpoint_is_weighed(tmp_path: Path) -> None:

@@ -388,7 +388,7 @@ def test_another_server_is_recognised(ask: Any) -> None:
 def test_errors_of_a_proxy(ask: Any, status: int, word: str, passing: bool) -> None:
     page = httpx2.Response(status, text=f"<center><h1>{status}</h1></center><hr>nginx")
     with pytest.raises(UserError, match=f"{status}.*{word}") as raised:
-        ask(InTurn(page), "models")
+        ask(InTurn(page), "models", settings={"deadline": 0.5})
     assert isinstance(raised.value, UnavailableError) is passing
 
 

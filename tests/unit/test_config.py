@@ -208,6 +208,8 @@ def test_the_last_override_wins():
         ("resources.gpu=maybe", ["resources.gpu", "valid boolean"]),
         ("model.teacher.decoder.kind=lstm", ["model.teacher.decoder.kind", "'gru' or 'tcn'"]),
         ("training.round.window=8", ["training.round.window", "greater than or equal to 16"]),
+        ("training.round.monitor=lips", ["training.round: monitor 'lips'"]),
+        ("resources.gpus_per_worker=2", ["less than or equal to 1"]),
         ("diffusion.rounds=[8, 5]", ["rounds must halve", "5 does not follow 8"]),
         ("diffusion.rounds=[16]", ["16 does not follow 16"]),
         ("encoder.layers=[1, 4]", ["encoder: layers", "depth 3 has hidden states 0 to 3"]),

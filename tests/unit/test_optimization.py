@@ -14,6 +14,7 @@ from torch import Tensor, nn
 from diffusiontalker import config
 from diffusiontalker.config import LossSettings, TrainSettings
 from diffusiontalker.errors import UserError
+from diffusiontalker.objectives import losses
 from diffusiontalker.training import objectives, stopping
 from diffusiontalker.training.checkpoints import RunState
 from diffusiontalker.training.fit import CheckpointClock, CheckpointInterval, fit
@@ -98,6 +99,27 @@ def test_bf16_trains_about_as_fp32_does() -> None:
         return result.losses["loss"]
 
     torch.testing.assert_close(loss("bf16"), loss("fp32"), rtol=0.05, atol=0)
+
+
+def test_contrastive_losses_are_computed_in_single_precision() -> None:
+    generator = torch.Generator().manual_seed(0)
+    a, b = torch.randn(2, 16, 8, generator=generator).bfloat16()
+    expected = losses.pc(a.float(), b.float(), 0.1)
+    with torch.autocast("cpu", torch.bfloat16):
+        found = losses.pc(a, b, 0.1)
+        error = losses.ae(a[None], b[None], torch.ones(1, 16))
+    torch.testing.assert_close(found, expected, rtol=1e-6, atol=0)
+    assert error.dtype == torch.float32
+
+
+def test_few_steps_of_many_batches_have_a_point_of_the_curve() -> None:
+    settings = TrainSettings(epochs=1, accumulate=50)
+    batches = [points(4)] * 96
+    state = fit(
+        Line(), lambda *_: batches, lambda: batches[:1], settings, steps_per_epoch=96, seed=0,
+        device=CPU,
+    )  # fmt: skip
+    assert [p["step"] for p in state.history if "loss" in p] == [1, 2]
 
 
 @pytest.mark.parametrize("interval", [1, 3])

@@ -134,3 +134,10 @@ def test_steps_report_throughput_of_all_workers(now: SimpleNamespace) -> None:
     assert point["windows_per_second"] == 15.0
     assert 10 < point["peak_memory_mb"] < 100_000
     assert own.get("teacher", 0, 1)[1:] == ([], [])
+    # a run that is resumed within an epoch, in another process
+    again = progress.StepProgress(board, "teacher", epochs=2, steps_per_epoch=10, workers=3)
+    now.seconds += 1000.0
+    for number in range(6, 11):
+        again(1, number, 4, 0.5)
+        now.seconds += 1.0 if number < 10 else 0.0
+    assert again.rate == 15.0

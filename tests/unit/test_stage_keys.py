@@ -61,8 +61,12 @@ TOGETHER = {
     "diffusion.steps": {"diffusion.steps": 32, "diffusion.rounds": (16, 8, 4, 2)},
     # Alone, eSpeak's weight changes nothing.
     "corpus.voices.espeak": {"corpus.voices.espeak": 2.0, "corpus.voices.kokoro": 0.6},
+    **{
+        key: {key: "lip"}
+        for key in (f"training.{stage}.monitor" for stage in ("teacher", "first_round", "round"))
+    },
 }
-"""Settings that cannot change alone."""
+"""Settings that cannot change alone, or that take a few names alone."""
 
 
 def keys(s: Settings) -> dict[str, str]:

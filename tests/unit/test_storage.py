@@ -1,9 +1,11 @@
 """Locations on disk, and what an s3:// address must look like; no server is asked."""
 
 import errno
+import gc
 import json
 import os
 import pickle
+import resource
 import subprocess
 import sys
 from collections.abc import Callable
@@ -315,3 +317,26 @@ def test_a_file_is_replaced_when_it_is_whole(tmp_path: Path) -> None:
     with files.open_input_stream(f"{folder}/list.json") as file:
         assert file.read() == b"two"
     half.close()
+
+
+def test_a_file_that_could_not_be_written_replaces_nothing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Not even with a part of it: the system's write stops where the disk becomes full."""
+    files, folder = storage.for_arrow(tmp_path)
+    with files.open_output_stream(f"{folder}/list.json") as file:
+        file.write(b"whole")
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (1000, hard))
+    try:
+        with (
+            pytest.raises(OSError, match="too large"),
+            files.open_output_stream(f"{folder}/list.json") as file,
+        ):
+            file.write(bytes(1500))
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+    files.open_output_stream(f"{folder}/list.json").write(b"never closed")
+    gc.collect()
+    assert (tmp_path / "list.json").read_bytes() == b"whole"
+    assert [path.name for path in tmp_path.iterdir()] == ["list.json"]

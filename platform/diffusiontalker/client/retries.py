@@ -20,7 +20,7 @@ def policy(deadline: float, idempotent: bool = True, answered: bool = False) -> 
     restarts is waited for, one that is not there is not. A request that is not idempotent is
     repeated only if it was not processed.
     """
-    known = answered
+    known, is_late = answered, tenacity.stop_before_delay(deadline)
 
     def is_retried(error: BaseException) -> bool:
         return isinstance(error, UnavailableError) and (idempotent or error.not_processed)
@@ -34,7 +34,7 @@ def policy(deadline: float, idempotent: bool = True, answered: bool = False) -> 
     return {
         "retry": tenacity.retry_if_exception(is_retried),
         "wait": _wait,
-        "stop": tenacity.stop_any(is_absent, tenacity.stop_before_delay(deadline)),
+        "stop": lambda state: is_absent(state) or is_late(state),
         "reraise": True,
     }
 

@@ -127,6 +127,13 @@ class MotionTrainSettings(TrainSettings):
     window: Annotated[int, Field(ge=16)] = 96
     """Frames in a training window; a shorter clip gives a window of its own length."""
 
+    @model_validator(mode="after")
+    def _monitors_a_loss(self) -> "MotionTrainSettings":
+        # Otherwise it is found out after the first epoch.
+        if self.monitor != "loss" and self.monitor not in LossSettings.model_fields:
+            raise ValueError(f"monitor {self.monitor!r} is neither loss nor a part of it")
+        return self
+
 
 class EncoderTrainSettings(Section):
     """Training of the small HuBERT."""
@@ -194,7 +201,7 @@ class ResourceSettings(Section):
     """CPU threads of a worker."""
     max_failures: Annotated[int, Field(ge=0)] = 2
     """Times that a stage may lose its workers and go on from its last checkpoint."""
-    gpus_per_worker: Annotated[float, Field(gt=0)] = 1.0
+    gpus_per_worker: Annotated[float, Field(gt=0, le=1)] = 1.0
     """GPUs of a training worker, with ``gpu``; below 1 several workers share one, and exchange
     gradients over gloo, since NCCL does not share a GPU."""
     checkpoint_steps: Count | None = None

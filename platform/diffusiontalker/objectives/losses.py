@@ -100,7 +100,7 @@ def blink(logit: Tensor, labels: Tensor, mask: Tensor) -> Tensor:
     one, where none can; those frames do not count. A proper score (our choice).
     """
     counts = mask.bool() & (labels >= 0)
-    each = F.binary_cross_entropy_with_logits(logit, labels.clamp(min=0), reduction="none")
+    each = F.binary_cross_entropy_with_logits(_wide(logit), labels.clamp(min=0), reduction="none")
     return each.masked_fill(~counts, 0).sum() / _count(counts)
 
 
@@ -108,7 +108,7 @@ def seal(logit: Tensor, target: Tensor, mask: Tensor) -> Tensor:
     """Cross-entropy of whether lips are closed, per frame: ``logit`` (B, T) of the probability,
     against ``target`` (B, T), 1 where they are (``closed_lips``) or another model's probability.
     Our choice."""
-    each = F.binary_cross_entropy_with_logits(logit, target, reduction="none")
+    each = F.binary_cross_entropy_with_logits(_wide(logit), _wide(target), reduction="none")
     return each.masked_fill(~mask.bool(), 0).sum() / _count(mask)
 
 
@@ -156,7 +156,9 @@ def contrastive(
     ``temperature`` (tau > 0) is open in both papers.
     """
     known = positives.any(1, keepdim=True)
-    logits = F.normalize(anchors, dim=-1) @ F.normalize(candidates, dim=-1).T / temperature
+    own, others = (F.normalize(_wide(x), dim=-1) for x in (anchors, candidates))
+    with torch.autocast(own.device.type, enabled=False):  # bfloat16 has too few bits
+        logits = own @ others.T / temperature
     # an anchor without positives gets all of them: its term and its gradient are then exactly 0
     matching = logits.masked_fill(~positives & known, -torch.inf)
     return (logits.logsumexp(1) - matching.logsumexp(1)).sum() / known.sum().clamp(min=1)
@@ -225,11 +227,16 @@ def _error(a: Tensor, b: Tensor, mask: Tensor, channels: Sequence[int] | None) -
             f"expected two (B, T, C) of one shape and a mask (B, T), "
             f"not {tuple(a.shape)}, {tuple(b.shape)} and {tuple(mask.shape)}"
         )
-    error = a - b
+    error = _wide(a) - _wide(b)
     if channels is not None:
         error = error[..., list(channels)]
     # masked before any square: 0 * NaN would bring the padding back
     return error.masked_fill(~mask.bool()[..., None], 0)
+
+
+def _wide(values: Tensor) -> Tensor:
+    """In single precision, where autocast made them of half."""
+    return values.float() if values.dtype in (torch.bfloat16, torch.float16) else values
 
 
 def _count(mask: Tensor) -> Tensor:

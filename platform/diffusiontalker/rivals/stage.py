@@ -18,7 +18,8 @@ def train_rival(
     UserError."""
     config = kinds.rival_config(name, settings, sizes, data)
     make = partial(kinds.make_rival, name, config, data)
-    rival, train = make(), settings.training.teacher
+    # Of the parts of our loss that can be monitored a rival has few.
+    rival, train = make(), settings.training.teacher.model_copy(update={"monitor": "loss"})
     history: list[dict[str, float]] = []
     if rival.learns:
         windowing = MotionWindows(

@@ -55,18 +55,44 @@ class _ReplacingFiles:
         return _Replacement(path) if mode == "wb" else self.inner.open(path, mode=mode)
 
 
-class _Replacement(io.FileIO):
-    """A file under another name until it is closed; one that is never closed replaces nothing."""
+class _WholeWrites(io.FileIO):
+    """A file whose writes are whole or raise: a system's write stops where a disk becomes full, and
+    pyarrow does not look at how much was written."""
+
+    failed = False
+
+    def write(self, data: Any) -> int:
+        """Write all of ``data``. Raises OSError."""
+        left = memoryview(data).cast("B")
+        size, self.failed = len(left), True
+        while left:
+            left = left[super().write(left) :]
+        self.failed = False
+        return size
+
+
+class _Replacement(_WholeWrites):
+    """A file under another name until it is closed; one that is never closed, or of which a write
+    has failed, replaces nothing."""
 
     def __init__(self, path: str) -> None:
         self.path, self.partial = path, f"{path}.{uuid.uuid4().hex}.tmp"
         super().__init__(self.partial, "wb")
 
     def close(self) -> None:
-        """Replace the file, once."""
-        if not self.closed:
-            super().close()
+        """Replace the file, once; pyarrow closes it after an error, too."""
+        if self.closed:
+            return
+        super().close()
+        if self.failed:
+            os.unlink(self.partial)
+        else:
             os.replace(self.partial, self.path)
+
+    def __del__(self) -> None:
+        """Of a file that nobody has closed."""
+        self.failed = True
+        self.close()
 
 
 class _Retrying:
@@ -112,7 +138,7 @@ class _RetryingFiles(_Retrying):
         return _Retrying(self.root, self._call(self.inner.open, path, mode=mode))
 
 
-class _Upload(io.FileIO):
+class _Upload(_WholeWrites):
     """A temporary file that is uploaded to S3 when it is closed, with retries."""
 
     def __init__(self, files: _RetryingFiles, path: str) -> None:
@@ -125,6 +151,7 @@ class _Upload(io.FileIO):
         if not self.closed:
             super().close()
             try:
-                self.files.put_file(self.local, self.path)
+                if not self.failed:
+                    self.files.put_file(self.local, self.path)
             finally:
                 os.unlink(self.local)

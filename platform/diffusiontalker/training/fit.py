@@ -126,7 +126,8 @@ def fit(
         epoch, partial, state.partial = state.epoch, state.partial, None
         done = batches_done(partial, steps_per_epoch, settings.accumulate)
         generator = random_state.seeded(seed, epoch, done, rank, device)
-        curve = LossCurve(state, max(steps_per_epoch // CURVE_POINTS, 1), on_point)
+        steps = -(-steps_per_epoch // settings.accumulate)
+        curve = LossCurve(state, max(steps // CURVE_POINTS, 1), on_point)
         before = 0.0
         if partial is not None:
             before = partial.seconds
@@ -164,7 +165,8 @@ def fit(
                 state.partial = None
         statistics.read()
         with average.applied(trained):
-            validation = validate(task, val(), device, metrics)
+            # Rank 0's: the last bit may differ between machines, and with it when training ends.
+            validation = workers.gather_objects(validate(task, val(), device, metrics))[0]
         state.epoch = epoch + 1
         state.history.append(
             {

@@ -336,8 +336,9 @@ def track_residual(
     error = (x_0 - condition.mean).square() * mask
     sums = total(torch.cat([error.sum((0, 1)), mask.sum()[None]]))
     variance = (sums[:-1] / sums[-1]).clamp(1e-3, 1.0)
-    if variance.isfinite().all():
-        talker.residual_variance.lerp_(variance, 1 - keep)
+    own = talker.residual_variance
+    # Chosen on the device: an if would wait for it in every step.
+    own.lerp_(torch.where(variance.isfinite().all(), variance, own), 1 - keep)
 
 
 def loss_space(talker: Talker, settings: LossSettings) -> Tensor:

@@ -70,12 +70,12 @@ class StepProgress:
     ) -> None:  # fmt: skip
         self.board, self.stage, self.workers = board, stage, workers
         self.epochs, self.steps_per_epoch = epochs, steps_per_epoch
-        self.started, self.windows = time.monotonic(), 0
+        self.epoch, self.started, self.windows = -1, 0.0, 0
 
     def __call__(self, epoch: int, step: int, windows: int, loss: float) -> None:
         """Report that ``step`` of ``epoch`` is done, with ``windows`` windows on this worker."""
-        if step == 1:
-            self.started, self.windows = time.monotonic(), 0
+        if epoch != self.epoch:  # a resumed run begins within one
+            self.epoch, self.started, self.windows = epoch, time.monotonic(), 0
         self.windows += windows
         if step % EVERY_STEPS:
             return

@@ -32,7 +32,10 @@ def of_all_workers(generator: torch.Generator) -> Weights:
 
 
 def restore(states: Weights, rank: int, generator: torch.Generator) -> None:
-    """Continue where ``of_all_workers`` was called."""
+    """Continue where ``of_all_workers`` was called, on the same kind of device; on another, whose
+    generators have other states, nothing is changed."""
+    if (f"{rank}.{CUDA}" in states) != (generator.device.type == "cuda"):
+        return
     generator.set_state(states[f"{rank}.{OWN}"])
     torch.set_rng_state(states[f"{rank}.{GLOBAL}"])
     if generator.device.type == "cuda":

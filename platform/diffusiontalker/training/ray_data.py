@@ -121,7 +121,8 @@ def unread(done: int, workers: int, largest: int) -> int:
     worker that is given them.
 
     Ray Data gives each block to the worker that has the fewest batches, so that no two differ by
-    more than the ``largest_task``.
+    more than the ``largest_task``. Those that are left out take one block a task; were they read,
+    tasks of more than 128 MB would make several, and the rest would be dealt out in another way.
     """
     return max(workers * (done - largest - 1), 0)
 

@@ -3,6 +3,7 @@
 import os
 import shutil
 import tempfile
+import time
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
@@ -32,6 +33,8 @@ from diffusiontalker.training.progress import Point, StepProgress
 
 ADDRESS = "RAY_ADDRESS"
 """The variable with the address of the cluster to use."""
+WAIT_SECONDS = 0.05
+"""Between two looks at whether a checkpoint is stored."""
 MakeObjective = Callable[[], nn.Module]
 """Makes the objective of a stage, with weights drawn from torch's global generator."""
 
@@ -154,7 +157,7 @@ def train_loop(config: dict[str, Any]) -> None:
         ray.train.get_dataset_shard("val"),
         ray.train.torch.get_device(),
         open_checkpoint(ray.train.get_checkpoint()),
-        report_checkpoint,
+        CheckpointReporter(),
         ray.train.get_context().get_world_rank(),
         partial(wrap_ddp, accumulates=own.settings.accumulate > 1),
     )
@@ -175,26 +178,37 @@ def wrap_ddp(task: nn.Module, accumulates: bool = False) -> nn.Module:
     return ray.train.torch.prepare_model(task, move_to_device=False, parallel_strategy_kwargs=found)
 
 
-def report_checkpoint(state: RunState, save: Save) -> None:
-    """Report a checkpoint, on rank 0, and after an epoch its metrics. Ray Train stores it while
-    training goes on."""
-    metrics: dict[str, Any] = {"epoch": state.epoch}
-    if state.partial is None:
-        metrics |= state.history[-1]
-    if ray.train.get_context().get_world_rank():
-        ray.train.report(metrics, checkpoint_upload_mode=CheckpointUploadMode.ASYNC)
-        return
-    folder = Path(tempfile.mkdtemp(prefix="diffusiontalker-"))
-    try:
-        save(folder)
-        ray.train.report(
-            metrics,
-            checkpoint=ray.train.Checkpoint.from_directory(folder),
-            checkpoint_upload_mode=CheckpointUploadMode.ASYNC,  # which removes the folder
-        )
-    except BaseException:
-        shutil.rmtree(folder, ignore_errors=True)
-        raise
+class CheckpointReporter:
+    """Reports checkpoints, on rank 0, and after an epoch its metrics. Ray Train stores them while
+    training goes on, one at a time: the next waits, or local copies would fill the disk where
+    storage is slow."""
+
+    def __init__(self) -> None:
+        self.last: Path | None = None
+        """The local copy of the last checkpoint, which Ray Train removes when it is stored."""
+
+    def __call__(self, state: RunState, save: Save) -> None:
+        """Report a checkpoint."""
+        metrics: dict[str, Any] = {"epoch": state.epoch}
+        if state.partial is None:
+            metrics |= state.history[-1]
+        if ray.train.get_context().get_world_rank():
+            ray.train.report(metrics, checkpoint_upload_mode=CheckpointUploadMode.ASYNC)
+            return
+        # Where it cannot be stored, Ray Train ends this process.
+        while self.last is not None and self.last.exists():
+            time.sleep(WAIT_SECONDS)
+        self.last = Path(tempfile.mkdtemp(prefix="diffusiontalker-"))
+        try:
+            save(self.last)
+            ray.train.report(
+                metrics,
+                checkpoint=ray.train.Checkpoint.from_directory(self.last),
+                checkpoint_upload_mode=CheckpointUploadMode.ASYNC,  # which removes the folder
+            )
+        except BaseException:
+            shutil.rmtree(self.last, ignore_errors=True)
+            raise
 
 
 class WorkerFailures(UserCallback):

@@ -121,6 +121,11 @@ def fit_in_process(
     """Train in this process; opens the last checkpoint."""
     folder = CheckpointFolder(run.storage / run.name)
     device = torch.device("cuda" if settings.resources.gpu else "cpu")
+    if settings.resources.gpu and not torch.cuda.is_available():
+        raise UserError(
+            f"{run.stage}: resources.gpu is set, and this process has no GPU; set training.workers "
+            "to 1 or more, or resources.gpu=false"
+        )
 
     def on_checkpoint(state: RunState, save: Save) -> None:
         writer.save(state, save)

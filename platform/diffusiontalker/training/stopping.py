@@ -50,7 +50,7 @@ def stopped_early(history: History, settings: TrainSettings) -> bool:
 
 def is_finished(epoch: int, history: History, settings: TrainSettings) -> bool:
     """Whether training ends after ``epoch`` epochs: all are done, or it diverged, whose weights
-    stay so, or stopped early. The same on all workers, which validate on the same data."""
+    stay so, or stopped early. The same on all workers, which have the same history."""
     return (
         epoch >= settings.epochs
         or diverged_epoch(history) is not None

@@ -10,6 +10,7 @@ from statistics import median
 import torch
 from torch import Tensor, nn
 
+from diffusiontalker.errors import UserError
 from diffusiontalker.training.optimization import Batch, trained_module
 
 WARM_UP = 5
@@ -61,8 +62,16 @@ def read(folder: Path, started: float) -> StepTimes:
     Args:
         folder: of one run alone.
         started: when the run was, in seconds since 1970.
+
+    Raises:
+        UserError: there were too few steps.
     """
     workers = [json.loads(path.read_text()) for path in folder.glob("*.json")]
+    if min(map(len, workers), default=0) < WARM_UP + 2:
+        raise UserError(
+            f"a worker trains fewer than {WARM_UP + 2} steps, which are too few to be measured; "
+            "raise clips or passes"
+        )
     rates = [(len(own) - 1 - WARM_UP) / (own[-1] - own[WARM_UP]) for own in workers]
     return StepTimes(min(rates), max(own[0] for own in workers) - started)
 
