@@ -96,6 +96,10 @@ def _train(
 ) -> list[dict[str, float]]:
     """Train a stage; ``before`` counts the epochs of the stages before it."""
     steps = settings.diffusion.steps if stage == TEACHER else int(stage)
+    # Tune itself starts a trial again that lost its workers. A controller that did would reserve
+    # CPUs anew while Tune ends the trial, and nobody would release them (Ray 2.60).
+    resources = settings.resources.model_copy(update={"max_failures": 0})
+    settings = settings.model_copy(update={"resources": resources})
     callbacks = (ReportCallback(before),) if settings.training.workers else ()
     place = StageRun(
         folder / "train",
