@@ -34,8 +34,6 @@ def render(comparison: Comparison) -> str:
     facts = {**comparison.environment, **{f"corpus {k}": v for k, v in comparison.corpus.items()}}
     return html.fill(
         "page.html.j2",
-        styles=["style.css"],
-        scripts=["page.js"],
         figures=figures,
         filters={"plain": plain},
         package=__package__,

@@ -17,11 +17,11 @@ from diffusiontalker.report.figures import PALETTE
 
 def fill(
     template: str,
-    styles: Sequence[str],
-    scripts: Sequence[str],
     figures: Mapping[str, go.Figure],
     filters: Mapping[str, Callable[..., Any]],
     palette: Mapping[str, tuple[str, str]] = PALETTE,
+    styles: Sequence[str] = (),
+    scripts: Sequence[str] = (),
     package: str = __package__,
     **content: Any,
 ) -> str:
@@ -29,10 +29,11 @@ def fill(
 
     Args:
         template: its path in ``package``.
-        styles: their paths in this package; ``scripts`` likewise.
         figures: plots by the name of their place on the page.
         filters: jinja filters of the template.
         palette: colours on light and on dark ground; styles know them as ``--name``.
+        styles: paths in this package of more than ``style.css``, which every page has; ``scripts``
+            likewise, of more than ``page.js``.
         package: the package of the template.
         content: the other variables of the template.
     """
@@ -46,8 +47,8 @@ def fill(
     environment.filters.update(filters)
     source = (resources.files(package) / template).read_text(encoding="utf-8")
     return environment.from_string(source).render(
-        style=Markup("".join(asset(name) for name in styles)),
-        scripts=[Markup(asset(name)) for name in scripts],
+        style=Markup("".join(asset(name) for name in ("style.css", *styles))),
+        scripts=[Markup(asset(name)) for name in ("page.js", *scripts)],
         plotly=Markup(get_plotlyjs()),
         palette=palette,
         figures={name: figure_json(figure) for name, figure in figures.items()},

@@ -31,8 +31,6 @@ def write_page(path: Path, report: Report, plotted: Sequence[tuple[Recording, np
     plots = {f"curves-{n}": curves(*pair) for n, pair in enumerate(plotted)}
     page = html.fill(
         "page.html.j2",
-        styles=["style.css"],
-        scripts=["page.js"],
         figures=plots,
         filters={"reached": reached},
         package=__package__,

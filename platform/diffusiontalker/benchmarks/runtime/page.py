@@ -34,8 +34,6 @@ def render(report: Json) -> str:
     headings, cells = rows(report)
     return html.fill(
         "page.html.j2",
-        styles=["style.css"],
-        scripts=["page.js"],
         figures=figures,
         filters={"plain": plain},
         package=__package__,

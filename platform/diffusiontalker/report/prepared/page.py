@@ -86,10 +86,9 @@ def render(
     stats = set_statistics(takes, preparation.shards, skipped)
     return html.fill(
         "prepared/page.html.j2",
-        ["style.css", "prepared/page.css"],
-        ["page.js"],
         plots.figures(stats),
         {"plain": plain, "duration": duration, "shorten": shorten, "pluralize": pluralize},
+        styles=["prepared/page.css"],
         plot_key=plots.KEY,
         named_bars=plots.NAMED_BARS,
         stats=stats,

@@ -50,11 +50,10 @@ def render(summary: RunSummary, histories: Mapping[str, History], sample: Sample
     splits, settings = list(splits_of(summary)), summary.settings
     return html.fill(
         "run/page.html.j2",
-        ["style.css"],
-        ["page.js", "face.bundle.js"],
         named,
         {"plain": plain, "duration": duration, "state": goals.state, "reached": goals.reached,
          "why_open": goals.why_open},
+        scripts=["face.bundle.js"],
         headline=headline(summary),
         lead=lead(summary),
         verdict=verdict(summary),

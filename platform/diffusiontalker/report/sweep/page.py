@@ -56,11 +56,10 @@ def render(sweep: SweepSummary, winning_yaml: str | None) -> str:
     rows = trial_rows(sweep)
     return html.fill(
         "sweep/page.html.j2",
-        ["style.css", "sweep/page.css"],
-        ["page.js"],
         figures,
         {"plain": plain, "duration": duration, "shorten": shorten, "pluralize": pluralize},
         traces.COLORS,
+        styles=["sweep/page.css"],
         sweep=sweep,
         verdict=verdict(sweep),
         lead=lead(sweep),
