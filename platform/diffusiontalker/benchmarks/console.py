@@ -1,7 +1,9 @@
 """Console output of the benchmarks that are packages of their own."""
 
 from importlib import import_module
+from typing import Any
 
+from rich.box import SIMPLE_HEAD
 from rich.table import Table
 
 from diffusiontalker.config import (
@@ -19,6 +21,14 @@ AnySettings = (
     | ServeBenchmarkSettings
     | TrainBenchmarkSettings
 )
+
+
+def titled(title: str, **more: Any) -> Table:
+    """An empty table of a benchmark."""
+    return Table(
+        title=title, title_justify="left", box=SIMPLE_HEAD, padding=(0, 1, 0, 0), pad_edge=False,
+        **more,
+    )  # fmt: skip
 
 
 def results(package: str, settings: AnySettings, files: str) -> tuple[Table, *tuple[str, ...]]:

@@ -2,9 +2,9 @@
 
 from typing import Any
 
-from rich.box import SIMPLE_HEAD
 from rich.table import Table
 
+from diffusiontalker.benchmarks.console import titled
 from diffusiontalker.evaluation import goals
 
 Json = dict[str, Any]
@@ -15,12 +15,8 @@ _FIGURES = ("Windows/s", "Frames/s", "Waits", "Padding", "Start")
 def table(report: Json) -> Table:
     """Both loaders for every storage, number of workers and consumer, and the ratio of their frames
     per second."""
-    out = Table(
-        title=f"Batches of {report['batch']} windows of {report['window']} frames",
-        title_justify="left",
-        box=SIMPLE_HEAD,
-        padding=(0, 1, 0, 0),
-        pad_edge=False,
+    out = titled(
+        f"Batches of {report['batch']} windows of {report['window']} frames",
     )
     for heading in ("Shards", "Workers", "Into", "Loader"):
         out.add_column(heading)

@@ -3,9 +3,9 @@
 from collections.abc import Sequence
 from typing import Any
 
-from rich.box import SIMPLE_HEAD
 from rich.table import Table
 
+from diffusiontalker.benchmarks.console import titled
 from diffusiontalker.config import ExportSettings
 from diffusiontalker.evaluation import goals
 from diffusiontalker.export.artifact import too_much
@@ -57,14 +57,10 @@ def number(value: float) -> str:
 
 def table(report: Json) -> Table:
     """``rows`` for the console."""
-    out = Table(
-        title="Frames of animation per second, from the waveform to the coefficients",
+    out = titled(
+        "Frames of animation per second, from the waveform to the coefficients",
         caption="(HuBERT + GRU) x n: HuBERT, too, runs in each of the n steps",
-        title_justify="left",
         caption_justify="left",
-        box=SIMPLE_HEAD,
-        padding=(0, 1, 0, 0),
-        pad_edge=False,
     )
     headings, cells = rows(report)
     for heading in headings:

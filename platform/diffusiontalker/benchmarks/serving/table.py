@@ -2,9 +2,9 @@
 
 from typing import Any
 
-from rich.box import SIMPLE_HEAD
 from rich.table import Table
 
+from diffusiontalker.benchmarks.console import titled
 from diffusiontalker.evaluation import goals
 from diffusiontalker.report.wording import pluralize
 
@@ -16,13 +16,8 @@ _HEADINGS = ("Load", "Replicas", "Batches", "a second", "p50 ms", "p95 ms", "p99
 def table(report: Json) -> Table:
     """Recordings in closed and open loop, then streams in pushes of 40 ms."""
     seconds = report["settings"]["recording"]
-    out = Table(
-        title=f"Recordings of {seconds:g} s, and streams in pushes of 40 ms, through "
-        + report["proxy"],
-        title_justify="left",
-        box=SIMPLE_HEAD,
-        padding=(0, 1, 0, 0),
-        pad_edge=False,
+    out = titled(
+        f"Recordings of {seconds:g} s, and streams in pushes of 40 ms, through " + report["proxy"],
     )
     for number, heading in enumerate(_HEADINGS):
         out.add_column(heading, justify="left" if number == 0 else "right")

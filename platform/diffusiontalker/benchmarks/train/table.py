@@ -2,9 +2,9 @@
 
 from typing import Any
 
-from rich.box import SIMPLE_HEAD
 from rich.table import Table
 
+from diffusiontalker.benchmarks.console import titled
 from diffusiontalker.benchmarks.train.run import BARE
 from diffusiontalker.evaluation import goals
 
@@ -13,12 +13,8 @@ Json = dict[str, Any]
 
 def table(report: Json) -> Table:
     """Steps a second of every kind of loop, also as a share of the bare one's; start, memory."""
-    out = Table(
-        title=f"The teacher's training step, {report['batch']} windows over all workers",
-        title_justify="left",
-        box=SIMPLE_HEAD,
-        padding=(0, 1, 0, 0),
-        pad_edge=False,
+    out = titled(
+        f"The teacher's training step, {report['batch']} windows over all workers",
     )
     out.add_column("Loop")
     for heading in ("Steps/s", "Of bare", "To the first step", "Memory"):
