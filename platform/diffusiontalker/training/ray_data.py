@@ -164,14 +164,16 @@ class _Row(ArrowBatchCollateFn):
         self.widen = widen
 
     def __call__(self, batch: pa.Table) -> Any:
-        import torch
+        return {key: as_tensor(value, self.widen) for key, value in unpack(batch).items()}
 
-        tensors = {}
-        for key, value in unpack(batch).items():
-            wide = self.widen and np.issubdtype(value.dtype, np.floating)
-            # Views of Ray's shared memory are read-only: torch wants its own.
-            tensors[key] = torch.from_numpy(value.astype(np.float32) if wide else value.copy())
-        return tensors
+
+def as_tensor(values: np.ndarray, widen: bool = True) -> "torch.Tensor":
+    """A copy as a tensor: views of Ray's shared memory are read-only. ``widen``: floats to single
+    precision."""
+    import torch
+
+    wide = widen and np.issubdtype(values.dtype, np.floating)
+    return torch.from_numpy(values.astype(np.float32) if wide else values.copy())
 
 
 def _widened(values: "torch.Tensor") -> "torch.Tensor":

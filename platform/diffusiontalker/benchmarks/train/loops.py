@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 import torch
-from torch import Tensor, nn
+from torch import nn
 
 from diffusiontalker.benchmarks.train import timing
 from diffusiontalker.benchmarks.train.timing import StepTimes, TimedObjective
@@ -21,6 +21,7 @@ from diffusiontalker.training import architecture, checkpoints, objectives
 from diffusiontalker.training.checkpoint_folder import CheckpointFolder
 from diffusiontalker.training.checkpoints import RunState
 from diffusiontalker.training.optimization import Batch
+from diffusiontalker.training.ray_data import as_tensor
 from diffusiontalker.training.reading_position import ReadingPosition
 from diffusiontalker.training.shard_reader import ShardReader
 from diffusiontalker.training.stage_run import StageRun, fit_stage
@@ -103,7 +104,7 @@ def in_memory(data: CorpusFolder, settings: Settings) -> list[Batch]:
     groups = shard_groups(located(data.manifest.of("train"), data.folder), own, size)
     reader = ShardReader(groups, own, size, settings.training.seed, lambda: ReadingPosition(0))
     found = reader({"turn": np.arange(len(groups))})
-    return [{key: _tensor(value) for key, value in batch.items()} for batch in found]
+    return [{key: as_tensor(value) for key, value in batch.items()} for batch in found]
 
 
 def checkpoint(trained: Trained, folder: Path) -> dict[str, Any]:
@@ -123,8 +124,3 @@ def checkpoint(trained: Trained, folder: Path) -> dict[str, Any]:
         "store_seconds": stored - written,
         "load_seconds": time.monotonic() - stored,
     }
-
-
-def _tensor(values: np.ndarray) -> Tensor:
-    wide = np.issubdtype(values.dtype, np.floating)
-    return torch.from_numpy(values.astype(np.float32) if wide else values.copy())
