@@ -10,6 +10,7 @@ from diffusiontalker.comparison.variants import (
     REFERENCE,
     is_trained,
     paper_of,
+    rival_steps,
     rival_title,
 )
 from diffusiontalker.config import CompareSettings
@@ -142,9 +143,8 @@ def entries(settings: CompareSettings, name: str) -> list[Entry]:
                   last),
             Entry("full", REFERENCE, full.model, last),
         ]  # fmt: skip
-    counts = {"facediffuser": own.diffusion_steps, "industrial": (own.industrial_steps,)}
     rivals = [
-        Entry(rival_title(one, n), one, one, n) for one in own.names for n in counts.get(one, (1,))
+        Entry(rival_title(one, n), one, one, n) for one in own.names for n in rival_steps(one, own)
     ]
     return [*rivals, *undistilled, students[-1]]
 

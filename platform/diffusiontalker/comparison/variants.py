@@ -11,6 +11,7 @@ from diffusiontalker.evaluation.evaluate import EvaluatedModel
 from diffusiontalker.pipeline.evaluation import encoder_of, evaluated_models
 from diffusiontalker.pipeline.run import Run, corpus_content
 from diffusiontalker.pipeline.training import Model, train_all, train_scratch, train_stage
+from diffusiontalker.rivals.base import Diffusion
 from diffusiontalker.rivals.evaluated import TrainedRival
 from diffusiontalker.rivals.kinds import KINDS
 from diffusiontalker.rivals.stage import train_rival
@@ -115,7 +116,6 @@ def scratch(steps: int) -> Variant:
 
 def rival(name: str, sizes: RivalSettings) -> Variant:
     """A rival, sampled in each of its numbers of steps."""
-    counts = {"facediffuser": sizes.diffusion_steps, "industrial": (sizes.industrial_steps,)}
 
     def train(run: Run, data: CorpusFolder) -> list[EvaluatedModel]:
         key = rival_key(run.settings, name, sizes.width, corpus_content(data))
@@ -128,7 +128,7 @@ def rival(name: str, sizes: RivalSettings) -> Variant:
             EvaluatedModel(
                 name, False, TrainedRival(name, str(folder), steps, seeds, encoder, cached=True)
             )
-            for steps in counts.get(name, (1,))
+            for steps in rival_steps(name, sizes)
         ]
 
     return Variant(name, train)
@@ -139,7 +139,13 @@ def is_trained(variant: str) -> bool:
     return variant not in KINDS or KINDS[variant].learns
 
 
+def rival_steps(name: str, sizes: RivalSettings) -> tuple[int, ...]:
+    """The numbers of sampling steps in which a rival is measured; 1 where it has none."""
+    counts = {"facediffuser": sizes.diffusion_steps, "industrial": (sizes.industrial_steps,)}
+    return counts.get(name, (1,))
+
+
 def rival_title(name: str, steps: int) -> str:
     """The row of a rival."""
-    title = KINDS[name].title
-    return f"{title}, {steps} steps" if name in ("facediffuser", "industrial") else title
+    kind = KINDS[name]
+    return f"{kind.title}, {steps} steps" if issubclass(kind, Diffusion) else kind.title
