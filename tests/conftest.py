@@ -67,8 +67,10 @@ def _each_graph_is_traced_once(
                 fresh = place.with_suffix(".partial")
                 fresh.mkdir(exist_ok=True)
                 gc.disable()  # a sixth of the time, for garbage that is little
-                traced(talker, steps, fresh)
-                gc.enable()
+                try:
+                    traced(talker, steps, fresh)
+                finally:
+                    gc.enable()
                 fresh.rename(place)
         shutil.copytree(place, folder, dirs_exist_ok=True)
 

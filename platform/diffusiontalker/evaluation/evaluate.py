@@ -54,9 +54,7 @@ def evaluate(
         _measure_one.remote(model, split, folder, manifest, settings): number
         for number, (model, split) in enumerate(work)
     }
-    floor_tasks = {
-        split: _floors.remote(split, folder, manifest, settings) for split in splits
-    }  # fmt: skip
+    floor_tasks = {s: _floors.remote(s, folder, manifest, settings) for s in splits}
     found: dict[int, tuple[SplitMetrics, tuple[ClipRow, ...]]] = {}
     total = len(pending)
     waiting = list(pending)
@@ -84,6 +82,7 @@ def evaluate(
 
 
 MANY_STEPS = 100
+"""Sampling steps above which speed is measured once."""
 
 
 def load_clips(folder: Path, manifest: Manifest, split: str) -> list[Clip]:
